@@ -1,0 +1,248 @@
+//! Calls of this side: stream ids, the queue of requests, and who waits for which reply.
+//!
+//! Plain state under the connection's lock; no I/O and no waiting may enter.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use super::error::CallError;
+use super::message::PreparedRequest;
+
+pub(super) type Reply = Result<Bytes, CallError>;
+
+/// A request that waits to be written.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) request: PreparedRequest,
+    pub(super) deadline: Option<Instant>,
+    /// What it counts for in the queue.
+    pub(super) bytes: usize,
+    /// Its share of the queue, given back once it is written.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// Someone who waits for a reply.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    reply: oneshot::Sender<Reply>,
+    /// Told when the request has been written, or answered, whichever is first.
+    written: Option<oneshot::Sender<()>>,
+    /// Whether the write has begun: nothing can be a reply before that.
+    sent: bool,
+    /// Its place among the calls in flight, given back with it.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        reply: oneshot::Sender<Reply>,
+        written: oneshot::Sender<()>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            reply,
+            written: Some(written),
+            sent: false,
+            _place: place,
+        }
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// How many ids were given out.
+    used: u32,
+    queued: BTreeMap<u32, Queued>,
+    waiting: HashMap<u32, Waiter>,
+}
+
+impl Calls {
+    /// The next stream id: odd, increasing; `None` when all are used up.
+    ///
+    /// Under the lock in which the request is queued, and the queue goes out by id: so ids increase on the wire.
+    pub(super) fn take_id(&mut self) -> Option<u32> {
+        let id = self.used.checked_mul(2)?.checked_add(1)?;
+        self.used += 1;
+        Some(id)
+    }
+
+    pub(super) fn push(&mut self, stream: u32, queued: Queued, waiter: Waiter) {
+        self.queued.insert(stream, queued);
+        self.waiting.insert(stream, waiter);
+    }
+
+    /// The next request to write, those whose deadline has passed left out. Its bytes leave the queue with it.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(u32, Queued)> {
+        while let Some((stream, queued)) = self.queued.pop_first() {
+            if queued.deadline.is_some_and(|deadline| deadline <= now) {
+                self.waiting.remove(&stream);
+                continue;
+            }
+            if let Some(waiter) = self.waiting.get_mut(&stream) {
+                waiter.sent = true;
+                return Some((stream, queued));
+            }
+        }
+        None
+    }
+
+    /// The request on `stream` has been written.
+    pub(super) fn written(&mut self, stream: u32) {
+        let waiter = self.waiting.get_mut(&stream);
+        if let Some(written) = waiter.and_then(|waiter| waiter.written.take()) {
+            // Whoever waited may have gone.
+            let _ = written.send(());
+        }
+    }
+
+    /// Whether a reply on `stream` has a waiter.
+    pub(super) fn expects(&self, stream: u32) -> bool {
+        self.waiting.get(&stream).is_some_and(|waiter| waiter.sent)
+    }
+
+    /// Hands a reply to its waiter; `false` if there is none.
+    pub(super) fn reply(&mut self, stream: u32, reply: Reply) -> bool {
+        if !self.expects(stream) {
+            return false;
+        }
+        self.written(stream);
+        self.waiting
+            .remove(&stream)
+            .is_some_and(|waiter| waiter.reply.send(reply).is_ok())
+    }
+
+    /// The caller no longer waits. A request that has not begun to be written is taken back.
+    pub(super) fn forget(&mut self, stream: u32) {
+        self.queued.remove(&stream);
+        self.waiting.remove(&stream);
+    }
+
+    /// Bytes of queued requests.
+    pub(super) fn bytes(&self) -> usize {
+        self.queued.values().map(|queued| queued.bytes).sum()
+    }
+
+    /// Calls queued or unanswered.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Drops all queued requests and fails all who wait.
+    pub(super) fn fail(&mut self, error: &CallError) {
+        self.queued.clear();
+        for (_, waiter) in self.waiting.drain() {
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::transport::error::CloseReason;
+
+    struct Caller {
+        reply: oneshot::Receiver<Reply>,
+        written: oneshot::Receiver<()>,
+    }
+
+    fn permit() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1))
+            .try_acquire_owned()
+            .expect("free")
+    }
+
+    fn push(calls: &mut Calls, deadline: Option<Instant>) -> (u32, Caller) {
+        let (reply_to, reply) = oneshot::channel();
+        let (written_to, written) = oneshot::channel();
+        let request = PreparedRequest::new("s", "m", Bytes::new(), &[]);
+        let stream = calls.take_id().expect("ids are left");
+        let queued = Queued {
+            request,
+            deadline,
+            bytes: 10,
+            room: permit(),
+        };
+        calls.push(stream, queued, Waiter::new(reply_to, written_to, permit()));
+        (stream, Caller { reply, written })
+    }
+
+    #[test]
+    fn ids_are_odd_increasing_and_end() {
+        let mut calls = Calls::default();
+        assert_eq!(
+            [calls.take_id(), calls.take_id(), calls.take_id()],
+            [Some(1), Some(3), Some(5)]
+        );
+        calls.used = u32::MAX / 2;
+        assert_eq!(calls.take_id(), Some(u32::MAX));
+        assert_eq!(calls.take_id(), None);
+        assert_eq!(calls.take_id(), None);
+    }
+
+    #[test]
+    fn a_call_goes_from_queue_to_reply() {
+        let mut calls = Calls::default();
+        let (stream, mut caller) = push(&mut calls, None);
+        assert!(
+            !calls.reply(stream, Ok(Bytes::new())),
+            "nothing was sent yet"
+        );
+        assert_eq!(calls.pop(Instant::now()).map(|(stream, _)| stream), Some(1));
+        assert_eq!(calls.bytes(), 0);
+        assert!(caller.written.try_recv().is_err());
+        calls.written(stream);
+        assert_eq!(caller.written.try_recv(), Ok(()));
+        assert!(calls.reply(stream, Ok(Bytes::from_static(b"x"))));
+        assert_eq!(caller.reply.try_recv(), Ok(Ok(Bytes::from_static(b"x"))));
+        assert!(!calls.reply(stream, Ok(Bytes::new())), "late");
+        assert_eq!(calls.len(), 0);
+    }
+
+    /// Law: an answer proves that the request was written.
+    #[test]
+    fn a_reply_counts_as_written() {
+        let mut calls = Calls::default();
+        let (stream, mut caller) = push(&mut calls, None);
+        calls.pop(Instant::now());
+        assert!(calls.reply(stream, Ok(Bytes::new())));
+        assert_eq!(caller.written.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn forgotten_and_expired_requests_are_not_sent() {
+        let mut calls = Calls::default();
+        let now = Instant::now();
+        let (first, _caller) = push(&mut calls, None);
+        let (_, mut expired) = push(&mut calls, Some(now));
+        let (third, _) = push(&mut calls, Some(now + Duration::from_secs(1)));
+        calls.forget(first);
+        assert_eq!(calls.pop(now).map(|(stream, _)| stream), Some(third));
+        assert!(calls.pop(now).is_none());
+        assert_eq!(
+            expired.written.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        );
+        assert_eq!(calls.len(), 1);
+    }
+
+    #[test]
+    fn closing_fails_all() {
+        let mut calls = Calls::default();
+        let (_, mut queued) = push(&mut calls, None);
+        let error = CallError::Closed(CloseReason::PeerClosed);
+        calls.fail(&error);
+        assert_eq!(queued.reply.try_recv(), Ok(Err(error)));
+        assert!(queued.written.try_recv().is_err());
+        assert!(calls.pop(Instant::now()).is_none());
+    }
+}

@@ -1,0 +1,43 @@
+//! Connections: both services over one unix socket.
+//!
+//! A [`Connection`] carries two logical connections in [frames](crate::frame): on one this side calls the peer, on the
+//! other it serves the peer. Each speaks ttrpc with unary calls. [`PluginClient`] and [`RuntimeClient`] call,
+//! [`PluginServer`] and [`RuntimeServer`] serve.
+//!
+//! Two tasks drive a connection. The reader always reads, whatever handlers do, so that replies come through and a
+//! peer is never blocked by us. The writer alone writes, whole messages only. Between them is plain state under one lock
+//! that is never held across an await.
+//!
+//! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as announced, requests
+//! beyond the limits are answered with code 8 without being kept, and a peer that does not read is closed.
+//!
+//! What may not enter: which methods there are and what they mean, retries, registration, plugins' names. No type of
+//! the ttrpc or protobuf crates is public.
+
+mod answers;
+mod assembler;
+mod calls;
+mod client;
+mod connection;
+mod error;
+mod limits;
+mod message;
+mod outgoing;
+mod reader;
+mod server;
+mod service;
+mod shared;
+mod status;
+mod writer;
+
+pub use client::{CallOptions, Client, Pending};
+pub use connection::{Connection, ConnectionBuilder, Role};
+pub use error::{CallError, CloseReason};
+pub use limits::{Limits, MAX_MESSAGE, Stats};
+pub use service::{CallContext, Service};
+pub use status::{Code, Status};
+
+use self::service::answer;
+use crate::{api, rpc};
+
+include!("../generated/services.rs");

@@ -1,0 +1,133 @@
+//! Answering the peer's requests.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::answers::{Refusal, Verdict, Why};
+use super::assembler::Incoming;
+use super::error::CloseReason;
+use super::message;
+use super::service::{CallContext, Service};
+use super::shared::Shared;
+use super::status::{Code, Status};
+
+/// The services of one connection.
+#[derive(Clone)]
+pub(super) struct Server(pub(super) Arc<[Box<dyn Service>]>);
+
+impl Server {
+    /// Takes a message that arrived on the logical connection of the peer's calls.
+    pub(super) fn take(&self, shared: &Arc<Shared>, message: Incoming) -> Result<(), CloseReason> {
+        let Incoming { head, data } = message;
+        let counters = &shared.counters;
+        let mut queues = shared.queues();
+        match queues.answers.judge(head, data.is_none(), &shared.limits) {
+            Verdict::Serve => {
+                counters.handlers_high.reach(queues.answers.running());
+                drop(queues);
+                let serve = self.clone().serve(
+                    Arc::clone(shared),
+                    head.stream,
+                    data.unwrap_or_default(),
+                    Instant::now(),
+                );
+                tokio::spawn(serve);
+            }
+            Verdict::Ignore => counters.ignored_messages.add(1),
+            Verdict::Refuse(refusal) => {
+                count(shared, refusal);
+                let waiting = queues.answers.refuse(refusal);
+                shared.queued(&queues);
+                let limit = shared.limits.max_refusals;
+                if waiting > limit {
+                    return Err(CloseReason::Overflow { waiting, limit });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One request, from its bytes to its queued answer.
+    async fn serve(self, shared: Arc<Shared>, stream: u32, data: Bytes, arrived: Instant) {
+        let answer = async {
+            let handled = unwound(self.handle(data, arrived)).await;
+            let result = handled.unwrap_or_else(|panic| {
+                shared.counters.handler_panics.add(1);
+                tracing::warn!(stream, "the handler of an NRI call panicked");
+                Err(Status::new(
+                    Code::Internal,
+                    format!("the handler panicked: {panic}"),
+                ))
+            });
+            message::response(stream, result)
+        };
+        tokio::select! {
+            biased;
+            _ = shared.closing() => {}
+            message = answer => shared.answer(stream, message),
+        }
+    }
+
+    async fn handle(&self, data: Bytes, arrived: Instant) -> Result<Vec<u8>, Status> {
+        let call = message::decode_request(&data).map_err(|error| {
+            Status::new(
+                Code::InvalidArgument,
+                format!("unmarshal request error: {error}"),
+            )
+        })?;
+        // The payload was copied out of it.
+        drop(data);
+        let service = self
+            .0
+            .iter()
+            .find(|service| service.name() == call.service)
+            .ok_or_else(|| Status::unknown_service(&call.service))?;
+        let context = CallContext::new(deadline(arrived, call.timeout_nano), call.metadata);
+        service.call(context, &call.method, call.payload).await
+    }
+}
+
+fn count(shared: &Shared, refusal: Refusal) {
+    let counters = &shared.counters;
+    let counter = match refusal.why {
+        Why::Busy => &counters.refused_busy,
+        Why::TooLarge { .. } => &counters.oversized_in,
+        Why::EvenId | Why::ReusedId | Why::NotActive => &counters.refused_invalid,
+    };
+    counter.add(1);
+}
+
+/// When a request that arrived now and then must be answered: 0 is without limit, negative is already too late.
+fn deadline(arrived: Instant, timeout_nano: i64) -> Option<Instant> {
+    match u64::try_from(timeout_nano) {
+        Ok(0) => None,
+        Ok(nanos) => arrived.checked_add(Duration::from_nanos(nanos)),
+        Err(_) => Some(arrived),
+    }
+}
+
+/// Runs a future to its end or to its panic, whose text is returned.
+async fn unwound<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        // After a panic the future is not touched again, so nothing sees what it left half done.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(text_of(&*panic))),
+        }
+    })
+    .await
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a text").to_owned()
+}

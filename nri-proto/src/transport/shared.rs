@@ -1,0 +1,226 @@
+//! What the tasks and handles of one connection share: its two queues, its counters, and how it ends.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::answers::{Answers, Leaving};
+use super::calls::{Calls, Queued};
+use super::error::{CallError, CloseReason};
+use super::limits::{Counters, Limits, Stats};
+use super::message::Message;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Logical connection on which this side calls.
+    pub(super) client_id: u32,
+    /// Logical connection on which this side answers.
+    pub(super) server_id: u32,
+    pub(super) limits: Limits,
+    pub(super) counters: Counters,
+    /// Places for calls in flight.
+    pub(super) places: Arc<Semaphore>,
+    /// Bytes that calls may still queue.
+    pub(super) room: Arc<Semaphore>,
+    /// Wakes the writer.
+    pub(super) work: Notify,
+    queues: Mutex<Queues>,
+    budget_lifted: AtomicBool,
+    closing: watch::Sender<Option<CloseReason>>,
+    down: watch::Sender<bool>,
+}
+
+/// The two outgoing queues, one per logical connection.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    pub(super) calls: Calls,
+    pub(super) answers: Answers,
+    answer_is_next: bool,
+    /// Set once, under the lock, before anyone is told.
+    closed: Option<CloseReason>,
+}
+
+/// A message taken from a queue, and what to do once it is written.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A request that becomes a message now, so that it says how much time is left now.
+    Call(u32, Queued),
+    Answer(Leaving),
+}
+
+impl Queues {
+    /// The next message to write: the two logical connections in turn, so that neither starves the other.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Outgoing> {
+        self.answer_is_next = !self.answer_is_next;
+        let Self {
+            calls,
+            answers,
+            answer_is_next,
+            ..
+        } = self;
+        let mut call = || {
+            calls
+                .pop(now)
+                .map(|(stream, queued)| Outgoing::Call(stream, queued))
+        };
+        let mut answer = || answers.pop().map(Outgoing::Answer);
+        if *answer_is_next {
+            answer().or_else(call)
+        } else {
+            call().or_else(answer)
+        }
+    }
+
+    /// Why the connection is closed, if it is.
+    pub(super) fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
+    fn bytes(&self) -> usize {
+        self.calls.bytes() + self.answers.bytes()
+    }
+}
+
+/// A semaphore of `count` permits, at least one.
+fn semaphore(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)))
+}
+
+impl Shared {
+    pub(super) fn new(client_id: u32, server_id: u32, limits: Limits) -> Self {
+        Self {
+            client_id,
+            server_id,
+            counters: Counters::default(),
+            places: semaphore(limits.max_calls),
+            room: semaphore(limits.queue_bytes.min(u32::MAX as usize)),
+            work: Notify::new(),
+            queues: Mutex::default(),
+            budget_lifted: AtomicBool::new(limits.byte_budget.is_none()),
+            closing: watch::Sender::new(None),
+            down: watch::Sender::new(false),
+            limits,
+        }
+    }
+
+    /// The queues. Nothing is awaited and no foreign code runs under this lock, so a poisoned one is whole.
+    pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called when something was queued, with the lock still held.
+    pub(super) fn queued(&self, queues: &Queues) {
+        self.counters.queued_bytes_high.reach(queues.bytes());
+        self.work.notify_one();
+    }
+
+    /// A place for one call, and room in the queue for its bytes; waits for both in turn.
+    pub(super) async fn admit(
+        &self,
+        bytes: usize,
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), CallError> {
+        let closed = |_| self.closed_error();
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        // One request may be larger than the queue; it then waits for all of it.
+        let share = bytes
+            .min(self.limits.queue_bytes)
+            .clamp(1, u32::MAX as usize) as u32;
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(share)
+            .await
+            .map_err(closed)?;
+        Ok((place, room))
+    }
+
+    /// Ends the connection, once: later reasons do not count.
+    pub(super) fn close(&self, reason: CloseReason) {
+        {
+            let mut queues = self.queues();
+            if queues.closed.is_some() {
+                return;
+            }
+            tracing::debug!(%reason, "closing an NRI connection");
+            queues.closed = Some(reason.clone());
+            queues.calls.fail(&CallError::Closed(reason.clone()));
+            if reason != CloseReason::Local {
+                queues.answers.clear();
+            }
+        }
+        self.places.close();
+        self.room.close();
+        self.closing.send_replace(Some(reason));
+        self.work.notify_one();
+    }
+
+    /// Resolves when the connection begins to close.
+    pub(super) async fn closing(&self) -> CloseReason {
+        let mut watch = self.closing.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let reason = watch
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        reason.unwrap_or(CloseReason::Local)
+    }
+
+    /// Resolves when both directions are down.
+    pub(super) async fn closed(&self) -> CloseReason {
+        let _ = self.down.subscribe().wait_for(|down| *down).await;
+        self.closing().await
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        self.queues().closed.clone()
+    }
+
+    pub(super) fn closed_error(&self) -> CallError {
+        CallError::Closed(self.close_reason().unwrap_or(CloseReason::Local))
+    }
+
+    pub(super) fn lift_budget(&self) {
+        self.budget_lifted.store(true, Ordering::Relaxed);
+    }
+
+    /// The byte budget, while it is in force.
+    pub(super) fn budget(&self) -> Option<u64> {
+        self.limits
+            .byte_budget
+            .filter(|_| !self.budget_lifted.load(Ordering::Relaxed))
+    }
+
+    /// Queues the answer of a handler.
+    pub(super) fn answer(&self, stream: u32, message: Message) {
+        let mut queues = self.queues();
+        if queues.closed.is_none() {
+            queues.answers.answer(stream, message);
+            self.queued(&queues);
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = self.counters.snapshot();
+        let queues = self.queues();
+        stats.handlers = queues.answers.running();
+        stats.calls = queues.calls.len();
+        stats.queued_bytes = queues.bytes();
+        stats
+    }
+}
+
+/// Held by the two tasks of a connection: it is down when both have let go.
+#[derive(Debug)]
+pub(super) struct Alive(pub(super) Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0
+            .close(CloseReason::Io("its tasks were stopped".into()));
+        self.0.down.send_replace(true);
+    }
+}

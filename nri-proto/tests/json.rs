@@ -1,0 +1,427 @@
+//! Messages as proto3 JSON: what is written, what is understood, and what is refused.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+use std::fmt::Debug;
+use std::fs;
+
+use nri_proto::api;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use prost::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// A message of the protocol that has a JSON form: all of them.
+trait JsonMessage: Message + Default + PartialEq + Debug + Serialize + DeserializeOwned {}
+impl<M: Message + Default + PartialEq + Debug + Serialize + DeserializeOwned> JsonMessage for M {}
+
+fn to_json(message: &impl Serialize) -> Value {
+    serde_json::to_value(message).unwrap()
+}
+
+fn from_json<M: DeserializeOwned>(value: Value) -> Result<M, String> {
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+/// The bytes in hexadecimal.
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+        .collect()
+}
+
+fn agrees_with_go<M: JsonMessage>(name: &str, line: &Value) {
+    let wire = bytes(line["wire"].as_str().unwrap());
+    let message = M::decode(&wire[..]).unwrap();
+    assert_eq!(
+        message.encode_to_vec(),
+        wire,
+        "{name}: nothing is lost, and map entries are ordered"
+    );
+    assert_eq!(to_json(&message), line["json"], "{name}: what we write");
+    assert_eq!(
+        from_json::<M>(line["json"].clone()),
+        Ok(message),
+        "{name}: what we read"
+    );
+}
+
+/// Law: with every field set, to extreme values among others, we write and read the JSON that Go writes and reads.
+#[test]
+fn every_field_as_go_writes_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/protojson.jsonl");
+    let mut count = 0;
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let name = line["message"].as_str().unwrap();
+        match name {
+            "RegisterPluginRequest" => agrees_with_go::<api::RegisterPluginRequest>(name, &line),
+            "ConfigureRequest" => agrees_with_go::<api::ConfigureRequest>(name, &line),
+            "ConfigureResponse" => agrees_with_go::<api::ConfigureResponse>(name, &line),
+            "SynchronizeResponse" => agrees_with_go::<api::SynchronizeResponse>(name, &line),
+            "ValidateContainerAdjustmentRequest" => {
+                agrees_with_go::<api::ValidateContainerAdjustmentRequest>(name, &line);
+            }
+            "StateChangeEvent" => agrees_with_go::<api::StateChangeEvent>(name, &line),
+            "UpdateContainersRequest" => {
+                agrees_with_go::<api::UpdateContainersRequest>(name, &line)
+            }
+            "LogRequest" => agrees_with_go::<api::LogRequest>(name, &line),
+            "OptionalInt32" => agrees_with_go::<api::OptionalInt32>(name, &line),
+            "Empty" => agrees_with_go::<api::Empty>(name, &line),
+            other => panic!("no such message here: {other}"),
+        }
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
+
+/// Law: names are written in lowerCamel form, and understood in the proto's own form too.
+#[test]
+fn names() {
+    let container = api::Container {
+        pod_sandbox_id: "p".into(),
+        cdi_devices: vec![api::CdiDevice {
+            name: "vendor.example/class=a".into(),
+        }],
+        ..Default::default()
+    };
+    let camel = json!({"podSandboxId": "p", "CDIDevices": [{"name": "vendor.example/class=a"}]});
+    let original =
+        json!({"pod_sandbox_id": "p", "CDI_devices": [{"name": "vendor.example/class=a"}]});
+    assert_eq!(to_json(&container), camel);
+    assert_eq!(from_json(camel), Ok(container.clone()));
+    assert_eq!(from_json(original), Ok(container));
+
+    let registration = api::RegisterPluginRequest {
+        nri_version: "v0.12.2".into(),
+        ..Default::default()
+    };
+    assert_eq!(to_json(&registration), json!({"NRIVersion": "v0.12.2"}));
+    assert_eq!(
+        from_json(json!({"NRIVersion": "v0.12.2"})),
+        Ok(registration.clone())
+    );
+    assert_eq!(
+        from_json(json!({"NRI_version": "v0.12.2"})),
+        Ok(registration)
+    );
+
+    // One field under both of its names is there twice.
+    let twice = from_json::<api::Container>(json!({"pod_sandbox_id": "p", "podSandboxId": "p"}));
+    assert!(twice.unwrap_err().contains("duplicate field"));
+}
+
+/// Law: 64-bit numbers are written as strings, since JSON numbers lose digits elsewhere; both forms are understood.
+#[test]
+fn numbers() {
+    let memory = api::LinuxMemory {
+        limit: Some(api::OptionalInt64 { value: i64::MIN }),
+        swappiness: Some(api::OptionalUInt64 { value: u64::MAX }),
+        ..Default::default()
+    };
+    let strings = json!({
+        "limit": {"value": "-9223372036854775808"}, "swappiness": {"value": "18446744073709551615"}
+    });
+    let numbers = json!({"limit": {"value": i64::MIN}, "swappiness": {"value": u64::MAX}});
+    assert_eq!(to_json(&memory), strings);
+    assert_eq!(from_json(strings), Ok(memory));
+    assert_eq!(from_json(numbers), Ok(memory));
+
+    // 32-bit numbers are numbers, and understood as strings too.
+    let user = api::User {
+        uid: u32::MAX,
+        gid: 0,
+        additional_gids: vec![1, 2],
+    };
+    assert_eq!(
+        to_json(&user),
+        json!({"uid": u32::MAX, "additionalGids": [1, 2]})
+    );
+    assert_eq!(
+        from_json(json!({"uid": u32::MAX.to_string(), "additionalGids": ["1", 2]})),
+        Ok(user)
+    );
+
+    let too_large = from_json::<api::User>(json!({"uid": u64::from(u32::MAX) + 1}));
+    assert!(
+        too_large.is_err(),
+        "a number that does not fit is refused, not cut"
+    );
+}
+
+/// Law: enums are written by name, and understood by name and by number.
+#[test]
+fn enums() {
+    let scheduler = api::LinuxScheduler {
+        policy: api::LinuxSchedulerPolicy::SchedFifo as i32,
+        flags: vec![api::LinuxSchedulerFlag::SchedFlagReclaim as i32],
+        ..Default::default()
+    };
+    let names = json!({"policy": "SCHED_FIFO", "flags": ["SCHED_FLAG_RECLAIM"]});
+    assert_eq!(to_json(&scheduler), names);
+    assert_eq!(from_json(names), Ok(scheduler.clone()));
+    assert_eq!(
+        from_json(json!({"policy": 2, "flags": [1]})),
+        Ok(scheduler.clone())
+    );
+    assert_eq!(
+        from_json(json!({"policy": 2, "flags": [1, "SCHED_FLAG_RECLAIM"]}))
+            .map(|s: api::LinuxScheduler| s.flags.len()),
+        Ok(2)
+    );
+}
+
+/// What is not as the standard has it: an enum number without a name can't be written or read as JSON, while the
+/// message itself keeps it. Both are errors, not panics, and no other value is put in its place.
+#[test]
+fn unknown_enum_numbers_are_refused() {
+    let container = api::Container {
+        state: 77,
+        ..Default::default()
+    };
+    let kept = api::Container::decode(&container.encode_to_vec()[..]);
+    assert_eq!(kept, Ok(container.clone()), "on the wire nothing is lost");
+
+    assert_eq!(
+        serde_json::to_string(&container).unwrap_err().to_string(),
+        "Invalid variant 77"
+    );
+    let read = from_json::<api::Container>(json!({"state": 77}));
+    assert!(read.unwrap_err().contains("invalid value: integer `77`"));
+    let read = from_json::<api::Container>(json!({"state": "CONTAINER_DREAMING"}));
+    assert!(
+        read.unwrap_err()
+            .contains("unknown variant `CONTAINER_DREAMING`")
+    );
+}
+
+/// Law: a field that the protocol does not have is refused, by its name, so that a misspelt one is never lost.
+#[test]
+fn unknown_fields_are_refused() {
+    let read = from_json::<api::Container>(json!({"id": "c", "podSandboxID": "p"}));
+    let message = read.unwrap_err();
+    assert!(
+        message.contains("unknown field `podSandboxID`") && message.contains("`podSandboxId`"),
+        "{message}"
+    );
+}
+
+/// Law: a default value is not written; a wrapper that is present is, whatever it holds. `null` is an absent message.
+#[test]
+fn presence() {
+    assert_eq!(to_json(&api::Container::default()), json!({}));
+    let resources = api::LinuxResources {
+        rdt_class: Some(api::OptionalString::default()),
+        pids: Some(api::LinuxPids::default()),
+        ..Default::default()
+    };
+    assert_eq!(to_json(&resources), json!({"rdtClass": {}, "pids": {}}));
+    assert_eq!(
+        from_json(json!({"rdtClass": {}, "pids": {"limit": 0}, "cpu": null})),
+        Ok(resources)
+    );
+
+    // Defaults that are written out, as other languages do on request.
+    let full = json!({
+        "id": "", "state": "CONTAINER_UNKNOWN", "labels": {}, "args": [], "linux": null, "pid": 0, "createdAt": "0"
+    });
+    assert_eq!(from_json(full), Ok(api::Container::default()));
+}
+
+/// Law: map keys are strings in JSON, also where they are numbers in the protocol.
+#[test]
+fn maps() {
+    let field = api::Field::Env as i32;
+    let compound = api::CompoundFieldOwners {
+        owners: [("PATH".to_owned(), "10-a".to_owned())].into(),
+    };
+    let owners = api::FieldOwners {
+        simple: [
+            (api::Field::Args as i32, "20-b".to_owned()),
+            (-1, "00-c".to_owned()),
+        ]
+        .into(),
+        compound: [(field, compound)].into(),
+    };
+    let text = json!({
+        "simple": {"-1": "00-c", "7": "20-b"},
+        "compound": {"6": {"owners": {"PATH": "10-a"}}},
+    });
+    assert_eq!(to_json(&owners), text);
+    assert_eq!(from_json(text), Ok(owners));
+    assert!(from_json::<api::FieldOwners>(json!({"simple": {"Args": "20-b"}})).is_err());
+
+    // A removal of a network device: an entry with an empty message.
+    let adjustment = api::LinuxContainerAdjustment {
+        net_devices: [("-eth1".to_owned(), api::LinuxNetDevice::default())].into(),
+        ..Default::default()
+    };
+    assert_eq!(to_json(&adjustment), json!({"netDevices": {"-eth1": {}}}));
+    assert_eq!(
+        from_json(json!({"netDevices": {"-eth1": {}}})),
+        Ok(adjustment)
+    );
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![".{0,12}", Just("-KEY".to_owned())]
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    vec(text(), 0..4)
+}
+
+prop_compose! {
+    fn resources()(
+        limit in proptest::option::of(any::<i64>()),
+        shares in proptest::option::of(any::<u64>()),
+        kill in proptest::option::of(any::<bool>()),
+        class in proptest::option::of(text()),
+        cpus in text(),
+        pages in vec((text(), any::<u64>()), 0..3),
+        unified in btree_map(text(), text(), 0..3),
+        major in proptest::option::of(any::<i64>()),
+        pids in proptest::option::of(any::<i64>()),
+    ) -> api::LinuxResources {
+        api::LinuxResources {
+            memory: Some(api::LinuxMemory {
+                limit: limit.map(|value| api::OptionalInt64 { value }),
+                disable_oom_killer: kill.map(|value| api::OptionalBool { value }),
+                ..Default::default()
+            }),
+            cpu: Some(api::LinuxCpu {
+                shares: shares.map(|value| api::OptionalUInt64 { value }),
+                cpus,
+                ..Default::default()
+            }),
+            hugepage_limits: pages.into_iter().map(|(page_size, limit)| api::HugepageLimit { page_size, limit }).collect(),
+            blockio_class: class.map(|value| api::OptionalString { value }),
+            unified,
+            devices: vec![api::LinuxDeviceCgroup {
+                major: major.map(|value| api::OptionalInt64 { value }),
+                ..Default::default()
+            }],
+            pids: pids.map(|limit| api::LinuxPids { limit }),
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn container()(
+        (id, state, pid) in (text(), 0..=4, any::<u32>()),
+        (labels, args, env) in (btree_map(text(), text(), 0..4), texts(), texts()),
+        mounts in vec((text(), texts()), 0..3),
+        timeout in proptest::option::of(any::<i64>()),
+        (created_at, exit_code) in (any::<i64>(), any::<i32>()),
+        rlimits in vec((text(), any::<u64>()), 0..3),
+        resources in proptest::option::of(resources()),
+        sysctl in btree_map(text(), text(), 0..3),
+        flags in vec(0..=6, 0..4),
+        gids in vec(any::<u32>(), 0..3),
+    ) -> api::Container {
+        api::Container {
+            id, state, pid, labels, args, env, created_at, exit_code,
+            mounts: mounts
+                .into_iter()
+                .map(|(destination, options)| api::Mount { destination, options, ..Default::default() })
+                .collect(),
+            hooks: Some(api::Hooks {
+                poststop: vec![api::Hook { timeout: timeout.map(|value| api::OptionalInt { value }), ..Default::default() }],
+                ..Default::default()
+            }),
+            rlimits: rlimits.into_iter().map(|(r#type, hard)| api::PosixRlimit { r#type, hard, soft: hard / 2 }).collect(),
+            linux: Some(api::LinuxContainer {
+                resources,
+                sysctl,
+                scheduler: Some(api::LinuxScheduler { flags, ..Default::default() }),
+                ..Default::default()
+            }),
+            user: Some(api::User { additional_gids: gids, ..Default::default() }),
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn adjustment()(
+        annotations in btree_map(text(), text(), 0..4),
+        env in vec((text(), text()), 0..4),
+        args in texts(),
+        resources in proptest::option::of(resources()),
+        net_devices in btree_map(text(), text(), 0..3),
+        schemata in proptest::option::of(texts()),
+        remove in any::<bool>(),
+        mode in 0..=6,
+    ) -> api::ContainerAdjustment {
+        api::ContainerAdjustment {
+            annotations,
+            env: env.into_iter().map(|(key, value)| api::KeyValue { key, value }).collect(),
+            args,
+            linux: Some(api::LinuxContainerAdjustment {
+                resources,
+                net_devices: net_devices.into_iter().map(|(key, name)| (key, api::LinuxNetDevice { name })).collect(),
+                rdt: Some(api::LinuxRdt {
+                    schemata: schemata.map(|value| api::OptionalRepeatedString { value }),
+                    remove,
+                    ..Default::default()
+                }),
+                memory_policy: Some(api::LinuxMemoryPolicy { mode, ..Default::default() }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn validation()(
+        container in container(),
+        adjust in adjustment(),
+        owners in btree_map(text(), (btree_map(any::<i32>(), text(), 0..4), btree_map(any::<i32>(), btree_map(text(), text(), 0..3), 0..3)), 0..3),
+    ) -> api::ValidateContainerAdjustmentRequest {
+        let owners = owners.into_iter().map(|(id, (simple, compound))| {
+            let compound = compound.into_iter().map(|(field, owners)| (field, api::CompoundFieldOwners { owners }));
+            (id, api::FieldOwners { simple, compound: compound.collect() })
+        });
+        api::ValidateContainerAdjustmentRequest {
+            container: Some(container),
+            adjust: Some(adjust),
+            owners: Some(api::OwningPlugins { owners: owners.collect() }),
+            ..Default::default()
+        }
+    }
+}
+
+fn round_trip<M: JsonMessage>(message: &M) {
+    let text = serde_json::to_string(message).unwrap();
+    let back: M = serde_json::from_str(&text).unwrap();
+    assert_eq!(&back, message, "{text}");
+    assert_eq!(
+        M::decode(&message.encode_to_vec()[..]).as_ref(),
+        Ok(message)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Law: what is written is read back as the same message.
+    #[test]
+    fn validation_requests_make_the_round_trip(message in validation()) {
+        round_trip(&message);
+    }
+
+    /// Law: text that is no message is refused, never a panic.
+    #[test]
+    fn other_text_is_no_panic(text in "[\\[\\]{}\":,a-z0-9.eE-]{0,40}") {
+        let _ = serde_json::from_str::<api::ValidateContainerAdjustmentRequest>(&text);
+    }
+}

@@ -1,0 +1,17 @@
+//! The wire, from outside: what a connection sends for what, and what it makes of what it gets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic in a test or in what serves it is its report"
+)]
+
+mod calls;
+mod closing;
+mod fixtures;
+mod hostile;
+mod ids_and_codes;
+mod replies;
+mod sizes;
+mod support;
+mod ttrpc_peer;
