@@ -1,0 +1,693 @@
+//! Adjusting a container that is being created.
+
+use std::collections::BTreeMap;
+
+use nri_proto::api::{
+    CdiDevice, ContainerAdjustment, Field, Hooks, KeyValue, LinuxContainerAdjustment, LinuxDevice,
+    LinuxDeviceCgroup, LinuxIoPriority, LinuxMemoryPolicy, LinuxNamespace, LinuxNetDevice,
+    LinuxRdt, LinuxScheduler, LinuxSeccomp, Mount, MpolFlag, MpolMode, PosixRlimit,
+};
+
+use super::{BuildError, SetResources, Wrapper};
+use crate::merge::Entry;
+use crate::merge::removal_marker::{mark, marked};
+
+/// Adds an entry with a key that is neither a marker nor there yet.
+pub(super) fn add_entry<E: Entry>(
+    list: &mut Vec<E>,
+    field: Field,
+    entry: E,
+) -> Result<(), BuildError> {
+    let key = entry.key().to_owned();
+    if entry.removes().is_some() {
+        return Err(BuildError::Marker { field, key });
+    }
+    if list.iter().any(|other| other.key() == key) {
+        return Err(BuildError::Duplicate { field, key });
+    }
+    list.push(entry);
+    Ok(())
+}
+
+/// Asks for the removal of the entries of a key, once.
+fn remove_entry<E: Entry>(list: &mut Vec<E>, key: &str) {
+    if !list.iter().any(|entry| entry.removes() == Some(key)) {
+        list.push(E::with_key(mark(key)));
+    }
+}
+
+/// The same for maps in which keys can be removed.
+fn add_to_map<V>(
+    map: &mut BTreeMap<String, V>,
+    field: Field,
+    key: String,
+    value: V,
+) -> Result<(), BuildError> {
+    if marked(&key).is_some() {
+        return Err(BuildError::Marker { field, key });
+    }
+    if map.contains_key(&key) {
+        return Err(BuildError::Duplicate { field, key });
+    }
+    map.insert(key, value);
+    Ok(())
+}
+
+fn remove_from_map<V: Default>(map: &mut BTreeMap<String, V>, key: &str) {
+    map.insert(mark(key), V::default());
+}
+
+/// A command line with a program.
+fn checked<A: Into<String>>(args: impl IntoIterator<Item = A>) -> Result<Vec<String>, BuildError> {
+    let args: Vec<String> = args.into_iter().map(Into::into).collect();
+    match args.first() {
+        Some(program) if !program.is_empty() => Ok(args),
+        _ => Err(BuildError::NoProgram),
+    }
+}
+
+/// An adjustment. Its resources are set with [`SetResources`].
+///
+/// Of keyed things there are three forms: `add_` sets what no other plugin has set (it replaces what the container has from the
+/// runtime), `remove_` removes, and `replace_` does both, so that it takes over what an earlier plugin has set.
+///
+/// Every method that can refuse refuses with a [`BuildError`] and leaves the adjustment as it was.
+pub trait Adjust: SetResources {
+    /// The adjustment itself.
+    #[doc(hidden)]
+    fn adjustment(&mut self) -> &mut ContainerAdjustment;
+
+    /// What is particular to Linux.
+    #[doc(hidden)]
+    fn linux(&mut self) -> &mut LinuxContainerAdjustment {
+        self.adjustment().linux.get_or_insert_default()
+    }
+
+    /// Sets an annotation.
+    ///
+    /// # Errors
+    /// The key begins with `-` or is set already.
+    fn add_annotation(
+        &mut self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let annotations = &mut self.adjustment().annotations;
+        add_to_map(annotations, Field::Annotations, key.into(), value.into())?;
+        Ok(self)
+    }
+
+    /// Removes an annotation.
+    fn remove_annotation(&mut self, key: &str) -> &mut Self {
+        remove_from_map(&mut self.adjustment().annotations, key);
+        self
+    }
+
+    /// Sets an annotation, whoever has set it.
+    ///
+    /// # Errors
+    /// As [`add_annotation`](Adjust::add_annotation).
+    fn replace_annotation(
+        &mut self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let key = key.into();
+        Ok(self
+            .add_annotation(key.clone(), value)?
+            .remove_annotation(&key))
+    }
+
+    /// Mounts something. The destination is the key.
+    ///
+    /// # Errors
+    /// The destination begins with `-` or is mounted already.
+    fn add_mount(&mut self, mount: Mount) -> Result<&mut Self, BuildError> {
+        add_entry(&mut self.adjustment().mounts, Field::Mounts, mount)?;
+        Ok(self)
+    }
+
+    /// Removes the mounts at a destination.
+    fn remove_mount(&mut self, destination: &str) -> &mut Self {
+        remove_entry(&mut self.adjustment().mounts, destination);
+        self
+    }
+
+    /// Mounts something, whoever has mounted at its destination.
+    ///
+    /// # Errors
+    /// As [`add_mount`](Adjust::add_mount).
+    fn replace_mount(&mut self, mount: Mount) -> Result<&mut Self, BuildError> {
+        let key = mount.destination.clone();
+        Ok(self.add_mount(mount)?.remove_mount(&key))
+    }
+
+    /// Sets an environment variable.
+    ///
+    /// # Errors
+    /// The name begins with `-`, contains `=`, or is set already.
+    fn add_env(
+        &mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let (key, value) = (name.into(), value.into());
+        let field = Field::Env;
+        if key.contains('=') {
+            return Err(BuildError::InvalidKey { field, key });
+        }
+        add_entry(&mut self.adjustment().env, field, KeyValue { key, value })?;
+        Ok(self)
+    }
+
+    /// Removes an environment variable.
+    fn remove_env(&mut self, name: &str) -> &mut Self {
+        remove_entry(&mut self.adjustment().env, name);
+        self
+    }
+
+    /// Sets an environment variable, whoever has set it.
+    ///
+    /// # Errors
+    /// As [`add_env`](Adjust::add_env).
+    fn replace_env(
+        &mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let name = name.into();
+        Ok(self.add_env(name.clone(), value)?.remove_env(&name))
+    }
+
+    /// Sets the command line. Conflicts if an earlier plugin has set it.
+    ///
+    /// # Errors
+    /// There is no program.
+    fn set_args<A: Into<String>>(
+        &mut self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<&mut Self, BuildError> {
+        self.adjustment().args = checked(args)?;
+        Ok(self)
+    }
+
+    /// Sets the command line, whoever has set it.
+    ///
+    /// # Errors
+    /// There is no program.
+    fn update_args<A: Into<String>>(
+        &mut self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<&mut Self, BuildError> {
+        let mut args = checked(args)?;
+        args.insert(0, String::new());
+        self.adjustment().args = args;
+        Ok(self)
+    }
+
+    /// Takes back what earlier plugins made of the command line: it is the original one again.
+    fn remove_args(&mut self) -> &mut Self {
+        self.adjustment().args = vec![String::new()];
+        self
+    }
+
+    /// Adds OCI hooks: each of the six lists is appended.
+    fn add_hooks(&mut self, hooks: Hooks) -> &mut Self {
+        let to = self.adjustment().hooks.get_or_insert_default();
+        let Hooks {
+            prestart,
+            create_runtime,
+            create_container,
+            start_container,
+            poststart,
+            poststop,
+        } = hooks;
+        to.prestart.extend(prestart);
+        to.create_runtime.extend(create_runtime);
+        to.create_container.extend(create_container);
+        to.start_container.extend(start_container);
+        to.poststart.extend(poststart);
+        to.poststop.extend(poststop);
+        self
+    }
+
+    /// Limits a resource of the process, such as `RLIMIT_NOFILE`: the ceiling first, then the value in force.
+    ///
+    /// # Errors
+    /// The resource is limited already.
+    fn add_rlimit(
+        &mut self,
+        resource: impl Into<String>,
+        hard: u64,
+        soft: u64,
+    ) -> Result<&mut Self, BuildError> {
+        let limit = PosixRlimit {
+            r#type: resource.into(),
+            hard,
+            soft,
+        };
+        add_entry(&mut self.adjustment().rlimits, Field::Rlimits, limit)?;
+        Ok(self)
+    }
+
+    /// Has a device of the Container Device Interface injected, by its full name.
+    ///
+    /// # Errors
+    /// The device is asked for already.
+    fn add_cdi_device(&mut self, name: impl Into<String>) -> Result<&mut Self, BuildError> {
+        let device = CdiDevice { name: name.into() };
+        add_entry(
+            &mut self.adjustment().cdi_devices,
+            Field::CdiDevices,
+            device,
+        )?;
+        Ok(self)
+    }
+
+    /// Adds a device node. The path is the key.
+    ///
+    /// # Errors
+    /// The path begins with `-` or has a device already.
+    fn add_device(&mut self, device: LinuxDevice) -> Result<&mut Self, BuildError> {
+        add_entry(&mut self.linux().devices, Field::Devices, device)?;
+        Ok(self)
+    }
+
+    /// Removes the device nodes at a path.
+    fn remove_device(&mut self, path: &str) -> &mut Self {
+        remove_entry(&mut self.linux().devices, path);
+        self
+    }
+
+    /// Adds a device node, whoever has put one at its path.
+    ///
+    /// # Errors
+    /// As [`add_device`](Adjust::add_device).
+    fn replace_device(&mut self, device: LinuxDevice) -> Result<&mut Self, BuildError> {
+        let key = device.path.clone();
+        Ok(self.add_device(device)?.remove_device(&key))
+    }
+
+    /// Adds a rule of the device cgroup, after those that are there.
+    fn add_cgroup_device_rule(&mut self, rule: LinuxDeviceCgroup) -> &mut Self {
+        self.resources_mut().devices.push(rule);
+        self
+    }
+
+    /// Sets a namespace. Its type is the key.
+    ///
+    /// # Errors
+    /// The type begins with `-` or is set already.
+    fn add_namespace(&mut self, namespace: LinuxNamespace) -> Result<&mut Self, BuildError> {
+        add_entry(&mut self.linux().namespaces, Field::Namespace, namespace)?;
+        Ok(self)
+    }
+
+    /// Removes the namespaces of a type: the container shares that of the runtime.
+    fn remove_namespace(&mut self, kind: &str) -> &mut Self {
+        remove_entry(&mut self.linux().namespaces, kind);
+        self
+    }
+
+    /// Sets a namespace, whoever has set its type.
+    ///
+    /// # Errors
+    /// As [`add_namespace`](Adjust::add_namespace).
+    fn replace_namespace(&mut self, namespace: LinuxNamespace) -> Result<&mut Self, BuildError> {
+        let key = namespace.r#type.clone();
+        Ok(self.add_namespace(namespace)?.remove_namespace(&key))
+    }
+
+    /// Moves a network device of the host into the container.
+    ///
+    /// # Errors
+    /// The host's name of it begins with `-` or is set already.
+    fn add_net_device(
+        &mut self,
+        host_name: impl Into<String>,
+        device: LinuxNetDevice,
+    ) -> Result<&mut Self, BuildError> {
+        let devices = &mut self.linux().net_devices;
+        add_to_map(devices, Field::LinuxNetDevices, host_name.into(), device)?;
+        Ok(self)
+    }
+
+    /// Leaves a network device with the host.
+    fn remove_net_device(&mut self, host_name: &str) -> &mut Self {
+        remove_from_map(&mut self.linux().net_devices, host_name);
+        self
+    }
+
+    /// Moves a network device of the host into the container, whoever has asked for it.
+    ///
+    /// # Errors
+    /// As [`add_net_device`](Adjust::add_net_device).
+    fn replace_net_device(
+        &mut self,
+        host_name: impl Into<String>,
+        device: LinuxNetDevice,
+    ) -> Result<&mut Self, BuildError> {
+        let key = host_name.into();
+        Ok(self
+            .add_net_device(key.clone(), device)?
+            .remove_net_device(&key))
+    }
+
+    /// Sets a kernel parameter.
+    ///
+    /// # Errors
+    /// The name begins with `-` or is set already.
+    fn add_sysctl(
+        &mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let parameters = &mut self.linux().sysctl;
+        add_to_map(parameters, Field::Sysctl, name.into(), value.into())?;
+        Ok(self)
+    }
+
+    /// Removes a kernel parameter.
+    fn remove_sysctl(&mut self, name: &str) -> &mut Self {
+        remove_from_map(&mut self.linux().sysctl, name);
+        self
+    }
+
+    /// Sets a kernel parameter, whoever has set it.
+    ///
+    /// # Errors
+    /// As [`add_sysctl`](Adjust::add_sysctl).
+    fn replace_sysctl(
+        &mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<&mut Self, BuildError> {
+        let name = name.into();
+        Ok(self.add_sysctl(name.clone(), value)?.remove_sysctl(&name))
+    }
+
+    /// RDT class of service of the container's processes.
+    fn set_rdt_clos_id(&mut self, class: impl Into<String>) -> &mut Self {
+        self.rdt().clos_id = Some(Wrapper::wrap(class.into()));
+        self
+    }
+
+    /// RDT schemata, all of them.
+    fn set_rdt_schemata<S: Into<String>>(
+        &mut self,
+        schemata: impl IntoIterator<Item = S>,
+    ) -> &mut Self {
+        let schemata = schemata.into_iter().map(Into::into).collect();
+        self.rdt().schemata = Some(Wrapper::wrap(schemata));
+        self
+    }
+
+    /// Whether RDT monitoring is on.
+    fn set_rdt_enable_monitoring(&mut self, enable: bool) -> &mut Self {
+        self.rdt().enable_monitoring = Some(Wrapper::wrap(enable));
+        self
+    }
+
+    /// Removes everything about RDT that is not set by this adjustment too.
+    fn remove_rdt(&mut self) -> &mut Self {
+        self.rdt().remove = true;
+        self
+    }
+
+    /// What is particular to RDT.
+    #[doc(hidden)]
+    fn rdt(&mut self) -> &mut LinuxRdt {
+        self.linux().rdt.get_or_insert_default()
+    }
+
+    /// Path of the cgroup, as the OCI runtime specification has it. An empty path takes an earlier call back.
+    fn set_cgroups_path(&mut self, path: impl Into<String>) -> &mut Self {
+        self.linux().cgroups_path = path.into();
+        self
+    }
+
+    /// How likely the process is to be killed when memory is short, -1000 to 1000. `None` takes an earlier call back.
+    fn set_oom_score_adj(&mut self, score: Option<i64>) -> &mut Self {
+        self.linux().oom_score_adj = score.map(Wrapper::wrap);
+        self
+    }
+
+    /// I/O priority of the process, as a whole.
+    fn set_io_priority(&mut self, priority: LinuxIoPriority) -> &mut Self {
+        self.linux().io_priority = Some(priority);
+        self
+    }
+
+    /// Seccomp filter, as a whole.
+    fn set_seccomp_policy(&mut self, policy: LinuxSeccomp) -> &mut Self {
+        self.linux().seccomp_policy = Some(policy);
+        self
+    }
+
+    /// Scheduling of the process, as a whole.
+    fn set_scheduler(&mut self, scheduler: LinuxScheduler) -> &mut Self {
+        self.linux().scheduler = Some(scheduler);
+        self
+    }
+
+    /// Memory policy of the process, as a whole. The nodes are written as `0-1,3`.
+    fn set_memory_policy(
+        &mut self,
+        mode: MpolMode,
+        nodes: impl Into<String>,
+        flags: impl IntoIterator<Item = MpolFlag>,
+    ) -> &mut Self {
+        self.linux().memory_policy = Some(LinuxMemoryPolicy {
+            mode: mode.into(),
+            nodes: nodes.into(),
+            flags: flags.into_iter().map(Into::into).collect(),
+        });
+        self
+    }
+}
+
+impl Adjust for ContainerAdjustment {
+    fn adjustment(&mut self) -> &mut ContainerAdjustment {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::{CreateMerge, normal_form};
+    use crate::{RegisteredPlugin, api};
+
+    fn mount(destination: &str) -> Mount {
+        Mount {
+            destination: destination.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_would_be_taken_for_something_else_is_refused() {
+        let mut adjustment = ContainerAdjustment::default();
+        assert!(adjustment.add_annotation("-k", "v").is_err());
+        assert!(adjustment.add_env("-K", "v").is_err());
+        assert!(adjustment.add_env("A=B", "v").is_err());
+        assert!(adjustment.add_mount(mount("-/x")).is_err());
+        assert!(
+            adjustment
+                .add_device(LinuxDevice {
+                    path: "-/dev/x".into(),
+                    ..Default::default()
+                })
+                .is_err()
+        );
+        assert!(
+            adjustment
+                .add_namespace(LinuxNamespace {
+                    r#type: "-ipc".into(),
+                    ..Default::default()
+                })
+                .is_err()
+        );
+        assert!(adjustment.add_sysctl("-k", "v").is_err());
+        assert!(
+            adjustment
+                .add_net_device("-k", LinuxNetDevice::default())
+                .is_err()
+        );
+        assert_eq!(
+            adjustment.set_args(["", "x"]).err(),
+            Some(BuildError::NoProgram)
+        );
+        assert_eq!(
+            adjustment.update_args([""; 0]).err(),
+            Some(BuildError::NoProgram)
+        );
+        assert_eq!(normal_form(adjustment), None, "nothing was changed");
+    }
+
+    #[test]
+    fn where_a_dash_means_nothing_it_is_allowed() {
+        let mut adjustment = ContainerAdjustment::default();
+        adjustment.add_rlimit("-x", 2, 1).unwrap();
+        adjustment.add_hugepage_limit("-x", 1).unwrap();
+        adjustment.add_unified("-x", "1").unwrap();
+        adjustment.add_cdi_device("-x").unwrap();
+    }
+
+    #[test]
+    fn a_key_is_set_once_and_removed_as_often_as_you_like() {
+        let mut adjustment = ContainerAdjustment::default();
+        adjustment
+            .remove_mount("/a")
+            .remove_mount("/a")
+            .remove_env("K");
+        adjustment
+            .add_mount(mount("/a"))
+            .unwrap()
+            .add_env("K", "v")
+            .unwrap();
+        assert!(adjustment.add_mount(mount("/a")).is_err());
+        assert!(adjustment.add_env("K", "w").is_err());
+        assert_eq!(adjustment.mounts.len(), 2);
+        adjustment.add_hugepage_limit("2MB", 1).unwrap();
+        let error = adjustment.add_hugepage_limit("2MB", 2).unwrap_err();
+        assert!(error.to_string().contains("HugepageLimits \"2MB\""));
+    }
+
+    #[test]
+    fn what_is_added_conflicts_and_what_replaces_does_not() {
+        let plugin = |registration| RegisteredPlugin {
+            id: "10-p".parse().unwrap(),
+            registration,
+        };
+        let merged = |replaces: bool| {
+            let mut added = ContainerAdjustment::default();
+            added.add_annotation("k", "a").unwrap();
+            added
+                .add_mount(mount("/m"))
+                .unwrap()
+                .add_env("K", "a")
+                .unwrap();
+            added
+                .add_device(LinuxDevice {
+                    path: "/d".into(),
+                    ..Default::default()
+                })
+                .unwrap();
+            added.add_sysctl("s", "a").unwrap();
+            added
+                .add_namespace(LinuxNamespace {
+                    r#type: "ipc".into(),
+                    ..Default::default()
+                })
+                .unwrap();
+            added
+                .add_net_device("eth0", LinuxNetDevice::default())
+                .unwrap();
+            added.set_args(["a"]).unwrap().set_rdt_clos_id("a");
+            let mut second = added.clone();
+            if replaces {
+                second = ContainerAdjustment::default();
+                second.replace_annotation("k", "b").unwrap();
+                second
+                    .replace_mount(mount("/m"))
+                    .unwrap()
+                    .replace_env("K", "b")
+                    .unwrap();
+                second
+                    .replace_device(LinuxDevice {
+                        path: "/d".into(),
+                        ..Default::default()
+                    })
+                    .unwrap();
+                second.replace_sysctl("s", "b").unwrap();
+                second
+                    .replace_namespace(LinuxNamespace {
+                        r#type: "ipc".into(),
+                        ..Default::default()
+                    })
+                    .unwrap();
+                second
+                    .replace_net_device("eth0", LinuxNetDevice::default())
+                    .unwrap();
+                second
+                    .update_args(["b"])
+                    .unwrap()
+                    .set_rdt_clos_id("b")
+                    .remove_rdt();
+            }
+            let mut merge = CreateMerge::new(api::Container::default());
+            let response = |adjust| api::CreateContainerResponse {
+                adjust: Some(adjust),
+                ..Default::default()
+            };
+            merge.apply(&plugin(1), response(added)).unwrap();
+            merge
+                .apply(&plugin(2), response(second))
+                .map(|()| merge.view().clone())
+        };
+        assert!(merged(false).is_err());
+        let view = merged(true).unwrap();
+        assert_eq!(
+            (view.env, view.args),
+            (vec!["K=b".to_owned()], vec!["b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn every_setter_asks_for_its_field() {
+        let mut adjustment = ContainerAdjustment::default();
+        adjustment
+            .set_memory_limit(0)
+            .set_memory_reservation(0)
+            .set_memory_swap(0)
+            .set_memory_kernel(0)
+            .set_memory_kernel_tcp(0)
+            .set_memory_swappiness(0)
+            .set_memory_disable_oom_killer(false)
+            .set_memory_use_hierarchy(false)
+            .set_cpu_shares(0)
+            .set_cpu_quota(0)
+            .set_cpu_period(0)
+            .set_cpu_realtime_runtime(0)
+            .set_cpu_realtime_period(0)
+            .set_cpuset_cpus("0")
+            .set_cpuset_mems("0")
+            .set_pids_limit(0)
+            .set_blockio_class("")
+            .set_rdt_class("")
+            .set_cgroups_path("/c")
+            .set_oom_score_adj(Some(0))
+            .set_io_priority(LinuxIoPriority::default())
+            .set_seccomp_policy(LinuxSeccomp::default())
+            .set_scheduler(LinuxScheduler::default())
+            .set_memory_policy(MpolMode::MpolBind, "0", [MpolFlag::MpolFStaticNodes])
+            .set_rdt_clos_id("")
+            .set_rdt_schemata([""; 0])
+            .set_rdt_enable_monitoring(false)
+            .add_hooks(Hooks {
+                poststop: vec![Default::default()],
+                ..Default::default()
+            })
+            .remove_annotation("k")
+            .remove_mount("k")
+            .remove_env("k")
+            .remove_device("k")
+            .remove_namespace("k")
+            .remove_sysctl("k")
+            .remove_net_device("k")
+            .remove_args();
+        adjustment
+            .add_rlimit("k", 1, 1)
+            .unwrap()
+            .add_cdi_device("k")
+            .unwrap();
+        adjustment
+            .add_hugepage_limit("k", 1)
+            .unwrap()
+            .add_unified("k", "v")
+            .unwrap();
+        let asked = crate::merge::SupportedFields::NONE.unsupported(&adjustment);
+        assert_eq!(asked.len(), 40, "every field of the protocol");
+    }
+}

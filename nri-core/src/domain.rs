@@ -1,0 +1,87 @@
+//! What a runtime gives to NRI: its pods and containers, and the power to update and evict them on behalf of plugins.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nri_proto::api;
+
+use crate::Ctx;
+use crate::model::{Container, PodSandbox};
+
+/// Why a domain did not do what a plugin asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainError {
+    /// The domain has no container of this full id.
+    #[error("container {0:?} is not known to the runtime")]
+    NotFound(String),
+    /// The container is in a state in which this is not possible.
+    #[error("container {id:?} is {state}, so this is not possible")]
+    WrongState {
+        /// The container's id.
+        id: String,
+        /// Its state, in words.
+        state: String,
+    },
+    /// The request itself makes no sense, for example an update without resources.
+    #[error("invalid request for container {id:?}: {reason}")]
+    Invalid {
+        /// The container's id.
+        id: String,
+        /// What is wrong with the request.
+        reason: String,
+    },
+    /// The runtime tried and failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// One namespace of a runtime, such as CRI's `k8s.io`: what plugins see of it and do to it.
+///
+/// Rules for implementors: ids are full ids, never prefixes; listings return everything with its state (NRI decides what
+/// plugins see of it); answers are snapshots, nothing of the runtime's own is handed out. NRI holds no lock while it calls a
+/// domain, so a domain may call back into the API.
+#[async_trait]
+pub trait Domain: Send + Sync + 'static {
+    /// The domain's name; unique in an NRI instance.
+    fn name(&self) -> &str;
+
+    /// All pods, whatever their state.
+    async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError>;
+
+    /// All containers, whatever their state, without infrastructure containers.
+    async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError>;
+
+    /// The pod of a full id.
+    async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>>;
+
+    /// The container of a full id.
+    async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>>;
+
+    /// Whether the domain has a container of this full id. Override it where that is cheaper than a full snapshot.
+    async fn has_container(&self, id: &str) -> bool {
+        self.get_container(id).await.is_some()
+    }
+
+    /// Changes the resources of a container. Fields that the update does not set stay as they are.
+    ///
+    /// `ignore_failure` is not the domain's business: it reports what happened, NRI decides what that means.
+    ///
+    /// # Errors
+    /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the update from being applied.
+    async fn update_container(
+        &self,
+        cx: &Ctx,
+        update: &api::ContainerUpdate,
+    ) -> Result<(), DomainError>;
+
+    /// Stops a container without grace and returns when its process is gone. One that is stopped already is a success.
+    ///
+    /// # Errors
+    /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the container alive.
+    async fn evict_container(
+        &self,
+        cx: &Ctx,
+        eviction: &api::ContainerEviction,
+    ) -> Result<(), DomainError>;
+}

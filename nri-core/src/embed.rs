@@ -1,0 +1,290 @@
+//! What NRI is to a runtime that embeds it: one method per lifecycle event. The implementation that talks to plugins lives
+//! a floor above; this trait lets other floors (a CRI binding, for example) be written against it.
+
+use std::any::Any;
+use std::fmt;
+
+use async_trait::async_trait;
+use nri_proto::api;
+
+use crate::flow::PluginOutcome;
+use crate::merge::Owners;
+use crate::model::{Container, PodSandbox};
+use crate::{Ctx, Error};
+
+/// The embedding API. Every method is a cheap no-op while NRI is disabled or after [`stop`](Api::stop).
+///
+/// The pod and container arguments are read once, before anything is awaited. Dropping a future stops waiting; plugins that were
+/// asked already keep what they know, and a dropped creation is undone towards them.
+#[async_trait]
+pub trait Api: Send + Sync {
+    /// Whether plugins can be there at all.
+    fn is_enabled(&self) -> bool;
+
+    /// Launches the installed plugins, synchronises them, and opens the socket for others.
+    async fn start(&self) -> Result<(), Error>;
+
+    /// Closes the socket and says good-bye to all plugins. May be repeated.
+    async fn stop(&self);
+
+    /// A pod sandbox is up (its pid and addresses known) and not yet marked ready. An error refuses the pod.
+    async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
+
+    /// The resources of a pod are about to change. An error refuses the change.
+    async fn update_pod_sandbox(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        overhead: Option<api::LinuxResources>,
+        resources: Option<api::LinuxResources>,
+    ) -> Result<(), Error>;
+
+    /// The resources of a pod have changed.
+    async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
+
+    /// A pod's containers are stopped and the sandbox is about to be torn down. Repeating it has no effect.
+    async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
+
+    /// A pod is removed; implies [`stop_pod_sandbox`](Api::stop_pod_sandbox) if that is still due.
+    async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
+
+    /// A container's spec is complete and nothing is created yet. Apply the adjustment of the outcome, create the container,
+    /// then [`commit`](Creation::commit); dropping the outcome tells the plugins that the container never came to be.
+    async fn create_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<Creation, Error>;
+
+    /// A container was created; `container` shows it as adjusted.
+    async fn post_create_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// A container is about to be started. An error refuses the start.
+    async fn start_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// A container was started.
+    async fn post_start_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// A container's resources are about to change. The result says what to apply instead of `request`, if anything.
+    async fn update_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+        request: Option<api::LinuxResources>,
+    ) -> Result<UpdateResult, Error>;
+
+    /// A container's resources have changed.
+    async fn post_update_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// A container was stopped. Repeating it, or calling it after an exit was notified, has no effect.
+    async fn stop_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// A container's process ended by itself. Queued, in order with the container's other events; never blocks.
+    fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container);
+
+    /// A container is removed; implies [`stop_container`](Api::stop_container) if that is still due.
+    async fn remove_container(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), Error>;
+
+    /// Keeps new plugins from being synchronised while the guard lives.
+    ///
+    /// For parity only: synchronisation needs no help of the runtime here.
+    async fn block_plugin_sync(&self) -> PluginSyncBlock;
+}
+
+/// How a creation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The container exists.
+    Committed,
+    /// It never came to be: plugins that saw the request hear of its stop and removal.
+    Abandoned,
+}
+
+type Settle = Box<dyn FnOnce(Settlement) + Send>;
+
+/// What plugins want of a container that is about to be created.
+///
+/// Dropping it without [`commit`](Creation::commit) undoes the creation towards the plugins that saw it.
+#[must_use = "dropping a creation tells the plugins that the container never came to be"]
+pub struct Creation {
+    adjustment: Option<api::ContainerAdjustment>,
+    owners: Owners,
+    outcomes: Vec<PluginOutcome>,
+    settle: Option<Settle>,
+}
+
+impl Creation {
+    /// The outcome of a creation; `settle` is called exactly once.
+    pub fn new(
+        adjustment: Option<api::ContainerAdjustment>,
+        owners: Owners,
+        outcomes: Vec<PluginOutcome>,
+        settle: impl FnOnce(Settlement) + Send + 'static,
+    ) -> Self {
+        Self {
+            adjustment,
+            owners,
+            outcomes,
+            settle: Some(Box::new(settle)),
+        }
+    }
+
+    /// A creation that no plugin had anything to do with.
+    pub fn untouched() -> Self {
+        Self {
+            adjustment: None,
+            owners: Owners::default(),
+            outcomes: Vec::new(),
+            settle: None,
+        }
+    }
+
+    /// What to change in the container; `None` when no plugin asks for anything.
+    pub fn adjustment(&self) -> Option<&api::ContainerAdjustment> {
+        self.adjustment.as_ref()
+    }
+
+    /// Which plugin asked for which part.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// What every plugin did with the request, in plugin order.
+    pub fn outcomes(&self) -> &[PluginOutcome] {
+        &self.outcomes
+    }
+
+    /// Says that the container exists.
+    pub fn commit(mut self) {
+        self.settle(Settlement::Committed);
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
+        if let Some(settle) = self.settle.take() {
+            settle(settlement);
+        }
+    }
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        self.settle(Settlement::Abandoned);
+    }
+}
+
+impl fmt::Debug for Creation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Creation")
+            .field("adjusts", &self.adjustment.is_some())
+            .field("outcomes", &self.outcomes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What plugins want of a container whose resources are about to change.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct UpdateResult {
+    /// The full resources to apply instead of the requested ones; `None` when no plugin changed any.
+    pub resources: Option<api::LinuxResources>,
+    /// What every plugin did with the request, in plugin order.
+    pub outcomes: Vec<PluginOutcome>,
+}
+
+/// While it lives, no new plugin is synchronised.
+#[must_use = "the block ends when the guard is dropped"]
+#[derive(Default)]
+pub struct PluginSyncBlock(Option<Box<dyn Any + Send + Sync>>);
+
+impl PluginSyncBlock {
+    /// A block that lasts as long as `guard`.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(guard)))
+    }
+
+    /// A guard that blocks nothing, for a disabled instance.
+    pub fn inert() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for PluginSyncBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PluginSyncBlock({})",
+            if self.0.is_some() {
+                "blocking"
+            } else {
+                "inert"
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    fn creation(settled: &Arc<Mutex<Vec<Settlement>>>) -> Creation {
+        let settled = Arc::clone(settled);
+        Creation::new(None, Owners::default(), Vec::new(), move |how| {
+            settled.lock().unwrap().push(how);
+        })
+    }
+
+    #[test]
+    fn a_creation_is_settled_exactly_once() {
+        let settled = Arc::new(Mutex::new(Vec::new()));
+        creation(&settled).commit();
+        assert_eq!(*settled.lock().unwrap(), [Settlement::Committed]);
+        drop(creation(&settled));
+        assert_eq!(
+            *settled.lock().unwrap(),
+            [Settlement::Committed, Settlement::Abandoned]
+        );
+    }
+
+    #[test]
+    fn a_block_lasts_as_long_as_its_guard() {
+        let guard = Arc::new(());
+        let block = PluginSyncBlock::new(Arc::clone(&guard));
+        assert_eq!(Arc::strong_count(&guard), 2);
+        drop(block);
+        assert_eq!(Arc::strong_count(&guard), 1);
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a call into the API failed. Every message names the plugin, the container and the field concerned.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::merge::MergeError;
+use crate::{DomainError, Event, PluginId};
+
+/// Why a call into the API failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Plugins asked for what cannot be combined.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// A plugin answered with an error.
+    #[error("plugin {plugin} failed {event} of {subject}: {message} (code {code})")]
+    Plugin {
+        /// The plugin.
+        plugin: PluginId,
+        /// What it was asked.
+        event: Event,
+        /// The pod or container it was asked about, in words.
+        subject: String,
+        /// The status code of the answer.
+        code: i32,
+        /// The text of the answer.
+        message: String,
+    },
+    /// A plugin that must answer did not do so in time.
+    #[error(
+        "plugin {plugin} did not answer {event} of {subject} within {after:?}, and its policy is to fail then"
+    )]
+    Late {
+        /// The plugin.
+        plugin: PluginId,
+        /// What it was asked.
+        event: Event,
+        /// The pod or container it was asked about, in words.
+        subject: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// A plugin that must answer is not connected (any more).
+    #[error(
+        "plugin {plugin} went away before it answered {event} of {subject}, and its policy is to fail then"
+    )]
+    Gone {
+        /// The plugin.
+        plugin: PluginId,
+        /// What it was asked.
+        event: Event,
+        /// The pod or container it was asked about, in words.
+        subject: String,
+    },
+    /// A validator did not accept the combined adjustment of a container.
+    #[error("{}", rejected(.container, .validator, .reason, .others))]
+    Rejected {
+        /// The container.
+        container: String,
+        /// The first validator, in plugin order, that did not accept.
+        validator: PluginId,
+        /// Its reason.
+        reason: String,
+        /// The other validators that did not accept, with their reasons.
+        others: Vec<(PluginId, String)>,
+    },
+    /// Several plugins failed an event that all of them had to hear of.
+    #[error("{} plugins failed: {}", .0.len(), join(.0))]
+    Several(Vec<Error>),
+    /// What a plugin asked for another container could not be done.
+    #[error("plugin {plugin} asked to {action} container {container:?}: {source}")]
+    SideEffect {
+        /// The plugin.
+        plugin: PluginId,
+        /// `update` or `evict`.
+        action: &'static str,
+        /// The other container.
+        container: String,
+        /// Why it could not be done.
+        source: DomainError,
+    },
+    /// The caller's deadline passed, or it cancelled, before the plugins were done. No plugin is to blame.
+    #[error("the caller's time for {event} of {subject} was over before the plugins were done")]
+    OutOfTime {
+        /// The event.
+        event: Event,
+        /// The pod or container, in words.
+        subject: String,
+    },
+    /// The call does not fit the pod's or container's lifecycle.
+    #[error("{0}")]
+    Lifecycle(String),
+    /// The call makes no sense as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The instance could not start or is in a state that does not allow the call.
+    #[error("{0}")]
+    Instance(String),
+}
+
+fn rejected(
+    container: &str,
+    validator: &PluginId,
+    reason: &str,
+    others: &[(PluginId, String)],
+) -> String {
+    let mut text = format!(
+        "validator {validator} rejected the adjustment of container {container:?}: {reason}"
+    );
+    for (other, reason) in others {
+        let _ = write!(text, "; so did {other}: {reason}");
+    }
+    text
+}
+
+fn join(errors: &[Error]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}

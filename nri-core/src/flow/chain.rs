@@ -1,0 +1,227 @@
+//! One plugin after the other: the part that all flows share. What differs between events is a [`Stage`].
+
+use std::sync::Arc;
+
+use super::outcome::UNIMPLEMENTED;
+use super::{Call, Member, OnTrouble, Outcome, PluginOutcome, Reply, Roster, Step};
+use crate::{Error, Event, RegisteredPlugin, Request, Response};
+
+/// What differs from event to event: the request for the next plugin, and what its response changes.
+pub(super) trait Stage {
+    /// The request as the next plugin is to see it.
+    fn request(&mut self) -> Arc<Request>;
+
+    /// Takes a response in.
+    ///
+    /// # Errors
+    /// The response cannot be combined with the earlier ones.
+    fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error>;
+}
+
+/// Calls the subscribed members of a roster in order and keeps book.
+#[derive(Debug)]
+pub(super) struct Chain {
+    roster: Roster,
+    event: Event,
+    subject: String,
+    next: usize,
+    calling: bool,
+    outcomes: Vec<PluginOutcome>,
+    errors: Vec<Error>,
+}
+
+impl Chain {
+    /// A chain over `roster` for a request; `subject` names its pod or container in errors.
+    pub(super) fn new(roster: &Roster, event: Event, subject: String) -> Self {
+        Self {
+            roster: roster.clone(),
+            event,
+            subject,
+            next: 0,
+            calling: false,
+            outcomes: Vec::with_capacity(roster.members().len()),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Whether later plugins are not asked any more: the first error ends everything but notifications.
+    fn is_over(&self) -> bool {
+        !self.errors.is_empty() && !self.event.is_notification()
+    }
+
+    pub(super) fn next(&mut self, stage: &mut impl Stage) -> Step {
+        if self.calling {
+            return Step::Wait;
+        }
+        while let Some(member) = self.roster.members().get(self.next) {
+            let skipped = if !member.events.contains(self.event) {
+                Outcome::Unsubscribed
+            } else if self.is_over() {
+                Outcome::NotReached
+            } else {
+                self.calling = true;
+                return Step::Call(Call {
+                    plugin: member.plugin.clone(),
+                    request: stage.request(),
+                });
+            };
+            self.outcomes.push(PluginOutcome::not_called(
+                &member.plugin,
+                self.event,
+                skipped,
+            ));
+            self.next += 1;
+        }
+        Step::Done
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        reply: Reply,
+        stage: &mut impl Stage,
+    ) {
+        let Some(member) = self
+            .roster
+            .members()
+            .get(self.next)
+            .filter(|m| self.calling && m.plugin == *plugin)
+        else {
+            return;
+        };
+        let (outcome, saw_it, error) =
+            judge(member, self.event, &self.subject, reply, |response| {
+                stage.absorb(plugin, response)
+            });
+        self.outcomes.push(PluginOutcome {
+            plugin: plugin.clone(),
+            event: self.event,
+            outcome,
+            saw_it,
+        });
+        self.errors.extend(error);
+        self.calling = false;
+        self.next += 1;
+    }
+
+    /// The outcomes of all members, those not reached included, and the error of the chain, if any.
+    pub(super) fn finish(mut self) -> (Vec<PluginOutcome>, Result<(), Error>) {
+        if let Some(member) = self
+            .roster
+            .members()
+            .get(self.next)
+            .filter(|_| self.calling)
+        {
+            // Whether the request got out is not known here, so it counts as seen: an undo too many does no harm.
+            self.outcomes.push(PluginOutcome {
+                plugin: member.plugin.clone(),
+                event: self.event,
+                outcome: Outcome::Abandoned,
+                saw_it: true,
+            });
+            self.next += 1;
+        }
+        for member in &self.roster.members()[self.next..] {
+            self.outcomes.push(PluginOutcome::not_called(
+                &member.plugin,
+                self.event,
+                Outcome::NotReached,
+            ));
+        }
+        let result = match self.errors.len() {
+            0 => Ok(()),
+            1 => Err(self.errors.remove(0)),
+            _ => Err(Error::Several(self.errors)),
+        };
+        (self.outcomes, result)
+    }
+
+    /// What every plugin did so far.
+    pub(super) fn outcomes(&self) -> &[PluginOutcome] {
+        &self.outcomes
+    }
+
+    /// Whether an error has ended the chain.
+    pub(super) fn failed(&self) -> bool {
+        !self.errors.is_empty()
+    }
+}
+
+/// What a reply means for the plugin's record and for the request: outcome, whether the plugin saw the request, and the error
+/// that the request fails with, if it does.
+pub(super) fn judge(
+    member: &Member,
+    event: Event,
+    subject: &str,
+    reply: Reply,
+    absorb: impl FnOnce(Response) -> Result<(), Error>,
+) -> (Outcome, bool, Option<Error>) {
+    let plugin = &member.plugin.id;
+    let fails = |policy: OnTrouble, error: Error| (policy == OnTrouble::Fail).then_some(error);
+    let late = |after| Error::Late {
+        plugin: plugin.clone(),
+        event,
+        subject: subject.to_owned(),
+        after,
+    };
+    match reply {
+        Reply::Answer(response) if response.event() == event => {
+            (Outcome::Answered, true, absorb(response).err())
+        }
+        Reply::Answer(response) => {
+            let message = format!("the answer is one to {}", response.event());
+            let error = Error::Plugin {
+                plugin: plugin.clone(),
+                event,
+                subject: subject.to_owned(),
+                code: 0,
+                message: message.clone(),
+            };
+            (
+                Outcome::Failed { message },
+                true,
+                fails(member.policy.on_error, error),
+            )
+        }
+        Reply::Error {
+            code: UNIMPLEMENTED,
+            ..
+        } if member.may_not_know(event) => (Outcome::Unsubscribed, true, None),
+        Reply::Error { code, message } => {
+            let error = Error::Plugin {
+                plugin: plugin.clone(),
+                event,
+                subject: subject.to_owned(),
+                code,
+                message: message.clone(),
+            };
+            (
+                Outcome::Failed { message },
+                true,
+                fails(member.policy.on_error, error),
+            )
+        }
+        Reply::Late { after } => (
+            Outcome::Late { after: Some(after) },
+            true,
+            fails(member.policy.on_late, late(after)),
+        ),
+        Reply::Busy => (
+            Outcome::Late { after: None },
+            false,
+            fails(member.policy.on_late, late(std::time::Duration::ZERO)),
+        ),
+        Reply::Gone { handed_over } => (
+            Outcome::Gone,
+            handed_over,
+            fails(
+                member.policy.on_absent,
+                Error::Gone {
+                    plugin: plugin.clone(),
+                    event,
+                    subject: subject.to_owned(),
+                },
+            ),
+        ),
+    }
+}

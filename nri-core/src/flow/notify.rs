@@ -1,0 +1,55 @@
+//! Events to which plugins answer nothing that is merged: eleven of the fourteen.
+
+use std::sync::Arc;
+
+use super::chain::{Chain, Stage};
+use super::{Flow, Reply, Report, Roster, Step};
+use crate::{Error, RegisteredPlugin, Request, Response};
+
+/// The flow of an event whose answers hold nothing. All plugins get the same request.
+#[derive(Debug)]
+pub struct NotifyFlow {
+    chain: Chain,
+    telling: Telling,
+}
+
+#[derive(Debug)]
+struct Telling(Arc<Request>);
+
+impl Stage for Telling {
+    fn request(&mut self) -> Arc<Request> {
+        Arc::clone(&self.0)
+    }
+
+    fn absorb(&mut self, _: &RegisteredPlugin, _: Response) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl NotifyFlow {
+    /// The flow of `request` through the plugins of `roster`.
+    pub fn new(roster: &Roster, request: Request) -> Self {
+        let chain = Chain::new(roster, request.event(), request.subject());
+        Self {
+            chain,
+            telling: Telling(Arc::new(request)),
+        }
+    }
+}
+
+impl Flow for NotifyFlow {
+    type Output = ();
+
+    fn next(&mut self) -> Step {
+        self.chain.next(&mut self.telling)
+    }
+
+    fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
+        self.chain.answer(plugin, reply, &mut self.telling);
+    }
+
+    fn finish(self) -> Report<()> {
+        let (outcomes, result) = self.chain.finish();
+        Report { result, outcomes }
+    }
+}

@@ -1,0 +1,106 @@
+//! Who takes part in a request: the plugins that are there, in the order in which they are called.
+
+use std::sync::Arc;
+
+use crate::{Event, EventMask, RegisteredPlugin};
+
+/// What a plugin's trouble means for the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTrouble {
+    /// The request fails.
+    Fail,
+    /// The request goes on as if the plugin had answered nothing.
+    Skip,
+}
+
+/// What a plugin's trouble means for a request, by kind of trouble. The defaults are the protocol's: an error fails the request,
+/// lateness and a lost connection do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// The plugin answers with an error. Default: fail.
+    pub on_error: OnTrouble,
+    /// The plugin does not answer in time. Default: skip.
+    pub on_late: OnTrouble,
+    /// The plugin's connection is gone, or goes while it is asked. Default: skip.
+    pub on_absent: OnTrouble,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            on_error: OnTrouble::Fail,
+            on_late: OnTrouble::Skip,
+            on_absent: OnTrouble::Skip,
+        }
+    }
+}
+
+/// A plugin that takes part in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The plugin.
+    pub plugin: RegisteredPlugin,
+    /// The events that it gets.
+    pub events: EventMask,
+    /// Whether it gets them because it answered the empty mask, which means all. Such a plugin may be older than some of
+    /// them, so "unimplemented" counts as "not subscribed" for validation and pod updates.
+    pub implicit: bool,
+    /// What its trouble means.
+    pub policy: Policy,
+}
+
+impl Member {
+    /// A member with explicit subscriptions and the default policy.
+    pub fn new(plugin: RegisteredPlugin, events: EventMask) -> Self {
+        Self {
+            plugin,
+            events,
+            implicit: false,
+            policy: Policy::default(),
+        }
+    }
+
+    /// The same member with another policy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The same member, subscribed to everything because it named no event.
+    #[must_use]
+    pub fn implicitly_subscribed(mut self) -> Self {
+        self.events = EventMask::ALL;
+        self.implicit = true;
+        self
+    }
+
+    /// Whether "unimplemented" as an answer to `event` means that the plugin is not subscribed to it.
+    pub(super) fn may_not_know(&self, event: Event) -> bool {
+        self.implicit
+            && matches!(
+                event,
+                Event::ValidateContainerAdjustment | Event::UpdatePodSandbox
+            )
+    }
+}
+
+/// The plugins of a runtime, in the order (index, name, registration). Cheap to clone: a request keeps the one it began with.
+#[derive(Debug, Clone, Default)]
+pub struct Roster(Arc<[Member]>);
+
+impl Roster {
+    /// A roster of these members, put in order.
+    pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
+        let mut members: Vec<Member> = members.into_iter().collect();
+        members.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+        Self(members.into())
+    }
+
+    /// The members in order.
+    pub fn members(&self) -> &[Member] {
+        &self.0
+    }
+}

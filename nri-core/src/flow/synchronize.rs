@@ -1,0 +1,417 @@
+//! Showing a plugin what exists already: pods and containers packed into as few messages as the transport's limit allows.
+
+use std::collections::VecDeque;
+
+use nri_proto::api;
+use prost::Message;
+use prost::encoding::{encoded_len_varint, key_len};
+
+/// The most that the transport carries in one message: the encoded RPC request, its envelope included (the protocol's limit).
+pub const MESSAGE_LIMIT: usize = 4 << 20;
+
+/// What is kept free for the envelope of the RPC request: service and method names, lengths and time limit take about 70
+/// bytes; the rest is for metadata, such as trace contexts.
+pub const ENVELOPE_RESERVE: usize = 1 << 10;
+
+/// Length of the field `more` when it is set: a key and a one.
+const MORE: usize = 2;
+
+/// Why a plugin cannot be synchronised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SynchronizeError {
+    /// One object alone does not fit into a message.
+    #[error(
+        "{kind} {name:?} ({id:?}) takes {size} bytes, a message to a plugin has room for {room}: shorten what it \
+         consists of (annotations, environment, mounts)"
+    )]
+    TooLarge {
+        /// `pod` or `container`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// How many bytes of a message it takes.
+        size: usize,
+        /// How many there are.
+        room: usize,
+    },
+    /// The plugin did not say that it expects more, so it takes the part for the whole.
+    #[error(
+        "the plugin cannot be shown what exists in several parts (as needed here); plugins can since protocol v0.7"
+    )]
+    CannotTakeParts,
+    /// The plugin wants changes before it has been shown everything.
+    #[error("the plugin asked for {0} updates before it was shown everything")]
+    UpdatesTooEarly(usize),
+    /// Nothing was asked that this could be the answer to.
+    #[error("an answer came although nothing was asked")]
+    NotAsked,
+}
+
+/// The flow of a plugin's synchronisation: one or more messages, pods before containers, each in the given order.
+///
+/// The last message, the only one if everything fits, has `more` unset, and it is its answer that counts.
+///
+/// ```
+/// use nri_core::{api, flow::SynchronizeFlow};
+///
+/// let pods = vec![api::PodSandbox { id: "p1".into(), ..Default::default() }];
+/// let mut flow = SynchronizeFlow::new(pods, Vec::new())?;
+/// while let Some(request) = flow.next_part() {
+///     // The plugin echoes `more`, and with the last part it may ask for updates.
+///     let response = api::SynchronizeResponse { more: request.more, update: Vec::new() };
+///     if let Some(updates) = flow.answer(response)? {
+///         assert!(updates.is_empty());
+///     }
+/// }
+/// assert!(flow.is_done());
+/// # Ok::<(), nri_core::flow::SynchronizeError>(())
+/// ```
+#[derive(Debug)]
+pub struct SynchronizeFlow {
+    pods: Queue<api::PodSandbox>,
+    containers: Queue<api::Container>,
+    room: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    Asked { more: bool },
+    Done,
+}
+
+impl SynchronizeFlow {
+    /// A flow that shows these objects in messages that the transport carries.
+    ///
+    /// # Errors
+    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of its own.
+    pub fn new(
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+    ) -> Result<Self, SynchronizeError> {
+        Self::with_room(pods, containers, MESSAGE_LIMIT - ENVELOPE_RESERVE)
+    }
+
+    /// The same with another limit: `room` is the most bytes that an encoded [`api::SynchronizeRequest`] may have.
+    ///
+    /// # Errors
+    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of its own.
+    pub fn with_room(
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+        room: usize,
+    ) -> Result<Self, SynchronizeError> {
+        // Room for objects: any message but the last has `more` set, and which one is the last is not known beforehand.
+        let room = room.saturating_sub(MORE);
+        Ok(Self {
+            pods: Queue::new(pods, room)?,
+            containers: Queue::new(containers, room)?,
+            room,
+            state: State::Ready,
+        })
+    }
+
+    /// The next message to send; `None` while an answer is awaited and when there is nothing left.
+    pub fn next_part(&mut self) -> Option<api::SynchronizeRequest> {
+        if self.state != State::Ready {
+            return None;
+        }
+        let mut room = self.room;
+        let pods = self.pods.take(&mut room);
+        // A container only when no pod is left, so that parts are in order.
+        let containers = match self.pods.is_empty() {
+            true => self.containers.take(&mut room),
+            false => Vec::new(),
+        };
+        let more = !self.pods.is_empty() || !self.containers.is_empty();
+        self.state = State::Asked { more };
+        Some(api::SynchronizeRequest {
+            pods,
+            containers,
+            more,
+        })
+    }
+
+    /// Takes the answer to the message sent last. `Some` are the updates that the plugin wants, and the end of the flow.
+    ///
+    /// # Errors
+    /// The plugin did not treat the part as a part; it has to be closed then.
+    pub fn answer(
+        &mut self,
+        response: api::SynchronizeResponse,
+    ) -> Result<Option<Vec<api::ContainerUpdate>>, SynchronizeError> {
+        match self.state {
+            State::Asked { more: false } => {
+                self.state = State::Done;
+                Ok(Some(response.update))
+            }
+            State::Asked { more: true } if !response.more => Err(SynchronizeError::CannotTakeParts),
+            State::Asked { more: true } if !response.update.is_empty() => {
+                Err(SynchronizeError::UpdatesTooEarly(response.update.len()))
+            }
+            State::Asked { more: true } => {
+                self.state = State::Ready;
+                Ok(None)
+            }
+            State::Ready | State::Done => Err(SynchronizeError::NotAsked),
+        }
+    }
+
+    /// Whether the answer to the last message is in.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+}
+
+/// What an object that cannot be sent is called.
+trait Named: Message {
+    const KIND: &'static str;
+    fn name_and_id(&self) -> (&str, &str);
+}
+
+impl Named for api::PodSandbox {
+    const KIND: &'static str = "pod";
+    fn name_and_id(&self) -> (&str, &str) {
+        (&self.name, &self.id)
+    }
+}
+
+impl Named for api::Container {
+    const KIND: &'static str = "container";
+    fn name_and_id(&self) -> (&str, &str) {
+        (&self.name, &self.id)
+    }
+}
+
+/// Objects with the bytes that each takes in a message, none more than the room there is: so each message takes one at least.
+#[derive(Debug)]
+struct Queue<T>(VecDeque<(usize, T)>);
+
+impl<T: Named> Queue<T> {
+    fn new(objects: Vec<T>, room: usize) -> Result<Self, SynchronizeError> {
+        let measured = objects.into_iter().map(|object| {
+            let len = object.encoded_len();
+            // Both lists have one-byte keys.
+            let size = key_len(1) + encoded_len_varint(len as u64) + len;
+            if size <= room {
+                return Ok((size, object));
+            }
+            let (name, id) = object.name_and_id();
+            Err(SynchronizeError::TooLarge {
+                kind: T::KIND,
+                name: name.to_owned(),
+                id: id.to_owned(),
+                size,
+                room,
+            })
+        });
+        measured.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As many as fit, in order.
+    fn take(&mut self, room: &mut usize) -> Vec<T> {
+        let mut taken = Vec::new();
+        while let Some((size, object)) = self.0.pop_front() {
+            if size > *room {
+                self.0.push_front((size, object));
+                break;
+            }
+            *room -= size;
+            taken.push(object);
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pod(id: usize, bytes: usize) -> api::PodSandbox {
+        api::PodSandbox {
+            id: format!("p{id}"),
+            name: "x".repeat(bytes),
+            ..Default::default()
+        }
+    }
+
+    fn container(id: usize, bytes: usize) -> api::Container {
+        api::Container {
+            id: format!("c{id}"),
+            name: "x".repeat(bytes),
+            ..Default::default()
+        }
+    }
+
+    fn objects(
+        pods: &[usize],
+        containers: &[usize],
+    ) -> (Vec<api::PodSandbox>, Vec<api::Container>) {
+        (
+            pods.iter().enumerate().map(|(i, b)| pod(i, *b)).collect(),
+            containers
+                .iter()
+                .enumerate()
+                .map(|(i, b)| container(i, *b))
+                .collect(),
+        )
+    }
+
+    /// What a plugin that does as the protocol says gets to see.
+    fn run(mut flow: SynchronizeFlow) -> Vec<api::SynchronizeRequest> {
+        let mut parts = Vec::new();
+        while let Some(part) = flow.next_part() {
+            assert!(flow.next_part().is_none(), "one part at a time");
+            let answer = api::SynchronizeResponse {
+                update: Vec::new(),
+                more: part.more,
+            };
+            let done = flow.answer(answer).unwrap();
+            assert_eq!(done.is_some(), !part.more);
+            parts.push(part);
+        }
+        assert!(flow.is_done());
+        parts
+    }
+
+    proptest! {
+        /// Law: everything arrives once and in order; no part is over the limit; every part but the only one of nothing
+        /// holds something; only the last is the last; no two neighbours would have fitted into one.
+        #[test]
+        fn everything_arrives_in_few_parts_under_the_limit(
+            pods in prop::collection::vec(0usize..400, 0..40),
+            containers in prop::collection::vec(0usize..400, 0..40),
+            room in 420usize..2000,
+        ) {
+            let (pods, containers) = objects(&pods, &containers);
+            let parts = run(SynchronizeFlow::with_room(pods.clone(), containers.clone(), room).unwrap());
+            for (at, part) in parts.iter().enumerate() {
+                prop_assert!(part.encoded_len() <= room);
+                prop_assert_eq!(part.more, at + 1 < parts.len());
+                prop_assert!(parts.len() == 1 || !part.pods.is_empty() || !part.containers.is_empty());
+            }
+            for pair in parts.windows(2) {
+                let mut both = pair[0].clone();
+                both.pods.extend(pair[1].pods.first().cloned());
+                if pair[1].pods.is_empty() {
+                    both.containers.extend(pair[1].containers.first().cloned());
+                }
+                prop_assert!(both.encoded_len() > room);
+            }
+            prop_assert_eq!(parts.iter().flat_map(|p| p.pods.clone()).collect::<Vec<_>>(), pods);
+            prop_assert_eq!(parts.iter().flat_map(|p| p.containers.clone()).collect::<Vec<_>>(), containers);
+        }
+
+        /// Law: an object is refused exactly when a message with it alone, marked as a part, would be over the limit.
+        #[test]
+        fn what_is_too_large_alone_is_refused_by_name(bytes in 0usize..600, room in 0usize..600) {
+            let alone = api::SynchronizeRequest {
+                containers: vec![container(7, bytes)],
+                more: true,
+                ..Default::default()
+            };
+            match SynchronizeFlow::with_room(Vec::new(), vec![container(7, bytes)], room) {
+                Ok(_) => prop_assert!(alone.encoded_len() <= room),
+                Err(SynchronizeError::TooLarge { kind, id, size, .. }) => {
+                    prop_assert_eq!((kind, id.as_str()), ("container", "c7"));
+                    prop_assert_eq!(size + MORE, alone.encoded_len());
+                    prop_assert!(alone.encoded_len() > room);
+                }
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_one_message() {
+        let parts = run(SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap());
+        assert_eq!(parts, [api::SynchronizeRequest::default()]);
+    }
+
+    /// The reference sends empty messages until its time is over here.
+    #[test]
+    fn one_pod_with_many_large_containers_takes_few_messages() {
+        let (pods, containers) = objects(&[100], &[1 << 20; 9]);
+        let parts = run(SynchronizeFlow::new(pods, containers).unwrap());
+        assert_eq!(parts.len(), 3);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.encoded_len() + ENVELOPE_RESERVE <= MESSAGE_LIMIT)
+        );
+    }
+
+    /// The reference crashes here.
+    #[test]
+    fn large_containers_without_pods_are_no_trouble() {
+        let (_, containers) = objects(&[], &[1 << 20; 9]);
+        assert_eq!(
+            run(SynchronizeFlow::new(Vec::new(), containers).unwrap()).len(),
+            3
+        );
+    }
+
+    #[test]
+    fn an_object_over_the_limit_is_named_before_anything_is_sent() {
+        let error =
+            SynchronizeFlow::new(vec![pod(3, 10), pod(4, 5 << 20)], Vec::new()).unwrap_err();
+        let text = SynchronizeError::to_string(&error);
+        assert!(text.contains("pod") && text.contains("\"p4\""));
+        assert!(matches!(error, SynchronizeError::TooLarge { size, .. } if size > 5 << 20));
+    }
+
+    fn first_of_two_parts() -> SynchronizeFlow {
+        let (pods, _) = objects(&[100, 100], &[]);
+        let mut flow = SynchronizeFlow::with_room(pods, Vec::new(), 150).unwrap();
+        assert!(flow.next_part().unwrap().more);
+        flow
+    }
+
+    #[test]
+    fn a_plugin_that_does_not_expect_more_cannot_take_parts() {
+        let answer = api::SynchronizeResponse::default();
+        assert_eq!(
+            first_of_two_parts().answer(answer),
+            Err(SynchronizeError::CannotTakeParts)
+        );
+    }
+
+    #[test]
+    fn updates_belong_to_the_last_part() {
+        let update = vec![api::ContainerUpdate::default()];
+        let early = api::SynchronizeResponse {
+            update: update.clone(),
+            more: true,
+        };
+        assert_eq!(
+            first_of_two_parts().answer(early),
+            Err(SynchronizeError::UpdatesTooEarly(1))
+        );
+        let mut flow = SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap();
+        assert!(!flow.next_part().unwrap().more);
+        // Whatever `more` says: the runtime asked for nothing more.
+        let last = api::SynchronizeResponse {
+            update: update.clone(),
+            more: true,
+        };
+        assert_eq!(flow.answer(last), Ok(Some(update)));
+    }
+
+    #[test]
+    fn an_answer_to_nothing_is_an_error() {
+        let mut flow = SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap();
+        assert_eq!(
+            flow.answer(api::SynchronizeResponse::default()),
+            Err(SynchronizeError::NotAsked)
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Merging the responses to a creation.
+
+use nri_proto::api;
+
+use super::error::{MergeError, Omission};
+use super::evictions::{Eviction, Evictions};
+use super::owners::{ContainerOwners, Owners};
+use super::rule::Group as _;
+use super::table::Adjustments;
+use super::updates::{MergedUpdate, Updates};
+use crate::RegisteredPlugin;
+
+/// What the plugins of a creation ask for so far, and what the next plugin is to see.
+///
+/// ```
+/// use nri_core::api::{Container, ContainerAdjustment, CreateContainerResponse, Field};
+/// use nri_core::merge::CreateMerge;
+/// use nri_core::RegisteredPlugin;
+///
+/// let sets_args = |args: &[&str]| CreateContainerResponse {
+///     adjust: Some(ContainerAdjustment {
+///         args: args.iter().map(ToString::to_string).collect(),
+///         ..Default::default()
+///     }),
+///     ..Default::default()
+/// };
+/// let first = RegisteredPlugin { id: "10-first".parse()?, registration: 1 };
+/// let second = RegisteredPlugin { id: "20-second".parse()?, registration: 2 };
+///
+/// let mut merge = CreateMerge::new(Container { id: "c1".into(), ..Default::default() });
+/// merge.apply(&first, sets_args(&["sh"])).unwrap();
+/// assert_eq!(merge.view().args, ["sh"]);
+///
+/// let conflict = merge.apply(&second, sets_args(&["bash"])).unwrap_err();
+/// assert_eq!(
+///     conflict.to_string(),
+///     r#"conflict on container "c1": plugin "20-second" sets Args, already set by "10-first""#
+/// );
+/// let outcome = merge.finish();
+/// assert_eq!(outcome.owners.owner("c1", Field::Args, None).unwrap().to_string(), "10-first");
+/// # Ok::<(), nri_core::InvalidIdentity>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CreateMerge {
+    view: api::Container,
+    combined: Combined,
+}
+
+/// What the plugins of a creation ask for together.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CreateOutcome {
+    /// The combined adjustment; `None` if nothing is asked for.
+    pub adjustment: Option<api::ContainerAdjustment>,
+    /// Updates of other containers, by first mention.
+    pub updates: Vec<MergedUpdate>,
+    /// Evictions of other containers, by first mention. To be carried out before the updates.
+    pub evictions: Vec<Eviction>,
+    /// Who asked for what.
+    pub owners: Owners,
+    /// What was left out without failing the request.
+    pub omissions: Vec<Omission>,
+}
+
+impl CreateOutcome {
+    /// The combined response, as one plugin could have given it.
+    pub fn to_response(&self) -> api::CreateContainerResponse {
+        api::CreateContainerResponse {
+            adjust: self.adjustment.clone(),
+            update: self.updates.iter().map(|u| u.update.clone()).collect(),
+            evict: self.evictions.iter().map(Eviction::to_message).collect(),
+        }
+    }
+}
+
+impl CreateMerge {
+    /// A merge for a container that no plugin has touched yet.
+    pub fn new(container: api::Container) -> Self {
+        Self {
+            combined: Combined::new(&container.id),
+            view: container,
+        }
+    }
+
+    /// The container as the next plugin is to see it: the original with everything [applied](super::apply) that was asked for
+    /// so far.
+    pub fn view(&self) -> &api::Container {
+        &self.view
+    }
+
+    /// The container as the runtime asked for it. Not kept, but made of the view and what plugins changed in it.
+    pub fn original(&self) -> api::Container {
+        let mut container = self.view.clone();
+        self.combined.clone().restore(&mut container);
+        container
+    }
+
+    /// Takes in the response of the next plugin: as a whole, or, on an error, not at all.
+    ///
+    /// # Errors
+    /// The response cannot be combined with the earlier ones, or it contradicts itself.
+    pub fn apply(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: api::CreateContainerResponse,
+    ) -> Result<(), MergeError> {
+        self.combined.apply(plugin, response, || &mut self.view)
+    }
+
+    /// What the plugins ask for together.
+    pub fn finish(self) -> CreateOutcome {
+        self.combined.finish()
+    }
+}
+
+/// A creation's merge without the container: whoever holds the view passes it in.
+///
+/// Views are not made anew for every plugin, nor is the original kept beside them. Both would mean to copy the container, which
+/// costs more than everything else here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Combined {
+    container_id: String,
+    adjustments: Adjustments,
+    updates: Updates,
+    evictions: Evictions,
+    omissions: Vec<Omission>,
+}
+
+impl Combined {
+    /// A merge of nothing, for the container with this id.
+    pub(crate) fn new(container_id: &str) -> Self {
+        Self {
+            container_id: container_id.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// [`CreateMerge::apply`]. The view is the original in the first call and always the same; it is only asked for if it
+    /// changes.
+    pub(crate) fn apply<'v>(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: api::CreateContainerResponse,
+        view: impl FnOnce() -> &'v mut api::Container,
+    ) -> Result<(), MergeError> {
+        let api::CreateContainerResponse {
+            adjust,
+            update,
+            evict,
+        } = response;
+        let plugin = &plugin.id;
+        let adjust = adjust.filter(Adjustments::asks);
+        if let Some(adjust) = &adjust {
+            self.adjustments
+                .check(adjust)
+                .map_err(|clash| clash.on(&self.container_id, plugin))?;
+        }
+        let mut staged = self
+            .updates
+            .stage(plugin, update, Some(&self.container_id))?;
+
+        // From here on nothing fails.
+        if let Some(adjust) = adjust {
+            self.adjustments.take(adjust, plugin, view());
+        }
+        self.omissions.append(&mut staged.omissions);
+        self.updates
+            .commit(plugin, staged, |_| api::LinuxResources::default());
+        for eviction in evict {
+            if eviction.container_id == self.container_id {
+                self.omissions.push(Omission::Eviction {
+                    plugin: plugin.clone(),
+                    container: eviction.container_id,
+                });
+            } else {
+                self.evictions.add(plugin, eviction);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the view the original again. To be called once, after the last response.
+    pub(crate) fn restore(&mut self, view: &mut api::Container) {
+        self.adjustments.restore(view);
+    }
+
+    /// [`CreateMerge::finish`].
+    pub(crate) fn finish(self) -> CreateOutcome {
+        let mut owners = Owners::default();
+        let mut created = ContainerOwners::default();
+        let adjustment = self.adjustments.finish(&mut created);
+        owners.insert_container(self.container_id, created);
+        CreateOutcome {
+            adjustment: Adjustments::asks(&adjustment).then_some(adjustment),
+            updates: self.updates.finish(&mut owners),
+            evictions: self.evictions.finish(),
+            owners,
+            omissions: self.omissions,
+        }
+    }
+}

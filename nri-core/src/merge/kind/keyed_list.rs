@@ -1,0 +1,375 @@
+//! Lists whose entries have keys: mounts, environment, devices and namespaces, which can be removed, and limits and CDI
+//! devices, which cannot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nri_proto::api::{
+    CdiDevice, Field, HugepageLimit, KeyValue, LinuxDevice, LinuxNamespace, Mount, PosixRlimit,
+};
+
+use super::slots::Slots;
+use crate::PluginId;
+use crate::merge::error::Clash;
+use crate::merge::owners::ContainerOwners;
+use crate::merge::removal_marker::{mark, marked};
+use crate::merge::rule::Rule;
+
+/// An entry of a keyed list, as it is asked for.
+pub(crate) trait Entry: Clone {
+    /// The entry as a container has it.
+    type Shown: Clone;
+    /// Whether a leading `-` of the key asks for a removal.
+    const REMOVABLE: bool;
+
+    /// The key, with a marker if there is one.
+    fn key(&self) -> &str;
+    /// An entry with nothing but a key.
+    fn with_key(key: String) -> Self;
+    /// The entry as a container has it.
+    fn to_shown(&self) -> Self::Shown;
+    /// The key of an entry in a container.
+    fn shown_key(shown: &Self::Shown) -> &str;
+    /// Whether that key is `key`.
+    fn has_key(shown: &Self::Shown, key: &str) -> bool {
+        Self::shown_key(shown) == key
+    }
+
+    /// Whether an entry with this key, once in a container, looks as if it had another.
+    fn is_ambiguous(&self) -> bool {
+        false
+    }
+
+    /// The key whose removal is asked for.
+    fn removes(&self) -> Option<&str> {
+        marked(self.key()).filter(|_| Self::REMOVABLE)
+    }
+
+    /// The key that is set or removed.
+    fn bare_key(&self) -> &str {
+        self.removes().unwrap_or(self.key())
+    }
+}
+
+macro_rules! entries {
+    ($( $message:ty: $key:ident $(, $removable:ident)?; )+) => { $(
+        impl Entry for $message {
+            type Shown = Self;
+            const REMOVABLE: bool = entries!(@ $($removable)?);
+            fn key(&self) -> &str { &self.$key }
+            fn with_key(key: String) -> Self { Self { $key: key, ..Self::default() } }
+            fn to_shown(&self) -> Self { self.clone() }
+            fn shown_key(shown: &Self) -> &str { &shown.$key }
+        }
+    )+ };
+    (@ removable) => { true };
+    (@) => { false };
+}
+
+entries! {
+    Mount: destination, removable;
+    LinuxDevice: path, removable;
+    LinuxNamespace: r#type, removable;
+    HugepageLimit: page_size;
+    PosixRlimit: r#type;
+    CdiDevice: name;
+}
+
+/// A variable is a pair where it is asked for and one text, `NAME=value`, in a container. A text without `=` is a name.
+impl Entry for KeyValue {
+    type Shown = String;
+    const REMOVABLE: bool = true;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn with_key(key: String) -> Self {
+        Self {
+            key,
+            ..Self::default()
+        }
+    }
+
+    fn to_shown(&self) -> String {
+        format!("{}={}", self.key, self.value)
+    }
+
+    fn shown_key(shown: &String) -> &str {
+        shown.split_once('=').map_or(shown, |(key, _)| key)
+    }
+
+    /// Cheaper than to look for the `=`.
+    fn has_key(shown: &String, key: &str) -> bool {
+        match shown.as_bytes().strip_prefix(key.as_bytes()) {
+            Some([] | [b'=', ..]) => !key.contains('='),
+            _ => false,
+        }
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        self.key.contains('=')
+    }
+}
+
+/// A list of entries with keys.
+///
+/// An entry's place in the combined list is that of its last touch: plugins in order, for each its sets, then its removals.
+/// The combined list has one entry per touched key: the value, or the marker if the last touch removed it.
+#[derive(Debug, Clone)]
+pub(in crate::merge) struct KeyedList<E: Entry> {
+    slots: Slots<E>,
+    original: Original<E::Shown>,
+    /// How many entries at the beginning of the view come from the original. The others were added, and only a second touch
+    /// of their keys addresses them.
+    head: usize,
+    /// A key was set that the container's entries cannot tell from another, such as the variable `A=B`. Then only the whole
+    /// list, applied to the original, gives the right view.
+    ambiguous: bool,
+}
+
+/// How to get the original list from the view.
+#[derive(Debug, Clone)]
+enum Original<S> {
+    /// It is the view.
+    View,
+    /// It is as many entries of the view, from the beginning: nothing in it was touched so far.
+    Beginning(usize),
+    /// It is this.
+    Kept(Vec<S>),
+}
+
+impl<E: Entry> Default for KeyedList<E> {
+    fn default() -> Self {
+        Self {
+            slots: Slots::default(),
+            original: Original::View,
+            head: 0,
+            ambiguous: false,
+        }
+    }
+}
+
+impl<E: Entry> KeyedList<E> {
+    /// The combined list so far.
+    fn reply(&self) -> Vec<E> {
+        let asked = self.slots.asked();
+        in_place_order(asked.map(|(place, entry)| (place, entry.clone())))
+    }
+
+    /// Applies what is asked for to the view, and keeps what it was where it changes.
+    fn show(&mut self, asked: &[E], view: &mut Vec<E::Shown>) {
+        if let Original::View = self.original {
+            self.original = Original::Beginning(view.len());
+            self.head = view.len();
+        }
+        if !addressed(asked, &view[..self.head]) {
+            let sets = asked.iter().filter(|entry| entry.removes().is_none());
+            view.extend(sets.map(E::to_shown));
+            return;
+        }
+        if let Original::Beginning(length) = self.original {
+            self.original = Original::Kept(view[..length].to_vec());
+        }
+        self.head = apply_to_head(asked, view, self.head);
+    }
+}
+
+/// Up to how many entries it is cheaper to compare than to look up.
+const FEW: usize = 8;
+
+/// Whether any entry in a container has a key that is asked about.
+fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown]) -> bool {
+    if asked.len() <= FEW {
+        let asked_about = |shown| asked.iter().any(|e| E::has_key(shown, e.bare_key()));
+        shown.iter().any(asked_about)
+    } else {
+        let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
+        shown.iter().any(|shown| keys.contains(E::shown_key(shown)))
+    }
+}
+
+fn in_place_order<E>(entries: impl Iterator<Item = (usize, E)>) -> Vec<E> {
+    let mut entries: Vec<(usize, E)> = entries.collect();
+    entries.sort_unstable_by_key(|(place, _)| *place);
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+impl<E: Entry> Rule for KeyedList<E> {
+    type Asked = Vec<E>;
+    type Shown = Vec<E::Shown>;
+
+    fn asks(asked: &Vec<E>) -> bool {
+        !asked.is_empty()
+    }
+
+    fn keys(asked: &Vec<E>) -> Vec<String> {
+        let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
+        keys.into_iter().map(str::to_owned).collect()
+    }
+
+    fn check(&self, field: Field, asked: &Vec<E>) -> Result<(), Clash> {
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let removed: BTreeSet<&str> = asked.iter().filter_map(E::removes).collect();
+        let mut seen = BTreeSet::new();
+        for entry in asked.iter().filter(|entry| entry.removes().is_none()) {
+            let key = entry.key();
+            let other = if !seen.insert(key) {
+                None
+            } else if removed.contains(key) {
+                continue;
+            } else if let Some(other) = self.slots.setter(key) {
+                Some(other.clone())
+            } else {
+                continue;
+            };
+            return Err(Clash {
+                field,
+                key: Some(key.to_owned()),
+                other,
+            });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, asked: Vec<E>, plugin: &PluginId, view: &mut Vec<E::Shown>) {
+        self.ambiguous |= asked.iter().any(E::is_ambiguous);
+        // What nobody has touched yet is applied on top of the view. A second touch moves an entry, so then the view is made
+        // anew from the original.
+        let anew = self.ambiguous
+            || asked
+                .iter()
+                .any(|entry| self.slots.touched(entry.bare_key()));
+        if !anew {
+            self.show(&asked, view);
+        }
+        let before = self.slots.touches();
+        let mut removals = Vec::new();
+        for entry in asked {
+            match entry.removes() {
+                Some(_) => removals.push(entry),
+                None => {
+                    let key = entry.key().to_owned();
+                    self.slots.set(key, plugin, entry);
+                }
+            }
+        }
+        for marker in removals {
+            let key = marker.removes().unwrap_or_default().to_owned();
+            if !self.slots.touched_since(before, &key) {
+                self.slots.remove(key, plugin, marker);
+            }
+        }
+        if anew {
+            match &self.original {
+                Original::View => {}
+                Original::Beginning(length) => view.truncate(*length),
+                Original::Kept(original) => view.clone_from(original),
+            }
+            self.head = view.len();
+            self.show(&self.reply(), view);
+        }
+    }
+
+    fn restore(&mut self, view: &mut Vec<E::Shown>) {
+        match std::mem::replace(&mut self.original, Original::View) {
+            Original::View => {}
+            Original::Beginning(length) => view.truncate(length),
+            Original::Kept(original) => *view = original,
+        }
+    }
+
+    fn finish(self, field: Field, owners: &mut ContainerOwners) -> Vec<E> {
+        let mut entries = Vec::new();
+        self.slots.drain(field, owners, |_, slot| {
+            entries.push((slot.place, slot.asked));
+        });
+        in_place_order(entries.into_iter())
+    }
+
+    /// Removes all entries of a marked key. A set replaces the first entry of its key where it is (a mount that others are
+    /// below of stays before them) and drops further ones; what is new goes to the end. A key that is marked and set too is
+    /// replaced. What is not addressed stays as it is.
+    fn apply(asked: &Vec<E>, shown: &mut Vec<E::Shown>) {
+        apply_to_head(asked, shown, shown.len());
+    }
+
+    /// Sets as given, then removals as given: without those of keys that are set, and each once.
+    fn normalise(asked: &mut Vec<E>) {
+        let (removals, mut sets): (Vec<E>, Vec<E>) = std::mem::take(asked)
+            .into_iter()
+            .partition(|entry| entry.removes().is_some());
+        let mut settled: BTreeSet<&str> = sets.iter().map(E::key).collect();
+        let markers: Vec<E> = removals
+            .iter()
+            .filter_map(E::removes)
+            .filter(|key| settled.insert(key))
+            .map(|key| E::with_key(mark(key)))
+            .collect();
+        sets.extend(markers);
+        *asked = sets;
+    }
+
+    fn sort(asked: &mut Vec<E>) {
+        asked.sort_by(|a, b| a.key().cmp(b.key()));
+    }
+
+    fn prune(asked: &mut Vec<E>, shown: Option<&Vec<E::Shown>>) {
+        let there: BTreeSet<&str> = shown.into_iter().flatten().map(E::shown_key).collect();
+        asked.retain(|entry| entry.removes().is_none_or(|key| there.contains(key)));
+    }
+}
+
+/// [`KeyedList::apply`] where only the first `head` entries can be addressed. Returns how many of them are left.
+fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) -> usize {
+    let mut wanted: BTreeMap<&str, Wanted<'_, E>> = BTreeMap::new();
+    for entry in asked {
+        match entry.removes() {
+            Some(key) => {
+                wanted.entry(key).or_insert(Wanted::Gone);
+            }
+            None => {
+                wanted.insert(entry.key(), Wanted::Value(entry));
+            }
+        }
+    }
+    let (mut at, mut new_head) = (0, head);
+    shown.retain_mut(|shown| {
+        at += 1;
+        if at > head {
+            return true;
+        }
+        let Some(wanted) = wanted.get_mut(E::shown_key(shown)) else {
+            return true;
+        };
+        match *wanted {
+            Wanted::Value(entry) => {
+                *shown = entry.to_shown();
+                *wanted = Wanted::Gone;
+                true
+            }
+            Wanted::Gone => {
+                new_head -= 1;
+                false
+            }
+        }
+    });
+    for entry in asked.iter().filter(|entry| entry.removes().is_none()) {
+        if let Some(wanted) = wanted.get_mut(entry.key())
+            && let Wanted::Value(entry) = *wanted
+        {
+            shown.push(entry.to_shown());
+            *wanted = Wanted::Gone;
+        }
+    }
+    new_head
+}
+
+/// What is to become of the entries of one key.
+enum Wanted<'a, E> {
+    /// The first one becomes this.
+    Value(&'a E),
+    /// They go.
+    Gone,
+}

@@ -1,0 +1,346 @@
+//! Who asked for what: an owner per field, or per entry of a field, of every container that a request changes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use nri_proto::api::{self, Field};
+
+use super::removal_marker::{MARKER, marked};
+use crate::PluginId;
+
+/// Who is behind a value, or behind its absence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Owner {
+    /// The plugin set the value.
+    Set(PluginId),
+    /// The plugin removed the value and set no other.
+    Removed(PluginId),
+    /// These plugins added to it, in this order. Hooks only.
+    Many(Vec<PluginId>),
+    /// A text from the wire that names no plugin.
+    Unrecognised(String),
+}
+
+impl Owner {
+    /// The plugins that are named, in order.
+    pub fn plugins(&self) -> &[PluginId] {
+        match self {
+            Owner::Set(plugin) | Owner::Removed(plugin) => std::slice::from_ref(plugin),
+            Owner::Many(plugins) => plugins,
+            Owner::Unrecognised(_) => &[],
+        }
+    }
+
+    /// The owner that a text on the wire stands for.
+    fn from_wire(field: i32, text: &str) -> Self {
+        let owner = if field == Field::OciHooks as i32 {
+            let plugins = text.split(',').map(str::parse).collect::<Result<_, _>>();
+            plugins.map(Owner::Many)
+        } else {
+            match marked(text) {
+                Some(plugin) => plugin.parse().map(Owner::Removed),
+                None => text.parse().map(Owner::Set),
+            }
+        };
+        owner.unwrap_or_else(|_| Owner::Unrecognised(text.to_owned()))
+    }
+
+    /// The owner's text on the wire.
+    fn to_wire(&self, field: i32) -> String {
+        match self {
+            // The reference names who removes a namespace as if it had set it, and validators rely on it.
+            Owner::Removed(plugin) if field == Field::Namespace as i32 => plugin.to_string(),
+            owner => owner.to_string(),
+        }
+    }
+}
+
+/// As on the wire: `10-a`, `-10-a` for a removal, `10-a,20-b` for several.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Set(plugin) => write!(f, "{plugin}"),
+            Owner::Removed(plugin) => write!(f, "{MARKER}{plugin}"),
+            Owner::Many(plugins) => {
+                for (at, plugin) in plugins.iter().enumerate() {
+                    write!(f, "{}{plugin}", if at == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Owner::Unrecognised(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Something with an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owned<'a> {
+    /// Id of the container.
+    pub container: &'a str,
+    /// The field.
+    pub field: Field,
+    /// The entry, for fields that have entries.
+    pub key: Option<&'a str>,
+    /// Its owner.
+    pub owner: &'a Owner,
+}
+
+/// The owners of everything that a request changes, by container.
+///
+/// ```
+/// use nri_core::api::Field;
+/// use nri_core::merge::{Owner, Owners};
+///
+/// let mut owners = Owners::default();
+/// owners.insert("c1", Field::Env, Some("HOME"), Owner::Set("10-shell".parse()?));
+///
+/// let owner = owners.owner("c1", Field::Env, Some("HOME"));
+/// assert_eq!(owner, Some(&Owner::Set("10-shell".parse()?)));
+/// assert_eq!(owners.owner("c2", Field::Env, Some("HOME")), None);
+/// assert_eq!(Owners::from_message(&owners.to_message()), owners);
+/// # Ok::<(), nri_core::InvalidIdentity>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    containers: BTreeMap<String, ContainerOwners>,
+}
+
+impl Owners {
+    /// The owner of a field, or of one of its entries; `None` if no plugin touched it.
+    pub fn owner(&self, container: &str, field: Field, key: Option<&str>) -> Option<&Owner> {
+        let owners = self.containers.get(container)?;
+        match key {
+            Some(key) => owners.entries.get(&(field as i32))?.get(key),
+            None => owners.single.get(&(field as i32)),
+        }
+    }
+
+    /// The owners of a field and of its entries, in order of the keys.
+    pub fn owners_of<'a>(
+        &'a self,
+        container: &'a str,
+        field: Field,
+    ) -> impl Iterator<Item = Owned<'a>> {
+        self.of_container(container)
+            .filter(move |owned| owned.field == field)
+    }
+
+    /// All owners of a container, in order of fields and keys.
+    pub fn of_container<'a>(&'a self, container: &'a str) -> impl Iterator<Item = Owned<'a>> {
+        self.containers
+            .get_key_value(container)
+            .into_iter()
+            .flat_map(|(container, owners)| owners.iter(container))
+    }
+
+    /// All owners, in order of containers, fields and keys. Fields that this version of the protocol does not know are left out.
+    pub fn iter(&self) -> impl Iterator<Item = Owned<'_>> {
+        self.containers
+            .iter()
+            .flat_map(|(container, owners)| owners.iter(container))
+    }
+
+    /// Whether nothing has an owner.
+    pub fn is_empty(&self) -> bool {
+        self.containers.values().all(ContainerOwners::is_empty)
+    }
+
+    /// Names an owner, in place of the one before.
+    pub fn insert(&mut self, container: &str, field: Field, key: Option<&str>, owner: Owner) {
+        let owners = self.containers.entry(container.to_owned()).or_default();
+        match key {
+            Some(key) => {
+                let entries = owners.entries.entry(field as i32).or_default();
+                entries.insert(key.to_owned(), owner);
+            }
+            None => owners.insert(field, owner),
+        }
+    }
+
+    /// The message on the wire. There, who removed a namespace looks like who set one.
+    pub fn to_message(&self) -> api::OwningPlugins {
+        let owners = self.containers.iter().map(|(container, owners)| {
+            let simple = owners.single.iter();
+            let compound = owners.entries.iter().map(|(field, entries)| {
+                let owners = entries
+                    .iter()
+                    .map(|(key, owner)| (key.clone(), owner.to_wire(*field)));
+                let owners = owners.collect();
+                (*field, api::CompoundFieldOwners { owners })
+            });
+            let owners = api::FieldOwners {
+                simple: simple
+                    .map(|(field, owner)| (*field, owner.to_wire(*field)))
+                    .collect(),
+                compound: compound.collect(),
+            };
+            (container.clone(), owners)
+        });
+        api::OwningPlugins {
+            owners: owners.collect(),
+        }
+    }
+
+    /// The owners from the wire. Nothing is lost: fields of a newer protocol are kept, and so are texts that name no plugin.
+    pub fn from_message(message: &api::OwningPlugins) -> Self {
+        let containers = message.owners.iter().map(|(container, owners)| {
+            let single = owners.simple.iter();
+            let entries = owners.compound.iter().map(|(field, entries)| {
+                let owners = entries
+                    .owners
+                    .iter()
+                    .map(|(key, text)| (key.clone(), Owner::from_wire(*field, text)));
+                (*field, owners.collect())
+            });
+            let owners = ContainerOwners {
+                single: single
+                    .map(|(field, text)| (*field, Owner::from_wire(*field, text)))
+                    .collect(),
+                entries: entries.collect(),
+            };
+            (container.clone(), owners)
+        });
+        Self {
+            containers: containers.collect(),
+        }
+    }
+
+    /// Takes in the owners of one container, unless there are none.
+    pub(super) fn insert_container(&mut self, container: String, owners: ContainerOwners) {
+        if !owners.is_empty() {
+            self.containers.insert(container, owners);
+        }
+    }
+}
+
+/// The owners in one container, by number of the field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ContainerOwners {
+    single: BTreeMap<i32, Owner>,
+    entries: BTreeMap<i32, BTreeMap<String, Owner>>,
+}
+
+impl ContainerOwners {
+    pub(super) fn insert(&mut self, field: Field, owner: Owner) {
+        self.single.insert(field as i32, owner);
+    }
+
+    /// Takes in the owners of a field's entries, unless there are none.
+    pub(super) fn insert_entries(&mut self, field: Field, owners: BTreeMap<String, Owner>) {
+        if !owners.is_empty() {
+            self.entries.insert(field as i32, owners);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.single.is_empty() && self.entries.values().all(BTreeMap::is_empty)
+    }
+
+    fn iter<'a>(&'a self, container: &'a str) -> impl Iterator<Item = Owned<'a>> {
+        let single = self
+            .single
+            .iter()
+            .map(|(field, owner)| (*field, None, owner));
+        let entries = self.entries.iter().flat_map(|(field, entries)| {
+            entries
+                .iter()
+                .map(|(key, owner)| (*field, Some(key.as_str()), owner))
+        });
+        let mut all: Vec<_> = single.chain(entries).collect();
+        all.sort_by_key(|(field, key, _)| (*field, *key));
+        all.into_iter().filter_map(move |(field, key, owner)| {
+            let field = Field::try_from(field).ok()?;
+            Some(Owned {
+                container,
+                field,
+                key,
+                owner,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> PluginId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn owners_have_a_text_each_and_come_back_from_it() {
+        let mut owners = Owners::default();
+        owners.insert("c", Field::Args, None, Owner::Removed(id("10-a")));
+        owners.insert(
+            "c",
+            Field::OciHooks,
+            None,
+            Owner::Many(vec![id("10-a"), id("20-b")]),
+        );
+        owners.insert("c", Field::Env, Some("-K"), Owner::Set(id("30-c")));
+        owners.insert("c", Field::Mounts, Some(""), Owner::Removed(id("30-c")));
+
+        let message = owners.to_message();
+        let fields = &message.owners["c"];
+        assert_eq!(fields.simple[&7], "-10-a");
+        assert_eq!(fields.simple[&3], "10-a,20-b");
+        assert_eq!(fields.compound[&6].owners["-K"], "30-c");
+        assert_eq!(fields.compound[&2].owners[""], "-30-c");
+        assert_eq!(Owners::from_message(&message), owners);
+    }
+
+    #[test]
+    fn who_removed_a_namespace_is_named_without_a_marker() {
+        let mut owners = Owners::default();
+        let removed = Owner::Removed(id("10-a"));
+        owners.insert("c", Field::Namespace, Some("ipc"), removed.clone());
+        assert_eq!(
+            owners.owner("c", Field::Namespace, Some("ipc")),
+            Some(&removed)
+        );
+        let message = owners.to_message();
+        assert_eq!(message.owners["c"].compound[&33].owners["ipc"], "10-a");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        let mut message = api::OwningPlugins::default();
+        let fields = message.owners.entry("c".into()).or_default();
+        fields.simple.insert(999, "10-a".into());
+        fields.simple.insert(8, "plugin0".into());
+        fields.simple.insert(3, "plugin0,10-a".into());
+        fields.compound.insert(1000, Default::default());
+        let owners = Owners::from_message(&message);
+        assert_eq!(owners.to_message(), message);
+        assert_eq!(
+            owners.owner("c", Field::MemLimit, None),
+            Some(&Owner::Unrecognised("plugin0".into()))
+        );
+        assert_eq!(
+            owners.iter().count(),
+            2,
+            "numbers of no field are not shown"
+        );
+    }
+
+    #[test]
+    fn look_ups_go_by_container_field_and_key() {
+        let mut owners = Owners::default();
+        owners.insert("a", Field::Env, Some("X"), Owner::Set(id("10-a")));
+        owners.insert("a", Field::Env, Some("Y"), Owner::Removed(id("20-b")));
+        owners.insert("a", Field::MemLimit, None, Owner::Set(id("20-b")));
+        owners.insert("b", Field::Env, Some("X"), Owner::Set(id("30-c")));
+        let keys: Vec<_> = owners
+            .owners_of("a", Field::Env)
+            .filter_map(|owned| owned.key)
+            .collect();
+        assert_eq!(keys, ["X", "Y"]);
+        assert_eq!(owners.of_container("a").count(), 3);
+        assert_eq!(owners.iter().count(), 4);
+        assert_eq!(owners.owner("a", Field::Env, None), None);
+        assert_eq!(owners.owner("a", Field::MemLimit, Some("X")), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! Resources: `linux.resources`, and the runtime's check of them.
+
+use nri_proto::api::Field;
+use serde_json::Value;
+
+use super::{ApplyError, Draft};
+use crate::oci::{resources, shape, tree};
+
+pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
+    let Some(wanted) = &draft.linux.resources else {
+        return Ok(());
+    };
+    let mut oci = tree::get(&draft.spec, &["linux", "resources"])
+        .cloned()
+        .unwrap_or(Value::Null);
+    resources::apply_resources(wanted, &mut oci, draft.options.swap_supported)
+        .map_err(|invalid| draft.invalid(invalid.field, &invalid.key, invalid.reason))?;
+    if !oci.is_null() {
+        tree::set(&mut draft.spec, &["linux"], "resources", oci);
+    }
+    if wanted.pids.is_some_and(|pids| pids.limit == 0) {
+        draft.warn(
+            Field::PidsLimit,
+            "",
+            "0 means no process at all since OCI 1.3, and unlimited to older runtimes",
+        );
+    }
+    if let Some(checker) = &draft.options.resource_checker {
+        let resources = draft
+            .spec
+            .pointer_mut("/linux/resources")
+            .filter(|resources| !resources.is_null());
+        checker(resources).map_err(ApplyError::ResourcesRefused)?;
+        shape::check(&draft.spec)?;
+    }
+    Ok(())
+}

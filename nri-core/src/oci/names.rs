@@ -1,0 +1,157 @@
+//! Names that the OCI runtime spec gives to what the protocol numbers, and the names that it reserves.
+//!
+//! Scheduler policies and flags, I/O classes and memory policies are spelled alike in both, so the protocol's enums are the
+//! tables; what stands here is what they do not say.
+
+/// The names of namespace types.
+pub const NAMESPACES: [&str; 8] = [
+    "pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time",
+];
+
+/// The POSIX resource limits of Linux.
+pub const RLIMITS: [&str; 16] = [
+    "RLIMIT_AS",
+    "RLIMIT_CORE",
+    "RLIMIT_CPU",
+    "RLIMIT_DATA",
+    "RLIMIT_FSIZE",
+    "RLIMIT_LOCKS",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_NOFILE",
+    "RLIMIT_NPROC",
+    "RLIMIT_RSS",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_STACK",
+];
+
+/// The namespace that a kernel parameter belongs to; `None` if containers do not have it to themselves.
+///
+/// ```
+/// use nri_core::oci::names::sysctl_namespace;
+/// assert_eq!(sysctl_namespace("net.core.somaxconn"), Some("network"));
+/// assert_eq!(sysctl_namespace("vm.swappiness"), None);
+/// ```
+pub fn sysctl_namespace(name: &str) -> Option<&'static str> {
+    const PREFIXES: [(&str, &str); 4] = [
+        ("net.", "network"),
+        ("kernel.shm", "ipc"),
+        ("kernel.msg", "ipc"),
+        ("fs.mqueue.", "ipc"),
+    ];
+    const NAMES: [(&str, &str); 3] = [
+        ("kernel.sem", "ipc"),
+        ("kernel.hostname", "uts"),
+        ("kernel.domainname", "uts"),
+    ];
+    PREFIXES
+        .iter()
+        .find(|(prefix, _)| name.starts_with(prefix))
+        .or_else(|| NAMES.iter().find(|(known, _)| name == *known))
+        .map(|(_, namespace)| *namespace)
+}
+
+/// Whether a text is the name of a CDI device: `vendor/class=name`.
+///
+/// ```
+/// use nri_core::oci::names::is_cdi_device;
+/// assert!(is_cdi_device("vendor.com/gpu=0"));
+/// assert!(!is_cdi_device("vendor.com/gpu"));
+/// ```
+pub fn is_cdi_device(name: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_alphanumeric();
+    let made_of = |text: &str, first: fn(u8) -> bool, middle: &[u8]| {
+        let bytes = text.as_bytes();
+        bytes.first().is_some_and(|b| first(*b))
+            && bytes.last().is_some_and(|b| alphanumeric(*b))
+            && bytes.iter().all(|b| alphanumeric(*b) || middle.contains(b))
+    };
+    let letter: fn(u8) -> bool = |b| b.is_ascii_alphabetic();
+    let letter_or_digit: fn(u8) -> bool = |b| b.is_ascii_alphanumeric();
+    name.split_once('/')
+        .and_then(|(vendor, rest)| Some((vendor, rest.split_once('=')?)))
+        .is_some_and(|(vendor, (class, device))| {
+            made_of(vendor, letter, b"_-.")
+                && made_of(class, letter, b"_-.")
+                && made_of(device, letter_or_digit, b"_-.:")
+        })
+}
+
+/// A huge page size in bytes: digits and one of `K`, `M`, `G`, `T` with or without `B`.
+///
+/// ```
+/// use nri_core::oci::names::page_size_bytes;
+/// assert_eq!(page_size_bytes("2MB"), page_size_bytes("2048KB"));
+/// assert_eq!(page_size_bytes("big"), None);
+/// ```
+pub fn page_size_bytes(text: &str) -> Option<u64> {
+    let text = text.strip_suffix('B').unwrap_or(text);
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        b'T' => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let number: u64 = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())??;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+}
+
+/// A huge page size as the OCI spec writes it, for example `2MB`.
+pub(crate) fn page_size_text(bytes: u64) -> String {
+    [(30, "GB"), (20, "MB"), (10, "KB")]
+        .into_iter()
+        .find(|(shift, _)| bytes.is_multiple_of(1 << shift))
+        .map_or_else(
+            || format!("{bytes}B"),
+            |(shift, unit)| format!("{}{unit}", bytes >> shift),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_sizes_have_one_spelling() {
+        for (text, spelled) in [
+            ("2M", "2MB"),
+            ("2048KB", "2MB"),
+            ("1024MB", "1GB"),
+            ("64K", "64KB"),
+            ("2097152", "2MB"),
+        ] {
+            assert_eq!(page_size_text(page_size_bytes(text).unwrap()), spelled);
+        }
+        for bad in [
+            "",
+            "B",
+            "MB",
+            "0MB",
+            "-2MB",
+            "2XB",
+            "99999999999999TB",
+            "+2MB",
+        ] {
+            assert_eq!(page_size_bytes(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn cdi_names_have_three_parts() {
+        for good in ["v.com/gpu=0", "a/b=c", "vendor.com/net-class.x=eth0:1"] {
+            assert!(is_cdi_device(good), "{good}");
+        }
+        for bad in [
+            "", "a/b", "a=b", "/b=c", "a/=c", "a/b=", "1/b=c", "a/b=c d", "a./b=c",
+        ] {
+            assert!(!is_cdi_device(bad), "{bad}");
+        }
+    }
+}

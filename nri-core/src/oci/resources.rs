@@ -1,0 +1,399 @@
+//! Linux resources both ways: the `linux.resources` object of an OCI spec and the protocol's message.
+//!
+//! One routine writes them, [`apply_resources`], for creations and updates alike.
+
+use nri_proto::api;
+use nri_proto::api::Field;
+use serde_json::{Value, json};
+
+use super::names::{page_size_bytes, page_size_text};
+use super::tree::{self, Object};
+
+/// The message for a `linux.resources` object.
+///
+/// Classes cannot be told from a spec; block I/O, network priorities and RDMA have no place in the protocol. A `pids` object
+/// without a limit means unlimited, which the protocol writes as -1.
+///
+/// ```
+/// use nri_core::oci::resources::from_oci;
+/// let resources = from_oci(&serde_json::json!({"cpu": {"shares": 512}, "pids": {}}));
+/// assert_eq!(resources.cpu.unwrap().shares.unwrap().value, 512);
+/// assert_eq!(resources.pids.unwrap().limit, -1);
+/// ```
+pub fn from_oci(oci: &Value) -> api::LinuxResources {
+    let int64 =
+        |group, name| tree::int(oci, &[group, name]).map(|value| api::OptionalInt64 { value });
+    let uint64 =
+        |group, name| tree::uint(oci, &[group, name]).map(|value| api::OptionalUInt64 { value });
+    let boolean =
+        |group, name| tree::boolean(oci, &[group, name]).map(|value| api::OptionalBool { value });
+    let has = |name| tree::get(oci, &[name]).is_some();
+    api::LinuxResources {
+        memory: has("memory").then(|| api::LinuxMemory {
+            limit: int64("memory", "limit"),
+            reservation: int64("memory", "reservation"),
+            swap: int64("memory", "swap"),
+            kernel: int64("memory", "kernel"),
+            kernel_tcp: int64("memory", "kernelTCP"),
+            swappiness: uint64("memory", "swappiness"),
+            disable_oom_killer: boolean("memory", "disableOOMKiller"),
+            use_hierarchy: boolean("memory", "useHierarchy"),
+        }),
+        cpu: has("cpu").then(|| api::LinuxCpu {
+            shares: uint64("cpu", "shares"),
+            quota: int64("cpu", "quota"),
+            period: uint64("cpu", "period"),
+            realtime_runtime: int64("cpu", "realtimeRuntime"),
+            realtime_period: uint64("cpu", "realtimePeriod"),
+            cpus: tree::string(oci, &["cpu", "cpus"]),
+            mems: tree::string(oci, &["cpu", "mems"]),
+        }),
+        hugepage_limits: tree::list(oci, &["hugepageLimits"])
+            .iter()
+            .map(|limit| api::HugepageLimit {
+                page_size: tree::string(limit, &["pageSize"]),
+                limit: tree::uint(limit, &["limit"]).unwrap_or_default(),
+            })
+            .collect(),
+        unified: tree::string_map(oci, &["unified"]),
+        devices: tree::list(oci, &["devices"]).iter().map(rule).collect(),
+        pids: has("pids").then(|| api::LinuxPids {
+            limit: tree::int(oci, &["pids", "limit"]).unwrap_or(-1),
+        }),
+        blockio_class: None,
+        rdt_class: None,
+    }
+}
+
+fn rule(rule: &Value) -> api::LinuxDeviceCgroup {
+    let number = |name: &str| tree::int(rule, &[name]).map(|value| api::OptionalInt64 { value });
+    api::LinuxDeviceCgroup {
+        allow: tree::boolean(rule, &["allow"]).unwrap_or_default(),
+        r#type: tree::string(rule, &["type"]),
+        major: number("major"),
+        minor: number("minor"),
+        access: tree::string(rule, &["access"]),
+    }
+}
+
+/// Why resources cannot be written to an OCI spec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {:?}: {reason}", .field.as_str_name(), .key)]
+pub struct InvalidResource {
+    /// The field.
+    pub field: Field,
+    /// Its key, for example a page size; the value for fields that have no key.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// Writes the members that `resources` has into a `linux.resources` object, which is created if it is `null`. Other members stay.
+///
+/// A memory limit implies a swap limit of the same value (the OCI swap limit is memory and swap together, so that means no
+/// swap) where `swap_supported`; an explicit swap limit takes precedence. A limit of 0 says nothing. Huge page limits and
+/// unified keys are replaced by key. Device rules are appended. A process limit of -1 is written, since that is what lifts an
+/// existing one. Block I/O and RDT classes are not written: they need a resolver.
+///
+/// # Errors
+/// The first value that no OCI runtime can take; the object may be half written then.
+///
+/// ```
+/// use nri_core::{api, oci::apply_resources};
+/// use serde_json::json;
+///
+/// let mut oci = json!({"memory": {"limit": 1, "swap": 1, "swappiness": 10}});
+/// let resources = api::LinuxResources {
+///     memory: Some(api::LinuxMemory {
+///         limit: Some(api::OptionalInt64 { value: 4096 }),
+///         ..Default::default()
+///     }),
+///     ..Default::default()
+/// };
+/// apply_resources(&resources, &mut oci, true)?;
+/// assert_eq!(oci, json!({"memory": {"limit": 4096, "swap": 4096, "swappiness": 10}}));
+/// # Ok::<(), nri_core::oci::resources::InvalidResource>(())
+/// ```
+pub fn apply_resources(
+    resources: &api::LinuxResources,
+    oci: &mut Value,
+    swap_supported: bool,
+) -> Result<(), InvalidResource> {
+    if let Some(memory) = &resources.memory {
+        merge(oci, "memory", self::memory(memory, swap_supported));
+    }
+    if let Some(cpu) = &resources.cpu {
+        merge(oci, "cpu", self::cpu(cpu));
+    }
+    hugepages(&resources.hugepage_limits, oci)?;
+    for (key, value) in &resources.unified {
+        if key.is_empty() || key.contains('/') {
+            return Err(InvalidResource {
+                field: Field::CgroupsUnified,
+                key: key.clone(),
+                reason: "it must be the name of a cgroup file",
+            });
+        }
+        tree::set(oci, &["unified"], key, value.as_str());
+    }
+    if !resources.devices.is_empty() {
+        tree::list_mut(oci, &["devices"]).extend(resources.devices.iter().map(device_rule));
+    }
+    if let Some(pids) = &resources.pids {
+        if pids.limit < -1 {
+            return Err(InvalidResource {
+                field: Field::PidsLimit,
+                key: pids.limit.to_string(),
+                reason: "it must be -1 (unlimited) or more",
+            });
+        }
+        tree::set(oci, &["pids"], "limit", pids.limit);
+    }
+    Ok(())
+}
+
+/// The `linux.resources` object that holds just these resources.
+///
+/// # Errors
+/// As [`apply_resources`].
+pub fn to_oci(
+    resources: &api::LinuxResources,
+    swap_supported: bool,
+) -> Result<Value, InvalidResource> {
+    let mut oci = json!({});
+    apply_resources(resources, &mut oci, swap_supported)?;
+    Ok(oci)
+}
+
+/// Adds members to an object of `oci`, which is not created for nothing.
+fn merge(oci: &mut Value, name: &str, members: Object) {
+    if !members.is_empty() {
+        tree::object_mut(oci, &[name]).extend(members);
+    }
+}
+
+fn memory(memory: &api::LinuxMemory, swap_supported: bool) -> Object {
+    let mut oci = Object::new();
+    let limit = memory.limit.map(|v| v.value).filter(|limit| *limit != 0);
+    tree::insert_some(&mut oci, "limit", limit);
+    tree::insert_some(&mut oci, "swap", limit.filter(|_| swap_supported));
+    tree::insert_some(&mut oci, "swap", memory.swap.map(|v| v.value));
+    tree::insert_some(&mut oci, "reservation", memory.reservation.map(|v| v.value));
+    tree::insert_some(&mut oci, "kernel", memory.kernel.map(|v| v.value));
+    tree::insert_some(&mut oci, "kernelTCP", memory.kernel_tcp.map(|v| v.value));
+    tree::insert_some(&mut oci, "swappiness", memory.swappiness.map(|v| v.value));
+    let disable_oom_killer = memory.disable_oom_killer.map(|v| v.value);
+    tree::insert_some(&mut oci, "disableOOMKiller", disable_oom_killer);
+    tree::insert_some(
+        &mut oci,
+        "useHierarchy",
+        memory.use_hierarchy.map(|v| v.value),
+    );
+    oci
+}
+
+fn cpu(cpu: &api::LinuxCpu) -> Object {
+    let mut oci = Object::new();
+    tree::insert_some(&mut oci, "shares", cpu.shares.map(|v| v.value));
+    tree::insert_some(&mut oci, "quota", cpu.quota.map(|v| v.value));
+    tree::insert_some(&mut oci, "period", cpu.period.map(|v| v.value));
+    let realtime_runtime = cpu.realtime_runtime.map(|v| v.value);
+    tree::insert_some(&mut oci, "realtimeRuntime", realtime_runtime);
+    let realtime_period = cpu.realtime_period.map(|v| v.value);
+    tree::insert_some(&mut oci, "realtimePeriod", realtime_period);
+    tree::insert_text(&mut oci, "cpus", &cpu.cpus);
+    tree::insert_text(&mut oci, "mems", &cpu.mems);
+    oci
+}
+
+fn hugepages(limits: &[api::HugepageLimit], oci: &mut Value) -> Result<(), InvalidResource> {
+    for limit in limits {
+        let bytes = page_size_bytes(&limit.page_size).ok_or_else(|| InvalidResource {
+            field: Field::HugepageLimits,
+            key: limit.page_size.clone(),
+            reason: "it must be a page size such as 2MB",
+        })?;
+        let list = tree::list_mut(oci, &["hugepageLimits"]);
+        let existing = list
+            .iter_mut()
+            .find(|entry| page_size_bytes(&tree::string(entry, &["pageSize"])) == Some(bytes));
+        match existing {
+            Some(entry) => tree::set(entry, &[], "limit", limit.limit),
+            None => {
+                list.push(json!({"pageSize": page_size_text(bytes), "limit": limit.limit}));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn device_rule(rule: &api::LinuxDeviceCgroup) -> Value {
+    let mut oci = Object::new();
+    oci.insert("allow".to_owned(), rule.allow.into());
+    tree::insert_text(&mut oci, "type", &rule.r#type);
+    tree::insert_some(&mut oci, "major", rule.major.map(|v| v.value));
+    tree::insert_some(&mut oci, "minor", rule.minor.map(|v| v.value));
+    tree::insert_text(&mut oci, "access", &rule.access);
+    Value::Object(oci)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn memory(limit: i64, swap: Option<i64>) -> api::LinuxResources {
+        api::LinuxResources {
+            memory: Some(api::LinuxMemory {
+                limit: Some(api::OptionalInt64 { value: limit }),
+                swap: swap.map(|value| api::OptionalInt64 { value }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_memory_limit_implies_no_swap() {
+        let oci = |resources, swap| to_oci(&resources, swap).unwrap();
+        assert_eq!(
+            oci(memory(100, None), true),
+            json!({"memory": {"limit": 100, "swap": 100}})
+        );
+        assert_eq!(
+            oci(memory(100, Some(300)), true),
+            json!({"memory": {"limit": 100, "swap": 300}})
+        );
+        assert_eq!(
+            oci(memory(100, None), false),
+            json!({"memory": {"limit": 100}})
+        );
+        assert_eq!(oci(memory(0, None), true), json!({}));
+        assert_eq!(
+            oci(memory(-1, None), true),
+            json!({"memory": {"limit": -1, "swap": -1}})
+        );
+    }
+
+    #[test]
+    fn an_unlimited_process_count_lifts_a_limit() {
+        let pids = |limit| api::LinuxResources {
+            pids: Some(api::LinuxPids { limit }),
+            ..Default::default()
+        };
+        for limit in [-1, 0, 50] {
+            let mut oci = json!({"pids": {"limit": 100}});
+            apply_resources(&pids(limit), &mut oci, true).unwrap();
+            assert_eq!(oci, json!({"pids": {"limit": limit}}));
+        }
+        let error = apply_resources(&pids(-2), &mut json!({}), true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "PidsLimit \"-2\": it must be -1 (unlimited) or more"
+        );
+    }
+
+    #[test]
+    fn huge_page_limits_are_replaced_by_size_however_it_is_spelled() {
+        let mut oci = json!({"hugepageLimits": [{"pageSize": "2048KB", "limit": 1, "x": 0}]});
+        let limit = |page_size: &str, limit| api::HugepageLimit {
+            page_size: page_size.into(),
+            limit,
+        };
+        let resources = api::LinuxResources {
+            hugepage_limits: vec![limit("2M", 2), limit("1024MB", 3)],
+            ..Default::default()
+        };
+        apply_resources(&resources, &mut oci, true).unwrap();
+        assert_eq!(
+            oci,
+            json!({"hugepageLimits": [
+                {"pageSize": "2048KB", "limit": 2, "x": 0}, {"pageSize": "1GB", "limit": 3},
+            ]})
+        );
+    }
+
+    fn optional<T: Arbitrary + Clone + std::fmt::Debug + 'static>() -> BoxedStrategy<Option<T>> {
+        prop::option::of(any::<T>()).boxed()
+    }
+
+    prop_compose! {
+        fn any_memory()(
+            limit in prop::option::of((-1i64..).prop_filter("says nothing", |v| *v != 0)),
+            swap in any::<i64>(), reservation in optional::<i64>(), kernel in optional::<i64>(),
+            kernel_tcp in optional::<i64>(), swappiness in optional::<u64>(),
+            disable_oom_killer in optional::<bool>(), use_hierarchy in optional::<bool>(),
+        ) -> api::LinuxMemory {
+            let int64 = |value: Option<i64>| value.map(|value| api::OptionalInt64 { value });
+            api::LinuxMemory {
+                limit: int64(limit),
+                swap: int64(Some(swap)),
+                reservation: int64(reservation),
+                kernel: int64(kernel),
+                kernel_tcp: int64(kernel_tcp),
+                swappiness: swappiness.map(|value| api::OptionalUInt64 { value }),
+                disable_oom_killer: disable_oom_killer.map(|value| api::OptionalBool { value }),
+                use_hierarchy: use_hierarchy.map(|value| api::OptionalBool { value }),
+            }
+        }
+    }
+
+    prop_compose! {
+        fn any_resources()(
+            memory in any_memory(), shares in any::<u64>(), quota in optional::<i64>(),
+            cpus in "[0-9,-]{0,5}", pids in prop::option::of(-1i64..),
+            unified in prop::collection::btree_map("[a-z.]{1,8}", "[a-z0-9]{0,4}", 0..3),
+            sizes in prop::collection::btree_map(0u32..12, any::<u64>(), 0..3),
+            rules in prop::collection::vec((any::<bool>(), optional::<i64>(), "[rwm]{0,3}"), 0..3),
+        ) -> api::LinuxResources {
+            api::LinuxResources {
+                memory: Some(memory),
+                cpu: Some(api::LinuxCpu {
+                    shares: Some(api::OptionalUInt64 { value: shares }),
+                    quota: quota.map(|value| api::OptionalInt64 { value }),
+                    cpus,
+                    ..Default::default()
+                }),
+                hugepage_limits: sizes
+                    .into_iter()
+                    .map(|(power, limit)| api::HugepageLimit {
+                        page_size: page_size_text(1 << (power + 12)),
+                        limit,
+                    })
+                    .collect(),
+                unified,
+                devices: rules
+                    .into_iter()
+                    .map(|(allow, major, access)| api::LinuxDeviceCgroup {
+                        allow,
+                        r#type: "c".into(),
+                        major: major.map(|value| api::OptionalInt64 { value }),
+                        minor: None,
+                        access,
+                    })
+                    .collect(),
+                pids: pids.map(|limit| api::LinuxPids { limit }),
+                blockio_class: None,
+                rdt_class: None,
+            }
+        }
+    }
+
+    proptest! {
+        /// Law: what is written is what is read.
+        #[test]
+        fn writing_then_reading_is_the_identity(resources in any_resources()) {
+            prop_assert_eq!(from_oci(&to_oci(&resources, true).unwrap()), resources);
+        }
+
+        /// Law: writing twice is writing once, but for device rules, which are appended.
+        #[test]
+        fn writing_is_idempotent(mut resources in any_resources()) {
+            resources.devices.clear();
+            let once = to_oci(&resources, true).unwrap();
+            let mut twice = once.clone();
+            apply_resources(&resources, &mut twice, true).unwrap();
+            prop_assert_eq!(once, twice);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! What a plugin is: one handler per event, all defaulted. The same trait serves plugins in processes of their own and
+//! plugins built into a runtime.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use nri_proto::api;
+
+use crate::EventMask;
+pub use crate::relay::dispatch;
+
+/// Why a handler could not do its work. Any error converts into it with `?`, and so does a text.
+///
+/// ```
+/// use nri_core::HandlerError;
+/// fn device() -> Result<(), HandlerError> {
+///     std::fs::metadata("/nonexistent")?;
+///     Err("no such device".into())
+/// }
+/// assert!(device().is_err());
+/// ```
+pub struct HandlerError(Kind);
+
+enum Kind {
+    Unimplemented,
+    Failed(Box<dyn StdError + Send + Sync>),
+}
+
+impl HandlerError {
+    /// Says that the plugin has no handler for the request (code 12 on the wire).
+    pub fn unimplemented() -> Self {
+        Self(Kind::Unimplemented)
+    }
+
+    /// Whether the plugin has no handler for the request.
+    pub fn is_unimplemented(&self) -> bool {
+        matches!(self.0, Kind::Unimplemented)
+    }
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self(Kind::Failed(error.into()))
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Unimplemented => f.write_str("not implemented by the plugin"),
+            Kind::Failed(error) => {
+                write!(f, "{error}")?;
+                let mut source = error.source();
+                while let Some(cause) = source {
+                    write!(f, ": {cause}")?;
+                    source = cause.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandlerError({self})")
+    }
+}
+
+/// The runtime that a plugin serves, as far as it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuntimeInfo {
+    /// Name, for example `containerd`.
+    pub name: String,
+    /// Version, in the runtime's own scheme.
+    pub version: String,
+    /// Protocol level, for example `v0.12.2`; empty for runtimes before v0.12.
+    pub nri_version: String,
+}
+
+impl RuntimeInfo {
+    /// A runtime of this name, version and protocol level.
+    pub fn new(
+        name: impl Into<String>,
+        version: impl Into<String>,
+        nri_version: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            nri_version: nri_version.into(),
+        }
+    }
+}
+
+/// What the runtime tells a plugin once, before anything else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Configuration {
+    /// The plugin's own configuration: the content of its drop-in file, or empty.
+    pub config: String,
+    /// The runtime.
+    pub runtime: RuntimeInfo,
+    /// How long a registration may take; zero if the runtime does not say (before v0.7).
+    pub registration_timeout: Duration,
+    /// How long a request may take; zero if the runtime does not say (before v0.7).
+    pub request_timeout: Duration,
+}
+
+/// Updates that could not be asked for as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateFailure {
+    /// The runtime refused the request as a whole.
+    #[error("the runtime refused the update: {0}")]
+    Refused(String),
+    /// There is no connection to the runtime (any more).
+    #[error("no connection to the runtime: {0}")]
+    Disconnected(String),
+    /// The runtime did not answer in time.
+    #[error("the runtime did not answer within {after:?}")]
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+}
+
+/// The way back from a plugin to its runtime.
+#[async_trait]
+pub trait RuntimeHandle: fmt::Debug + Send + Sync {
+    /// Asks the runtime to update and evict containers outside of any request, and returns the updates that it could not
+    /// apply.
+    ///
+    /// Do not wait for it inside a handler: a runtime may hold the request's lock until the handler is done, and then both wait
+    /// until the request's time is over. Return the updates in the response instead, or spawn a task.
+    ///
+    /// # Errors
+    /// The request as a whole failed.
+    async fn update_containers(
+        &self,
+        updates: Vec<api::ContainerUpdate>,
+        evictions: Vec<api::ContainerEviction>,
+    ) -> Result<Vec<api::ContainerUpdate>, UpdateFailure>;
+}
+
+/// The context of one handler call.
+#[derive(Debug, Clone)]
+pub struct PluginCtx {
+    deadline: Option<Instant>,
+    info: Arc<RuntimeInfo>,
+    runtime: Arc<dyn RuntimeHandle>,
+}
+
+impl PluginCtx {
+    /// A context without a deadline.
+    pub fn new(info: Arc<RuntimeInfo>, runtime: Arc<dyn RuntimeHandle>) -> Self {
+        Self {
+            deadline: None,
+            info,
+            runtime,
+        }
+    }
+
+    /// The same context with a deadline.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// When the runtime stops waiting for the answer; `None` if it did not say.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The runtime that asks.
+    pub fn runtime_info(&self) -> &RuntimeInfo {
+        &self.info
+    }
+
+    /// The way back to the runtime, to keep beyond the call.
+    pub fn runtime(&self) -> Arc<dyn RuntimeHandle> {
+        Arc::clone(&self.runtime)
+    }
+}
+
+/// A plugin: what it subscribes to, and a handler per event.
+///
+/// Handlers have defaults that do nothing; override those whose events [`events`](Plugin::events) names. Handlers run
+/// concurrently if the runtime sends requests concurrently, so state goes behind interior mutability.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use nri_core::{api, Event, EventMask, HandlerError, Plugin, PluginCtx};
+///
+/// struct Greeter;
+///
+/// #[async_trait]
+/// impl Plugin for Greeter {
+///     fn events(&self) -> EventMask {
+///         Event::CreateContainer.into()
+///     }
+///
+///     async fn create_container(
+///         &self,
+///         _cx: &PluginCtx,
+///         _request: api::CreateContainerRequest,
+///     ) -> Result<api::CreateContainerResponse, HandlerError> {
+///         let mut adjust = api::ContainerAdjustment::default();
+///         adjust.annotations.insert("greeting".into(), "hello".into());
+///         Ok(api::CreateContainerResponse { adjust: Some(adjust), ..Default::default() })
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Plugin: Send + Sync + 'static {
+    /// The events that the plugin wants. No other event reaches it.
+    fn events(&self) -> EventMask;
+
+    /// Takes the configuration; the first call on every connection. `Some` replaces [`events`](Plugin::events) for this
+    /// connection.
+    async fn configure(
+        &self,
+        cx: &PluginCtx,
+        configuration: Configuration,
+    ) -> Result<Option<EventMask>, HandlerError> {
+        let _ = (cx, configuration);
+        Ok(None)
+    }
+
+    /// Takes the pods and containers that exist; the second call on every connection. The answer updates some of them.
+    async fn synchronize(
+        &self,
+        cx: &PluginCtx,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+    ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+        let _ = (cx, pods, containers);
+        Ok(Vec::new())
+    }
+
+    /// The runtime says good-bye; the connection ends soon.
+    async fn shutdown(&self, cx: &PluginCtx) {
+        let _ = cx;
+    }
+
+    /// A pod sandbox is up. An error refuses the pod.
+    async fn run_pod_sandbox(
+        &self,
+        cx: &PluginCtx,
+        request: api::RunPodSandboxRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// The resources of a pod are about to change. An error refuses the change.
+    async fn update_pod_sandbox(
+        &self,
+        cx: &PluginCtx,
+        request: api::UpdatePodSandboxRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// The resources of a pod have changed.
+    async fn post_update_pod_sandbox(
+        &self,
+        cx: &PluginCtx,
+        request: api::PostUpdatePodSandboxRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A pod sandbox was stopped.
+    async fn stop_pod_sandbox(
+        &self,
+        cx: &PluginCtx,
+        request: api::StopPodSandboxRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A pod sandbox is removed.
+    async fn remove_pod_sandbox(
+        &self,
+        cx: &PluginCtx,
+        request: api::RemovePodSandboxRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A container is about to be created: adjust it, update or evict others. An error refuses the container.
+    async fn create_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::CreateContainerRequest,
+    ) -> Result<api::CreateContainerResponse, HandlerError> {
+        let _ = (cx, request);
+        Ok(api::CreateContainerResponse::default())
+    }
+
+    /// A container was created; the message shows it as adjusted.
+    async fn post_create_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::PostCreateContainerRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A container is about to be started. An error refuses the start.
+    async fn start_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::StartContainerRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A container was started.
+    async fn post_start_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::PostStartContainerRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// The resources of a container are about to change: change what is asked for, update or evict others. An error refuses
+    /// the change.
+    async fn update_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::UpdateContainerRequest,
+    ) -> Result<api::UpdateContainerResponse, HandlerError> {
+        let _ = (cx, request);
+        Ok(api::UpdateContainerResponse::default())
+    }
+
+    /// The resources of a container have changed.
+    async fn post_update_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::PostUpdateContainerRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// A container was stopped: hand its resources to others.
+    async fn stop_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::StopContainerRequest,
+    ) -> Result<api::StopContainerResponse, HandlerError> {
+        let _ = (cx, request);
+        Ok(api::StopContainerResponse::default())
+    }
+
+    /// A container is removed.
+    async fn remove_container(
+        &self,
+        cx: &PluginCtx,
+        request: api::RemoveContainerRequest,
+    ) -> Result<(), HandlerError> {
+        let _ = (cx, request);
+        Ok(())
+    }
+
+    /// The combined adjustment of a container is about to be applied: accept or reject it. An error rejects it, with the
+    /// error's text as the reason; a plugin that does not override this has no opinion.
+    async fn validate_container_adjustment(
+        &self,
+        cx: &PluginCtx,
+        request: api::ValidateContainerAdjustmentRequest,
+    ) -> Result<api::ValidateContainerAdjustmentResponse, HandlerError> {
+        let _ = (cx, request);
+        Ok(api::ValidateContainerAdjustmentResponse::default())
+    }
+}

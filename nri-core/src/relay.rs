@@ -1,0 +1,257 @@
+//! The one table of relayed events: which request and response messages an event has and which handler takes it.
+//! Everything that treats all events alike (encoding, decoding, calling a plugin) is generated from it here.
+
+use nri_proto::{Method as _, api, rpc};
+use prost::{DecodeError, Message as _};
+
+use crate::{Event, HandlerError, Plugin, PluginCtx};
+
+/// Calls `$then!` with a row per event: how it answers, its name, its handler, its messages.
+macro_rules! relayed_events {
+    ($then:ident) => {
+        $then! {
+            tells RunPodSandbox run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
+            tells StopPodSandbox stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
+            tells RemovePodSandbox remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
+            asks CreateContainer create_container(CreateContainerRequest) -> CreateContainerResponse;
+            tells PostCreateContainer post_create_container(PostCreateContainerRequest) -> PostCreateContainerResponse;
+            tells StartContainer start_container(StartContainerRequest) -> StartContainerResponse;
+            tells PostStartContainer post_start_container(PostStartContainerRequest) -> PostStartContainerResponse;
+            asks UpdateContainer update_container(UpdateContainerRequest) -> UpdateContainerResponse;
+            tells PostUpdateContainer post_update_container(PostUpdateContainerRequest) -> PostUpdateContainerResponse;
+            asks StopContainer stop_container(StopContainerRequest) -> StopContainerResponse;
+            tells RemoveContainer remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
+            tells UpdatePodSandbox update_pod_sandbox(UpdatePodSandboxRequest) -> UpdatePodSandboxResponse;
+            tells PostUpdatePodSandbox post_update_pod_sandbox(PostUpdatePodSandboxRequest) -> PostUpdatePodSandboxResponse;
+            judges ValidateContainerAdjustment validate_container_adjustment(ValidateContainerAdjustmentRequest) -> ValidateContainerAdjustmentResponse;
+        }
+    };
+}
+
+macro_rules! call_handler {
+    (tells $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
+        $plugin
+            .$handler($cx, $request)
+            .await
+            .map(|()| api::$response {})
+    };
+    (asks $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
+        $plugin.$handler($cx, $request).await
+    };
+    // A validator whose handler fails rejects (MERGE 6.6); one that has no handler says so.
+    (judges $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
+        match $plugin.$handler($cx, $request).await {
+            Err(error) if !error.is_unimplemented() => Ok(api::$response {
+                reject: true,
+                reason: error.to_string(),
+            }),
+            verdict => verdict,
+        }
+    };
+}
+
+macro_rules! define_messages {
+    ($($kind:ident $event:ident $handler:ident($request:ident) -> $response:ident;)*) => {
+        /// The request of any event.
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum Request { $($event(api::$request),)* }
+
+        /// The response to any event.
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        #[allow(missing_docs, clippy::large_enum_variant)]
+        pub enum Response { $($event(api::$response),)* }
+
+        impl Request {
+            /// The event that is asked about.
+            pub fn event(&self) -> Event {
+                match self { $(Request::$event(_) => Event::$event,)* }
+            }
+
+            /// Bare name of the method that carries the request.
+            pub fn method(&self) -> &'static str {
+                match self { $(Request::$event(_) => rpc::plugin::$event::NAME,)* }
+            }
+
+            /// The message on the wire.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Request::$event(request) => request.encode_to_vec(),)* }
+            }
+
+            /// The request of `event` from the wire.
+            ///
+            /// # Errors
+            /// The bytes are no such message.
+            pub fn decode(event: Event, bytes: &[u8]) -> Result<Self, DecodeError> {
+                match event { $(Event::$event => api::$request::decode(bytes).map(Request::$event),)* }
+            }
+
+            /// The pod that the request is about.
+            pub fn pod(&self) -> Option<&api::PodSandbox> {
+                match self { $(Request::$event(request) => request.pod.as_ref(),)* }
+            }
+        }
+
+        impl Response {
+            /// The event that was answered.
+            pub fn event(&self) -> Event {
+                match self { $(Response::$event(_) => Event::$event,)* }
+            }
+
+            /// What a plugin without a handler answers.
+            pub fn empty(event: Event) -> Self {
+                match event { $(Event::$event => Response::$event(api::$response::default()),)* }
+            }
+
+            /// The message on the wire.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Response::$event(response) => response.encode_to_vec(),)* }
+            }
+
+            /// The response to `event` from the wire.
+            ///
+            /// # Errors
+            /// The bytes are no such message.
+            pub fn decode(event: Event, bytes: &[u8]) -> Result<Self, DecodeError> {
+                match event { $(Event::$event => api::$response::decode(bytes).map(Response::$event),)* }
+            }
+        }
+
+        /// Has a plugin handle a request: the one place where events become handler calls, for plugins over the wire and
+        /// for those built into a runtime.
+        ///
+        /// Cancel-safe as far as the handler is: dropping the future drops the handler's.
+        ///
+        /// # Errors
+        /// What the handler returned. A failing validation handler is a rejection with the error as its reason instead.
+        pub async fn dispatch(
+            plugin: &dyn Plugin,
+            cx: &PluginCtx,
+            request: Request,
+        ) -> Result<Response, HandlerError> {
+            match request {
+                $(Request::$event(request) => {
+                    call_handler!($kind plugin.$handler(cx, request) -> $response).map(Response::$event)
+                })*
+            }
+        }
+    };
+}
+
+relayed_events!(define_messages);
+
+impl Request {
+    /// The container that the request is about; `None` for pod events.
+    pub fn container(&self) -> Option<&api::Container> {
+        match self {
+            Request::CreateContainer(r) => r.container.as_ref(),
+            Request::PostCreateContainer(r) => r.container.as_ref(),
+            Request::StartContainer(r) => r.container.as_ref(),
+            Request::PostStartContainer(r) => r.container.as_ref(),
+            Request::UpdateContainer(r) => r.container.as_ref(),
+            Request::PostUpdateContainer(r) => r.container.as_ref(),
+            Request::StopContainer(r) => r.container.as_ref(),
+            Request::RemoveContainer(r) => r.container.as_ref(),
+            Request::ValidateContainerAdjustment(r) => r.container.as_ref(),
+            Request::RunPodSandbox(_)
+            | Request::StopPodSandbox(_)
+            | Request::RemovePodSandbox(_)
+            | Request::UpdatePodSandbox(_)
+            | Request::PostUpdatePodSandbox(_) => None,
+        }
+    }
+
+    /// The pod or container that the request is about, in words for messages.
+    pub fn subject(&self) -> String {
+        match (self.container(), self.pod()) {
+            (Some(container), _) => format!("container {:?} ({:?})", container.name, container.id),
+            (None, Some(pod)) => format!("pod {}/{} ({:?})", pod.namespace, pod.name, pod.id),
+            (None, None) => "nothing".to_owned(),
+        }
+    }
+
+    /// The old form of the nine notification events, for plugins built before v0.12; `None` for the others.
+    pub fn to_state_change(&self) -> Option<api::StateChangeEvent> {
+        let event = self.event();
+        event
+            .has_state_change_form()
+            .then(|| api::StateChangeEvent {
+                event: event.number(),
+                pod: self.pod().cloned(),
+                container: self.container().cloned(),
+            })
+    }
+
+    /// The request that an old `StateChange` stands for; `None` for events that have no such form, unknown ones included.
+    pub fn from_state_change(change: api::StateChangeEvent) -> Option<Self> {
+        let api::StateChangeEvent {
+            event,
+            pod,
+            container,
+        } = change;
+        Some(match Event::from_number(event)? {
+            Event::RunPodSandbox => Self::RunPodSandbox(api::RunPodSandboxRequest { pod }),
+            Event::StopPodSandbox => Self::StopPodSandbox(api::StopPodSandboxRequest { pod }),
+            Event::RemovePodSandbox => Self::RemovePodSandbox(api::RemovePodSandboxRequest { pod }),
+            Event::PostUpdatePodSandbox => {
+                Self::PostUpdatePodSandbox(api::PostUpdatePodSandboxRequest { pod })
+            }
+            Event::PostCreateContainer => {
+                Self::PostCreateContainer(api::PostCreateContainerRequest { pod, container })
+            }
+            Event::StartContainer => {
+                Self::StartContainer(api::StartContainerRequest { pod, container })
+            }
+            Event::PostStartContainer => {
+                Self::PostStartContainer(api::PostStartContainerRequest { pod, container })
+            }
+            Event::PostUpdateContainer => {
+                Self::PostUpdateContainer(api::PostUpdateContainerRequest { pod, container })
+            }
+            Event::RemoveContainer => {
+                Self::RemoveContainer(api::RemoveContainerRequest { pod, container })
+            }
+            Event::CreateContainer
+            | Event::UpdateContainer
+            | Event::StopContainer
+            | Event::UpdatePodSandbox
+            | Event::ValidateContainerAdjustment => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_decodes_what_it_encodes_and_names_its_method() {
+        for event in Event::ALL {
+            let request = Request::decode(event, &[]).unwrap();
+            assert_eq!(request.event(), event);
+            assert_eq!(request.method(), event.name());
+            assert_eq!(Request::decode(event, &request.encode()).unwrap(), request);
+            let response = Response::empty(event);
+            assert_eq!(response.event(), event);
+            assert_eq!(
+                Response::decode(event, &response.encode()).unwrap(),
+                response
+            );
+        }
+    }
+
+    #[test]
+    fn nine_events_have_an_old_form_that_leads_back_to_them() {
+        let mut old = 0;
+        for event in Event::ALL {
+            let request = Request::decode(event, &[]).unwrap();
+            if let Some(change) = request.to_state_change() {
+                old += 1;
+                assert_eq!(Request::from_state_change(change), Some(request));
+            }
+        }
+        assert_eq!(old, 9);
+    }
+}

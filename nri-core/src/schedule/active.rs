@@ -1,0 +1,149 @@
+//! A request in a scheduler, from the moment it is handed in until it is settled, and the record of whom it was sent to.
+
+use std::time::Instant;
+
+use super::{Job, Order, RequestId};
+use crate::flow::{Outcome, PluginOutcome, Roster};
+use crate::lifecycle::ObjectKey;
+use crate::{Event, RegisteredPlugin};
+
+/// What became of one call of a flow.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// What the flow calls the plugin.
+    pub(super) asked_as: RegisteredPlugin,
+    pub(super) event: Event,
+    /// The instance that the call went to, or waits for.
+    pub(super) actual: RegisteredPlugin,
+    /// Whether it was handed to the transport.
+    pub(super) handed: bool,
+    /// Whether the instance, unlike the one that the flow means, is not subscribed.
+    pub(super) unsubscribed: bool,
+    /// Whether the flow knows what came of it.
+    pub(super) resolved: bool,
+}
+
+pub(super) struct Running<F> {
+    pub(super) flow: F,
+    pub(super) roster: Roster,
+    pub(super) records: Vec<Record>,
+}
+
+pub(super) enum Stage<F> {
+    /// It waits for its pod's slot.
+    Queued,
+    /// Plugins are asked.
+    Running(Running<F>),
+    /// It is a creation that succeeded, and whether the container comes to be is not known.
+    Unsettled(Vec<Record>),
+}
+
+pub(super) struct Active<J: Job> {
+    pub(super) event: Event,
+    pub(super) job: J,
+    pub(super) pod: ObjectKey,
+    pub(super) object: ObjectKey,
+    /// The caller's; `None` if it has none or does not wait any more.
+    pub(super) deadline: Option<Instant>,
+    pub(super) stage: Stage<J::Flow>,
+    /// The creation that it undoes, and those that it goes to then.
+    pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
+}
+
+impl<J: Job> Active<J> {
+    pub(super) fn new(order: Order<J>) -> Self {
+        Self {
+            event: order.job.event(),
+            job: order.job,
+            pod: order.pod,
+            object: order.object,
+            deadline: order.deadline,
+            stage: Stage::Queued,
+            undoes: None,
+        }
+    }
+
+    pub(super) fn running(&mut self) -> Option<&mut Running<J::Flow>> {
+        match &mut self.stage {
+            Stage::Running(running) => Some(running),
+            Stage::Queued | Stage::Unsettled(_) => None,
+        }
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        match &self.stage {
+            Stage::Queued => &[],
+            Stage::Running(running) => &running.records,
+            Stage::Unsettled(records) => records,
+        }
+    }
+
+    /// Whether it makes its object appear.
+    pub(super) fn is_appearance(&self) -> bool {
+        matches!(self.event, Event::CreateContainer | Event::RunPodSandbox)
+    }
+
+    /// The plugins to which a creation was handed, validation aside: they are those that may know of the container.
+    pub(super) fn seen_by(&self) -> impl Iterator<Item = &RegisteredPlugin> {
+        self.records()
+            .iter()
+            .filter(|record| record.handed && record.event == Event::CreateContainer)
+            .map(|record| &record.actual)
+    }
+
+    /// The members, by the names that the flow has for them, to which it will still bring an event, or has brought it and not
+    /// heard of it.
+    pub(super) fn awaited(&self, event: Event) -> impl Iterator<Item = &RegisteredPlugin> {
+        let running = match &self.stage {
+            Stage::Running(running) => Some(running),
+            Stage::Queued | Stage::Unsettled(_) => None,
+        };
+        running.into_iter().flat_map(move |running| {
+            let resolved = move |plugin: &RegisteredPlugin| {
+                running.records.iter().any(|record| {
+                    record.asked_as == *plugin && record.event == event && record.resolved
+                })
+            };
+            running
+                .roster
+                .members()
+                .iter()
+                .filter(move |member| member.events.contains(event) && !resolved(&member.plugin))
+                .map(|member| &member.plugin)
+        })
+    }
+}
+
+impl<F> Running<F> {
+    pub(super) fn record(
+        &mut self,
+        asked_as: &RegisteredPlugin,
+        event: Event,
+    ) -> Option<&mut Record> {
+        self.records
+            .iter_mut()
+            .find(|record| record.asked_as == *asked_as && record.event == event)
+    }
+}
+
+/// Makes outcomes say what was really sent, and to which instance.
+pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
+    for outcome in outcomes {
+        let Some(record) = records
+            .iter()
+            .find(|record| record.asked_as == outcome.plugin && record.event == outcome.event)
+        else {
+            continue;
+        };
+        outcome.plugin = record.actual.clone();
+        outcome.saw_it = record.handed;
+        if record.unsubscribed {
+            outcome.outcome = Outcome::Unsubscribed;
+        } else if !record.resolved {
+            outcome.outcome = match record.handed {
+                true => Outcome::Abandoned,
+                false => Outcome::NotReached,
+            };
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a scheduler wants to be done, and what identifies things in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::flow::Report;
+use crate::lifecycle::ObjectKey;
+use crate::{RegisteredPlugin, Request};
+
+/// A request that was handed to a scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(super) u64);
+
+/// A call to a plugin. Its answer is handed back under this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub(super) u64);
+
+/// Why a plugin is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It was late too often in a row.
+    #[error("it was late {0} times in a row")]
+    Strikes(u32),
+    /// It owes an answer for too long.
+    #[error("it has owed an answer for too long")]
+    Hanging,
+    /// It was late, and it is configured to be closed then.
+    #[error("it was late")]
+    Late,
+    /// It did not answer its synchronisation in time.
+    #[error("it was not synchronised in time")]
+    SynchronizeLate,
+    /// The runtime did not list what it has in time. Not the plugin's fault.
+    #[error("the runtime did not list its pods and containers in time")]
+    SnapshotLate,
+    /// A newer instance of the same plugin has taken over. It gets a `Shutdown` first.
+    #[error("a newer instance of it has taken over")]
+    Replaced {
+        /// The newer instance.
+        by: RegisteredPlugin,
+    },
+}
+
+/// Something that is to be done. `T` is what comes out of a request that succeeds.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // short-lived
+pub enum Effect<T> {
+    /// Send a request to a plugin. Whatever comes of it, at whatever time, goes to
+    /// [`handle_reply`](super::Scheduler::handle_reply): so do not stop waiting when the deadline passes.
+    Call {
+        /// The number of the call.
+        call: CallId,
+        /// The plugin.
+        plugin: RegisteredPlugin,
+        /// The request that it is part of.
+        request: RequestId,
+        /// What to send.
+        message: Arc<Request>,
+        /// By when the plugin is to answer; this is what it is told.
+        deadline: Instant,
+    },
+    /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show the plugin the list
+    /// without what that hides, and call [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
+    Snapshot {
+        /// The plugin that joins, or is synchronised again.
+        plugin: RegisteredPlugin,
+    },
+    /// A plugin has joined: it gets requests from now on.
+    Opened {
+        /// The plugin.
+        plugin: RegisteredPlugin,
+    },
+    /// Close a plugin's connection. The scheduler has forgotten it already.
+    Close {
+        /// The plugin.
+        plugin: RegisteredPlugin,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The caller's time for a notification is over: tell it so. The plugins that have not heard of it still will, and
+    /// [`Effect::Finished`] follows.
+    OutOfTime {
+        /// The request.
+        request: RequestId,
+    },
+    /// A request is through the plugins.
+    Finished {
+        /// The request.
+        request: RequestId,
+        /// What came of it.
+        report: Report<T>,
+        /// Whether this is a creation that succeeded, which [`handle_settled`](super::Scheduler::handle_settled) has to
+        /// follow.
+        unsettled: bool,
+        /// The failed creation that this undoes, if it does. Nobody handed such a request in.
+        undoes: Option<RequestId>,
+    },
+}
+
+/// How a plugin is to be synchronised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Showing {
+    /// By when it is to have answered all parts.
+    pub deadline: Instant,
+    /// What it must not be shown, whether the runtime lists it or not: it will hear of it through events.
+    pub hide: BTreeSet<ObjectKey>,
+}

@@ -1,0 +1,163 @@
+//! One connection of one plugin: its turns, who waits for them, and where it is in its life.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{CallId, PluginLimits, RequestId};
+use crate::flow::Member;
+use crate::lifecycle::ObjectKey;
+use crate::{Event, RegisteredPlugin, Request};
+
+/// Where a plugin is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The runtime keeps plugins from joining. No request includes it yet.
+    Held { until: Instant },
+    /// Requests include it and wait; those that began before it came are still under way.
+    Settling {
+        until: Instant,
+        before: BTreeSet<RequestId>,
+    },
+    /// The runtime lists what it has.
+    Snapshot { until: Instant },
+    /// It is shown what the runtime has.
+    Synchronizing { until: Instant },
+    /// It gets requests.
+    Open,
+    /// A newer instance has taken over; it gets the requests that began with it.
+    Retiring {
+        until: Instant,
+        by: RegisteredPlugin,
+    },
+}
+
+impl Phase {
+    /// When the phase ends by itself.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Phase::Held { until }
+            | Phase::Settling { until, .. }
+            | Phase::Snapshot { until }
+            | Phase::Synchronizing { until }
+            | Phase::Retiring { until, .. } => Some(*until),
+            Phase::Open => None,
+        }
+    }
+}
+
+/// For whom a call is made.
+#[derive(Debug, Clone)]
+pub(super) struct Purpose {
+    pub(super) request: RequestId,
+    /// Whether the request waits for it.
+    pub(super) awaited: bool,
+    /// What the request's flow calls the plugin; after a take-over the plugin may be another instance.
+    pub(super) asked_as: RegisteredPlugin,
+    /// The pod that it is about: the plugin gets one call per pod at a time.
+    pub(super) pod: ObjectKey,
+    /// Whether it undoes a creation that the plugin saw, so that it has to hear of it even if it is late.
+    pub(super) undoes: bool,
+}
+
+/// A call that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) purpose: Purpose,
+    pub(super) message: Arc<Request>,
+}
+
+/// A call that has its turn.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) purpose: Purpose,
+    pub(super) message: Arc<Request>,
+    pub(super) deadline: Instant,
+    /// When the plugin is closed if the answer still has not come; set once it is late, unless it never is closed.
+    pub(super) owed_until: Option<Instant>,
+    pub(super) late: bool,
+    /// Whether it was handed to the transport.
+    pub(super) handed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) member: Member,
+    pub(super) limits: PluginLimits,
+    pub(super) phase: Phase,
+    /// Whether it was open once.
+    pub(super) opened: bool,
+    /// Late answers in a row.
+    pub(super) strikes: u32,
+    pub(super) turns: BTreeMap<CallId, Turn>,
+    pub(super) waiting: VecDeque<Waiting>,
+}
+
+impl Instance {
+    pub(super) fn new(member: Member, limits: PluginLimits, phase: Phase) -> Self {
+        Self {
+            member,
+            limits,
+            phase,
+            opened: false,
+            strikes: 0,
+            turns: BTreeMap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether a call for a pod is not worth waiting for: all places are taken by late calls, or the one before it is late.
+    pub(super) fn is_busy_for(&self, pod: &ObjectKey) -> bool {
+        let mut late = 0;
+        for turn in self.turns.values().filter(|turn| turn.late) {
+            if turn.purpose.pod == *pod {
+                return true;
+            }
+            late += 1;
+        }
+        late >= self.limits.places()
+    }
+
+    /// Takes out the first waiting call that may have its turn now.
+    pub(super) fn next_turn(&mut self) -> Option<Waiting> {
+        let serves = matches!(self.phase, Phase::Open | Phase::Retiring { .. });
+        if !serves || self.turns.len() >= self.limits.places() {
+            return None;
+        }
+        let free = self.waiting.iter().position(|waiting| {
+            let pod = &waiting.purpose.pod;
+            !self.turns.values().any(|turn| turn.purpose.pod == *pod)
+        })?;
+        self.waiting.remove(free)
+    }
+
+    /// Takes out the waiting calls that a late plugin does not get, and parts those it gets later from their requests.
+    pub(super) fn turn_away(&mut self) -> Vec<(Purpose, Event)> {
+        let mut away = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if !waiting.purpose.awaited || !self.is_busy_for(&waiting.purpose.pod) {
+                self.waiting.push_back(waiting);
+                continue;
+            }
+            away.push((waiting.purpose.clone(), waiting.message.event()));
+            if waiting.purpose.undoes {
+                waiting.purpose.awaited = false;
+                self.waiting.push_back(waiting);
+            }
+        }
+        away
+    }
+
+    /// Whether calls are under way that may still be answered in time.
+    pub(super) fn is_working(&self) -> bool {
+        !self.waiting.is_empty() || self.turns.values().any(|turn| !turn.late)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.phase, Phase::Held { .. })
+    }
+
+    pub(super) fn is_retiring(&self) -> bool {
+        matches!(self.phase, Phase::Retiring { .. })
+    }
+}

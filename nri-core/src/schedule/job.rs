@@ -1,0 +1,167 @@
+//! What a scheduler has to know of a request.
+
+use std::time::Instant;
+
+use crate::flow::{
+    CreateFlow, Flow, NotifyFlow, Reply, Report, Roster, Step, StopFlow, UpdateFlow,
+};
+use crate::lifecycle::ObjectKey;
+use crate::merge::{CreateOutcome, StopOutcome, UpdateOutcome};
+use crate::{Event, RegisteredPlugin, Request, api};
+
+/// A request that becomes a flow when its time has come.
+pub trait Job: Sized {
+    /// The flow.
+    type Flow: Flow;
+
+    /// The event.
+    fn event(&self) -> Event;
+
+    /// The flow through the plugins of a roster. Called once; a creation must keep what [`undo`](Job::undo) needs.
+    fn begin(&mut self, roster: &Roster) -> Self::Flow;
+
+    /// What takes a creation back: a stop, then a removal. Empty for everything else.
+    fn undo(&self) -> Vec<Self>;
+}
+
+/// A job with what its scheduling depends on.
+#[derive(Debug)]
+pub struct Order<J> {
+    pub(super) job: J,
+    pub(super) pod: ObjectKey,
+    pub(super) object: ObjectKey,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl<J: Job> Order<J> {
+    /// A job about a pod, without a deadline.
+    pub fn new(job: J, pod: ObjectKey) -> Self {
+        Self {
+            job,
+            object: pod.clone(),
+            pod,
+            deadline: None,
+        }
+    }
+
+    /// The same about a container of the pod.
+    #[must_use]
+    pub fn about(mut self, container: ObjectKey) -> Self {
+        self.object = container;
+        self
+    }
+
+    /// The same with a time at which the caller stops waiting.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
+
+/// The flow of any request.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // one per request under way
+pub enum RequestFlow {
+    /// Of a creation.
+    Create(CreateFlow),
+    /// Of an update.
+    Update(UpdateFlow),
+    /// Of a stopped container.
+    Stop(StopFlow),
+    /// Of anything else.
+    Notify(NotifyFlow),
+}
+
+/// What comes out of any request.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // one per request
+pub enum RequestOutcome {
+    /// Of a creation.
+    Create(CreateOutcome),
+    /// Of an update.
+    Update(UpdateOutcome),
+    /// Of a stopped container.
+    Stop(StopOutcome),
+    /// Of anything else: nothing.
+    Nothing,
+}
+
+impl Flow for RequestFlow {
+    type Output = RequestOutcome;
+
+    fn next(&mut self) -> Step {
+        match self {
+            Self::Create(flow) => flow.next(),
+            Self::Update(flow) => flow.next(),
+            Self::Stop(flow) => flow.next(),
+            Self::Notify(flow) => flow.next(),
+        }
+    }
+
+    fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
+        match self {
+            Self::Create(flow) => flow.answer(plugin, reply),
+            Self::Update(flow) => flow.answer(plugin, reply),
+            Self::Stop(flow) => flow.answer(plugin, reply),
+            Self::Notify(flow) => flow.answer(plugin, reply),
+        }
+    }
+
+    fn finish(self) -> Report<RequestOutcome> {
+        match self {
+            Self::Create(flow) => map(flow.finish(), RequestOutcome::Create),
+            Self::Update(flow) => map(flow.finish(), RequestOutcome::Update),
+            Self::Stop(flow) => map(flow.finish(), RequestOutcome::Stop),
+            Self::Notify(flow) => map(flow.finish(), |()| RequestOutcome::Nothing),
+        }
+    }
+}
+
+fn map<T>(report: Report<T>, wrap: impl FnOnce(T) -> RequestOutcome) -> Report<RequestOutcome> {
+    Report {
+        result: report.result.map(wrap),
+        outcomes: report.outcomes,
+    }
+}
+
+impl Job for Request {
+    type Flow = RequestFlow;
+
+    fn event(&self) -> Event {
+        self.event()
+    }
+
+    fn begin(&mut self, roster: &Roster) -> RequestFlow {
+        if let Request::CreateContainer(request) = self {
+            return RequestFlow::Create(CreateFlow::new(roster, request.clone()));
+        }
+        // Nothing but a creation is needed again.
+        let nothing = Request::RunPodSandbox(api::RunPodSandboxRequest::default());
+        match std::mem::replace(self, nothing) {
+            Request::UpdateContainer(request) => {
+                RequestFlow::Update(UpdateFlow::new(roster, request))
+            }
+            Request::StopContainer(request) => RequestFlow::Stop(StopFlow::new(roster, request)),
+            request => RequestFlow::Notify(NotifyFlow::new(roster, request)),
+        }
+    }
+
+    fn undo(&self) -> Vec<Self> {
+        let Request::CreateContainer(api::CreateContainerRequest { pod, container }) = self else {
+            return Vec::new();
+        };
+        vec![
+            Request::StopContainer(api::StopContainerRequest {
+                pod: pod.clone(),
+                container: container.clone(),
+            }),
+            Request::RemoveContainer(api::RemoveContainerRequest {
+                pod: pod.clone(),
+                container: container.clone(),
+            }),
+        ]
+    }
+}

@@ -1,0 +1,344 @@
+//! Plugins that come, are synchronised, take over, retire and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::active::{Active, Stage};
+use super::instance::{Instance, Phase};
+use super::scheduler::Work;
+use super::timers::Timer;
+use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
+use crate::flow::{Member, Reply, Roster};
+use crate::{Event, EventMask, PluginId, RegisteredPlugin};
+
+impl<J: Job> Scheduler<J> {
+    /// Lets a plugin in.
+    pub(super) fn admit(&mut self, member: Member, limits: PluginLimits, now: Instant) {
+        let plugin = member.plugin.clone();
+        if self.plugins.contains_key(&plugin) {
+            return;
+        }
+        let until = now + self.config.block_limit;
+        let instance = Instance::new(member, limits, Phase::Held { until });
+        self.plugins.insert(plugin.clone(), instance);
+        if self.blocks == 0 {
+            self.join(&plugin, now);
+        } else {
+            self.timers.set(until, Timer::Phase(plugin));
+        }
+    }
+
+    /// Lets those join that were kept from it.
+    pub(super) fn release_held(&mut self, now: Instant) {
+        let held: Vec<RegisteredPlugin> = self
+            .plugins
+            .iter()
+            .filter(|(_, instance)| instance.is_held())
+            .map(|(plugin, _)| plugin.clone())
+            .collect();
+        for plugin in held {
+            self.join(&plugin, now);
+        }
+    }
+
+    /// Makes requests that begin from now on include a plugin and wait for it, until it is synchronised: for the first time, or
+    /// again.
+    pub(super) fn join(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        let until = now + self.config.settle_timeout;
+        let before = BTreeSet::new();
+        self.set_phase(plugin, Phase::Settling { until, before });
+        let older: Vec<RegisteredPlugin> = self
+            .same_identity(plugin)
+            .filter(|other| !other.opened && other.member.plugin.registration < plugin.registration)
+            .map(|other| other.member.plugin.clone())
+            .collect();
+        for older in older {
+            let by = plugin.clone();
+            self.close(&older, CloseReason::Replaced { by }, now);
+        }
+        let under_way: BTreeSet<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, active)| self.comes_before(active, plugin))
+            .map(|(id, _)| *id)
+            .collect();
+        if let Some(Phase::Settling { before, .. }) = self.phase(plugin) {
+            *before = under_way;
+        }
+        self.update_roster();
+        self.work.push_back(Work::Phases);
+    }
+
+    /// Whether a plugin that joins has to wait for a request: it is under way, and neither will the plugin hear of it, nor does
+    /// the request wait for the plugin to judge it.
+    fn comes_before(&self, active: &Active<J>, plugin: &RegisteredPlugin) -> bool {
+        let judges = || {
+            active.event == Event::CreateContainer
+                && self.will_get(active, Event::ValidateContainerAdjustment, plugin)
+        };
+        !matches!(active.stage, Stage::Queued) && !self.will_hear(active, plugin) && !judges()
+    }
+
+    /// Whether a request that has begun will still be brought to a plugin, to be answered.
+    fn will_hear(&self, active: &Active<J>, plugin: &RegisteredPlugin) -> bool {
+        self.will_get(active, active.event, plugin)
+    }
+
+    fn will_get(&self, active: &Active<J>, event: Event, plugin: &RegisteredPlugin) -> bool {
+        active.awaited(event).any(|member| {
+            member.id == plugin.id && self.addressee(active, member, event).as_ref() == Some(plugin)
+        })
+    }
+
+    /// A request is settled, so nobody waits for that any more.
+    pub(super) fn no_longer_before(&mut self, id: RequestId) {
+        for instance in self.plugins.values_mut() {
+            if let Phase::Settling { before, .. } = &mut instance.phase {
+                before.remove(&id);
+            }
+        }
+        self.work.push_back(Work::Phases);
+    }
+
+    /// Goes on with those that have what they waited for.
+    pub(super) fn check_phases(&mut self, now: Instant) {
+        let mut settled = Vec::new();
+        let mut retired = Vec::new();
+        for (plugin, instance) in &self.plugins {
+            match &instance.phase {
+                // Joining takes a turn, and all of them: nothing is under way that could cross it.
+                Phase::Settling { before, .. }
+                    if before.is_empty() && instance.turns.is_empty() =>
+                {
+                    settled.push(plugin.clone());
+                }
+                Phase::Retiring { by, .. }
+                    if !instance.is_working()
+                        && !self
+                            .requests
+                            .values()
+                            .any(|active| self.will_hear(active, plugin)) =>
+                {
+                    retired.push((plugin.clone(), by.clone()));
+                }
+                _ => {}
+            }
+        }
+        for plugin in settled {
+            let until = now + self.config.snapshot_timeout;
+            self.set_phase(&plugin, Phase::Snapshot { until });
+            self.effects.push_back(Effect::Snapshot { plugin });
+        }
+        for (plugin, by) in retired {
+            self.close(&plugin, CloseReason::Replaced { by }, now);
+        }
+    }
+
+    /// What a plugin waits for did not come in time.
+    pub(super) fn phase_is_over(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        match self.phase(plugin) {
+            Some(Phase::Held { .. }) => self.join(plugin, now),
+            Some(Phase::Settling { before, .. }) => {
+                before.clear();
+                self.work.push_back(Work::Phases);
+            }
+            Some(Phase::Snapshot { .. }) => self.close(plugin, CloseReason::SnapshotLate, now),
+            Some(Phase::Synchronizing { .. }) => {
+                self.close(plugin, CloseReason::SynchronizeLate, now)
+            }
+            Some(Phase::Retiring { by, .. }) => {
+                let by = by.clone();
+                self.close(plugin, CloseReason::Replaced { by }, now);
+            }
+            Some(Phase::Open) | None => {}
+        }
+    }
+
+    /// Begins to show a plugin what the runtime has listed.
+    pub(super) fn show(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
+        let instance = self.plugins.get(plugin)?;
+        if !matches!(instance.phase, Phase::Snapshot { .. }) {
+            return None;
+        }
+        let deadline = now + instance.limits.request_timeout;
+        let events = instance.member.events;
+        let hide = self
+            .requests
+            .values()
+            .filter(|active| active.is_appearance() && self.is_hidden(active, plugin, events))
+            .map(|active| active.object.clone())
+            .collect();
+        self.set_phase(plugin, Phase::Synchronizing { until: deadline });
+        Some(Showing { deadline, hide })
+    }
+
+    /// Whether what a request makes appear is not shown to a plugin that is synchronised while the request is under way: it
+    /// will hear of it, or it would not hear of it if a creation that may still fail were undone.
+    fn is_hidden(&self, active: &Active<J>, plugin: &RegisteredPlugin, events: EventMask) -> bool {
+        let saw_it = || active.seen_by().any(|seen| seen == plugin);
+        let will_hear = match active.stage {
+            Stage::Queued => events.contains(active.event),
+            Stage::Running(_) | Stage::Unsettled(_) => self.will_hear(active, plugin),
+        };
+        will_hear || (active.event == Event::CreateContainer && !saw_it())
+    }
+
+    /// A plugin is synchronised: it gets requests, and older instances of it retire.
+    pub(super) fn open(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        self.set_phase(plugin, Phase::Open);
+        if let Some(instance) = self.plugins.get_mut(plugin) {
+            instance.opened = true;
+        }
+        self.effects.push_back(Effect::Opened {
+            plugin: plugin.clone(),
+        });
+        let older: Vec<(RegisteredPlugin, Instant)> = self
+            .same_identity(plugin)
+            .filter(|other| {
+                other.member.plugin.registration < plugin.registration && !other.is_retiring()
+            })
+            .map(|other| {
+                (
+                    other.member.plugin.clone(),
+                    now + other.limits.request_timeout,
+                )
+            })
+            .collect();
+        for (other, until) in older {
+            let by = plugin.clone();
+            self.set_phase(&other, Phase::Retiring { until, by });
+            self.work.push_back(Work::Turns(other));
+        }
+        self.update_roster();
+        self.work.push_back(Work::Turns(plugin.clone()));
+        self.work.push_back(Work::Phases);
+    }
+
+    /// Has a plugin closed.
+    pub(super) fn close(&mut self, plugin: &RegisteredPlugin, reason: CloseReason, now: Instant) {
+        if !self.plugins.contains_key(plugin) {
+            return;
+        }
+        self.effects.push_back(Effect::Close {
+            plugin: plugin.clone(),
+            reason,
+        });
+        self.remove(plugin, now);
+    }
+
+    /// Forgets a plugin. What it was asked is answered for it, what waits for it goes to whoever has its place.
+    pub(super) fn remove(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        let Some(instance) = self.plugins.remove(plugin) else {
+            return;
+        };
+        if let Some(until) = instance.phase.until() {
+            self.timers.cancel(until, Timer::Phase(plugin.clone()));
+        }
+        self.update_roster();
+        for (call, turn) in instance.turns {
+            self.calls.remove(&call);
+            self.cancel_timers(call, &turn);
+            let handed_over = turn.handed;
+            let gone = Reply::Gone { handed_over };
+            self.answer(&turn.purpose, turn.message.event(), gone);
+        }
+        for waiting in instance.waiting {
+            if waiting.purpose.awaited {
+                self.queue(waiting);
+            }
+        }
+        self.redirect_to_joiners(&plugin.id);
+        self.reinstate(plugin, now);
+        self.work.push_back(Work::Phases);
+    }
+
+    /// When an instance that has taken over is gone before the older one is, that one stays. It is synchronised again, since
+    /// it missed what went to the newer one.
+    fn reinstate(&mut self, gone: &RegisteredPlugin, now: Instant) {
+        let retiring = self
+            .same_identity(gone)
+            .filter(|other| matches!(&other.phase, Phase::Retiring { by, .. } if by == gone))
+            .map(|other| other.member.plugin.clone())
+            .last();
+        if let Some(older) = retiring {
+            self.join(&older, now);
+        }
+    }
+
+    /// When an instance is gone, what was on its way to it goes to a newer one that joins: which must not wait for that.
+    fn redirect_to_joiners(&mut self, identity: &PluginId) {
+        let joiners: Vec<RegisteredPlugin> = self
+            .plugins
+            .iter()
+            .filter(|(plugin, instance)| {
+                plugin.id == *identity && matches!(instance.phase, Phase::Settling { .. })
+            })
+            .map(|(plugin, _)| plugin.clone())
+            .collect();
+        for joiner in joiners {
+            let heard: Vec<RequestId> = self
+                .requests
+                .iter()
+                .filter(|(_, active)| self.will_hear(active, &joiner))
+                .map(|(id, _)| *id)
+                .collect();
+            if let Some(Phase::Settling { before, .. }) = self.phase(&joiner) {
+                before.retain(|id| !heard.contains(id));
+            }
+        }
+    }
+
+    pub(super) fn same_identity(
+        &self,
+        plugin: &RegisteredPlugin,
+    ) -> impl Iterator<Item = &Instance> {
+        let first = RegisteredPlugin {
+            id: plugin.id.clone(),
+            registration: 0,
+        };
+        let id = plugin.id.clone();
+        self.plugins
+            .range(first..)
+            .map(|(_, instance)| instance)
+            .take_while(move |instance| instance.member.plugin.id == id)
+    }
+
+    fn phase(&mut self, plugin: &RegisteredPlugin) -> Option<&mut Phase> {
+        self.plugins
+            .get_mut(plugin)
+            .map(|instance| &mut instance.phase)
+    }
+
+    /// Changes a plugin's phase together with its timer.
+    fn set_phase(&mut self, plugin: &RegisteredPlugin, phase: Phase) {
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return;
+        };
+        if let Some(until) = instance.phase.until() {
+            self.timers.cancel(until, Timer::Phase(plugin.clone()));
+        }
+        if let Some(until) = phase.until() {
+            self.timers.set(until, Timer::Phase(plugin.clone()));
+        }
+        instance.phase = phase;
+    }
+
+    /// One member per identity: the newest instance that joins or is open. While that one is not open, it stands for the
+    /// older one as well, which takes its place if it fails.
+    fn update_roster(&mut self) {
+        let mut members: BTreeMap<&PluginId, Member> = BTreeMap::new();
+        for (plugin, instance) in &self.plugins {
+            if instance.is_held() || instance.is_retiring() {
+                continue;
+            }
+            let mut member = instance.member.clone();
+            if let Some(older) = members.get(&plugin.id)
+                && !instance.opened
+            {
+                member.events |= older.events;
+            }
+            members.insert(&plugin.id, member);
+        }
+        self.roster = Roster::new(members.into_values());
+    }
+}

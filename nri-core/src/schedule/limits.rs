@@ -1,0 +1,77 @@
+//! The choices there are: how long plugins have, and what is done with those that take longer.
+
+use std::time::Duration;
+
+/// Choices for an instance as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// One request at a time, as the reference has it, instead of one per pod. Default: false.
+    pub serial: bool,
+    /// How long a plugin that joins waits at most for requests that began before it did. Creations that are not settled by
+    /// then reach it through their later events. Default: 2 s.
+    pub settle_timeout: Duration,
+    /// How long it may take to list what the runtime has, for a plugin that joins. After that the plugin is closed, since
+    /// requests wait for it. Default: 10 s.
+    pub snapshot_timeout: Duration,
+    /// How long at most a plugin is kept from joining by a runtime that blocks this. Default: 10 s.
+    pub block_limit: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            serial: false,
+            settle_timeout: Duration::from_secs(2),
+            snapshot_timeout: Duration::from_secs(10),
+            block_limit: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What is done with a plugin once its late answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AfterLate {
+    /// It goes on as if nothing had happened. What it missed it learns from later events.
+    #[default]
+    Keep,
+    /// It is synchronised again.
+    Resync,
+    /// It is closed, right when it becomes late.
+    Close,
+}
+
+/// Choices for one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PluginLimits {
+    /// How long it has for a request, and for all parts of a synchronisation together. Default: 2 s.
+    pub request_timeout: Duration,
+    /// How many requests (of different pods) it gets at a time; 0 counts as 1. Default: 1.
+    pub max_in_flight: usize,
+    /// After how many late answers in a row it is closed. It is closed as well when it owes one answer for this many times
+    /// `request_timeout`, since a plugin that hangs gets no further request that it could be late with. 0 is never.
+    /// Default: 3.
+    pub strikes: u32,
+    /// What is done once a late answer has come. Default: keep.
+    pub after_late: AfterLate,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(2),
+            max_in_flight: 1,
+            strikes: 3,
+            after_late: AfterLate::Keep,
+        }
+    }
+}
+
+impl PluginLimits {
+    /// How many requests the plugin gets at a time.
+    pub(super) fn places(&self) -> usize {
+        self.max_in_flight.max(1)
+    }
+}

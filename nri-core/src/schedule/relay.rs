@@ -1,0 +1,442 @@
+//! Requests on their way: from the slot through the turns to the end, and back where a creation failed.
+
+use std::time::Instant;
+
+use super::active::{Active, Record, Running, Stage, correct};
+use super::instance::{Instance, Purpose, Turn, Waiting};
+use super::scheduler::Work;
+use super::timers::Timer;
+use super::{AfterLate, CallId, CloseReason, Effect, Job, Order, RequestId, Scheduler};
+use crate::flow::{Call, Flow, Reply, Roster, Step};
+use crate::lifecycle::Due;
+use crate::{Error, Event, RegisteredPlugin, Response};
+
+impl<J: Job> Scheduler<J> {
+    /// Begins a request that has its pod's slot.
+    pub(super) fn begin(&mut self, id: RequestId, now: Instant) {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let roster = match &active.undoes {
+            None => self.roster.clone(),
+            Some((_, seen)) => Roster::new(
+                self.plugins
+                    .values()
+                    .map(|instance| &instance.member)
+                    .filter(|member| seen.contains(&member.plugin))
+                    .cloned(),
+            ),
+        };
+        let flow = active.job.begin(&roster);
+        active.stage = Stage::Running(Running {
+            flow,
+            roster,
+            records: Vec::new(),
+        });
+        if active.deadline.is_some_and(|deadline| deadline <= now) {
+            self.request_is_out_of_time(id);
+        }
+        self.work.push_back(Work::Advance(id));
+    }
+
+    /// Makes the calls that a request's flow wants, as far as it can go.
+    pub(super) fn advance(&mut self, id: RequestId) {
+        loop {
+            let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
+                return;
+            };
+            match running.flow.next() {
+                Step::Call(call) => self.place(id, call),
+                Step::Wait => return,
+                Step::Done => return self.finish(id, None),
+            }
+        }
+    }
+
+    /// Puts a call in the queue of the plugin it is for, or answers it if there is no use in that.
+    fn place(&mut self, id: RequestId, call: Call) {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let purpose = Purpose {
+            request: id,
+            awaited: true,
+            asked_as: call.plugin,
+            pod: active.pod.clone(),
+            undoes: active.undoes.is_some(),
+        };
+        if let Some(running) = active.running() {
+            running.records.push(Record {
+                asked_as: purpose.asked_as.clone(),
+                event: call.request.event(),
+                actual: purpose.asked_as.clone(),
+                handed: false,
+                unsubscribed: false,
+                resolved: false,
+            });
+        }
+        let waiting = Waiting {
+            purpose,
+            message: call.request,
+        };
+        self.queue(waiting);
+    }
+
+    /// The same for a call that is on record already.
+    pub(super) fn queue(&mut self, mut waiting: Waiting) {
+        let event = waiting.message.event();
+        let Some(active) = self.requests.get(&waiting.purpose.request) else {
+            return;
+        };
+        let target = self.addressee(active, &waiting.purpose.asked_as, event);
+        let record = self
+            .requests
+            .get_mut(&waiting.purpose.request)
+            .and_then(Active::running)
+            .and_then(|running| running.record(&waiting.purpose.asked_as, event));
+        let Some(instance) = target
+            .as_ref()
+            .and_then(|target| self.plugins.get_mut(target))
+        else {
+            let gone = Reply::Gone { handed_over: false };
+            return self.answer(&waiting.purpose, event, gone);
+        };
+        let subscribed = instance.member.events.contains(event);
+        if let Some(record) = record {
+            record.actual = instance.member.plugin.clone();
+            record.unsubscribed = !subscribed;
+        }
+        if !subscribed {
+            let nothing = Reply::Answer(Response::empty(event));
+            return self.answer(&waiting.purpose, event, nothing);
+        }
+        if !instance.is_busy_for(&waiting.purpose.pod) {
+            self.work
+                .push_back(Work::Turns(instance.member.plugin.clone()));
+            instance.waiting.push_back(waiting);
+            return;
+        }
+        let purpose = waiting.purpose.clone();
+        if purpose.undoes {
+            // It hears of it once its late answer has come; nobody waits for that.
+            waiting.purpose.awaited = false;
+            instance.waiting.push_back(waiting);
+        }
+        self.answer(&purpose, event, Reply::Busy);
+    }
+
+    /// The instance that gets an event of a request that is meant for a plugin.
+    pub(super) fn addressee(
+        &self,
+        active: &Active<J>,
+        asked_as: &RegisteredPlugin,
+        event: Event,
+    ) -> Option<RegisteredPlugin> {
+        let alive = |plugin: &RegisteredPlugin| self.plugins.contains_key(plugin);
+        if active.undoes.is_some() {
+            // Only who saw what is undone.
+            return Some(asked_as.clone()).filter(alive);
+        }
+        let before = active
+            .records()
+            .iter()
+            .find(|record| record.asked_as == *asked_as && record.event != event);
+        match before {
+            // Who was asked about a creation judges it.
+            Some(record) => Some(record.actual.clone()).filter(alive),
+            None => self.stand_in(asked_as, event),
+        }
+    }
+
+    /// A plugin itself, or else the instance of the same identity that has taken over from it, or from which it has not (yet)
+    /// taken over.
+    fn stand_in(&self, asked_as: &RegisteredPlugin, event: Event) -> Option<RegisteredPlugin> {
+        let meant = self.plugins.get(asked_as);
+        let stands_in = |instance: &&Instance| match meant {
+            None => !instance.is_held(),
+            // Until it has taken over, the older one gets what it does not ask for.
+            Some(meant) => {
+                !meant.opened
+                    && !meant.member.events.contains(event)
+                    && instance.opened
+                    && !instance.is_retiring()
+                    && instance.member.events.contains(event)
+            }
+        };
+        self.same_identity(asked_as)
+            .filter(stands_in)
+            .max_by_key(|instance| {
+                (
+                    !instance.is_retiring(),
+                    instance.opened,
+                    instance.member.plugin.registration,
+                )
+            })
+            .or(meant)
+            .map(|instance| instance.member.plugin.clone())
+    }
+
+    /// Tells a request what came of one of its calls.
+    pub(super) fn answer(&mut self, purpose: &Purpose, event: Event, reply: Reply) {
+        let id = purpose.request;
+        if !purpose.awaited {
+            return;
+        }
+        let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
+            return;
+        };
+        if let Some(record) = running.record(&purpose.asked_as, event) {
+            record.resolved = true;
+            if let Reply::Gone { handed_over } = reply {
+                record.handed = handed_over;
+            }
+        }
+        running.flow.answer(&purpose.asked_as, reply);
+        self.work.push_back(Work::Advance(id));
+    }
+
+    /// Begins the calls that a plugin has places for.
+    pub(super) fn give_turns(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        while let Some(Waiting { purpose, message }) = self
+            .plugins
+            .get_mut(plugin)
+            .and_then(|instance| instance.next_turn())
+        {
+            let call = CallId(self.next_number());
+            let Some(instance) = self.plugins.get_mut(plugin) else {
+                return;
+            };
+            let deadline = now + instance.limits.request_timeout;
+            let request = purpose.request;
+            let turn = Turn {
+                purpose,
+                message: message.clone(),
+                deadline,
+                owed_until: None,
+                late: false,
+                handed: false,
+            };
+            instance.turns.insert(call, turn);
+            self.calls.insert(call, plugin.clone());
+            self.timers.set(deadline, Timer::Call(call));
+            self.effects.push_back(Effect::Call {
+                call,
+                plugin: plugin.clone(),
+                request,
+                message,
+                deadline,
+            });
+        }
+    }
+
+    /// Frees the turn of a call, and what hangs on it.
+    pub(super) fn end_turn(&mut self, call: CallId) -> Option<Turn> {
+        let plugin = self.calls.remove(&call)?;
+        let turn = self.plugins.get_mut(&plugin)?.turns.remove(&call)?;
+        self.cancel_timers(call, &turn);
+        self.work.push_back(Work::Turns(plugin));
+        self.work.push_back(Work::Phases);
+        Some(turn)
+    }
+
+    pub(super) fn cancel_timers(&mut self, call: CallId, turn: &Turn) {
+        self.timers.cancel(turn.deadline, Timer::Call(call));
+        if let Some(until) = turn.owed_until {
+            self.timers.cancel(until, Timer::Owed(call));
+        }
+    }
+
+    /// A plugin's time for a call is over: its request goes on, the plugin keeps the turn, and others do not wait for it.
+    pub(super) fn call_is_late(&mut self, call: CallId, now: Instant) {
+        let Some(plugin) = self.calls.get(&call).cloned() else {
+            return;
+        };
+        let Some(instance) = self.plugins.get_mut(&plugin) else {
+            return;
+        };
+        let limits = instance.limits.clone();
+        let Some(turn) = instance.turns.get_mut(&call).filter(|turn| !turn.late) else {
+            return;
+        };
+        turn.late = true;
+        self.timers.cancel(turn.deadline, Timer::Call(call));
+        if limits.strikes > 0 {
+            let until = now + limits.request_timeout * (limits.strikes - 1);
+            turn.owed_until = Some(until);
+            self.timers.set(until, Timer::Owed(call));
+        }
+        let (purpose, event) = (turn.purpose.clone(), turn.message.event());
+        instance.strikes += 1;
+        let strikes = instance.strikes;
+        let away = instance.turn_away();
+        let late = Reply::Late {
+            after: limits.request_timeout,
+        };
+        self.answer(&purpose, event, late);
+        // Parted from its request: what comes is dropped.
+        if let Some(turn) = self
+            .plugins
+            .get_mut(&plugin)
+            .and_then(|instance| instance.turns.get_mut(&call))
+        {
+            turn.purpose.awaited = false;
+        }
+        for (purpose, event) in away {
+            self.answer(&purpose, event, Reply::Busy);
+        }
+        self.work.push_back(Work::Phases);
+        if limits.after_late == AfterLate::Close {
+            self.close(&plugin, CloseReason::Late, now);
+        } else if limits.strikes > 0 && strikes >= limits.strikes {
+            self.close(&plugin, CloseReason::Strikes(strikes), now);
+        }
+    }
+
+    /// A caller's time is over.
+    pub(super) fn request_is_out_of_time(&mut self, id: RequestId) {
+        let Some(active) = self.requests.get(&id) else {
+            return;
+        };
+        if active.event.is_notification() {
+            self.forget_deadline(id);
+            self.effects.push_back(Effect::OutOfTime { request: id });
+        } else {
+            self.end_early(id);
+        }
+    }
+
+    /// A caller has left.
+    pub(super) fn abandon(&mut self, id: RequestId) {
+        match self.requests.get(&id) {
+            Some(active) if active.event.is_notification() => self.forget_deadline(id),
+            Some(active) if !matches!(active.stage, Stage::Unsettled(_)) => self.end_early(id),
+            _ => {}
+        }
+    }
+
+    fn forget_deadline(&mut self, id: RequestId) {
+        if let Some(deadline) = self
+            .requests
+            .get_mut(&id)
+            .and_then(|active| active.deadline.take())
+        {
+            self.timers.cancel(deadline, Timer::Request(id));
+        }
+    }
+
+    /// Ends a request that may be refused, wherever it is. Calls that were handed over keep their turns, others are not made.
+    fn end_early(&mut self, id: RequestId) {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if matches!(active.stage, Stage::Queued) {
+            // It never began; a flow that never began can still say so.
+            let roster = self.roster.clone();
+            let flow = active.job.begin(&roster);
+            active.stage = Stage::Running(Running {
+                flow,
+                roster,
+                records: Vec::new(),
+            });
+        }
+        let error = Error::OutOfTime {
+            event: active.event,
+            subject: active.object.to_string(),
+        };
+        let mut unmade = Vec::new();
+        for instance in self.plugins.values_mut() {
+            instance
+                .waiting
+                .retain(|waiting| waiting.purpose.request != id);
+            for (call, turn) in &mut instance.turns {
+                if turn.purpose.request == id {
+                    turn.purpose.awaited = false;
+                    if !turn.handed {
+                        unmade.push(*call);
+                    }
+                }
+            }
+        }
+        for call in unmade {
+            self.end_turn(call);
+        }
+        self.finish(id, Some(error));
+    }
+
+    /// A request is through the plugins, or ends with an error of another kind than theirs.
+    fn finish(&mut self, id: RequestId, ended_by: Option<Error>) {
+        self.forget_deadline(id);
+        let Some(mut active) = self.requests.remove(&id) else {
+            return;
+        };
+        let Stage::Running(running) = std::mem::replace(&mut active.stage, Stage::Queued) else {
+            return;
+        };
+        let mut report = running.flow.finish();
+        let records = running.records;
+        correct(&mut report.outcomes, &records);
+        if let Some(error) = ended_by {
+            report.result = Err(error);
+        }
+        let is_creation = active.event == Event::CreateContainer;
+        let unsettled = is_creation && report.result.is_ok();
+        self.effects.push_back(Effect::Finished {
+            request: id,
+            report,
+            unsettled,
+            undoes: active.undoes.as_ref().map(|(creation, _)| *creation),
+        });
+        self.slots.leave(&active.pod, id);
+        self.work.push_back(Work::Slot(active.pod.clone()));
+        active.stage = Stage::Unsettled(records);
+        if unsettled {
+            self.requests.insert(id, active);
+            self.work.push_back(Work::Phases);
+            return;
+        }
+        if is_creation {
+            self.undo(id, &active, Due::StopFirst);
+        }
+        self.no_longer_before(id);
+    }
+
+    /// Ends the wait for what becomes of a creation.
+    pub(super) fn settle(&mut self, id: RequestId, due: Due) {
+        let Some(active) = self.requests.get(&id) else {
+            return;
+        };
+        if !matches!(active.stage, Stage::Unsettled(_)) {
+            return;
+        }
+        if let Some(active) = self.requests.remove(&id) {
+            self.undo(id, &active, due);
+        }
+        self.no_longer_before(id);
+    }
+
+    /// Takes a creation back towards the plugins that saw it, before anything else happens to the pod.
+    fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
+        let seen: Vec<RegisteredPlugin> = active
+            .seen_by()
+            .filter(|plugin| self.plugins.contains_key(*plugin))
+            .cloned()
+            .collect();
+        if seen.is_empty() || due == Due::Nothing {
+            return;
+        }
+        let mut ids = Vec::new();
+        for job in active.job.undo() {
+            if due == Due::Event && job.event() == Event::StopContainer {
+                continue;
+            }
+            let id = RequestId(self.next_number());
+            let order = Order::new(job, active.pod.clone()).about(active.object.clone());
+            let mut undoing = Active::new(order);
+            undoing.undoes = Some((creation, seen.clone()));
+            self.requests.insert(id, undoing);
+            ids.push(id);
+        }
+        self.slots.put_ahead(&active.pod, ids);
+        self.work.push_back(Work::Slot(active.pod.clone()));
+    }
+}

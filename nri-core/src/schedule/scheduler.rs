@@ -1,0 +1,302 @@
+//! The scheduler's state and its doors: what happens comes in, effects come out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Instant;
+
+use super::active::Active;
+use super::instance::{Instance, Phase};
+use super::slots::Slots;
+use super::timers::{Timer, Timers};
+use super::{
+    AfterLate, CallId, CloseReason, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
+};
+use crate::flow::{Flow, Member, Reply, Roster};
+use crate::lifecycle::{Due, ObjectKey};
+use crate::{RegisteredPlugin, Request};
+
+type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
+
+/// Something in the state has changed that something else may depend on.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A request's flow can go on.
+    Advance(RequestId),
+    /// A plugin may have a place for a call that waits.
+    Turns(RegisteredPlugin),
+    /// A pod's slot may be free for a request that waits.
+    Slot(ObjectKey),
+    /// What plugins wait for that join or retire may have come.
+    Phases,
+}
+
+/// Requests and plugins, and who waits for what. See [the module](super).
+pub struct Scheduler<J: Job = Request> {
+    pub(super) config: Config,
+    pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
+    /// The plugins that a request that begins now includes.
+    pub(super) roster: Roster,
+    pub(super) requests: BTreeMap<RequestId, Active<J>>,
+    /// Who has which call.
+    pub(super) calls: BTreeMap<CallId, RegisteredPlugin>,
+    pub(super) slots: Slots,
+    pub(super) timers: Timers,
+    pub(super) effects: VecDeque<Effect<OutputOf<J>>>,
+    pub(super) work: VecDeque<Work>,
+    pub(super) last_number: u64,
+    /// How many ask that no plugin joins.
+    pub(super) blocks: usize,
+}
+
+impl<J: Job> Scheduler<J> {
+    /// A scheduler without plugins and requests.
+    pub fn new(config: Config) -> Self {
+        let slots = Slots::new(config.serial);
+        Self {
+            config,
+            plugins: BTreeMap::new(),
+            roster: Roster::default(),
+            requests: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            slots,
+            timers: Timers::default(),
+            effects: VecDeque::new(),
+            work: VecDeque::new(),
+            last_number: 0,
+            blocks: 0,
+        }
+    }
+
+    /// A plugin is registered and configured: it joins. From now on every request that begins includes it, and waits for it.
+    ///
+    /// If it has the identity of a live one, it takes over from that once it is synchronised. A registration that is known
+    /// already is ignored.
+    pub fn handle_admitted(&mut self, member: Member, limits: PluginLimits, now: Instant) {
+        self.admit(member, limits, now);
+        self.run(now);
+    }
+
+    /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One that is not known is
+    /// ignored.
+    pub fn handle_lost(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        self.remove(plugin, now);
+        self.run(now);
+    }
+
+    /// The runtime has listed what it has, for [`Effect::Snapshot`]. The plugin's time begins. `None` if it is not waited for
+    /// any more.
+    #[must_use = "what it says must be hidden from the plugin"]
+    pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
+        self.show(plugin, now)
+    }
+
+    /// A plugin has answered all parts of its synchronisation. One that failed it is lost instead.
+    pub fn handle_synchronized(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        if let Some(Phase::Synchronizing { .. }) =
+            self.plugins.get(plugin).map(|instance| &instance.phase)
+        {
+            self.open(plugin, now);
+        }
+        self.run(now);
+    }
+
+    /// A caller has a request. It begins when those of the same pod before it are through the plugins.
+    pub fn handle_request(&mut self, order: Order<J>, now: Instant) -> RequestId {
+        let id = RequestId(self.next_number());
+        let active = Active::new(order);
+        if let Some(deadline) = active.deadline {
+            self.timers.set(deadline, Timer::Request(id));
+        }
+        self.slots.enqueue(&active.pod, id);
+        self.work.push_back(Work::Slot(active.pod.clone()));
+        self.requests.insert(id, active);
+        self.run(now);
+        id
+    }
+
+    /// A caller does not wait any more. What may be refused ends; a notification goes on, since it has happened.
+    pub fn handle_abandoned(&mut self, request: RequestId, now: Instant) {
+        self.abandon(request);
+        self.run(now);
+    }
+
+    /// What became of a creation that succeeded: what [`Lifecycles::settle`](crate::lifecycle::Lifecycles::settle) says is
+    /// due. Anything but [`Due::Nothing`] undoes it towards the plugins that saw it.
+    pub fn handle_settled(&mut self, request: RequestId, due: Due, now: Instant) {
+        self.settle(request, due);
+        self.run(now);
+    }
+
+    /// What came of a call, at whatever time. Replies to calls that are not under way are ignored.
+    ///
+    /// A reply counts as in time if it comes before [`handle_timeout`](Scheduler::handle_timeout) has found it late. Leave it
+    /// to the scheduler to find replies late or plugins busy.
+    pub fn handle_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
+        self.take_reply(call, reply, now);
+        self.run(now);
+    }
+
+    /// The time that [`poll_timeout`](Scheduler::poll_timeout) told has come. Calling it at other times does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.due(now) {
+            match timer {
+                Timer::Call(call) => self.call_is_late(call, now),
+                Timer::Owed(call) => {
+                    if let Some(plugin) = self.calls.get(&call).cloned() {
+                        self.close(&plugin, CloseReason::Hanging, now);
+                    }
+                }
+                Timer::Request(request) => self.request_is_out_of_time(request),
+                Timer::Phase(plugin) => self.phase_is_over(&plugin, now),
+            }
+            self.run(now);
+        }
+    }
+
+    /// Keeps plugins that are admitted from now on from joining, until
+    /// [`unblock_joining`](Scheduler::unblock_joining) was called as often, but not longer than [`Config::block_limit`].
+    pub fn block_joining(&mut self) {
+        self.blocks += 1;
+    }
+
+    /// Takes one [`block_joining`](Scheduler::block_joining) back.
+    pub fn unblock_joining(&mut self, now: Instant) {
+        self.blocks = self.blocks.saturating_sub(1);
+        if self.blocks == 0 {
+            self.release_held(now);
+        }
+        self.run(now);
+    }
+
+    /// The next thing to do. A call counts as handed to the transport once it was returned here.
+    pub fn poll_effect(&mut self) -> Option<Effect<OutputOf<J>>> {
+        while let Some(effect) = self.effects.pop_front() {
+            let stands = match &effect {
+                Effect::Call { call, .. } => self.note_handed(*call),
+                Effect::Snapshot { plugin } => self
+                    .plugins
+                    .get(plugin)
+                    .is_some_and(|instance| matches!(instance.phase, Phase::Snapshot { .. })),
+                Effect::Opened { .. }
+                | Effect::Close { .. }
+                | Effect::OutOfTime { .. }
+                | Effect::Finished { .. } => true,
+            };
+            if stands {
+                return Some(effect);
+            }
+        }
+        None
+    }
+
+    /// When [`handle_timeout`](Scheduler::handle_timeout) has to be called next, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first()
+    }
+
+    /// The plugins that a request that begins now includes, in order.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Goes on with everything that can go on.
+    fn run(&mut self, now: Instant) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Advance(request) => self.advance(request),
+                Work::Turns(plugin) => self.give_turns(&plugin, now),
+                Work::Slot(pod) => {
+                    if let Some(request) = self.slots.next(&pod) {
+                        self.begin(request, now);
+                    }
+                }
+                Work::Phases => self.check_phases(now),
+            }
+        }
+    }
+
+    /// Notes that a call goes to the transport; false if it is not to be made any more.
+    fn note_handed(&mut self, call: CallId) -> bool {
+        let turn = self
+            .calls
+            .get(&call)
+            .and_then(|plugin| self.plugins.get_mut(plugin))
+            .and_then(|instance| instance.turns.get_mut(&call));
+        let Some(turn) = turn else {
+            return false;
+        };
+        turn.handed = true;
+        let (purpose, event) = (turn.purpose.clone(), turn.message.event());
+        if let Some(record) = self
+            .requests
+            .get_mut(&purpose.request)
+            .and_then(Active::running)
+            .and_then(|running| running.record(&purpose.asked_as, event))
+        {
+            record.handed = true;
+        }
+        true
+    }
+
+    /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
+    fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
+        let Some(plugin) = self.calls.get(&call).cloned() else {
+            return;
+        };
+        if let Reply::Late { .. } | Reply::Busy = reply {
+            // Only the answer itself, or the loss of the connection, frees the turn.
+            self.call_is_late(call, now);
+            return;
+        }
+        let Some(turn) = self.end_turn(call) else {
+            return;
+        };
+        let Some(instance) = self.plugins.get_mut(&plugin) else {
+            return;
+        };
+        if turn.late {
+            let caught_up = !instance.turns.values().any(|turn| turn.late);
+            if caught_up
+                && instance.limits.after_late == AfterLate::Resync
+                && matches!(instance.phase, Phase::Open)
+            {
+                self.join(&plugin, now);
+            }
+            return;
+        }
+        if let Reply::Answer(_) | Reply::Error { .. } = reply {
+            instance.strikes = 0;
+        }
+        self.answer(&turn.purpose, turn.message.event(), reply);
+    }
+
+    /// Whether nothing is under way and no memory is used for what was, for tests.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+            && self.slots.is_empty()
+            && self.effects.is_empty()
+            && self.calls.is_empty()
+            && self
+                .plugins
+                .values()
+                .all(|plugin| plugin.turns.is_empty() && plugin.waiting.is_empty())
+            && self.timers.first().is_none()
+    }
+}
+
+impl<J: Job> fmt::Debug for Scheduler<J> {
+    /// Numbers only: what is in requests is nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("plugins", &self.plugins.keys())
+            .field("requests", &self.requests.len())
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
+    }
+}
