@@ -1,0 +1,444 @@
+//! The service that a plugin offers on one connection: requests of the runtime become calls of the plugin's handlers. There is
+//! one way for all fourteen events.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nri_core::{
+    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, Request, Response,
+    RuntimeInfo, api, dispatch,
+};
+use nri_proto::transport::{CallContext, Code, Service, Status};
+use nri_proto::{Method, rpc};
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
+
+use crate::level::RuntimeLevel;
+use crate::link::{RuntimeLink, handling};
+use crate::parts::{Parts, Taken};
+use crate::state::Registration;
+
+/// What a plugin subscribes to that wants no events. On the wire an empty mask means all events, so it gets the rarest
+/// event that every runtime knows, and does not see it.
+const PLACEHOLDER: Event = Event::RemovePodSandbox;
+
+/// A handler that uses more of its time than this is warned about.
+const WARN_AFTER: f64 = 0.8;
+
+/// How far an endpoint has come. What was reached stays: requests may be faster than whoever watches.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// Set by Configure.
+    pub(crate) registration: Option<Registration>,
+    /// Set by Synchronize: events come.
+    pub(crate) ready: bool,
+    /// Why there is nothing more to do.
+    pub(crate) end: Option<End>,
+}
+
+/// Why an endpoint has nothing more to do.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// The runtime said good-bye.
+    Shutdown,
+    /// The plugin could not be set up, and the runtime was told.
+    Failed(Failure),
+}
+
+/// What could not be done, and why.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    Configure(String),
+    Synchronize(String),
+}
+
+/// What an endpoint is made of.
+pub(crate) struct Parameters {
+    pub(crate) plugin: Arc<dyn Plugin>,
+    pub(crate) id: PluginId,
+    pub(crate) link: RuntimeLink,
+    /// What a runtime is taken for that does not say and is not known.
+    pub(crate) assumed_level: RuntimeLevel,
+    pub(crate) max_sync_bytes: usize,
+}
+
+/// The service on one connection.
+pub(crate) struct Endpoint {
+    parameters: Parameters,
+    parts: Mutex<Parts>,
+    setup: Mutex<Setup>,
+    progress: watch::Sender<Progress>,
+}
+
+/// What Configure leaves behind for the requests after it.
+#[derive(Clone)]
+struct Setup {
+    cx: PluginCtx,
+    events: EventMask,
+    configured: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(parameters: Parameters, progress: watch::Sender<Progress>) -> Self {
+        let setup = Setup {
+            cx: context(RuntimeInfo::default(), &parameters.link),
+            events: EventMask::NONE,
+            configured: false,
+        };
+        Self {
+            parts: Mutex::new(Parts::new(parameters.max_sync_bytes)),
+            setup: Mutex::new(setup),
+            parameters,
+            progress,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        self.setup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn configure(
+        &self,
+        call: &CallContext,
+        request: api::ConfigureRequest,
+    ) -> Result<api::ConfigureResponse, Status> {
+        let configuration = configuration(request);
+        let runtime = configuration.runtime.clone();
+        let request_timeout = configuration.request_timeout;
+        let level = match RuntimeLevel::of(&configuration) {
+            RuntimeLevel::Unknown => self.parameters.assumed_level,
+            known => known,
+        };
+        let base = context(runtime.clone(), &self.parameters.link);
+        let cx = base.clone().with_deadline(deadline(call));
+        let plugin = &self.parameters.plugin;
+        let chosen = self
+            .timed("Configure", call, plugin.configure(&cx, configuration))
+            .await
+            .map_err(|error| self.fail(Failure::Configure(error.to_string())))?;
+        let wanted = chosen.unwrap_or_else(|| plugin.events());
+        let events = wanted & level.events();
+        let missing = wanted - events;
+        if events.is_empty() && !wanted.is_empty() {
+            let reason = format!(
+                "runtime {:?} {:?} has none of the events that the plugin wants ({}): it is older than protocol v0.10, or \
+                 not known to be newer",
+                runtime.name,
+                runtime.version,
+                names(wanted),
+            );
+            return Err(self.fail(Failure::Configure(reason)));
+        }
+        if !missing.is_empty() {
+            tracing::warn!(
+                plugin = %self.parameters.id, runtime = runtime.name, version = runtime.version,
+                missing = names(missing),
+                "the runtime does not have these events, or is not known to: the plugin will not get them"
+            );
+        }
+        tracing::info!(
+            plugin = %self.parameters.id, runtime = runtime.name, version = runtime.version,
+            protocol = runtime.nri_version, events = names(events), "configured"
+        );
+        let answer = match events.is_empty() {
+            true => EventMask::from(PLACEHOLDER),
+            false => events,
+        };
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Setup {
+            cx: base,
+            events,
+            configured: true,
+        };
+        let registration = Registration {
+            plugin: self.parameters.id.clone(),
+            runtime,
+            request_timeout,
+            events,
+            missing,
+        };
+        self.progress
+            .send_modify(|progress| progress.registration = Some(registration));
+        Ok(api::ConfigureResponse {
+            events: answer.bits(),
+        })
+    }
+
+    async fn synchronize(
+        &self,
+        call: &CallContext,
+        request: api::SynchronizeRequest,
+    ) -> Result<api::SynchronizeResponse, Status> {
+        let setup = self.setup();
+        if !setup.configured {
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                "Synchronize came before Configure",
+            ));
+        }
+        let taken = self
+            .parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(request);
+        let (pods, containers) = match taken {
+            Ok(Taken::Part) => {
+                return Ok(api::SynchronizeResponse {
+                    more: true,
+                    ..Default::default()
+                });
+            }
+            Ok(Taken::Whole(pods, containers)) => (pods, containers),
+            Err(error) => {
+                self.fail(Failure::Synchronize(error.to_string()));
+                return Err(Status::new(Code::ResourceExhausted, error.to_string()));
+            }
+        };
+        tracing::debug!(
+            plugin = %self.parameters.id, pods = pods.len(), containers = containers.len(), "synchronising"
+        );
+        let cx = setup.cx.with_deadline(deadline(call));
+        let work = self.parameters.plugin.synchronize(&cx, pods, containers);
+        let update = self
+            .timed("Synchronize", call, work)
+            .await
+            .map_err(|error| self.fail(Failure::Synchronize(error.to_string())))?;
+        self.progress.send_modify(|progress| progress.ready = true);
+        Ok(api::SynchronizeResponse {
+            update,
+            more: false,
+        })
+    }
+
+    async fn shutdown(&self, call: &CallContext) -> Result<api::Empty, Status> {
+        let cx = self.setup().cx.with_deadline(deadline(call));
+        let work = async {
+            self.parameters.plugin.shutdown(&cx).await;
+            Ok(())
+        };
+        // It cannot fail; and the session ends whatever the handler did.
+        let _ = self.timed("Shutdown", call, work).await;
+        self.end(End::Shutdown);
+        Ok(api::Empty {})
+    }
+
+    /// The old form of nine events. An event that has no such form, or none that is known here, is not answered with an
+    /// error, and neither is one without a handler: nothing is left that the runtime could try instead.
+    async fn state_change(
+        &self,
+        call: &CallContext,
+        change: api::StateChangeEvent,
+    ) -> Result<api::Empty, Status> {
+        if let Some(request) = Request::from_state_change(change) {
+            match self.relay(call, request).await {
+                Err(status) if status.code == Code::Unimplemented => {}
+                other => {
+                    other?;
+                }
+            }
+        }
+        Ok(api::Empty {})
+    }
+
+    /// Any event.
+    async fn relay(&self, call: &CallContext, request: Request) -> Result<Response, Status> {
+        let event = request.event();
+        let setup = self.setup();
+        if !setup.events.contains(event) {
+            return Ok(Response::empty(event));
+        }
+        let cx = setup.cx.with_deadline(deadline(call));
+        let span = tracing::info_span!(
+            "request", plugin = %self.parameters.id, %event, subject = request.subject()
+        );
+        let work = dispatch(&*self.parameters.plugin, &cx, request);
+        let done = async {
+            timed(event.name(), call, work).await.map_err(|error| {
+                if error.is_unimplemented() {
+                    return Status::new(Code::Unimplemented, error.to_string());
+                }
+                tracing::warn!(%error, "a handler failed");
+                Status::unknown(error)
+            })
+        };
+        done.instrument(span).await
+    }
+
+    /// Runs a handler that is not an event's.
+    async fn timed<T>(
+        &self,
+        method: &'static str,
+        call: &CallContext,
+        work: impl Future<Output = Result<T, HandlerError>>,
+    ) -> Result<T, HandlerError> {
+        let span = tracing::info_span!("request", plugin = %self.parameters.id);
+        timed(method, call, work).instrument(span).await
+    }
+
+    /// Remembers why the plugin cannot be set up; the runtime gets the answer and closes the connection.
+    fn fail(&self, failure: Failure) -> Status {
+        let (Failure::Configure(reason) | Failure::Synchronize(reason)) = &failure;
+        let status = Status::unknown(reason);
+        self.end(End::Failed(failure));
+        status
+    }
+
+    /// The first end counts.
+    fn end(&self, end: End) {
+        self.progress.send_modify(|progress| {
+            progress.end.get_or_insert(end);
+        });
+    }
+}
+
+#[async_trait]
+impl Service for Endpoint {
+    fn name(&self) -> &'static str {
+        rpc::plugin::SERVICE
+    }
+
+    async fn call(
+        &self,
+        call: CallContext,
+        method: &str,
+        payload: Bytes,
+    ) -> Result<Vec<u8>, Status> {
+        use rpc::plugin::{Configure, Shutdown, StateChange, Synchronize};
+        if let Some(event) = Event::ALL.into_iter().find(|event| event.name() == method) {
+            let request = Request::decode(event, &payload).map_err(undecodable)?;
+            return Ok(self.relay(&call, request).await?.encode());
+        }
+        match method {
+            StateChange::NAME => {
+                let answer = self.state_change(&call, decode::<StateChange>(payload)?);
+                Ok(answer.await?.encode_to_vec())
+            }
+            Configure::NAME => {
+                let answer = self.configure(&call, decode::<Configure>(payload)?);
+                Ok(answer.await?.encode_to_vec())
+            }
+            Synchronize::NAME => {
+                let answer = self.synchronize(&call, decode::<Synchronize>(payload)?);
+                Ok(answer.await?.encode_to_vec())
+            }
+            Shutdown::NAME => Ok(self.shutdown(&call).await?.encode_to_vec()),
+            _ => Err(Status::unknown_method(method)),
+        }
+    }
+}
+
+fn decode<M: Method>(payload: Bytes) -> Result<M::Request, Status> {
+    M::Request::decode(payload).map_err(undecodable)
+}
+
+fn undecodable(error: prost::DecodeError) -> Status {
+    Status::new(
+        Code::Internal,
+        format!("the request cannot be decoded: {error}"),
+    )
+}
+
+fn context(runtime: RuntimeInfo, link: &RuntimeLink) -> PluginCtx {
+    PluginCtx::new(Arc::new(runtime), Arc::new(link.clone()))
+}
+
+fn deadline(call: &CallContext) -> Option<std::time::Instant> {
+    call.deadline().map(Instant::into_std)
+}
+
+fn configuration(request: api::ConfigureRequest) -> Configuration {
+    // Negative on the wire is nonsense, and taken for not said.
+    let milliseconds = |value: i64| Duration::from_millis(value.try_into().unwrap_or(0));
+    let mut configuration = Configuration::default();
+    configuration.config = request.config;
+    configuration.runtime = RuntimeInfo::new(
+        request.runtime_name,
+        request.runtime_version,
+        request.nri_version,
+    );
+    configuration.registration_timeout = milliseconds(request.registration_timeout);
+    configuration.request_timeout = milliseconds(request.request_timeout);
+    configuration
+}
+
+/// Runs a handler, and warns while it runs as soon as most of its time is used, and again if it took all of it.
+async fn timed<T>(
+    method: &'static str,
+    call: &CallContext,
+    work: impl Future<Output = Result<T, HandlerError>>,
+) -> Result<T, HandlerError> {
+    let work = handling(work);
+    let Some(left) = call.time_left() else {
+        return work.await;
+    };
+    let began = Instant::now();
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = sleep_until(began + left.mul_f64(WARN_AFTER)) => {}
+    }
+    tracing::warn!(method, allowed = ?left, "a handler has used more than 80 % of its time");
+    let done = work.await;
+    let took = began.elapsed();
+    if took > left {
+        tracing::warn!(method, allowed = ?left, ?took, "a handler was late: the runtime went on without its answer");
+    }
+    done
+}
+
+/// The events in words.
+fn names(events: EventMask) -> String {
+    let names: Vec<&str> = events.iter().map(Event::name).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::captured::captured;
+
+    async fn warnings(allowed: u64, takes: u64) -> usize {
+        let deadline = Instant::now() + Duration::from_millis(allowed);
+        let call = CallContext::new(Some(deadline), Vec::new());
+        let work = async {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+            Ok(())
+        };
+        let log = captured(timed("CreateContainer", &call, work)).await;
+        assert!(log.lines().all(|line| line.contains("CreateContainer")));
+        log.lines().count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_is_warned_about_once_it_is_slow_and_again_if_it_is_late() {
+        assert_eq!(warnings(2000, 1500).await, 0);
+        assert_eq!(warnings(2000, 1700).await, 1);
+        assert_eq!(warnings(2000, 2100).await, 2);
+    }
+
+    /// Law: one that never ends is warned about, too.
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_hangs_is_warned_about_while_it_does() {
+        let call = CallContext::new(Some(Instant::now() + Duration::from_secs(2)), Vec::new());
+        let hangs = std::future::pending::<Result<(), HandlerError>>();
+        let give_up = tokio::time::timeout(Duration::from_secs(5), timed("Hang", &call, hangs));
+        assert!(captured(give_up).await.contains("80 %"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_deadline_there_is_nothing_to_warn_about() {
+        let call = CallContext::default();
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        };
+        assert_eq!(captured(timed("Slow", &call, work)).await, "");
+    }
+}

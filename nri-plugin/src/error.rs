@@ -1,0 +1,117 @@
+//! Why a plugin could not run.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nri_core::{InvalidIdentity, PluginId};
+use nri_proto::transport::{CloseReason, Code};
+
+/// Why a plugin could not connect, register or stay connected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The identity given is none.
+    #[error("{source}")]
+    Identity {
+        /// What is wrong with it.
+        source: InvalidIdentity,
+    },
+    /// Nothing says who the plugin is.
+    #[error(
+        "the plugin's {missing} is not known: give it an identity such as 10-logger, or call the program by such a name"
+    )]
+    NoIdentity {
+        /// `index` or `name`.
+        missing: &'static str,
+    },
+    /// The runtime's socket cannot be connected to.
+    #[error("cannot connect to the runtime at {}: {source}: {advice}", .path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+        /// What to do about it.
+        advice: String,
+    },
+    /// The runtime's socket did not accept in time.
+    #[error("the runtime at {} did not accept the connection within {after:?}", .path.display())]
+    ConnectTimedOut {
+        /// The socket.
+        path: PathBuf,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The environment says that a socket was inherited, and that is not so.
+    #[error("NRI_PLUGIN_SOCKET is {value:?}: {reason}")]
+    Inherited {
+        /// The variable's value.
+        value: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The runtime did not answer the registration in time.
+    #[error("the runtime did not answer the registration of plugin {plugin} within {after:?}")]
+    RegistrationTimedOut {
+        /// The plugin.
+        plugin: PluginId,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The runtime does not want the plugin.
+    #[error("the runtime refused plugin {plugin}: {reason} [{code}]")]
+    Refused {
+        /// The plugin.
+        plugin: PluginId,
+        /// The status code of the answer.
+        code: Code,
+        /// Its text.
+        reason: String,
+    },
+    /// The runtime accepted the plugin and did not configure it in time.
+    #[error("the runtime accepted plugin {plugin}, but did not configure it within {after:?}")]
+    NotConfigured {
+        /// The plugin.
+        plugin: PluginId,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The plugin could not take its configuration, or the runtime has nothing that it subscribes to.
+    #[error("plugin {plugin} could not be configured: {reason}")]
+    Configure {
+        /// The plugin.
+        plugin: PluginId,
+        /// What its handler said, or what is missing.
+        reason: String,
+    },
+    /// The plugin could not be synchronised.
+    #[error("plugin {plugin} could not be synchronised: {reason}")]
+    Synchronize {
+        /// The plugin.
+        plugin: PluginId,
+        /// What its handler said, or what was wrong.
+        reason: String,
+    },
+    /// The connection ended before the plugin was set up.
+    #[error("the connection of plugin {plugin} ended while {during}: {reason}")]
+    Closed {
+        /// The plugin.
+        plugin: PluginId,
+        /// What was going on.
+        during: &'static str,
+        /// How it ended.
+        reason: CloseReason,
+    },
+    /// The connection of a plugin that was set up broke.
+    #[error("the connection of plugin {plugin} broke: {reason}")]
+    Lost {
+        /// The plugin.
+        plugin: PluginId,
+        /// How.
+        reason: CloseReason,
+    },
+    /// The plugin was stopped before it was set up.
+    #[error("the plugin was stopped")]
+    Stopped,
+}

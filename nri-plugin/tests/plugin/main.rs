@@ -1,0 +1,17 @@
+//! A plugin from outside: what a runtime, played by hand over real unix sockets, sees of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic in a test or in what serves it is its report"
+)]
+
+mod ending;
+mod events;
+mod examples;
+mod masks;
+mod reconnecting;
+mod registration;
+mod support;
+mod synchronizing;
+mod updates;
