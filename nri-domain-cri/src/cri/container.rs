@@ -1,0 +1,166 @@
+//! A container, as `CreateContainer` gets it.
+
+use std::collections::BTreeMap;
+
+use super::InvalidConfig;
+use super::field::{enumeration, message};
+use super::{LinuxContainerResources, LinuxContainerSecurityContext};
+
+message! {
+    /// The configuration of a container.
+    pub struct ContainerConfig {
+        /// Who the container is.
+        metadata / "metadata": Option<ContainerMetadata>,
+        /// The image.
+        image / "image": Option<ImageSpec>,
+        /// Replaces the image's entry point.
+        command / "command": Vec<String>,
+        /// Replaces the image's arguments.
+        args / "args": Vec<String>,
+        /// Working directory.
+        working_dir / "workingDir": String,
+        /// Environment.
+        envs / "envs": Vec<KeyValue>,
+        /// Mounts beside the runtime's own.
+        mounts / "mounts": Vec<Mount>,
+        /// Devices of the host.
+        devices / "devices": Vec<Device>,
+        /// Labels.
+        labels / "labels": BTreeMap<String, String>,
+        /// Annotations.
+        annotations / "annotations": BTreeMap<String, String>,
+        /// Path of the log, relative to the pod's log directory.
+        log_path / "logPath": String,
+        /// Whether standard input is kept open.
+        stdin / "stdin": bool,
+        /// Whether standard input is closed after the first client.
+        stdin_once / "stdinOnce": bool,
+        /// Whether the process gets a terminal.
+        tty / "tty": bool,
+        /// The Linux part.
+        linux / "linux": Option<LinuxContainerConfig>,
+        /// CDI devices.
+        #[serde(rename = "CDI_devices")]
+        cdi_devices / "CDIDevices": Vec<CdiDevice>,
+    }
+}
+
+message! {
+    /// Who a container is.
+    pub struct ContainerMetadata {
+        /// Name in its pod.
+        name / "name": String,
+        /// How often it was made anew.
+        attempt / "attempt": u32,
+    }
+}
+
+message! {
+    /// An image.
+    pub struct ImageSpec {
+        /// Its reference, as the runtime is to use it.
+        image / "image": String,
+        /// Its reference, as the user wrote it.
+        user_specified_image / "userSpecifiedImage": String,
+    }
+}
+
+message! {
+    /// An environment variable.
+    pub struct KeyValue {
+        /// Name.
+        key / "key": String,
+        /// Value.
+        value / "value": String,
+    }
+}
+
+message! {
+    /// A mount of a path of the host.
+    pub struct Mount {
+        /// Where, in the container.
+        container_path / "containerPath": String,
+        /// What, on the host.
+        host_path / "hostPath": String,
+        /// Whether it is read-only.
+        readonly / "readonly": bool,
+        /// Whether the source gets an SELinux label that the container may use.
+        selinux_relabel / "selinuxRelabel": bool,
+        /// How mounts below it propagate.
+        propagation / "propagation": MountPropagation,
+    }
+}
+
+enumeration! {
+    /// How mounts below a mount propagate.
+    pub enum MountPropagation {
+        /// Not at all.
+        Private = 0 "PROPAGATION_PRIVATE",
+        /// From the host into the container.
+        HostToContainer = 1 "PROPAGATION_HOST_TO_CONTAINER",
+        /// Both ways.
+        Bidirectional = 2 "PROPAGATION_BIDIRECTIONAL",
+    }
+}
+
+message! {
+    /// A device of the host.
+    pub struct Device {
+        /// Where, in the container.
+        container_path / "containerPath": String,
+        /// What, on the host.
+        host_path / "hostPath": String,
+        /// Any of `r`, `w` and `m`.
+        permissions / "permissions": String,
+    }
+}
+
+message! {
+    /// A CDI device.
+    pub struct CdiDevice {
+        /// Its full name, for example `vendor.com/gpu=0`.
+        name / "name": String,
+    }
+}
+
+message! {
+    /// The Linux part of a container's configuration.
+    pub struct LinuxContainerConfig {
+        /// Resources.
+        resources / "resources": Option<LinuxContainerResources>,
+        /// Security.
+        security_context / "securityContext": Option<LinuxContainerSecurityContext>,
+    }
+}
+
+impl ContainerConfig {
+    /// Reads a container as `crictl create` takes it.
+    ///
+    /// # Errors
+    /// A text that is no such configuration, or one without a name or an image.
+    ///
+    /// ```
+    /// use nri_domain_cri::cri::ContainerConfig;
+    /// let container = ContainerConfig::from_json(r#"{
+    ///     "metadata": {"name": "app"},
+    ///     "image": {"image": "registry.example/app:1"},
+    ///     "linux": {"resources": {"memory_limit_in_bytes": "268435456"}}
+    /// }"#)?;
+    /// let resources = container.linux.unwrap().resources.unwrap();
+    /// assert_eq!(resources.memory_limit_in_bytes, 268435456);
+    /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
+    /// ```
+    pub fn from_json(text: &str) -> Result<Self, InvalidConfig> {
+        let what = "ContainerConfig";
+        let config: Self =
+            serde_json::from_str(text).map_err(|source| InvalidConfig::Json { what, source })?;
+        let name = config.metadata.as_ref().map(|metadata| &metadata.name);
+        let image = config.image.as_ref().map(|image| &image.image);
+        for (value, field) in [(name, "metadata.name"), (image, "image.image")] {
+            if value.is_none_or(String::is_empty) {
+                return Err(InvalidConfig::Missing { what, field });
+            }
+        }
+        Ok(config)
+    }
+}

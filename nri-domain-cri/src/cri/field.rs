@@ -1,0 +1,274 @@
+//! Reading fields as protobuf's JSON mapping does, and the macros that declare messages and enums.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// The type of a field. `null` reads as the default.
+pub(crate) trait Field: Sized + Default {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// For serde's attribute `deserialize_with`.
+pub(crate) fn read<'de, D: Deserializer<'de>, T: Field>(deserializer: D) -> Result<T, D::Error> {
+    T::read(deserializer)
+}
+
+/// For serde's attribute `skip_serializing_if`.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A field's type where serde wants something that deserialises.
+struct Wrap<T>(T);
+
+impl<'de, T: Field> Deserialize<'de> for Wrap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Wrap)
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::<Wrap<T>>::deserialize(deserializer)?.map(|wrap| wrap.0))
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Option::<Vec<Wrap<T>>>::deserialize(deserializer)?;
+        Ok(list
+            .unwrap_or_default()
+            .into_iter()
+            .map(|wrap| wrap.0)
+            .collect())
+    }
+}
+
+impl<T: Field> Field for BTreeMap<String, T> {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Option::<BTreeMap<String, Wrap<T>>>::deserialize(deserializer)?;
+        Ok(map
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, wrap)| (key, wrap.0))
+            .collect())
+    }
+}
+
+macro_rules! plain {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+            }
+        }
+    )*};
+}
+
+plain!(String, bool);
+
+/// A whole number, or a text that is one.
+struct Number<T>(PhantomData<T>);
+
+impl<T: TryFrom<i128> + std::str::FromStr> Visitor<'_> for Number<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number of the field's range, or a text that is one")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        let wide = i128::from(number);
+        T::try_from(wide)
+            .map(Some)
+            .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        let wide = i128::from(number);
+        T::try_from(wide)
+            .map(Some)
+            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse()
+            .map(Some)
+            .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let number = deserializer.deserialize_any(Number(PhantomData))?;
+                Ok(number.unwrap_or_default())
+            }
+        }
+    )*};
+}
+
+numbers!(i64, u64, i32, u32);
+
+/// Declares a message: every field with the other spelling of its name.
+macro_rules! message {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$field_meta:meta])* $field:ident / $other:literal: $type:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct $name {
+            $(
+                $(#[$field_meta])*
+                #[serde(
+                    default,
+                    alias = $other,
+                    deserialize_with = "crate::cri::field::read",
+                    skip_serializing_if = "crate::cri::field::is_default"
+                )]
+                pub $field: $type,
+            )*
+            /// Fields that are not listed above, as they were read.
+            #[serde(flatten)]
+            pub rest: serde_json::Map<String, serde_json::Value>,
+        }
+
+        impl crate::cri::field::Field for $name {
+            fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                serde::Deserialize::deserialize(deserializer)
+            }
+        }
+    };
+}
+
+/// Declares an enum: read by name or number, written by name. Numbers that it does not list are kept.
+macro_rules! enumeration {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $($(#[$variant_meta:meta])* $variant:ident = $number:literal $text:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)*
+            /// A number of a newer CRI.
+            Other(i32),
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::from_number(0)
+            }
+        }
+
+        impl $name {
+            fn from_number(number: i32) -> Self {
+                match number {
+                    $($number => Self::$variant,)*
+                    number => Self::Other(number),
+                }
+            }
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($text => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$variant => serializer.serialize_str($text),)*
+                    Self::Other(number) => serializer.serialize_i32(*number),
+                }
+            }
+        }
+
+        impl crate::cri::field::Field for $name {
+            fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let number = crate::cri::field::name_or_number(
+                    deserializer,
+                    &[$(($number, $text)),*],
+                    |name| Self::from_name(name),
+                    Self::from_number,
+                )?;
+                Ok(number.unwrap_or_default())
+            }
+        }
+    };
+}
+
+pub(crate) use {enumeration, message};
+
+/// Reads an enum by name or number.
+pub(crate) fn name_or_number<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    names: &[(i32, &'static str)],
+    by_name: fn(&str) -> Option<T>,
+    by_number: fn(i32) -> T,
+) -> Result<Option<T>, D::Error> {
+    struct Enum<'a, T> {
+        names: &'a [(i32, &'static str)],
+        by_name: fn(&str) -> Option<T>,
+        by_number: fn(i32) -> T,
+    }
+
+    impl<T> Visitor<'_> for Enum<'_, T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one of")?;
+            for (number, name) in self.names {
+                write!(f, " {name} ({number})")?;
+            }
+            Ok(())
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            match i32::try_from(number) {
+                Ok(number) => Ok(Some((self.by_number)(number))),
+                Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+            }
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            match i32::try_from(number) {
+                Ok(number) => Ok(Some((self.by_number)(number))),
+                Err(_) => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+            }
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            match (self.by_name)(name) {
+                Some(value) => Ok(Some(value)),
+                None => Err(E::invalid_value(de::Unexpected::Str(name), &self)),
+            }
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+
+    deserializer.deserialize_any(Enum {
+        names,
+        by_name,
+        by_number,
+    })
+}

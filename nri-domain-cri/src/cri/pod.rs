@@ -1,0 +1,87 @@
+//! A pod, as `RunPodSandbox` gets it.
+
+use std::collections::BTreeMap;
+
+use super::InvalidConfig;
+use super::field::message;
+use super::{LinuxContainerResources, LinuxSandboxSecurityContext};
+
+message! {
+    /// The configuration of a pod sandbox.
+    pub struct PodSandboxConfig {
+        /// Who the pod is.
+        metadata / "metadata": Option<PodSandboxMetadata>,
+        /// Host name.
+        hostname / "hostname": String,
+        /// Directory of the containers' logs on the host.
+        log_directory / "logDirectory": String,
+        /// Labels.
+        labels / "labels": BTreeMap<String, String>,
+        /// Annotations.
+        annotations / "annotations": BTreeMap<String, String>,
+        /// The Linux part.
+        linux / "linux": Option<LinuxPodSandboxConfig>,
+    }
+}
+
+message! {
+    /// Who a pod is.
+    pub struct PodSandboxMetadata {
+        /// Name.
+        name / "name": String,
+        /// Kubernetes UID.
+        uid / "uid": String,
+        /// Kubernetes namespace.
+        namespace / "namespace": String,
+        /// How often its sandbox was made anew.
+        attempt / "attempt": u32,
+    }
+}
+
+message! {
+    /// The Linux part of a pod sandbox's configuration.
+    pub struct LinuxPodSandboxConfig {
+        /// The cgroup that the pod's cgroups are made in.
+        cgroup_parent / "cgroupParent": String,
+        /// Security.
+        security_context / "securityContext": Option<LinuxSandboxSecurityContext>,
+        /// Kernel parameters.
+        sysctls / "sysctls": BTreeMap<String, String>,
+        /// Resources that the pod needs beside its containers'.
+        overhead / "overhead": Option<LinuxContainerResources>,
+        /// Resources of the pod's containers together.
+        resources / "resources": Option<LinuxContainerResources>,
+    }
+}
+
+impl PodSandboxConfig {
+    /// Reads a pod as `crictl runp` takes it.
+    ///
+    /// # Errors
+    /// A text that is no such configuration, or one without a name or a namespace.
+    ///
+    /// ```
+    /// use nri_domain_cri::cri::PodSandboxConfig;
+    /// let pod = PodSandboxConfig::from_json(r#"{
+    ///     "metadata": {"name": "web", "namespace": "default", "uid": "u1", "attempt": 1},
+    ///     "logDirectory": "/var/log/pods/web"
+    /// }"#)?;
+    /// assert_eq!(pod.log_directory, "/var/log/pods/web");
+    /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
+    /// ```
+    pub fn from_json(text: &str) -> Result<Self, InvalidConfig> {
+        let what = "PodSandboxConfig";
+        let config: Self =
+            serde_json::from_str(text).map_err(|source| InvalidConfig::Json { what, source })?;
+        let metadata = config.metadata.clone().unwrap_or_default();
+        for (value, field) in [
+            (&metadata.name, "metadata.name"),
+            (&metadata.namespace, "metadata.namespace"),
+        ] {
+            if value.is_empty() {
+                return Err(InvalidConfig::Missing { what, field });
+            }
+        }
+        Ok(config)
+    }
+}
