@@ -1,0 +1,112 @@
+//! How an instance is described before it is built.
+
+use std::fmt;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use nri_core::validate::DefaultValidator;
+use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
+
+use crate::config::Config;
+use crate::domains::Domains;
+use crate::error::Error;
+use crate::instance::Instance;
+use crate::nri::Nri;
+use crate::observer::{NoObserver, Observer};
+
+/// Describes an instance; made by [`Nri::builder`].
+#[must_use = "nothing is built before `build`"]
+pub struct Builder {
+    config: Config,
+    name: String,
+    version: String,
+    domains: Vec<Arc<dyn Domain>>,
+    plugins: Vec<(PluginId, Arc<dyn Plugin>)>,
+    listener: Option<UnixListener>,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            name: "unknown".to_owned(),
+            version: "unknown".to_owned(),
+            domains: Vec::new(),
+            plugins: Vec::new(),
+            listener: None,
+            observer: Arc::new(NoObserver),
+        }
+    }
+
+    /// The runtime's name and version, as plugins get to know them. Both are `unknown` by default.
+    pub fn runtime(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.version = version.into();
+        self
+    }
+
+    /// Adds a domain.
+    pub fn domain(mut self, domain: Arc<dyn Domain>) -> Self {
+        self.domains.push(domain);
+        self
+    }
+
+    /// Adds a plugin that is part of the runtime's program. If it cannot be configured or synchronised, the start fails.
+    pub fn plugin(mut self, id: PluginId, plugin: Arc<dyn Plugin>) -> Self {
+        self.plugins.push((id, plugin));
+        self
+    }
+
+    /// Accepts plugins from this listener instead of opening the socket. Its file, if any, is the caller's to remove.
+    pub fn listener(mut self, listener: UnixListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Has someone told what happens to plugins.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::Api::start).
+    ///
+    /// # Errors
+    /// The configuration has an impossible value, or two domains or plugins have one name.
+    pub fn build(self) -> Result<Nri, Error> {
+        self.config.check()?;
+        let domains = Domains::default();
+        for domain in self.domains {
+            domains.register(domain)?;
+        }
+        let mut plugins = self.plugins;
+        let validator = &self.config.default_validator;
+        if validator.enable {
+            let id = DefaultValidator::IDENTITY.parse()?;
+            plugins.push((id, Arc::new(DefaultValidator::new(validator.into()))));
+        }
+        plugins.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if let Some(pair) = plugins.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::DuplicatePlugin(pair[0].0.clone()));
+        }
+        let info = RuntimeInfo::new(self.name, self.version, NRI_VERSION);
+        let config = self.config.effective();
+        Ok(Nri::new(Instance::new(
+            config,
+            info,
+            domains,
+            self.observer,
+            plugins,
+            self.listener,
+        )))
+    }
+}

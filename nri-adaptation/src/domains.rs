@@ -1,0 +1,157 @@
+//! The domains of an instance: which pods and containers there are, and who can change them.
+//!
+//! The registry's lock is never held while a domain is called, and no call into a domain is waited for without a limit.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nri_core::{Ctx, Domain, DomainError, api};
+
+use crate::error::Error;
+
+/// How long a domain may take for one call.
+pub(crate) const DOMAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The domains of an instance, in the order of their registration.
+#[derive(Default)]
+pub(crate) struct Domains(Mutex<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    domains: Vec<Arc<dyn Domain>>,
+    closed: bool,
+}
+
+/// What a domain lists.
+pub(crate) struct Listed {
+    pub(crate) domain: Arc<str>,
+    pub(crate) pods: Vec<api::PodSandbox>,
+    pub(crate) containers: Vec<api::Container>,
+}
+
+impl Domains {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        // No foreign code runs under the lock, so a poisoned one is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a domain.
+    ///
+    /// # Errors
+    /// There is one of this name, or plugins may have been synchronised already.
+    pub(crate) fn register(&self, domain: Arc<dyn Domain>) -> Result<(), Error> {
+        let name = domain.name().to_owned();
+        let mut registry = self.lock();
+        if registry.closed {
+            return Err(Error::LateDomain(name));
+        }
+        if registry.domains.iter().any(|other| other.name() == name) {
+            return Err(Error::DuplicateDomain(name));
+        }
+        registry.domains.push(domain);
+        Ok(())
+    }
+
+    /// Takes no domains any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Domain>> {
+        self.lock().domains.clone()
+    }
+
+    /// The name of the domain that an object of the API belongs to; objects need not say it where there is one only.
+    ///
+    /// # Errors
+    /// The object does not say it, and there are several.
+    pub(crate) fn name_of(&self, said: &str, what: &str) -> Result<Arc<str>, nri_core::Error> {
+        if !said.is_empty() {
+            return Ok(said.into());
+        }
+        match &self.lock().domains[..] {
+            [] => Ok("".into()),
+            [only] => Ok(only.name().into()),
+            several => Err(nri_core::Error::Invalid(format!(
+                "{what} does not say which domain it belongs to, and there are {}: return its name from `domain()`",
+                several.len()
+            ))),
+        }
+    }
+
+    /// What there is in all domains.
+    ///
+    /// # Errors
+    /// The name of the domain that cannot list, and why.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, (String, DomainError)> {
+        let mut lists = Vec::new();
+        for domain in self.all() {
+            let failed = |error| (domain.name().to_owned(), error);
+            let pods = bounded(domain.list_pod_sandboxes()).await.map_err(failed)?;
+            let containers = bounded(domain.list_containers()).await.map_err(failed)?;
+            lists.push(Listed {
+                domain: domain.name().into(),
+                pods: pods.iter().map(|pod| pod.to_message()).collect(),
+                containers: containers
+                    .iter()
+                    .map(|container| container.to_message())
+                    .collect(),
+            });
+        }
+        Ok(lists)
+    }
+
+    /// The domain that has a container.
+    async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+        for domain in self.all() {
+            let has = bounded(async { Ok(domain.has_container(container).await) }).await?;
+            if has {
+                return Ok(domain);
+            }
+        }
+        Err(DomainError::NotFound(container.to_owned()))
+    }
+
+    /// Updates a container in the domain that has it.
+    pub(crate) async fn update(
+        &self,
+        cx: &Ctx,
+        update: &api::ContainerUpdate,
+    ) -> Result<(), DomainError> {
+        let id = named(&update.container_id)?;
+        let domain = self.owner(id).await?;
+        bounded(domain.update_container(cx, update)).await
+    }
+
+    /// Evicts a container from the domain that has it.
+    pub(crate) async fn evict(
+        &self,
+        cx: &Ctx,
+        eviction: &api::ContainerEviction,
+    ) -> Result<(), DomainError> {
+        let id = named(&eviction.container_id)?;
+        let domain = self.owner(id).await?;
+        bounded(domain.evict_container(cx, eviction)).await
+    }
+}
+
+fn named(id: &str) -> Result<&str, DomainError> {
+    match id {
+        "" => Err(DomainError::Invalid {
+            id: String::new(),
+            reason: "the container id is empty".to_owned(),
+        }),
+        id => Ok(id),
+    }
+}
+
+/// Waits for a domain, but not for ever.
+async fn bounded<T>(call: impl Future<Output = Result<T, DomainError>>) -> Result<T, DomainError> {
+    match tokio::time::timeout(DOMAIN_TIME, call).await {
+        Ok(result) => result,
+        Err(_) => Err(DomainError::Failed(format!(
+            "the runtime did not do it within {DOMAIN_TIME:?}"
+        ))),
+    }
+}

@@ -1,0 +1,64 @@
+//! Why an instance cannot be built or started. What goes wrong with a request is [`nri_core::Error`].
+
+use std::path::PathBuf;
+
+use nri_core::{InvalidIdentity, PluginId};
+
+use crate::config::ConfigError;
+
+/// Why an instance cannot be built or started. Every message is one line that says what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration has a value that cannot be.
+    #[error("invalid NRI configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// Two domains have one name.
+    #[error("the domain {0:?} is registered already; a name stands for one domain of an instance")]
+    DuplicateDomain(String),
+    /// A domain came too late: plugins may have been synchronised without it.
+    #[error("the domain {0:?} must be registered before the instance is started")]
+    LateDomain(String),
+    /// The instance was started before.
+    #[error("the NRI instance is started already")]
+    AlreadyStarted,
+    /// The instance was stopped; build a new one.
+    #[error("the NRI instance is stopped; build a new one to start again")]
+    Stopped,
+    /// The socket cannot be opened.
+    #[error("cannot open the NRI socket {}: {reason}", path.display())]
+    Socket {
+        /// The socket's path.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A file or directory of pre-installed plugins cannot be used (with `strict_discovery`).
+    #[error("cannot use {}: {reason}", path.display())]
+    Discovery {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A built-in plugin has a name that no plugin can have.
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentity),
+    /// Two built-in plugins have one identity.
+    #[error("two built-in plugins are called {0}")]
+    DuplicatePlugin(PluginId),
+    /// A built-in plugin cannot take part.
+    #[error("built-in plugin {plugin} cannot be started: {reason}")]
+    BuiltIn {
+        /// The plugin.
+        plugin: PluginId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<Error> for nri_core::Error {
+    fn from(error: Error) -> Self {
+        Self::Instance(error.to_string())
+    }
+}

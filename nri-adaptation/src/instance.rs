@@ -1,0 +1,334 @@
+//! One NRI instance: what its parts share, and its life from start to stop.
+
+use std::fmt;
+use std::future::Future;
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nri_core::lifecycle::Lifecycles;
+use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::active::{Active, Origin};
+use crate::builtin::BuiltIn;
+use crate::config::Config;
+use crate::discovery::discover;
+use crate::domains::Domains;
+use crate::error::Error;
+use crate::exits::Exits;
+use crate::observer::{Observer, PluginKind};
+use crate::pods::Lines;
+use crate::roster::Rosters;
+use crate::session::{Configuring, launched};
+use crate::socket::{SocketFile, open};
+use crate::tasks::Tasks;
+
+/// How long a plugin may take for its good-bye.
+pub(crate) const GOOD_BYE_TIME: Duration = Duration::from_secs(1);
+/// How long stopping may take in all, good-byes and processes included.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    New,
+    Starting,
+    Started,
+    Stopping,
+    Stopped,
+}
+
+/// What the parts of an instance share.
+pub(crate) struct Instance {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: Arc<RuntimeInfo>,
+    pub(crate) domains: Domains,
+    lives: Mutex<Lifecycles>,
+    pub(crate) lines: Lines,
+    pub(crate) rosters: Rosters,
+    pub(crate) tasks: Tasks,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) exits: Exits,
+    built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    /// A listener that the runtime brought along.
+    listener: Mutex<Option<UnixListener>>,
+    socket: Mutex<Option<SocketFile>>,
+    phase: watch::Sender<Phase>,
+    registrations: AtomicU64,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("phase", &*self.phase.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(crate) fn new(
+        config: Config,
+        info: RuntimeInfo,
+        domains: Domains,
+        observer: Arc<dyn Observer>,
+        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+        listener: Option<UnixListener>,
+    ) -> Self {
+        Self {
+            config,
+            info: Arc::new(info),
+            domains,
+            lives: Mutex::default(),
+            lines: Lines::default(),
+            rosters: Rosters::default(),
+            tasks: Tasks::default(),
+            observer,
+            exits: Exits::default(),
+            built_in,
+            listener: Mutex::new(listener),
+            socket: Mutex::default(),
+            phase: watch::Sender::new(Phase::New),
+            registrations: AtomicU64::new(1),
+        }
+    }
+
+    /// Whether requests are to be relayed.
+    pub(crate) fn is_enabled(&self) -> bool {
+        !self.config.disable && *self.phase.borrow() < Phase::Stopping
+    }
+
+    /// Resolves when the instance is to stop.
+    pub(crate) async fn stopping(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let _ = phase.wait_for(|phase| *phase >= Phase::Stopping).await;
+    }
+
+    /// A registration of a plugin, later than all before it.
+    pub(crate) fn registration(&self, id: PluginId) -> RegisteredPlugin {
+        RegisteredPlugin {
+            id,
+            registration: self.registrations.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Where all pods and containers are in their lives. Not to be held while anything is awaited.
+    pub(crate) fn lives(&self) -> MutexGuard<'_, Lifecycles> {
+        // No foreign code runs under the lock, so a poisoned one is whole.
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let later = *phase < to;
+            *phase = (*phase).max(to);
+            later
+        });
+    }
+
+    /// Brings everything up: built-in plugins, pre-installed ones, then the socket.
+    pub(crate) async fn start(self: &Arc<Self>) -> Result<(), Error> {
+        if self.config.disable {
+            return Ok(());
+        }
+        let mut begun = Err(Error::AlreadyStarted);
+        self.phase.send_if_modified(|phase| {
+            begun = match phase {
+                Phase::New => Ok(()),
+                Phase::Starting | Phase::Started => Err(Error::AlreadyStarted),
+                Phase::Stopping | Phase::Stopped => Err(Error::Stopped),
+            };
+            let first = begun.is_ok();
+            if first {
+                *phase = Phase::Starting;
+            }
+            first
+        });
+        begun?;
+        self.tasks.adopt_current_runtime();
+        self.domains.close();
+        let result = tokio::select! {
+            result = self.bring_up() => result,
+            () = self.stopping() => Err(Error::Stopped),
+        };
+        match result {
+            Ok(()) => self.advance(Phase::Started),
+            Err(_) => self.stop().await,
+        }
+        result
+    }
+
+    async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
+        // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
+        if let Err(reason) = self.inventory().await {
+            tracing::error!(
+                reason,
+                "what exists already is not known: its stop and removal will not be relayed"
+            );
+        }
+        for (id, plugin) in &self.built_in {
+            self.start_built_in(id, plugin).await?;
+        }
+        self.launch_installed().await?;
+        if !self.config.disable_connections {
+            self.listen().await?;
+        }
+        Ok(())
+    }
+
+    async fn start_built_in(
+        self: &Arc<Self>,
+        id: &PluginId,
+        plugin: &Arc<dyn Plugin>,
+    ) -> Result<(), Error> {
+        let endpoint = BuiltIn::new(
+            id.clone(),
+            Arc::clone(plugin),
+            Arc::clone(&self.info),
+            Arc::downgrade(self),
+        );
+        let origin = Origin {
+            kind: PluginKind::BuiltIn,
+            pid: None,
+            uid: None,
+            nri_version: nri_core::NRI_VERSION.to_owned(),
+        };
+        let session = Configuring {
+            instance: Arc::clone(self),
+            plugin: self.registration(id.clone()),
+            endpoint: Arc::new(endpoint),
+            origin,
+            config: String::new(),
+        };
+        self.begin(|started| session.live(started))
+            .await
+            .map_err(|reason| Error::BuiltIn {
+                plugin: id.clone(),
+                reason,
+            })
+    }
+
+    /// Spawns a plugin's life and waits until it takes part, or is known not to.
+    async fn begin<F>(
+        &self,
+        life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
+    ) -> Result<(), String>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (started, outcome) = oneshot::channel();
+        self.tasks.spawn(life(started));
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
+    }
+
+    async fn launch_installed(self: &Arc<Self>) -> Result<(), Error> {
+        let found = discover(&self.config.plugin_path, &self.config.plugin_config_path);
+        for bad in found.bad {
+            if self.config.strict_discovery {
+                return Err(Error::Discovery {
+                    path: bad.path,
+                    reason: bad.reason,
+                });
+            }
+            tracing::warn!(path = %bad.path.display(), reason = bad.reason, "skipping a file of the plugin directory");
+            self.observer
+                .plugin_refused(&bad.path.display().to_string(), &bad.reason);
+        }
+        // All at once: none waits for another one's start.
+        let mut starts = Vec::new();
+        for installed in found.plugins {
+            let (started, outcome) = oneshot::channel();
+            self.tasks
+                .spawn(launched(Arc::clone(self), installed, started));
+            starts.push(outcome);
+        }
+        for outcome in starts {
+            // What went wrong is logged where it is known; the others go on without it.
+            let _ = outcome.await;
+        }
+        Ok(())
+    }
+
+    async fn listen(self: &Arc<Self>) -> Result<(), Error> {
+        let given = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let listener = match given {
+            Some(listener) => listener,
+            None => {
+                let (listener, file) = open(&self.config.socket_path).await?;
+                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+                listener
+            }
+        };
+        let failed = |error: std::io::Error| Error::Socket {
+            path: self.config.socket_path.clone(),
+            reason: error.to_string(),
+        };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
+        self.tasks
+            .spawn(crate::listener::accept(Arc::clone(self), listener));
+        tracing::info!(socket = %self.config.socket_path.display(), "NRI plugins can connect");
+        Ok(())
+    }
+
+    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
+    pub(crate) async fn stop(&self) {
+        let mut first = false;
+        self.phase.send_if_modified(|phase| {
+            first = *phase < Phase::Stopping;
+            *phase = (*phase).max(Phase::Stopping);
+            first
+        });
+        if first {
+            self.remove_socket();
+            let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            // Good-byes at the same time: a plugin that does not answer holds nobody up.
+            for active in plugins {
+                self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
+            }
+            if timeout(STOP_TIME, self.tasks.idle()).await.is_err() {
+                tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
+            }
+            self.advance(Phase::Stopped);
+        }
+        let mut phase = self.phase.subscribe();
+        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+    }
+
+    /// Cuts everything off without a good-bye; for an instance that was dropped.
+    pub(crate) fn abandon(&self) {
+        self.advance(Phase::Stopping);
+        self.remove_socket();
+        for active in self.rosters.close().iter() {
+            active.close("the runtime has dropped NRI");
+        }
+        self.advance(Phase::Stopped);
+    }
+
+    fn remove_socket(&self) {
+        let socket = self
+            .socket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(socket) = socket {
+            socket.remove();
+        }
+    }
+}
+
+/// Says good-bye to a plugin, and cuts it off when it has heard it or its time for that is over.
+pub(crate) async fn good_bye(active: Arc<Active>, reason: &'static str) {
+    active.endpoint.shutdown(GOOD_BYE_TIME).await;
+    active.close(reason);
+}

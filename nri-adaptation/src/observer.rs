@@ -1,0 +1,141 @@
+//! What an instance tells about its plugins: who is there, and what came of every call.
+
+use std::time::{Duration, Instant};
+
+use nri_core::{Event, EventMask, RegisteredPlugin};
+
+/// Where a plugin comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PluginKind {
+    /// Part of the runtime's own program.
+    BuiltIn,
+    /// Found in the plugin directory and launched by this instance.
+    Launched,
+    /// Started by someone else; it connected to the socket.
+    External,
+}
+
+/// How far a plugin is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PluginState {
+    /// It takes part, and its requests wait until it knows what exists.
+    Synchronizing,
+    /// It takes part.
+    Ready,
+    /// It owes the answer to a request whose time is over.
+    Late,
+    /// It takes part no more.
+    Closed,
+}
+
+/// A plugin as seen from outside; a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PluginInfo {
+    /// Its identity and the number of its registration.
+    pub plugin: RegisteredPlugin,
+    /// Where it comes from.
+    pub kind: PluginKind,
+    /// Its process, where it has one of its own.
+    pub pid: Option<i32>,
+    /// The user that it runs as, where it is another process.
+    pub uid: Option<u32>,
+    /// The events that it gets.
+    pub events: EventMask,
+    /// The protocol level that it registered with; empty if it did not say.
+    pub nri_version: String,
+    /// How far it is.
+    pub state: PluginState,
+}
+
+/// What came of one call of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallOutcome {
+    /// It answered.
+    Answered,
+    /// It answered with an error.
+    Failed {
+        /// The status code.
+        code: i32,
+        /// The text.
+        message: String,
+    },
+    /// It did not answer in time.
+    Late,
+    /// It was not asked: it still owes an earlier answer.
+    Busy,
+    /// Its connection is lost.
+    Gone,
+}
+
+impl CallOutcome {
+    /// One word for logs and labels.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed { .. } => "failed",
+            Self::Late => "late",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One call of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PluginCallReport<'a> {
+    /// The plugin.
+    pub plugin: &'a RegisteredPlugin,
+    /// What it was asked.
+    pub event: Event,
+    /// The pod's id; empty if there is none.
+    pub pod: &'a str,
+    /// The container's id; empty for pod events.
+    pub container: &'a str,
+    /// When its turn was asked for.
+    pub started: Instant,
+    /// How long it took from then on, waiting for the turn included.
+    pub duration: Duration,
+    /// What came of it.
+    pub outcome: &'a CallOutcome,
+}
+
+/// Someone who wants to know. The methods are called in the middle of things: they must return at once and must not call back
+/// into the instance.
+pub trait Observer: Send + Sync + 'static {
+    /// A plugin was called, or would have been.
+    fn plugin_call(&self, report: &PluginCallReport<'_>) {
+        let _ = report;
+    }
+
+    /// A plugin has registered and is configured.
+    fn plugin_connected(&self, plugin: &PluginInfo) {
+        let _ = plugin;
+    }
+
+    /// A plugin knows what exists and takes part from now on.
+    fn plugin_synchronized(&self, plugin: &PluginInfo) {
+        let _ = plugin;
+    }
+
+    /// A plugin that had connected is gone.
+    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+        let _ = (plugin, reason);
+    }
+
+    /// A peer did not become a plugin.
+    fn plugin_refused(&self, peer: &str, reason: &str) {
+        let _ = (peer, reason);
+    }
+}
+
+/// Does not want to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NoObserver;
+
+impl Observer for NoObserver {}

@@ -1,0 +1,248 @@
+//! A plugin over a connection, with the old form of events for plugins that were built before v0.12.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nri_core::flow::SynchronizeFlow;
+use nri_core::{Configuration, Event, EventMask, PluginId, Response, api};
+use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, PluginClient};
+use nri_proto::{Method as _, rpc};
+use tokio::time::Instant;
+
+use crate::endpoint::{Endpoint, Failure, HandedOver, Relaying, Subscription};
+use crate::prepared::Prepared;
+use crate::text::sanitized;
+
+/// A plugin at the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    connection: Connection,
+    client: PluginClient,
+    old: Arc<OldForm>,
+}
+
+impl Remote {
+    pub(crate) fn new(plugin: PluginId, connection: Connection) -> Self {
+        let client = PluginClient::new(connection.client());
+        let old = Arc::new(OldForm {
+            plugin,
+            in_use: AtomicBool::new(false),
+            warned: AtomicU32::new(0),
+        });
+        Self {
+            connection,
+            client,
+            old,
+        }
+    }
+}
+
+/// Whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
+#[derive(Debug)]
+struct OldForm {
+    plugin: PluginId,
+    in_use: AtomicBool,
+    /// The events that were warned about, as a mask.
+    warned: AtomicU32,
+}
+
+impl OldForm {
+    /// Warns that the plugin lacks the method of an event; once per event.
+    fn warn(&self, event: Event) {
+        let bit = EventMask::from(event).bits().cast_unsigned();
+        if self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            tracing::warn!(
+                plugin = %self.plugin, %event,
+                "the plugin was built against an NRI older than v0.12 and gets this event as StateChange (deprecated): \
+                 rebuild it against a newer one"
+            );
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Closed(reason) => Self::Closed(reason.to_string()),
+            CallError::DeadlineExceeded { .. } => Self::Late,
+            CallError::Status(status) => Self::Status {
+                code: status.code.value(),
+                message: sanitized(&status.message),
+            },
+            other => Self::Status {
+                code: other.code().value(),
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Writes a request by the deadline, then waits for the reply without one.
+async fn call(
+    client: &Client,
+    method: &'static str,
+    payload: Bytes,
+    deadline: Instant,
+    handed_over: &HandedOver,
+) -> Result<Bytes, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let options = CallOptions::timeout(left);
+    let pending = client
+        .begin(rpc::plugin::SERVICE, method, payload, options)
+        .await?;
+    handed_over.set();
+    Ok(pending.await?)
+}
+
+async fn relay(
+    client: Client,
+    old: Arc<OldForm>,
+    request: Arc<Prepared>,
+    deadline: Instant,
+    handed_over: HandedOver,
+) -> Result<Response, Failure> {
+    let event = request.request().event();
+    let old_form = event.has_state_change_form();
+    if !(old_form && old.in_use.load(Ordering::Relaxed)) {
+        let method = request.request().method();
+        let reply = call(&client, method, request.bytes(), deadline, &handed_over).await;
+        let unknown = Code::Unimplemented.value();
+        match reply {
+            Err(Failure::Status { code, .. }) if old_form && code == unknown => {
+                old.in_use.store(true, Ordering::Relaxed);
+            }
+            Err(failure) => return Err(failure),
+            Ok(bytes) => {
+                let error = |error| impossible(format!("its answer cannot be decoded: {error}"));
+                return Response::decode(event, &bytes).map_err(error);
+            }
+        }
+    }
+    let payload = request.old_bytes().unwrap_or_default();
+    call(
+        &client,
+        rpc::plugin::StateChange::NAME,
+        payload,
+        deadline,
+        &handed_over,
+    )
+    .await?;
+    old.warn(event);
+    Ok(Response::empty(event))
+}
+
+#[async_trait]
+impl Endpoint for Remote {
+    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
+        let handed_over = HandedOver::default();
+        let answer = relay(
+            self.connection.client(),
+            Arc::clone(&self.old),
+            request,
+            Instant::now() + time,
+            handed_over.clone(),
+        );
+        Relaying {
+            answer: Box::pin(answer),
+            handed_over,
+        }
+    }
+
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        time: Duration,
+    ) -> Result<Subscription, Failure> {
+        let request = api::ConfigureRequest {
+            config: configuration.config,
+            runtime_name: configuration.runtime.name,
+            runtime_version: configuration.runtime.version,
+            registration_timeout: milliseconds(configuration.registration_timeout),
+            request_timeout: milliseconds(configuration.request_timeout),
+            nri_version: configuration.runtime.nri_version,
+        };
+        let bits = self
+            .client
+            .configure(&request, CallOptions::timeout(time))
+            .await?
+            .events;
+        match EventMask::from_bits(bits) {
+            Ok(EventMask::NONE) => Ok(Subscription {
+                events: EventMask::ALL,
+                implicit: true,
+            }),
+            Ok(events) => Ok(Subscription {
+                events,
+                implicit: false,
+            }),
+            Err(error) => Err(impossible(error)),
+        }
+    }
+
+    async fn synchronize(
+        &self,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+        time: Duration,
+    ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
+        while let Some(part) = flow.next_part() {
+            // The deadline is for progress: every part has its own.
+            let answer = self
+                .client
+                .synchronize(&part, CallOptions::timeout(time))
+                .await?;
+            if let Some(updates) = flow.answer(answer).map_err(impossible)? {
+                return Ok(updates);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn shutdown(&self, time: Duration) {
+        let result = self
+            .client
+            .shutdown(&api::Empty::default(), CallOptions::timeout(time))
+            .await;
+        if let Err(error) = result {
+            tracing::debug!(plugin = %self.old.plugin, %error, "the plugin did not take the good-bye");
+        }
+    }
+
+    fn close(&self) {
+        self.connection.close();
+    }
+
+    async fn closed(&self) -> String {
+        self.connection.closed().await.to_string()
+    }
+}
+
+/// What the plugin answered cannot be worked with.
+fn impossible(error: impl std::fmt::Display) -> Failure {
+    Failure::Status {
+        code: Code::Internal.value(),
+        message: error.to_string(),
+    }
+}
+
+/// Whole milliseconds, rounded up: never 0 for what is not.
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_never_told_as_none() {
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
+        assert_eq!(milliseconds(Duration::from_secs(2)), 2000);
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+        assert_eq!(milliseconds(Duration::MAX), i64::MAX);
+    }
+}

@@ -1,0 +1,148 @@
+//! What plugins ask for other containers: evictions first, then updates, through the domain that has the container.
+//!
+//! Runs while no pod's line and no turn is held, so a domain may call back into the API.
+
+use nri_core::merge::{Eviction, MergedUpdate};
+use nri_core::{Ctx, DomainError, Error, PluginId, api};
+
+use crate::config::SideUpdateFailure;
+use crate::instance::Instance;
+use crate::text::sanitized;
+
+impl Instance {
+    /// Carries out what the answers to a request asked for, all of it, whatever fails. A container that is not there (any more)
+    /// is reported and no failure.
+    ///
+    /// # Errors
+    /// What could not be done, unless the configuration says that it is only to be logged, or the plugin that it does not
+    /// matter.
+    pub(crate) async fn side_effects(
+        &self,
+        cx: &Ctx,
+        evictions: &[Eviction],
+        updates: &[MergedUpdate],
+    ) -> Result<(), Error> {
+        let mut failures = Vec::new();
+        for eviction in evictions {
+            let message = eviction_message(eviction);
+            if let Err(source) = self.domains.evict(cx, &message).await {
+                let plugin = eviction.reasons.first().map(|(plugin, _)| plugin);
+                failures.extend(failure(
+                    plugin,
+                    "evict",
+                    &message.container_id,
+                    source,
+                    false,
+                ));
+            }
+        }
+        for MergedUpdate {
+            update, plugins, ..
+        } in updates
+        {
+            if !has_content(update) {
+                continue;
+            }
+            if let Err(source) = self.domains.update(cx, update).await {
+                let ignore = update.ignore_failure;
+                let id = &update.container_id;
+                failures.extend(failure(plugins.first(), "update", id, source, ignore));
+            }
+        }
+        match (self.config.side_update_failure, failures.len()) {
+            (SideUpdateFailure::Log, _) | (SideUpdateFailure::Fail, 0) => Ok(()),
+            (SideUpdateFailure::Fail, 1) => Err(failures.remove(0)),
+            (SideUpdateFailure::Fail, _) => Err(Error::Several(failures)),
+        }
+    }
+
+    /// Carries out what a plugin asks for on its own account; returns the updates that could not be applied.
+    pub(crate) async fn unsolicited(
+        &self,
+        plugin: &PluginId,
+        updates: Vec<api::ContainerUpdate>,
+        evictions: Vec<api::ContainerEviction>,
+    ) -> Vec<api::ContainerUpdate> {
+        let cx = Ctx::new();
+        for eviction in evictions {
+            let (container, reason) = (&eviction.container_id, sanitized(&eviction.reason));
+            tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
+            if let Err(error) = self.domains.evict(&cx, &eviction).await {
+                tracing::warn!(%plugin, container, %error, "cannot evict a container for a plugin");
+            }
+        }
+        let mut failed = Vec::new();
+        for update in updates {
+            // An empty id is a mistake that must not vanish; an update of nothing is done already.
+            if !has_content(&update) && !update.container_id.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.domains.update(&cx, &update).await {
+                let container = &update.container_id;
+                tracing::warn!(%plugin, container, %error, "cannot update a container for a plugin");
+                if !update.ignore_failure {
+                    failed.push(update);
+                }
+            }
+        }
+        failed
+    }
+
+    /// Applies what a plugin asks for when it is shown what exists. Failures are logged.
+    pub(crate) async fn synchronized_updates(
+        &self,
+        plugin: &PluginId,
+        updates: Vec<api::ContainerUpdate>,
+    ) {
+        if !updates.is_empty() {
+            self.unsolicited(plugin, updates, Vec::new()).await;
+        }
+    }
+}
+
+/// One message for all who ask for it, with the reasons of all of them.
+fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
+    let reasons: Vec<String> = eviction
+        .reasons
+        .iter()
+        .map(|(plugin, reason)| match reason.as_str() {
+            "" => format!("evicted by NRI plugin {plugin}"),
+            reason => format!("evicted by NRI plugin {plugin}: {}", sanitized(reason)),
+        })
+        .collect();
+    api::ContainerEviction {
+        container_id: eviction.container_id.clone(),
+        reason: reasons.join("; "),
+    }
+}
+
+/// Whether an update changes anything.
+fn has_content(update: &api::ContainerUpdate) -> bool {
+    let resources = update
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.resources.as_ref());
+    resources.is_some_and(|resources| *resources != api::LinuxResources::default())
+}
+
+/// Reports what could not be done; returns the error, if it is one.
+fn failure(
+    plugin: Option<&PluginId>,
+    action: &'static str,
+    container: &str,
+    source: DomainError,
+    ignore: bool,
+) -> Option<Error> {
+    // Merged side effects have someone who asked; there is no plugin to blame otherwise.
+    let plugin = plugin?.clone();
+    tracing::warn!(%plugin, container, action, error = %source, "cannot do what a plugin asks for another container");
+    if ignore || matches!(source, DomainError::NotFound(_)) {
+        return None;
+    }
+    Some(Error::SideEffect {
+        plugin,
+        action,
+        container: container.to_owned(),
+        source,
+    })
+}

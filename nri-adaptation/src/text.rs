@@ -1,0 +1,39 @@
+//! Text that comes from plugins, made fit for a log: one line, no control characters, not too long.
+
+/// The most characters of a foreign text that are repeated.
+const LIMIT: usize = 1024;
+
+/// A foreign text as one printable line.
+pub(crate) fn sanitized(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LIMIT));
+    for (count, c) in text.chars().enumerate() {
+        if count == LIMIT {
+            line.push('…');
+            break;
+        }
+        match c {
+            '\t' => line.push(' '),
+            // Direction marks and the like can make a line look like another one.
+            c if c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                line.extend(c.escape_default());
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_text_becomes_one_short_printable_line() {
+        assert_eq!(sanitized("hello, wörld\tx"), "hello, wörld x");
+        assert_eq!(sanitized("a\nb\r\x1b[31m"), "a\\nb\\r\\u{1b}[31m");
+        assert_eq!(sanitized("\u{202e}abc"), "\\u{202e}abc");
+        assert_eq!(sanitized(&"x".repeat(5000)).chars().count(), LIMIT + 1);
+    }
+}

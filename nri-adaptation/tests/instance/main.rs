@@ -1,0 +1,15 @@
+//! Whole instances with real sockets and hand-made peers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is the report of a test"
+)]
+
+mod handshake;
+mod joining;
+mod late;
+mod life;
+mod requests;
+mod side_effects;
+mod support;
