@@ -26,7 +26,8 @@ struct Registry {
 /// What a domain lists.
 pub(crate) struct Listed {
     pub(crate) domain: Arc<str>,
-    pub(crate) pods: Vec<api::PodSandbox>,
+    /// With whether they are ready, if the domain knows.
+    pub(crate) pods: Vec<(api::PodSandbox, Option<bool>)>,
     pub(crate) containers: Vec<api::Container>,
 }
 
@@ -92,7 +93,10 @@ impl Domains {
             let containers = bounded(domain.list_containers()).await.map_err(failed)?;
             lists.push(Listed {
                 domain: domain.name().into(),
-                pods: pods.iter().map(|pod| pod.to_message()).collect(),
+                pods: pods
+                    .iter()
+                    .map(|pod| (pod.to_message(), pod.ready()))
+                    .collect(),
                 containers: containers
                     .iter()
                     .map(|container| container.to_message())

@@ -118,11 +118,10 @@ impl Instance {
             let key = |container: &api::Container| {
                 ObjectKey::container(list.domain.clone(), &*container.id)
             };
-            // A pod does not say more of its state than that it exists.
-            let pods = list
-                .pods
-                .iter()
-                .map(|pod| (pod_key(pod), Observed::Unknown));
+            let pods = list.pods.iter().map(|(pod, ready)| {
+                let observed = ready.map_or(Observed::Unknown, Observed::pod);
+                (pod_key(pod), observed)
+            });
             let containers = list
                 .containers
                 .iter()
@@ -134,12 +133,11 @@ impl Instance {
                     "forgetting what the runtime no longer has"
                 );
             }
-            inventory.pods.extend(
-                list.pods
-                    .iter()
-                    .filter(|pod| lives.shows(&pod_key(pod)))
-                    .cloned(),
-            );
+            let shown = list
+                .pods
+                .iter()
+                .filter(|(pod, ready)| ready.is_some() && lives.shows(&pod_key(pod)));
+            inventory.pods.extend(shown.map(|(pod, _)| pod.clone()));
             let shown = list.containers.iter().filter(|container| {
                 container.state() != ContainerState::ContainerUnknown
                     && lives.shows(&key(container))

@@ -376,8 +376,8 @@ fn set_once<T>(list: &mut Vec<T>, key: impl Fn(&T) -> &str, removable: bool) {
     });
 }
 
-/// The adjustment without what contradicts itself.
-fn plain(mut adjustment: ContainerAdjustment) -> ContainerAdjustment {
+/// The adjustment without what contradicts itself: of every key that a list sets twice, the first set is left.
+pub fn plain(mut adjustment: ContainerAdjustment) -> ContainerAdjustment {
     set_once(&mut adjustment.mounts, |m| &m.destination, true);
     set_once(&mut adjustment.env, |e| &e.key, true);
     set_once(&mut adjustment.rlimits, |r| &r.r#type, false);

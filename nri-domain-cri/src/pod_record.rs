@@ -105,6 +105,13 @@ impl PodSandbox for PodRecord {
     fn id(&self) -> String {
         self.id.clone()
     }
+    fn ready(&self) -> Option<bool> {
+        match self.state {
+            PodState::Ready => Some(true),
+            PodState::NotReady => Some(false),
+            PodState::Unknown => None,
+        }
+    }
     fn domain(&self) -> String {
         self.domain.clone()
     }

@@ -91,7 +91,8 @@ impl Flow for UpdateFlow {
     }
 }
 
-/// The flow of a stopped container. All plugins hear of it; what one of them asks for counts whatever another one answered.
+/// The flow of a stopped container. All plugins hear of it, whatever an earlier one answered; but if one fails, none of the
+/// updates that the others ask for is carried out, as for every request whose answers are merged.
 #[derive(Debug)]
 pub struct StopFlow {
     chain: Chain,

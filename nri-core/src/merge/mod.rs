@@ -29,6 +29,8 @@ mod create;
 mod error;
 mod evictions;
 mod kind;
+#[cfg(test)]
+mod laws;
 mod normal_form;
 mod owners;
 pub mod removal_marker;

@@ -65,6 +65,12 @@ pub trait PodSandbox: Send + Sync {
         Vec::new()
     }
 
+    /// Whether it is ready: one that is not has been stopped. `None` if the runtime does not know; plugins are not shown such
+    /// a pod.
+    fn ready(&self) -> Option<bool> {
+        Some(true)
+    }
+
     /// The Linux part; `None` elsewhere.
     fn linux(&self) -> Option<&dyn LinuxPodSandbox> {
         None

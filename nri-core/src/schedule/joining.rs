@@ -106,9 +106,13 @@ impl<J: Job> Scheduler<J> {
         let mut retired = Vec::new();
         for (plugin, instance) in &self.plugins {
             match &instance.phase {
-                // Joining takes a turn, and all of them: nothing is under way that could cross it.
-                Phase::Settling { before, .. }
-                    if before.is_empty() && instance.turns.is_empty() =>
+                // Joining takes a turn, and all of them: no call that is waited for crosses it. Late ones, which may never
+                // be answered, have the time that all others have.
+                Phase::Settling { until, before }
+                    if before.is_empty()
+                        && (instance.turns.is_empty()
+                            || (*until <= now
+                                && instance.turns.values().all(|turn| turn.late))) =>
                 {
                     settled.push(plugin.clone());
                 }
@@ -206,6 +210,11 @@ impl<J: Job> Scheduler<J> {
             .collect();
         for (other, until) in older {
             let by = plugin.clone();
+            if let Some(Phase::Synchronizing { .. }) = self.phase(&other) {
+                // It is not to get calls in the middle of that.
+                self.close(&other, CloseReason::Replaced { by }, now);
+                continue;
+            }
             self.set_phase(&other, Phase::Retiring { until, by });
             self.work.push_back(Work::Turns(other));
         }

@@ -56,6 +56,7 @@ macro_rules! entries {
             type Shown = Self;
             const REMOVABLE: bool = entries!(@ $($removable)?);
             fn key(&self) -> &str { &self.$key }
+            #[allow(clippy::needless_update)] // one of the types has nothing but its key
             fn with_key(key: String) -> Self { Self { $key: key, ..Self::default() } }
             fn to_shown(&self) -> Self { self.clone() }
             fn shown_key(shown: &Self) -> &str { &shown.$key }
