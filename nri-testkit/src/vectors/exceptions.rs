@@ -1,0 +1,742 @@
+//! Where something else than the record is expected: one entry per tag, and what is compared instead.
+
+use std::collections::BTreeMap;
+
+use nri_core::{EventMask, api};
+use serde_json::{Value, json};
+
+use super::observed::{Combined, Observed, Problem};
+use super::record::{EventVector, MergeVector};
+
+/// A documented exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exception {
+    /// The tag that vectors carry; `kind:stop` stands for all vectors of that kind.
+    pub tag: &'static str,
+    /// What was recorded.
+    pub recorded: &'static str,
+    /// What is compared instead.
+    pub instead: &'static str,
+}
+
+/// Every exception, in the order in which they are applied.
+///
+/// Whatever an exception leaves out of the views, one thing is compared always: the last plugin must see the original with the
+/// combined adjustment applied.
+pub fn exceptions() -> impl Iterator<Item = Exception> {
+    let of_requests = REQUESTS.iter().map(|(exception, _)| *exception);
+    of_requests.chain(EVENTS.iter().map(|(exception, _)| *exception))
+}
+
+/// Brings both sides to where they must agree.
+pub(super) fn settle(vector: &MergeVector, recorded: &mut Observed, ours: &mut Observed) {
+    for (exception, settle) in REQUESTS {
+        let applies = match exception.tag.strip_prefix("kind:") {
+            Some(kind) => vector.kind == kind,
+            None => vector.has_tag(exception.tag),
+        };
+        if applies {
+            settle(&mut Sides {
+                vector,
+                recorded,
+                ours,
+            });
+        }
+    }
+}
+
+/// What a call must give.
+pub(super) fn expected_of_event(vector: &EventVector) -> Value {
+    let mut expected = vector.out.clone();
+    for (exception, rewrite) in EVENTS {
+        if vector.tags.iter().any(|tag| tag == exception.tag) {
+            expected = rewrite(vector, expected);
+        }
+    }
+    expected
+}
+
+/// The vector and what it is about.
+struct Sides<'a> {
+    vector: &'a MergeVector,
+    recorded: &'a mut Observed,
+    ours: &'a mut Observed,
+}
+
+impl Sides<'_> {
+    /// Every container that a plugin saw, on both sides.
+    fn each_view(&mut self, mut change: impl FnMut(&mut api::Container)) {
+        let (recorded, ours) = (&mut self.recorded.containers, &mut self.ours.containers);
+        recorded
+            .values_mut()
+            .chain(ours.values_mut())
+            .for_each(&mut change);
+    }
+
+    /// The Linux part of every container that a plugin saw, on both sides.
+    fn each_linux_view(&mut self, mut change: impl FnMut(&mut api::LinuxContainer)) {
+        self.each_view(|container| {
+            if let Some(linux) = &mut container.linux {
+                change(linux);
+            }
+        });
+        self.each_view(|container| {
+            container
+                .linux
+                .take_if(|linux| *linux == api::LinuxContainer::default());
+        });
+    }
+
+    /// The combined responses, on both sides.
+    fn each_response(&mut self, mut change: impl FnMut(&mut Combined)) {
+        for side in [&mut *self.recorded, &mut *self.ours] {
+            if let Some(Ok(combined)) = &mut side.result {
+                change(combined);
+            }
+        }
+    }
+
+    /// The combined adjustments, on both sides.
+    fn each_adjustment(&mut self, mut change: impl FnMut(&mut api::ContainerAdjustment)) {
+        self.each_response(|combined| {
+            let mut adjustment = combined.adjustment.take().unwrap_or_default();
+            change(&mut adjustment);
+            combined.adjustment = nri_core::merge::strip_go(adjustment);
+        });
+    }
+
+    /// The owners that validators got, on both sides.
+    fn each_owners(&mut self, mut change: impl FnMut(&mut api::FieldOwners)) {
+        for side in [&mut *self.recorded, &mut *self.ours] {
+            if let Some(validation) = &mut side.validation {
+                validation.owners.owners.values_mut().for_each(&mut change);
+                validation
+                    .owners
+                    .owners
+                    .retain(|_, owners| *owners != api::FieldOwners::default());
+            }
+        }
+    }
+
+    /// Where a conflict was recorded, ours must not see it: it succeeds, or comes to another conflict that was hidden behind.
+    /// What comes out then is ours alone.
+    fn must_get_past(&mut self) {
+        let about = |side: &Observed| match &side.result {
+            Some(Err(Problem::Conflict(conflict))) => conflict.clone(),
+            _ => None,
+        };
+        let conflict = about(self.recorded);
+        if conflict.is_some() && about(self.ours) != conflict {
+            self.recorded.result.clone_from(&self.ours.result);
+            self.recorded.validation.clone_from(&self.ours.validation);
+            self.recorded.called.clone_from(&self.ours.called);
+        }
+    }
+}
+
+type Settle = fn(&mut Sides<'_>);
+
+const fn entry(tag: &'static str, recorded: &'static str, instead: &'static str) -> Exception {
+    Exception {
+        tag,
+        recorded,
+        instead,
+    }
+}
+
+const REQUESTS: &[(Exception, Settle)] = &[
+    (
+        entry(
+            "kind:stop",
+            "the first error ends a stop",
+            "every subscribed plugin is called, and the first error is reported",
+        ),
+        |sides| {
+            let plugins = sides.vector.plugins.iter().enumerate();
+            let subscribed = plugins.filter(|(_, plugin)| plugin.subscribed);
+            sides.recorded.called = subscribed.map(|(number, _)| number).collect();
+        },
+    ),
+    (
+        entry(
+            "unordered:namespaces",
+            "namespaces of the view in random order",
+            "the same namespaces, whatever their order",
+        ),
+        |sides| {
+            sides.each_linux_view(|linux| {
+                linux
+                    .namespaces
+                    .sort_by(|a, b| (&a.r#type, &a.path).cmp(&(&b.r#type, &b.path)));
+            });
+        },
+    ),
+    (
+        entry(
+            "unordered:mount-removals",
+            "neighbouring mount removals in random order",
+            "the same removals, whatever their order",
+        ),
+        |sides| {
+            sides.each_adjustment(|adjustment| {
+                let both_removals = |a: &api::Mount, b: &api::Mount| {
+                    a.destination.starts_with('-') && b.destination.starts_with('-')
+                };
+                for run in adjustment.mounts.chunk_by_mut(both_removals) {
+                    run.sort_by(|a, b| a.destination.cmp(&b.destination));
+                }
+            });
+        },
+    ),
+    (
+        entry(
+            "unordered:conflict-key",
+            "one of several conflicting keys, at random",
+            "a conflict of the same plugins about the same field",
+        ),
+        |sides| {
+            for side in [&mut *sides.recorded, &mut *sides.ours] {
+                if let Some(Err(Problem::Conflict(Some(conflict)))) = &mut side.result {
+                    conflict.key = None;
+                }
+            }
+        },
+    ),
+    (
+        entry(
+            "note:view-order",
+            "what replaces an entry of the original goes to the end of the view",
+            "the same mounts, variables and devices, whatever their order",
+        ),
+        |sides| {
+            sides.each_view(|container| {
+                container.env.sort();
+                container
+                    .mounts
+                    .sort_by(|a, b| a.destination.cmp(&b.destination));
+                if let Some(linux) = &mut container.linux {
+                    linux.devices.sort_by(|a, b| a.path.cmp(&b.path));
+                }
+            });
+        },
+    ),
+    (
+        entry(
+            "note:cdi-not-shown",
+            "CDI devices of earlier plugins are not in the view",
+            "they are: the view without them",
+        ),
+        |sides| sides.each_view(|container| container.cdi_devices.clear()),
+    ),
+    (
+        entry(
+            "quirk:annotation-removal-still-shown",
+            "a removed annotation stays in the view",
+            "the view without annotations",
+        ),
+        |sides| sides.each_view(|container| container.annotations.clear()),
+    ),
+    (
+        entry(
+            "quirk:sysctl-removal-still-shown",
+            "a removed kernel parameter stays in the view",
+            "the view without kernel parameters",
+        ),
+        |sides| sides.each_linux_view(|linux| linux.sysctl.clear()),
+    ),
+    (
+        entry(
+            "quirk:netdev-removal-still-shown",
+            "a removed network device stays in the view",
+            "the view without network devices",
+        ),
+        |sides| sides.each_linux_view(|linux| linux.net_devices.clear()),
+    ),
+    (
+        entry(
+            "quirk:removal-not-owned",
+            "who removes an entry does not own it",
+            "the owners who set something",
+        ),
+        |sides| {
+            sides.each_owners(|owners| {
+                let sets = |owner: &String| !owner.starts_with('-');
+                owners.simple.retain(|_, owner| sets(owner));
+                for entries in owners.compound.values_mut() {
+                    entries.owners.retain(|_, owner| sets(owner));
+                }
+                owners.compound.retain(|_, e| !e.owners.is_empty());
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:sysctl-removal-misplaced",
+            "the marker of a removed kernel parameter is among the annotations",
+            "it is among the kernel parameters",
+        ),
+        |sides| {
+            let Some(Ok(ours)) = &sides.ours.result else {
+                return;
+            };
+            let linux = ours.adjustment.as_ref().and_then(|a| a.linux.as_ref());
+            let markers = linux.into_iter().flat_map(|linux| linux.sysctl.keys());
+            let markers: Vec<String> = markers.filter(|k| k.starts_with('-')).cloned().collect();
+            if let Some(Ok(recorded)) = &mut sides.recorded.result {
+                let adjustment = recorded.adjustment.get_or_insert_default();
+                for marker in markers {
+                    if let Some(value) = adjustment.annotations.remove(&marker) {
+                        let linux = adjustment.linux.get_or_insert_default();
+                        linux.sysctl.insert(marker, value);
+                    }
+                }
+            }
+        },
+    ),
+    (
+        entry(
+            "quirk:removal-keeps-value",
+            "a value that a later plugin removes stays, with its owner",
+            "it is gone: the response without such values and their owners; a later set succeeds",
+        ),
+        removal_keeps_value,
+    ),
+    (
+        entry(
+            "quirk:env-removal-lost",
+            "a removed variable leaves no marker in the response",
+            "the response without markers of variables",
+        ),
+        |sides| {
+            sides.each_adjustment(|adjustment| {
+                adjustment.env.retain(|entry| !entry.key.starts_with('-'));
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:device-removal-lost",
+            "a removed device leaves no marker in the response",
+            "the response without markers of devices",
+        ),
+        |sides| {
+            sides.each_adjustment(|adjustment| {
+                if let Some(linux) = &mut adjustment.linux {
+                    linux.devices.retain(|entry| !entry.path.starts_with('-'));
+                }
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:remover-blocks-third",
+            "what a plugin removes, no other can set",
+            "it can: no such conflict",
+        ),
+        |sides| sides.must_get_past(),
+    ),
+    (
+        entry(
+            "quirk:namespace-removal-conflict",
+            "removing a namespace conflicts with setting it",
+            "it does not: no such conflict",
+        ),
+        |sides| sides.must_get_past(),
+    ),
+    (
+        entry(
+            "quirk:namespaces-deduplicated",
+            "of namespaces of one type in the original, the view has one",
+            "the view without namespaces",
+        ),
+        |sides| sides.each_linux_view(|linux| linux.namespaces.clear()),
+    ),
+    (
+        entry(
+            "quirk:mount-marker-kept",
+            "superfluous markers of mounts in the response",
+            "the response in normal form",
+        ),
+        |sides| {
+            sides.each_adjustment(|adjustment| {
+                *adjustment =
+                    nri_core::merge::normal_form(std::mem::take(adjustment)).unwrap_or_default();
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:rdt-not-shown",
+            "RDT values are not in the view",
+            "they are: the view without them",
+        ),
+        |sides| sides.each_linux_view(|linux| linux.rdt = None),
+    ),
+    (
+        entry(
+            "quirk:rdt-remove-lost",
+            "the removal of RDT is lost when a value is set beside it",
+            "the response without the removal",
+        ),
+        |sides| {
+            sides.each_adjustment(|adjustment| {
+                let linux = adjustment.linux.as_mut();
+                if let Some(rdt) = linux.and_then(|linux| linux.rdt.as_mut()) {
+                    rdt.remove = false;
+                }
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:args-cleared-only",
+            "taking the command line over with nothing empties the view",
+            "the original command line is back, its owner is the one who removed: the view and the owners without it",
+        ),
+        |sides| {
+            sides.each_view(|container| container.args.clear());
+            sides.each_owners(|owners| {
+                owners.simple.remove(&(api::Field::Args as i32));
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:duplicates-shown",
+            "the view has limits of the original beside those that replace them",
+            "one limit each, where the original has it",
+        ),
+        |sides| {
+            sides.each_view(|container| last_of_each(&mut container.rlimits, |l| l.r#type.clone()));
+            sides.each_linux_view(|linux| {
+                if let Some(resources) = &mut linux.resources {
+                    one_limit_per_page_size(resources);
+                }
+            });
+        },
+    ),
+    (
+        entry(
+            "quirk:update-hugepage-duplicated",
+            "updated resources have a page size twice",
+            "one limit each, where the request has it",
+        ),
+        |sides| {
+            sides.each_response(|combined| each_update(combined, one_limit_per_page_size));
+            for side in [&mut *sides.recorded, &mut *sides.ours] {
+                side.resources
+                    .values_mut()
+                    .for_each(one_limit_per_page_size);
+            }
+        },
+    ),
+    (
+        entry(
+            "quirk:update-pids-ignored",
+            "the process limit of an update is ignored",
+            "it counts: the updates, views and owners without it; two plugins that set it conflict",
+        ),
+        update_pids_ignored,
+    ),
+    (
+        entry(
+            "quirk:request-pids-claimed",
+            "a process limit in the request makes two updaters conflict, or drops the second update if its failure is ignored",
+            "it does not: no such conflict; the updates of other containers",
+        ),
+        |sides| {
+            sides.must_get_past();
+            sides.recorded.resources.clone_from(&sides.ours.resources);
+            if let Some(Ok(ours)) = &sides.ours.result
+                && let Some(Ok(recorded)) = &mut sides.recorded.result
+            {
+                recorded.requested.clone_from(&ours.requested);
+            }
+        },
+    ),
+    (
+        entry(
+            "quirk:partial-claims",
+            "an ignored update keeps what it claimed",
+            "it leaves no trace: a later update of the same succeeds, and the owners are who set something",
+        ),
+        |sides| {
+            sides.must_get_past();
+            if let Some(ours) = &sides.ours.validation
+                && let Some(recorded) = &mut sides.recorded.validation
+            {
+                // Nobody owns more in ours.
+                for (container, owners) in &mut recorded.owners.owners {
+                    let of_ours = ours.owners.owners.get(container);
+                    owners.simple.retain(|field, _| {
+                        of_ours.is_some_and(|ours| ours.simple.contains_key(field))
+                    });
+                    owners.compound.retain(|field, _| {
+                        of_ours.is_some_and(|ours| ours.compound.contains_key(field))
+                    });
+                }
+                let owns = |owners: &api::FieldOwners| *owners != api::FieldOwners::default();
+                recorded.owners.owners.retain(|_, owners| owns(owners));
+            }
+        },
+    ),
+    (
+        entry(
+            "quirk:empty-update-entry",
+            "an update that sets nothing makes an entry, or changes the flag of one",
+            "it does not: the entries that set something, without their flags",
+        ),
+        empty_update_entry,
+    ),
+    (
+        entry(
+            "quirk:evictions-dropped",
+            "evictions are dropped",
+            "they are passed on, one per container with the first reason, but never of the container that is created",
+        ),
+        evictions_dropped,
+    ),
+];
+
+/// Keeps the last entry of each key, where the first one is.
+fn last_of_each<T, K: Ord>(list: &mut Vec<T>, key: impl Fn(&T) -> K) {
+    let mut places: BTreeMap<K, usize> = BTreeMap::new();
+    let mut kept: Vec<T> = Vec::new();
+    for entry in std::mem::take(list) {
+        match places.get(&key(&entry)) {
+            Some(&place) => kept[place] = entry,
+            None => {
+                places.insert(key(&entry), kept.len());
+                kept.push(entry);
+            }
+        }
+    }
+    *list = kept;
+}
+
+fn one_limit_per_page_size(resources: &mut api::LinuxResources) {
+    last_of_each(&mut resources.hugepage_limits, |limit| {
+        limit.page_size.clone()
+    });
+}
+
+/// Changes the resources of every update of a response, and takes away what is empty then.
+fn each_update(combined: &mut Combined, change: impl Fn(&mut api::LinuxResources)) {
+    let changed = |update: &mut Option<api::ContainerUpdate>| {
+        let linux = update.as_mut().and_then(|update| update.linux.as_mut());
+        if let Some(resources) = linux.and_then(|linux| linux.resources.as_mut()) {
+            change(resources);
+        }
+        *update = update.take().and_then(nri_core::merge::strip_update_go);
+    };
+    combined.updates.iter_mut().for_each(changed);
+    changed(&mut combined.requested);
+}
+
+fn removal_keeps_value(sides: &mut Sides<'_>) {
+    sides.must_get_past();
+    sides.each_view(|container| container.annotations.clear());
+    sides.each_linux_view(|linux| {
+        linux.sysctl.clear();
+        linux.net_devices.clear();
+    });
+    let Some(Ok(ours)) = &sides.ours.result else {
+        return;
+    };
+    let ours = ours.adjustment.clone().unwrap_or_default();
+    let ours_linux = ours.linux.unwrap_or_default();
+    if let Some(Ok(recorded)) = &mut sides.recorded.result
+        && let Some(adjustment) = &mut recorded.adjustment
+    {
+        /// Drops values that stand beside their marker, if ours has the marker alone.
+        fn drop_removed<V>(recorded: &mut BTreeMap<String, V>, ours: &BTreeMap<String, V>) {
+            let markers: Vec<String> = recorded
+                .keys()
+                .filter_map(|key| key.strip_prefix('-').map(str::to_owned))
+                .collect();
+            recorded.retain(|key, _| !markers.contains(key) || ours.contains_key(key));
+        }
+        drop_removed(&mut adjustment.annotations, &ours.annotations);
+        if let Some(linux) = &mut adjustment.linux {
+            drop_removed(&mut linux.sysctl, &ours_linux.sysctl);
+            drop_removed(&mut linux.net_devices, &ours_linux.net_devices);
+        }
+    }
+    sides.each_owners(|owners| {
+        for field in [
+            api::Field::Annotations,
+            api::Field::Sysctl,
+            api::Field::LinuxNetDevices,
+        ] {
+            owners.compound.remove(&(field as i32));
+        }
+    });
+}
+
+fn update_pids_ignored(sides: &mut Sides<'_>) {
+    let about_pids = match &sides.ours.result {
+        Some(Err(Problem::Conflict(Some(conflict)))) => conflict.field == "PidsLimit",
+        _ => false,
+    };
+    if about_pids {
+        // What the conflict keeps from happening cannot be compared.
+        sides.recorded.result.clone_from(&sides.ours.result);
+        sides.recorded.called.clone_from(&sides.ours.called);
+        let called = sides.ours.called.clone();
+        sides
+            .recorded
+            .containers
+            .retain(|number, _| called.contains(number));
+        sides
+            .recorded
+            .resources
+            .retain(|number, _| called.contains(number));
+    }
+    sides.must_get_past();
+    sides.each_response(|combined| each_update(combined, |resources| resources.pids = None));
+    for side in [&mut *sides.recorded, &mut *sides.ours] {
+        for resources in side.resources.values_mut() {
+            resources.pids = None;
+        }
+    }
+    sides.each_response(|combined| combined.updates.retain(Option::is_some));
+    sides.each_owners(|owners| {
+        owners.simple.remove(&(api::Field::PidsLimit as i32));
+    });
+}
+
+fn empty_update_entry(sides: &mut Sides<'_>) {
+    sides.each_response(|combined| {
+        let without_flag = |update: api::ContainerUpdate| {
+            update.linux.is_some().then(|| api::ContainerUpdate {
+                ignore_failure: false,
+                ..update
+            })
+        };
+        let updates = std::mem::take(&mut combined.updates);
+        let updates = updates.into_iter().flatten().filter_map(without_flag);
+        combined.updates = updates.map(Some).collect();
+        combined.requested = combined.requested.take().and_then(without_flag);
+    });
+    // Where nothing changed, the record has the request itself as the last entry.
+    let asked = sides
+        .vector
+        .request_b64
+        .decode::<api::UpdateContainerRequest>();
+    if let Some(Ok(Combined {
+        requested: None, ..
+    })) = &sides.ours.result
+        && let Some(Ok(recorded)) = &mut sides.recorded.result
+        && let Ok(asked) = asked
+    {
+        let unchanged = |update: &mut api::ContainerUpdate| {
+            let as_asked = api::ContainerUpdate {
+                linux: Some(api::LinuxContainerUpdate {
+                    resources: asked.linux_resources,
+                }),
+                ..update.clone()
+            };
+            nri_core::merge::strip_update_go(as_asked).as_ref() == Some(update)
+        };
+        recorded.requested.take_if(unchanged);
+    }
+}
+
+fn evictions_dropped(sides: &mut Sides<'_>) {
+    let creating = match sides.vector.kind.as_str() {
+        "create" => sides
+            .vector
+            .request_b64
+            .decode::<api::CreateContainerRequest>()
+            .ok()
+            .and_then(|request| request.container)
+            .map(|container| container.id),
+        _ => None,
+    };
+    let mut expected: Vec<api::ContainerEviction> = Vec::new();
+    for plugin in sides.vector.plugins.iter().filter(|plugin| plugin.called) {
+        let Some(response) = &plugin.response_b64 else {
+            continue;
+        };
+        let evict = match sides.vector.kind.as_str() {
+            "create" => response
+                .decode::<api::CreateContainerResponse>()
+                .map(|response| response.evict),
+            _ => response
+                .decode::<api::UpdateContainerResponse>()
+                .map(|response| response.evict),
+        };
+        for eviction in evict.unwrap_or_default() {
+            let named = |e: &api::ContainerEviction| e.container_id == eviction.container_id;
+            if creating.as_ref() != Some(&eviction.container_id) && !expected.iter().any(named) {
+                expected.push(eviction);
+            }
+        }
+    }
+    if let Some(Ok(recorded)) = &mut sides.recorded.result {
+        recorded.evictions = expected;
+    }
+}
+
+type Rewrite = fn(&EventVector, Value) -> Value;
+
+const EVENTS: &[(Exception, Rewrite)] = &[
+    (
+        entry(
+            "quirk:events-container-includes-validation",
+            "the group container has the validation event",
+            "it does not: validation is asked for by name",
+        ),
+        |_, mask| json!(mask.as_i64().map(|mask| mask & !0x2000)),
+    ),
+    (
+        entry(
+            "quirk:events-groups-not-trimmed",
+            "a group with blanks around it is unknown",
+            "the same as without the blanks",
+        ),
+        |vector, recorded| {
+            let texts = vector.input.as_array().cloned().unwrap_or_default();
+            let texts = texts.iter().filter_map(Value::as_str);
+            let texts: Vec<String> = texts.map(|text| text.replace(' ', "")).collect();
+            EventMask::parse(texts).map_or(recorded, |mask| json!(mask.bits()))
+        },
+    ),
+    (
+        entry(
+            "quirk:events-last-bit-name",
+            "the first bit that no event has is named by its number",
+            "it is named by its value, as the others are",
+        ),
+        |_, text| {
+            let text = text.as_str().unwrap_or_default();
+            json!(text.replace("unknown(15)", "unknown(0x4000)"))
+        },
+    ),
+    (
+        entry(
+            "quirk:events-negative-hex",
+            "bits of a negative mask that no event has as a negative number",
+            "as the bits that they are",
+        ),
+        |vector, recorded| {
+            let (Some(text), Some(bits)) = (recorded.as_str(), vector.input.as_i64()) else {
+                return recorded;
+            };
+            let mut parts: Vec<&str> = text.split(',').collect();
+            parts.retain(|part| !part.starts_with("unknown("));
+            let unknown = format!("unknown({:#x})", bits & 0xffff_c000);
+            parts.push(&unknown);
+            json!(parts.join(","))
+        },
+    ),
+    (
+        entry(
+            "quirk:events-file-name-unchecked",
+            "the name in a file name is not checked",
+            "it is: such a file name is refused",
+        ),
+        |_, _| Value::Null,
+    ),
+];

@@ -1,0 +1,142 @@
+//! Golden vectors: recorded behaviour of the Go implementation, replayed against this one.
+//!
+//! ```
+//! let lines = r#"{"name":"a","kind":"event","op":"parse","tags":[],"in":["pod"],"out":6151,"error":null}"#;
+//! let summary = nri_testkit::vectors::run(lines.as_bytes());
+//! assert!(summary.is_success());
+//! assert_eq!(summary.to_string(), "1 passed, 0 failed, 0 skipped");
+//! ```
+//!
+//! A vector is one line of JSON. Requests go through the flows of `nri-core` as a runtime would drive them, with plugins that
+//! answer from a script. What comes out is compared with the record: which plugins were called, what each of them saw, the
+//! combined response, its owners, what validators got, or else the kind of failure, and for conflicts who, whom, and about what.
+//!
+//! Where the recorded behaviour is a known defect, the vector has a tag `quirk:…`, and [`exceptions`] says what is compared
+//! instead. A vector counts as skipped only if that leaves nothing to compare; at present, there is no such vector.
+//!
+//! What may not enter: expectations about single vectors. They are in the data or, by tag, in the exceptions.
+
+mod difference;
+mod events;
+mod exceptions;
+mod merge;
+mod observed;
+mod record;
+mod script;
+mod summary;
+
+use std::io::BufRead;
+
+pub use exceptions::{Exception, exceptions};
+pub use summary::{Failure, Summary};
+
+use record::Header;
+
+/// Why a vector cannot be judged. In a file that is intact, this does not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VectorError {
+    /// The line cannot be read.
+    #[error("cannot read the line: {0}")]
+    Read(#[from] std::io::Error),
+    /// The line is not such a JSON object.
+    #[error("not a vector: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A member is not base64.
+    #[error("member is not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// A member is not the message that it should be.
+    #[error("member is not such a message: {0}")]
+    Message(#[from] prost::DecodeError),
+    /// A plugin has an identity that cannot be.
+    #[error(transparent)]
+    Identity(#[from] nri_core::InvalidIdentity),
+    /// The vector is of a kind, or does something, that this runner does not know.
+    #[error("unknown {what}: {value:?}")]
+    Unknown {
+        /// What is unknown.
+        what: &'static str,
+        /// How it is called.
+        value: String,
+    },
+}
+
+/// What became of one vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// The differences, in words.
+    Failed(Vec<String>),
+    /// Documented exceptions leave nothing to compare.
+    #[expect(dead_code, reason = "no exception goes that far at present")]
+    Skipped,
+}
+
+impl Verdict {
+    /// Passed unless there are differences.
+    fn of(differences: Vec<String>) -> Self {
+        if differences.is_empty() {
+            Self::Passed
+        } else {
+            Self::Failed(differences)
+        }
+    }
+}
+
+/// Replays every vector of a file, one per line. Empty lines count for nothing; a line that cannot be read is a failure.
+pub fn run(vectors: impl BufRead) -> Summary {
+    let mut summary = Summary::default();
+    for (at, line) in vectors.lines().enumerate() {
+        let (name, verdict) = match line {
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => {
+                let header: Result<Header, _> = serde_json::from_str(&line);
+                let name = header.as_ref().ok().map(|header| header.name.clone());
+                let verdict = header
+                    .map_err(VectorError::from)
+                    .and_then(|header| judge(&header, &line));
+                (name, verdict)
+            }
+            Err(error) => (None, Err(error.into())),
+        };
+        let name = name.unwrap_or_else(|| format!("line {}", at + 1));
+        let verdict = verdict.unwrap_or_else(|error| Verdict::Failed(vec![error.to_string()]));
+        summary.add(name, verdict);
+    }
+    summary
+}
+
+fn judge(header: &Header, line: &str) -> Result<Verdict, VectorError> {
+    match header.kind.as_str() {
+        "create" | "update" | "stop" => merge::judge(&serde_json::from_str(line)?),
+        "event" => events::judge(&serde_json::from_str(line)?),
+        kind => Err(VectorError::Unknown {
+            what: "kind of vector",
+            value: kind.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_vector_fails_and_says_where() {
+        let lines = "\n{}\n{\"name\":\"x\",\"kind\":\"song\",\"tags\":[]}\n";
+        let summary = run(lines.as_bytes());
+        assert_eq!((summary.passed, summary.failed()), (0, 2));
+        let text = summary.to_string();
+        assert!(text.contains("line 2"), "{text}");
+        assert!(text.contains("\"song\""), "{text}");
+        assert!(text.ends_with("0 passed, 2 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn a_difference_is_shown_with_both_sides() {
+        let line = r#"{"name":"a","kind":"event","op":"parse","tags":[],"in":["pod"],"out":1,"error":null}"#;
+        let text = run(line.as_bytes()).to_string();
+        assert!(text.contains("6151") && text.contains('1'), "{text}");
+        assert!(text.ends_with("0 passed, 1 failed, 0 skipped"));
+    }
+}
