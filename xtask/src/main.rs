@@ -2,7 +2,19 @@
 //!
 //! Nothing here is part of the product: what a user of the crates needs belongs into a crate.
 
+mod bench;
+#[cfg(feature = "product")]
+mod ci;
 mod codegen;
+#[cfg(feature = "product")]
+mod demo;
+#[cfg(feature = "product")]
+mod fence;
+mod fuzz;
+#[cfg(feature = "product")]
+mod interop;
+#[cfg_attr(not(feature = "product"), allow(dead_code))]
+mod process;
 mod workspace;
 
 use std::process::ExitCode;
@@ -20,11 +32,32 @@ struct Cli {
 enum Command {
     /// Generate the Rust code of the protocol from nri-proto/proto/*.proto.
     Codegen(codegen::Options),
+    /// Show one container going through real plugins, end to end.
+    #[cfg(feature = "product")]
+    Demo(demo::Options),
+    /// Run the real Go peers against ours (needs Go).
+    #[cfg(feature = "product")]
+    Interop(interop::Options),
+    /// Check everything that must hold, as CI does.
+    #[cfg(feature = "product")]
+    Ci,
+    /// Measure what merging costs: time, allocations, growth.
+    Bench(bench::Options),
+    /// Fuzz with coverage guidance (needs a nightly toolchain).
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Codegen(options) => codegen::run(&options),
+        #[cfg(feature = "product")]
+        Command::Demo(options) => demo::run(&options),
+        #[cfg(feature = "product")]
+        Command::Interop(options) => interop::run(&options),
+        #[cfg(feature = "product")]
+        Command::Ci => ci::run(),
+        Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

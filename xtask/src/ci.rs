@@ -1,0 +1,94 @@
+//! `cargo xtask ci`: everything that must hold, in the order in which a failure is cheapest. The same commands as in the
+//! README; nothing is skipped.
+
+use std::time::Instant;
+
+use crate::{codegen, demo, fence, interop, process};
+
+type Step = (&'static str, fn() -> Result<(), String>);
+
+const STEPS: &[Step] = &[
+    ("formatting", || cargo(&["fmt", "--all", "--check"])),
+    ("generated code is current", || {
+        codegen::run(&codegen::Options { check: true })
+    }),
+    ("layers and MSRV", fence::run),
+    ("clippy", || {
+        cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    }),
+    ("crates without their features", || {
+        LIBRARIES.iter().try_for_each(|library| {
+            cargo(&[
+                "clippy",
+                "--quiet",
+                "--no-default-features",
+                "--lib",
+                "-p",
+                library,
+                "--",
+                "-D",
+                "warnings",
+            ])
+        })
+    }),
+    ("rustdoc", || {
+        process::run(
+            process::cargo()
+                .args([
+                    "doc",
+                    "--quiet",
+                    "--workspace",
+                    "--all-features",
+                    "--no-deps",
+                ])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    }),
+    ("tests", || {
+        cargo(&["test", "--workspace", "--all-features"])
+    }),
+    ("demo", || demo::run(&demo::Options::default())),
+    ("interoperability with Go", || {
+        interop::run(&interop::Options::default())
+    }),
+];
+
+/// The crates that others depend on, piecemeal.
+const LIBRARIES: [&str; 6] = [
+    "nri-proto",
+    "nri-core",
+    "nri-adaptation",
+    "nri-plugin",
+    "nri-domain-cri",
+    "nri-testkit",
+];
+
+/// Runs every step; the first failure ends it.
+pub(crate) fn run() -> Result<(), String> {
+    let all = Instant::now();
+    for (number, (name, step)) in STEPS.iter().enumerate() {
+        println!("== {}/{} {name}", number + 1, STEPS.len());
+        let begun = Instant::now();
+        step().map_err(|error| format!("{name}: {error}"))?;
+        println!("== {name}: ok in {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    println!(
+        "== all {} steps passed in {:.0} s",
+        STEPS.len(),
+        all.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Result<(), String> {
+    process::run(process::cargo().args(args))
+}

@@ -1,0 +1,91 @@
+//! Where a demo lives: a temporary directory with the plugins in it. It is gone with the value.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process;
+
+/// The directory of one demo.
+pub(crate) struct House {
+    directory: TempDir,
+}
+
+/// The example plugins, built.
+pub(crate) struct Examples(BTreeMap<String, PathBuf>);
+
+impl Examples {
+    /// Builds the example plugins of `nri-plugin`.
+    pub(crate) fn build() -> Result<Self, String> {
+        let build = [
+            "build",
+            "--quiet",
+            "--package",
+            "nri-plugin",
+            "--examples",
+            "--message-format",
+            "json-render-diagnostics",
+        ];
+        let messages = process::capture(process::cargo().args(build).stderr(Stdio::inherit()))?;
+        let built = messages.lines().filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            let name = message["target"]["name"].as_str()?;
+            Some((
+                name.to_owned(),
+                PathBuf::from(message["executable"].as_str()?),
+            ))
+        });
+        Ok(Self(built.collect()))
+    }
+
+    /// The path of an example.
+    pub(crate) fn path(&self, name: &str) -> Result<&Path, String> {
+        self.0
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| format!("nri-plugin has no example {name:?}"))
+    }
+}
+
+impl House {
+    pub(crate) fn new() -> Result<Self, String> {
+        let directory =
+            TempDir::with_prefix("nri-demo-").map_err(|e| format!("a temporary directory: {e}"))?;
+        let house = Self { directory };
+        for path in [house.plugins(), house.plugin_configs()] {
+            fs::create_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        Ok(house)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path().join("nri.sock")
+    }
+
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.path().join("plugins")
+    }
+
+    pub(crate) fn plugin_configs(&self) -> PathBuf {
+        self.path().join("conf.d")
+    }
+
+    /// Installs a plugin, so that the runtime launches it.
+    pub(crate) fn install(&self, program: &Path, name: &str, config: &str) -> Result<(), String> {
+        let target = self.plugins().join(name);
+        fs::copy(program, &target).map_err(|e| format!("{}: {e}", program.display()))?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755))
+            .map_err(|e| format!("{}: {e}", target.display()))?;
+        let file = self.plugin_configs().join(format!("{name}.conf"));
+        fs::write(&file, config).map_err(|e| format!("{}: {e}", file.display()))
+    }
+}

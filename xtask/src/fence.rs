@@ -1,0 +1,199 @@
+//! The layer fence: which crate may see which, and what may not enter the core. Checked on cargo's own view of the
+//! dependencies, so that nothing slips in through a feature or a dependency's dependency. The same view tells whether the
+//! declared MSRV can hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::process;
+
+/// The floors, from the ground up. A crate may use crates of lower floors only.
+const FLOORS: &[&[&str]] = &[
+    &["nri-proto"],
+    &["nri-core"],
+    &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
+    &["nri-testkit"],
+    &["xtask"],
+];
+
+/// Crates that bring I/O, a clock or an async runtime, and so may not stand below `nri-core`, directly or indirectly.
+const NOT_IN_THE_CORE: &[&str] = &[
+    "async-std",
+    "chrono",
+    "command-fds",
+    "futures-executor",
+    "libc",
+    "log",
+    "mio",
+    "nix",
+    "protobuf",
+    "rustix",
+    "smol",
+    "socket2",
+    "time",
+    "tokio",
+    "tracing-subscriber",
+    "ttrpc",
+];
+
+/// Checks the fence.
+///
+/// # Errors
+/// Names every crate that stands where it may not.
+pub(crate) fn run() -> Result<(), String> {
+    let text = process::capture(process::cargo().args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--all-features",
+    ]))?;
+    let metadata: Value =
+        serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
+    let world = World::read(&metadata)?;
+    let mut broken = world.upward();
+    broken.extend(in_the_core()?);
+    broken.extend(world.too_new());
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(broken.join("\n"))
+    }
+}
+
+/// The packages of the workspace and below, by id.
+struct World<'a> {
+    packages: BTreeMap<&'a str, &'a Value>,
+    members: BTreeSet<&'a str>,
+    /// Normal dependencies only.
+    uses: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> World<'a> {
+    fn read(metadata: &'a Value) -> Result<Self, String> {
+        let list = |value: &'a Value| value.as_array().ok_or("cargo metadata has an unknown form");
+        let text = |value: &'a Value| value.as_str().ok_or("cargo metadata has an unknown form");
+        let mut world = Self {
+            packages: BTreeMap::new(),
+            members: BTreeSet::new(),
+            uses: BTreeMap::new(),
+        };
+        for package in list(&metadata["packages"])? {
+            world.packages.insert(text(&package["id"])?, package);
+        }
+        for member in list(&metadata["workspace_members"])? {
+            world.members.insert(text(member)?);
+        }
+        for node in list(&metadata["resolve"]["nodes"])? {
+            let mut uses = Vec::new();
+            for dependency in list(&node["deps"])? {
+                // `null` is the kind of a normal dependency.
+                if list(&dependency["dep_kinds"])?
+                    .iter()
+                    .any(|kind| kind["kind"].is_null())
+                {
+                    uses.push(text(&dependency["pkg"])?);
+                }
+            }
+            world.uses.insert(text(&node["id"])?, uses);
+        }
+        Ok(world)
+    }
+
+    fn name(&self, id: &str) -> &'a str {
+        self.packages
+            .get(id)
+            .and_then(|package| package["name"].as_str())
+            .unwrap_or("")
+    }
+
+    /// Members that use a member of their own floor or above.
+    fn upward(&self) -> Vec<String> {
+        let floor = |id: &str| {
+            FLOORS
+                .iter()
+                .position(|names| names.contains(&self.name(id)))
+        };
+        let mut broken = Vec::new();
+        for &member in &self.members {
+            let Some(own) = floor(member) else {
+                broken.push(format!(
+                    "{} has no floor: say in the fence where it stands",
+                    self.name(member)
+                ));
+                continue;
+            };
+            for used in self
+                .uses
+                .get(member)
+                .into_iter()
+                .flatten()
+                .filter(|used| self.members.contains(*used))
+            {
+                if floor(used).is_none_or(|other| other >= own) {
+                    broken.push(format!(
+                        "{} may not use {}",
+                        self.name(member),
+                        self.name(used)
+                    ));
+                }
+            }
+        }
+        broken
+    }
+
+    /// Dependencies that need a newer Rust than we declare.
+    fn too_new(&self) -> Vec<String> {
+        let version = |package: &Value| -> Option<(u64, u64)> {
+            let mut parts = package["rust_version"]
+                .as_str()?
+                .split('.')
+                .map(|part| part.parse().ok());
+            Some((parts.next()??, parts.next()??))
+        };
+        let Some(ours) = self
+            .members
+            .iter()
+            .filter_map(|id| version(self.packages.get(id)?))
+            .min()
+        else {
+            return vec!["no crate declares a rust-version".to_owned()];
+        };
+        self.packages
+            .values()
+            .filter(|package| version(package).is_some_and(|theirs| theirs > ours))
+            .map(|package| {
+                format!(
+                    "{} {} needs Rust {}, we declare {}.{}",
+                    package["name"], package["version"], package["rust_version"], ours.0, ours.1
+                )
+            })
+            .collect()
+    }
+}
+
+/// What stands below the core, with all of the core's features on, and may not.
+fn in_the_core() -> Result<Vec<String>, String> {
+    let tree = [
+        "tree",
+        "--package",
+        "nri-core",
+        "--all-features",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ];
+    let below = process::capture(process::cargo().args(tree))?;
+    let names: BTreeSet<&str> = below
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    Ok(NOT_IN_THE_CORE
+        .iter()
+        .filter(|name| names.contains(*name))
+        .map(|name| format!("nri-core may not stand on {name} (see `cargo tree -p nri-core --all-features -e normal -i {name}`)"))
+        .collect())
+}

@@ -1,0 +1,207 @@
+//! `cargo xtask fuzz TARGET --seconds N`: coverage-guided fuzzing of a target in `fuzz/`, from a corpus that starts with
+//! checked-in data.
+//!
+//! Needs a nightly toolchain (the sanitizer and coverage flags are not stable) and a C++ compiler. `cargo-fuzz` is installed if
+//! it is missing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::{process, workspace};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What to fuzz.
+    target: Target,
+    /// For how long.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Recorded requests and responses to start from.
+    #[arg(long, default_value = "nri-testkit/data/vectors-merge.jsonl")]
+    vectors: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// Requests through plugins with any responses: creation, update, stop.
+    Merge,
+    /// The decoder of the frames that two connections share a socket by.
+    Frames,
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Target::Merge => "merge",
+            Target::Frames => "frames",
+        }
+    }
+}
+
+const NIGHTLY: &str = "nightly";
+const REALISTIC: &str = "nri-core/testdata/realistic-create-request.b64";
+
+/// Fuzzes.
+///
+/// # Errors
+/// A tool is missing, or the fuzzer found something; the text says how to see it again.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    tools()?;
+    let fuzz = workspace::root().join("fuzz");
+    let name = options.target.name();
+    let corpus = fuzz.join("corpus").join(name);
+    create(&corpus)?;
+    seed(options, &corpus)?;
+
+    let artifacts = fuzz.join("artifacts").join(name);
+    create(&artifacts)?;
+    let before = files(&artifacts)?;
+    let result = process::run(
+        nightly()
+            .args(["fuzz", "run", name, "--"])
+            .arg(format!("-max_total_time={}", options.seconds))
+            // Hanging and growing are findings too.
+            .args(["-timeout=10", "-rss_limit_mb=2048"])
+            .args(["-max_len=16384", "-print_final_stats=1"]),
+    );
+    let found: Vec<String> = files(&artifacts)?
+        .difference(&before)
+        .map(|file| {
+            let file = file.display();
+            format!("found {file}; see it again with\n    cargo +{NIGHTLY} fuzz run {name} {file}")
+        })
+        .collect();
+    result.map_err(|error| [vec![error], found].concat().join("\n"))
+}
+
+/// Cargo of the nightly toolchain.
+fn nightly() -> Command {
+    let mut command = Command::new("rustup");
+    command
+        .current_dir(workspace::root())
+        .args(["run", NIGHTLY, "cargo"])
+        // Ours is another toolchain's.
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    command
+}
+
+fn works(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Sees to it that the tools are there.
+fn tools() -> Result<(), String> {
+    if !works(nightly().arg("--version")) {
+        return Err(format!(
+            "fuzzing needs a nightly toolchain: rustup toolchain install {NIGHTLY} --profile minimal"
+        ));
+    }
+    if !works(nightly().args(["fuzz", "--version"])) {
+        println!("cargo-fuzz is missing: installing it");
+        process::run(process::cargo().args(["install", "--locked", "cargo-fuzz"]))?;
+    }
+    Ok(())
+}
+
+/// Puts inputs made of checked-in data into the corpus.
+fn seed(options: &Options, corpus: &Path) -> Result<(), String> {
+    let root = workspace::root();
+    let realistic = decode(&read(&root.join(REALISTIC))?, REALISTIC)?;
+    match options.target {
+        Target::Merge => {
+            write(corpus, 0, &script(0, [realistic]))?;
+            let text = read(&root.join(&options.vectors))?;
+            for (number, line) in text.lines().enumerate() {
+                let place = format!("{}:{}", options.vectors.display(), number + 1);
+                write(corpus, number + 1, &vector(line, &place)?)?;
+            }
+            Ok(())
+        }
+        Target::Frames => {
+            let message = |id: u8, payload: &[u8]| {
+                let mut frame = vec![0, 0, 0, id];
+                frame.extend((payload.len() as u32).to_be_bytes());
+                frame.extend(payload);
+                frame
+            };
+            let (first, second) = realistic.split_at(realistic.len().min(4096));
+            let seeds = [
+                message(1, b"hello"),
+                [message(1, b""), message(2, b"x")].concat(),
+                [message(2, first), message(2, second)].concat(),
+            ];
+            (0..)
+                .zip(&seeds)
+                .try_for_each(|(at, seed)| write(corpus, at, seed))
+        }
+    }
+}
+
+/// The input of the target `merge` for a recorded request.
+fn vector(line: &str, place: &str) -> Result<Vec<u8>, String> {
+    let vector: Value = serde_json::from_str(line).map_err(|e| format!("{place}: {e}"))?;
+    let kind = match vector["kind"].as_str() {
+        Some("create") => 0,
+        Some("update") => 1,
+        Some("stop") => 2,
+        _ => return Err(format!("{place}: unknown kind {}", vector["kind"])),
+    };
+    let mut messages = vec![decode(vector["request_b64"].as_str().unwrap_or(""), place)?];
+    for plugin in vector["plugins"].as_array().into_iter().flatten() {
+        messages.push(decode(
+            plugin["response_b64"].as_str().unwrap_or(""),
+            place,
+        )?);
+    }
+    Ok(script(kind, messages))
+}
+
+/// The form that the target `merge` reads: the kind of request, then every message after a byte that says how the plugin
+/// behaves (0: it answers) and two with the message's length.
+fn script(kind: u8, messages: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut script = vec![kind];
+    for message in messages {
+        let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
+        script.push(0);
+        script.extend(length.to_le_bytes());
+        script.extend(&message[..usize::from(length)]);
+    }
+    script
+}
+
+fn decode(text: &str, place: &str) -> Result<Vec<u8>, String> {
+    STANDARD
+        .decode(text.trim())
+        .map_err(|e| format!("{place}: {e}"))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn write(corpus: &Path, number: usize, input: &[u8]) -> Result<(), String> {
+    let path = corpus.join(format!("seed-{number:04}"));
+    fs::write(&path, input).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn create(directory: &Path) -> Result<(), String> {
+    fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))
+}
+
+fn files(directory: &Path) -> Result<BTreeSet<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
+    fs::read_dir(directory)
+        .map_err(failed)?
+        .map(|entry| entry.map(|entry| entry.path()).map_err(failed))
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! Running other programs: cargo above all, and peers that run beside us.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::workspace::root());
+    command
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It cannot be started, or it fails.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    let name = describe(command);
+    let status = command.status().map_err(|e| format!("{name}: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{name}: {status}"))
+    }
+}
+
+/// Runs a command to its end and returns what it printed.
+///
+/// # Errors
+/// It cannot be started, it fails, or it prints what is no text.
+pub(crate) fn capture(command: &mut Command) -> Result<String, String> {
+    let name = describe(command);
+    let output = command.output().map_err(|e| format!("{name}: {e}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name}: {}: {}", output.status, said.trim()));
+    }
+    String::from_utf8(output.stdout).map_err(|e| format!("{name}: {e}"))
+}
+
+/// A program that runs beside us and prints lines. It is killed with the value, if it still runs.
+pub(crate) struct Beside {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Beside {
+    /// Starts a program; its errors go where ours go.
+    pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
+        let name = describe(command);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{name}: {e}"))?;
+        let (sender, lines) = channel();
+        if let Some(output) = child.stdout.take() {
+            std::thread::spawn(move || {
+                BufReader::new(output)
+                    .lines()
+                    .map_while(Result::ok)
+                    .try_for_each(|line| sender.send(line))
+            });
+        }
+        Ok(Self { name, child, lines })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it a line to read.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<(), String> {
+        let input = self.child.stdin.as_mut().ok_or("it has no input")?;
+        writeln!(input, "{line}").map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) -> Result<(), String> {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("it has no pid")?;
+        kill_process(pid, Signal::TERM).map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// The next line that it prints; `None` when there will be no more.
+    pub(crate) fn line(&self, limit: Duration) -> Result<Option<String>, String> {
+        match self.lines.recv_timeout(limit) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("{}: it printed nothing for {limit:?}", self.name))
+            }
+        }
+    }
+
+    /// Waits until it has printed everything and ended by itself.
+    pub(crate) fn finish(mut self, limit: Duration) -> Result<(Vec<String>, ExitStatus), String> {
+        let end = Instant::now() + limit;
+        let mut lines = Vec::new();
+        while let Some(line) = self.line(end.saturating_duration_since(Instant::now()))? {
+            lines.push(line);
+        }
+        let status = self
+            .child
+            .wait()
+            .map_err(|e| format!("{}: {e}", self.name))?;
+        Ok((lines, status))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn describe(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let mut words = vec![
+        program
+            .file_name()
+            .unwrap_or(program.as_os_str())
+            .to_string_lossy()
+            .into_owned(),
+    ];
+    words.extend(
+        command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}
