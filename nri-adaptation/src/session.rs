@@ -9,7 +9,7 @@ use nri_core::{Configuration, RegisteredPlugin};
 use nri_proto::transport::{Connection, Limits, Role, RuntimeServer};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::active::{Active, Origin};
 use crate::discovery::Installed;
@@ -147,13 +147,8 @@ async fn watch_over(connection: &Connection, desk: &Desk) {
 
 /// Waits until the answers to the peer's requests are written, or for a bounded time.
 async fn answered(connection: &Connection) {
-    let limit = Instant::now() + ANSWER_TIME;
-    while connection.stats().handlers > 0
-        && connection.close_reason().is_none()
-        && Instant::now() < limit
-    {
-        sleep(Duration::from_millis(1)).await;
-    }
+    // Whether or not they are all written by then.
+    let _ = tokio::time::timeout(ANSWER_TIME, connection.answered()).await;
 }
 
 /// A connection whose plugin has not said who it is.

@@ -132,7 +132,7 @@ impl Event {
         )
     }
 
-    /// Whether plugins built before v0.12 get the event through the old `StateChange` method (WIRE section "StateChange").
+    /// Whether plugins built before v0.12 get the event through the old `StateChange` method.
     pub fn has_state_change_form(self) -> bool {
         !matches!(
             self,

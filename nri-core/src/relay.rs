@@ -38,7 +38,7 @@ macro_rules! call_handler {
     (asks $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
         $plugin.$handler($cx, $request).await
     };
-    // A validator whose handler fails rejects (MERGE 6.6); one that has no handler says so.
+    // A validator whose handler fails rejects; one that has no handler says so.
     (judges $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
         match $plugin.$handler($cx, $request).await {
             Err(error) if !error.is_unimplemented() => Ok(api::$response {

@@ -16,6 +16,7 @@
 //! What may not enter: expectations.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -52,13 +53,10 @@ fn join<M: Message + Default>(patches: Vec<M>) -> M {
 }
 
 /// A message with one thing in it.
-fn patch<M: Default, V: std::fmt::Debug>(
+fn patch<M: Default + Debug + 'static, V: Debug>(
     value: impl Strategy<Value = V> + 'static,
     put: impl Fn(&mut M, V) + 'static,
-) -> BoxedStrategy<M>
-where
-    M: std::fmt::Debug + 'static,
-{
+) -> BoxedStrategy<M> {
     value
         .prop_map(move |value| {
             let mut message = M::default();
@@ -69,7 +67,7 @@ where
 }
 
 /// A message that is part of another.
-fn within<M: std::fmt::Debug + Default + 'static, P: std::fmt::Debug + 'static>(
+fn within<M: Debug + Default + 'static, P: Debug + 'static>(
     patches: Vec<BoxedStrategy<P>>,
     put: impl Fn(&mut M, P) + Clone + 'static,
 ) -> Vec<BoxedStrategy<M>> {
@@ -77,9 +75,18 @@ fn within<M: std::fmt::Debug + Default + 'static, P: std::fmt::Debug + 'static>(
     patches.into_iter().map(each).collect()
 }
 
-fn one_of<M: std::fmt::Debug + 'static>(
+/// Most of these things together.
+fn most_of<M: Message + Default + Debug + 'static>(
     patches: Vec<BoxedStrategy<M>>,
 ) -> impl Strategy<Value = M> {
+    let maybe = patches
+        .into_iter()
+        .map(|patch| option::weighted(0.7, patch));
+    let chosen: Vec<_> = maybe.collect();
+    chosen.prop_map(|patches| join(patches.into_iter().flatten().collect()))
+}
+
+fn one_of<M: Debug + 'static>(patches: Vec<BoxedStrategy<M>>) -> impl Strategy<Value = M> {
     proptest::strategy::Union::new(patches)
 }
 
@@ -106,11 +113,11 @@ fn literal() -> impl Strategy<Value = String> {
     select(&["a", "b", "c", "-a", ""][..]).prop_map(str::to_owned)
 }
 
-fn wrapped<W: Wrapper + std::fmt::Debug>(
+fn wrapped<W: Wrapper + Debug>(
     value: impl Strategy<Value = W::Value>,
 ) -> impl Strategy<Value = Option<W>>
 where
-    W::Value: std::fmt::Debug,
+    W::Value: Debug,
 {
     value.prop_map(|value| Some(W::wrap(value)))
 }
@@ -307,19 +314,13 @@ pub fn resources() -> impl Strategy<Value = LinuxResources> {
     vec(one_of(resource_patches()), 0..6).prop_map(join)
 }
 
-fn linux_adjustment_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
+/// Adjustments of what has entries, or can be removed.
+fn linux_entry_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
     type M = LinuxContainerAdjustment;
     let mut patches = vec![
-        patch(device(key_or_marker()), |m: &mut M, v| m.devices.push(v)),
-        patch(vec(device(key_or_marker()), 2..4), |m: &mut M, v| {
+        patch(vec(device(key_or_marker()), 1..4), |m: &mut M, v| {
             m.devices = v
         }),
-        patch(text(), |m: &mut M, v| m.cgroups_path = v),
-        patch(-1..2i64, |m: &mut M, value| {
-            m.oom_score_adj = Some(OptionalInt { value })
-        }),
-        patch(io_priority(), |m: &mut M, v| m.io_priority = Some(v)),
-        patch(seccomp(), |m: &mut M, v| m.seccomp_policy = Some(v)),
         patch(vec(namespace(key_or_marker()), 1..3), |m: &mut M, v| {
             m.namespaces = v
         }),
@@ -329,6 +330,21 @@ fn linux_adjustment_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
         patch(net_devices(key_or_marker()), |m: &mut M, v| {
             m.net_devices = v
         }),
+    ];
+    patches.extend(within(rdt_patches(), |m: &mut M, v| m.rdt = Some(v)));
+    patches
+}
+
+/// Adjustments of the rest.
+fn linux_single_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
+    type M = LinuxContainerAdjustment;
+    let mut patches = vec![
+        patch(text(), |m: &mut M, v| m.cgroups_path = v),
+        patch(-1..2i64, |m: &mut M, value| {
+            m.oom_score_adj = Some(OptionalInt { value })
+        }),
+        patch(io_priority(), |m: &mut M, v| m.io_priority = Some(v)),
+        patch(seccomp(), |m: &mut M, v| m.seccomp_policy = Some(v)),
         patch(scheduler(), |m: &mut M, v| m.scheduler = Some(v)),
         patch(memory_policy(), |m: &mut M, v| m.memory_policy = Some(v)),
         Just(M::default()).boxed(),
@@ -336,7 +352,6 @@ fn linux_adjustment_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
     patches.extend(within(resource_patches(), |m: &mut M, v| {
         m.resources = Some(v)
     }));
-    patches.extend(within(rdt_patches(), |m: &mut M, v| m.rdt = Some(v)));
     patches
 }
 
@@ -361,10 +376,13 @@ pub fn adjustment() -> impl Strategy<Value = ContainerAdjustment> {
         patch(vec(rlimit(), 1..3), |m: &mut M, v| m.rlimits = v),
         patch(vec(cdi, 1..3), |m: &mut M, v| m.cdi_devices = v),
     ];
-    let linux = one_of(within(linux_adjustment_patches(), |m: &mut M, v| {
-        m.linux = Some(v)
-    }));
-    vec(prop_oneof![1 => top.boxed(), 2 => linux.boxed()], 0..7).prop_map(join)
+    let linux = |patches| one_of(within(patches, |m: &mut M, v| m.linux = Some(v)));
+    let patches = prop_oneof![
+        4 => top,
+        4 => linux(linux_entry_patches()),
+        3 => linux(linux_single_patches()),
+    ];
+    vec(patches, 0..6).prop_map(join)
 }
 
 /// Leaves of every key the first set only.
@@ -421,7 +439,7 @@ fn linux_container() -> impl Strategy<Value = LinuxContainer> {
         patch(resources(), |m: &mut M, v| m.resources = Some(v)),
     ];
     patches.extend(within(rdt_patches(), |m: &mut M, v| m.rdt = Some(v)));
-    vec(one_of(patches), 0..8).prop_map(join)
+    most_of(patches)
 }
 
 /// A container, with the id [`CREATED`].
@@ -436,7 +454,7 @@ pub fn container() -> impl Strategy<Value = Container> {
         name,
         ..Default::default()
     });
-    let patches = prop_oneof![
+    let patches = vec![
         patch((text(), text()), |m: &mut M, (pod, name)| {
             m.pod_sandbox_id = pod;
             m.name = name;
@@ -445,14 +463,14 @@ pub fn container() -> impl Strategy<Value = Container> {
             (0..4i32, 0..3u32, -1..2i64),
             |m: &mut M, (state, pid, time)| {
                 (m.state, m.pid, m.created_at) = (state, pid, time);
-            }
+            },
         ),
-        patch(btree_map(literal(), text(), 0..3), |m: &mut M, v| m
-            .labels =
-            v),
-        patch(btree_map(literal(), text(), 0..4), |m: &mut M, v| m
-            .annotations =
-            v),
+        patch(btree_map(literal(), text(), 0..3), |m: &mut M, v| {
+            m.labels = v
+        }),
+        patch(btree_map(literal(), text(), 0..4), |m: &mut M, v| {
+            m.annotations = v
+        }),
         patch(vec(text(), 0..3), |m: &mut M, v| m.args = v),
         patch(vec(variable, 0..4), |m: &mut M, v| m.env = v),
         patch(vec(mount(literal()), 0..4), |m: &mut M, v| m.mounts = v),
@@ -468,9 +486,9 @@ pub fn container() -> impl Strategy<Value = Container> {
             m.image = Some(image);
         }),
     ];
-    vec(patches, 0..10).prop_map(|patches| Container {
+    most_of(patches).prop_map(|container| Container {
         id: CREATED.to_owned(),
-        ..join(patches)
+        ..container
     })
 }
 

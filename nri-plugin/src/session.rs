@@ -22,9 +22,6 @@ use crate::state::{Ended, Registration, State};
 /// How long the requests in progress may take to be answered, when the plugin is to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often to look whether they are.
-const GLANCE: Duration = Duration::from_millis(2);
-
 /// What all sessions of a runner have in common.
 #[derive(Clone)]
 pub(crate) struct Terms {
@@ -377,16 +374,8 @@ impl Session {
 
     /// Lets the answers that are being made leave, for a moment: to close at once could cut them off.
     async fn drain(&self) {
-        let answered = async {
-            // The connection can be asked how many there are, but does not tell when there are none.
-            while self.connection.stats().handlers > 0 {
-                tokio::time::sleep(GLANCE).await;
-            }
-        };
-        tokio::select! {
-            _ = self.connection.closed() => {}
-            _ = tokio::time::timeout(GRACE, answered) => {}
-        }
+        // Whether or not they are all written by then.
+        let _ = tokio::time::timeout(GRACE, self.connection.answered()).await;
     }
 
     /// Follows what the endpoint does, until there is nothing more to do for it.

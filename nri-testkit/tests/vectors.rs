@@ -1,5 +1,7 @@
 //! The recorded behaviour of the Go implementation, replayed.
 
+#![allow(clippy::expect_used, reason = "a test may: its panic is the report")]
+
 use std::fs::File;
 use std::io::BufReader;
 

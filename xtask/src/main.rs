@@ -43,7 +43,7 @@ enum Command {
     Ci,
     /// Measure what merging costs: time, allocations, growth.
     Bench(bench::Options),
-    /// Fuzz with coverage guidance (needs a nightly toolchain).
+    /// Fuzz with coverage guidance (needs a C++ compiler).
     Fuzz(fuzz::Options),
 }
 

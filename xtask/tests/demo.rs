@@ -1,5 +1,7 @@
 //! The demo as a person meets it who gives it something wrong: one clear line, exit code 1, and nothing left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may: its panic is the report")]
+
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;

@@ -129,7 +129,7 @@ impl CreateFlow {
         })
     }
 
-    /// The plugins that count as consulted: all but those whose part in this request ended fatally (MERGE 6.5).
+    /// The plugins that count as consulted: all but those whose part in this request ended fatally.
     fn consulted(&self) -> Vec<api::PluginInstance> {
         self.chain
             .outcomes()

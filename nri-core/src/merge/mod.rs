@@ -18,7 +18,7 @@
 //! to nobody.
 //!
 //! Which field is of which kind, and where it is found, is one table in the source; the next field of the protocol is a row
-//! there.
+//! there. What is different from the Go implementation is listed in [`differences`].
 //!
 //! What may not enter: who is called when, and what a runtime does with the outcome.
 
@@ -26,6 +26,10 @@
 mod rule;
 mod apply;
 mod create;
+#[cfg(test)]
+mod defects;
+#[doc = include_str!("differences.md")]
+pub mod differences {}
 mod error;
 mod evictions;
 mod kind;

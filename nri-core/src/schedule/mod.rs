@@ -81,7 +81,7 @@ mod slots;
 mod timers;
 
 #[cfg(test)]
-mod tests;
+mod scenes;
 
 pub use effect::{CallId, CloseReason, Effect, RequestId, Showing};
 pub use job::{Job, Order, RequestFlow, RequestOutcome};

@@ -348,12 +348,9 @@ impl<J: Job> Scheduler<J> {
             instance
                 .waiting
                 .retain(|waiting| waiting.purpose.request != id);
-            for (call, turn) in &mut instance.turns {
-                if turn.purpose.request == id {
-                    turn.purpose.awaited = false;
-                    if !turn.handed {
-                        unmade.push(*call);
-                    }
+            for (call, turn) in &instance.turns {
+                if turn.purpose.request == id && !turn.handed {
+                    unmade.push(*call);
                 }
             }
         }

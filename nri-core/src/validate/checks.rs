@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seccomp_policy_is_judged_by_the_profile_that_was_asked_for() {
+    fn d27_a_seccomp_policy_is_judged_by_the_profile_that_was_asked_for() {
         let owned = [(Field::SeccompPolicy, None, Owner::Set(id("10-a")))];
         for (linux, class) in [
             (None, SeccompClass::Unconfined),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_and_kernel_parameters_are_rejected_when_set_and_when_removed() {
+    fn d26_namespaces_and_kernel_parameters_are_rejected_when_set_and_when_removed() {
         for owner in [Owner::Set(id("10-a")), Owner::Removed(id("10-a"))] {
             let namespaces = request(&[
                 (Field::Namespace, Some("uts"), owner.clone()),

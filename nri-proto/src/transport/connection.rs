@@ -174,6 +174,12 @@ impl Connection {
         self.handle.0.close(CloseReason::Local);
     }
 
+    /// Waits until no request of the peer is in progress: every answer is written, or the connection closes. To close without
+    /// cutting off an answer, wait for this first, for a bounded time: a handler may never be done. May be dropped at any time.
+    pub async fn answered(&self) {
+        self.handle.0.answered().await;
+    }
+
     /// Waits until the connection is closed and both directions are down, and says why. Any number of tasks may wait,
     /// and may stop waiting.
     pub async fn closed(&self) -> CloseReason {

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) room: Arc<Semaphore>,
     /// Wakes the writer.
     pub(super) work: Notify,
+    /// Wakes whoever waits until no request of the peer is in progress.
+    settled: Notify,
     queues: Mutex<Queues>,
     budget_lifted: AtomicBool,
     closing: watch::Sender<Option<CloseReason>>,
@@ -97,6 +99,7 @@ impl Shared {
             places: semaphore(limits.max_calls),
             room: semaphore(limits.queue_bytes.min(u32::MAX as usize)),
             work: Notify::new(),
+            settled: Notify::new(),
             queues: Mutex::default(),
             budget_lifted: AtomicBool::new(limits.byte_budget.is_none()),
             closing: watch::Sender::new(None),
@@ -155,6 +158,7 @@ impl Shared {
         self.room.close();
         self.closing.send_replace(Some(reason));
         self.work.notify_one();
+        self.settled.notify_waiters();
     }
 
     /// Resolves when the connection begins to close.
@@ -173,6 +177,30 @@ impl Shared {
     pub(super) async fn closed(&self) -> CloseReason {
         let _ = self.down.subscribe().wait_for(|down| *down).await;
         self.closing().await
+    }
+
+    /// Resolves when no request of the peer is in progress, or the connection closes.
+    pub(super) async fn answered(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // From here on no change is missed.
+            settled.as_mut().enable();
+            {
+                let queues = self.queues();
+                if queues.closed.is_some() || queues.answers.running() == 0 {
+                    return;
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// To be called when an answer was written, with the lock still held.
+    pub(super) fn written(&self, queues: &Queues) {
+        if queues.answers.running() == 0 {
+            self.settled.notify_waiters();
+        }
     }
 
     pub(super) fn close_reason(&self) -> Option<CloseReason> {

@@ -177,5 +177,6 @@ async fn write<W: AsyncWrite + Unpin>(
         .answers
         .iter()
         .for_each(|stream| queues.answers.free(*stream));
+    shared.written(&queues);
     Outcome::Written
 }

@@ -74,6 +74,47 @@ async fn close_fails_pending_calls_drops_handlers_and_ends_the_stream() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_the_answers_waits_until_they_are_written() {
+    within(async {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let go = Arc::new(Notify::new());
+        let waits = Arc::clone(&go);
+        let service = Serve(ECHO, move |_, _, _| {
+            let waits = Arc::clone(&waits);
+            async move {
+                waits.notified().await;
+                Ok(b"done".to_vec())
+            }
+        });
+        let connection = Connection::builder(Role::Runtime)
+            .serve(service)
+            .start(ours);
+        connection.answered().await;
+
+        let mut peer = Peer::new(theirs);
+        peer.send(&Message::new(2, 1, REQUEST, request(ECHO, "m", b"")))
+            .await;
+        while connection.stats().handlers == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut answered = Box::pin(connection.answered());
+        tokio::select! {
+            biased;
+            () = &mut answered => panic!("the handler is not done"),
+            () = tokio::task::yield_now() => {}
+        }
+        go.notify_one();
+        answered.await;
+        connection.close();
+        assert_eq!(peer.expect().await.kind, RESPONSE);
+
+        // A connection that closes has nothing to wait for either.
+        connection.answered().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn dropping_the_last_handle_closes_and_a_client_is_none() {
     within(async {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -11,7 +11,11 @@ use clap::{Parser, Subcommand};
 use nri_testkit::vectors;
 
 #[derive(Parser)]
-#[command(name = "nri-sim", about = "Tests for NRI runtimes and plugins.", version)]
+#[command(
+    name = "nri-sim",
+    about = "Tests for NRI runtimes and plugins.",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -609,7 +609,7 @@ fn update_pids_ignored(sides: &mut Sides<'_>) {
 fn empty_update_entry(sides: &mut Sides<'_>) {
     sides.each_response(|combined| {
         let without_flag = |update: api::ContainerUpdate| {
-            update.linux.is_some().then(|| api::ContainerUpdate {
+            update.linux.is_some().then_some(api::ContainerUpdate {
                 ignore_failure: false,
                 ..update
             })

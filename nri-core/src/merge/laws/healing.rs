@@ -96,8 +96,7 @@ proptest! {
     /// To remove and set is to set, for who sets it first.
     #[test]
     fn l7_remove_and_set_is_replace((container, responses) in compatible(), at in any::<prop::sample::Index>()) {
-        if !(!responses.is_empty()) {
-            eprintln!("VACUOUS");
+        if responses.is_empty() {
             return Ok(());
         }
         let mut replacing = responses.clone();
@@ -128,7 +127,6 @@ proptest! {
         }
         let (_, error) = merge(&container, &responses);
         let Some((number, MergeError::Conflict { .. })) = error else {
-            eprintln!("VACUOUS");
             return Ok(());
         };
         let mut healed = responses[..=number].to_vec();
@@ -171,8 +169,7 @@ proptest! {
         for response in &mut responses {
             response.update.clear();
         }
-        if !(reference_accepts(&responses)) {
-            eprintln!("VACUOUS");
+        if !reference_accepts(&responses) {
             return Ok(());
         }
         prop_assert_eq!(merge(&container, &responses).1, None);

@@ -137,8 +137,7 @@ proptest! {
         let (merge, error) = stop(&all);
         let outcome = merge.finish();
         let dropped = outcome.omissions.iter().any(|o| matches!(o, Omission::Update(_)));
-        if !(error.is_none() && !dropped) {
-            eprintln!("VACUOUS");
+        if error.is_some() || dropped {
             return Ok(());
         }
         let [a, b, c] = all;
@@ -177,10 +176,9 @@ proptest! {
             if merge.apply(&plugin(number), response.clone()).is_err() {
                 break;
             }
-            // Which updates were merged is what the law of conflicts is about; here, ask the merge.
-            let dropped = merge.clone().finish().omissions.len();
-            if !(dropped == 0 || responses.iter().all(|r| r.update.iter().all(|u| !u.ignore_failure))) {
-            eprintln!("VACUOUS");
+            // Which updates are dropped is what the law of conflicts is about.
+            let omissions = merge.clone().finish().omissions;
+            if omissions.iter().any(|omission| matches!(omission, Omission::Update(_))) {
             return Ok(());
         }
             for update in response.update.iter().filter(|update| update.container_id == id) {
@@ -215,8 +213,7 @@ proptest! {
             (merge, failed)
         };
         let (mut failed, at) = run(&responses);
-        if !(at.is_some()) {
-            eprintln!("VACUOUS");
+        if at.is_none() {
             return Ok(());
         }
         let (mut clean, _) = run(&responses[..at.unwrap_or(0)]);

@@ -1,0 +1,124 @@
+//! Plugins that join, take over, and go.
+
+use super::*;
+
+#[test]
+fn who_joins_hears_of_each_container_once() {
+    let mut scene = Scene::new();
+    let old = scene.submit(CREATE, "p1", "old").0;
+    // The creation is through the plugins (there are none), but the runtime does not have the container yet.
+    assert!(scene.admit("10-a", 1, limits()).is_empty());
+    let (_, new) = scene.submit(CREATE, "p2", "new");
+    assert!(new.is_empty(), "a new request waits for the plugin");
+    assert_eq!(scene.settle(old, Due::Nothing), ["list for 10-a"]);
+    let plugin = plugin("10-a", 1);
+    let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
+    assert!(showing.hide.contains(&ObjectKey::container("", "new")));
+    assert!(!showing.hide.contains(&ObjectKey::container("", "old")));
+    assert_eq!(showing.deadline, scene.now + ms(100));
+    scene.scheduler.handle_synchronized(&plugin, scene.now);
+    assert_eq!(
+        scene.effects(),
+        ["10-a#1 opens", "10-a CreateContainer new"]
+    );
+}
+
+#[test]
+fn a_creation_that_is_never_settled_does_not_keep_plugins_out() {
+    let mut scene = Scene::new();
+    let _ = scene.submit(CREATE, "p1", "stuck");
+    let _ = scene.admit("10-a", 1, limits());
+    assert!(scene.pass(ms(999)).is_empty());
+    assert_eq!(scene.pass(ms(1)), ["list for 10-a"]);
+    let plugin = plugin("10-a", 1);
+    let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
+    assert!(showing.hide.contains(&ObjectKey::container("", "stuck")));
+}
+
+#[test]
+fn who_does_not_synchronise_is_closed_and_waited_for_no_more() {
+    let mut scene = Scene::new();
+    let _ = scene.admit("10-a", 1, limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let plugin = plugin("10-a", 1);
+    let _ = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
+    let closed = "close 10-a#1: it was not synchronised in time";
+    assert_eq!(scene.pass(ms(100)), [closed, "done"]);
+    assert_eq!(scene.outcomes, [Outcome::Gone]);
+    // Too late, and not known any more.
+    scene.scheduler.handle_synchronized(&plugin, scene.now);
+    assert!(scene.effects().is_empty());
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn a_runtime_can_keep_plugins_from_joining_for_a_while() {
+    let mut scene = Scene::new();
+    scene.scheduler.block_joining();
+    scene.scheduler.block_joining();
+    assert!(scene.admit("10-a", 1, limits()).is_empty());
+    // Nobody waits for a plugin that is kept out.
+    assert_eq!(scene.submit(START, "p1", "c1").1, ["done"]);
+    scene.scheduler.unblock_joining(scene.now);
+    assert!(scene.effects().is_empty());
+    scene.scheduler.unblock_joining(scene.now);
+    assert_eq!(scene.effects(), ["list for 10-a"]);
+    let _ = scene.synchronize("10-a", 1);
+
+    scene.scheduler.block_joining();
+    assert!(scene.admit("20-b", 1, limits()).is_empty());
+    assert!(scene.pass(ms(9_999)).is_empty());
+    assert_eq!(scene.pass(ms(1)), ["list for 20-b"]);
+}
+
+#[test]
+fn a_newer_instance_takes_over_without_a_gap() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert!(
+        scene.admit("10-a", 2, limits()).is_empty(),
+        "c1 is under way"
+    );
+    let _ = scene.submit(START, "p2", "c2");
+    assert_eq!(
+        scene.answer("10-a StartContainer c1"),
+        ["done", "list for 10-a"]
+    );
+    let over = "close 10-a#1: a newer instance of it has taken over";
+    let opened = scene.synchronize("10-a", 2);
+    assert_eq!(opened, ["10-a#2 opens", "10-a StartContainer c2", over]);
+    assert_eq!(scene.answer("10-a StartContainer c2"), ["done"]);
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn what_waited_for_a_newer_instance_that_fails_goes_to_the_older_one() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.admit("10-a", 2, limits());
+    assert!(scene.submit(START, "p1", "c1").1.is_empty());
+    assert_eq!(scene.lose("10-a", 2), ["10-a StartContainer c1"]);
+    assert_eq!(scene.answer("10-a StartContainer c1"), ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Answered]);
+}
+
+#[test]
+fn an_older_instance_stays_if_the_newer_one_is_gone_before_it() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.admit("10-a", 2, limits());
+    // c1 takes so long that the newer instance does not wait for it.
+    scene.scheduler.config.settle_timeout = ms(10);
+    let _ = scene.lose("10-a", 2);
+    assert!(scene.admit("10-a", 3, limits()).is_empty());
+    assert_eq!(scene.pass(ms(10)), ["list for 10-a"]);
+    assert_eq!(scene.synchronize("10-a", 3), ["10-a#3 opens"]);
+    assert!(scene.lose("10-a", 3).is_empty());
+    assert_eq!(
+        scene.answer("10-a StartContainer c1"),
+        ["list for 10-a", "done"]
+    );
+    assert_eq!(scene.synchronize("10-a", 1), ["10-a#1 opens"]);
+}

@@ -1,0 +1,252 @@
+//! Slots, turns, lateness and budgets.
+
+use super::*;
+
+#[test]
+fn the_time_of_a_plugin_begins_with_its_turn() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    assert_eq!(
+        scene.submit(START, "p1", "c1").1,
+        ["10-a StartContainer c1"]
+    );
+    // Waits behind the other pod's, without being late for that.
+    assert!(scene.submit(START, "p2", "c2").1.is_empty());
+    assert!(scene.pass(ms(99)).is_empty());
+    let next = scene.answer("10-a StartContainer c1");
+    assert_eq!(next, ["10-a StartContainer c2", "done"]);
+    assert!(scene.pass(ms(99)).is_empty());
+    assert_eq!(scene.answer("10-a StartContainer c2"), ["done"]);
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn nobody_waits_for_a_late_plugin_which_keeps_its_turn() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.submit(START, "p2", "c2");
+    assert_eq!(scene.pass(ms(100)), ["done", "done"]);
+    assert_eq!(scene.outcomes, [Outcome::Late { after: None }]);
+    assert_eq!(scene.submit(START, "p3", "c3").1, ["done"]);
+    // Its answer has come, and nobody hears of it.
+    assert!(scene.answer("10-a StartContainer c1").is_empty());
+    assert_eq!(
+        scene.submit(START, "p3", "c4").1,
+        ["10-a StartContainer c4"]
+    );
+    assert_eq!(scene.answer("10-a StartContainer c4"), ["done"]);
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn one_stuck_pod_takes_one_place_of_several() {
+    let mut scene = Scene::new();
+    let max_in_flight = 2;
+    scene.open(
+        "10-a",
+        PluginLimits {
+            max_in_flight,
+            ..limits()
+        },
+    );
+    let _ = scene.submit(START, "p1", "c1");
+    assert_eq!(scene.pass(ms(100)), ["done"]);
+    // The pod's next event must not overtake the stuck one; other pods have a place.
+    assert_eq!(scene.submit(START, "p1", "c2").1, ["done"]);
+    assert_eq!(
+        scene.submit(START, "p2", "c3").1,
+        ["10-a StartContainer c3"]
+    );
+    assert!(scene.submit(START, "p3", "c4").1.is_empty());
+    let next = scene.answer("10-a StartContainer c3");
+    assert_eq!(next, ["10-a StartContainer c4", "done"]);
+}
+
+#[test]
+fn being_late_in_a_row_closes_and_an_answer_in_time_forgives() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let late = |scene: &mut Scene| {
+        assert_eq!(
+            scene.submit(START, "p1", "c1").1,
+            ["10-a StartContainer c1"]
+        );
+        scene.pass(ms(100))
+    };
+    for _ in 0..2 {
+        assert_eq!(late(&mut scene), ["done"]);
+        let _ = scene.answer("10-a StartContainer c1");
+    }
+    let _ = scene.submit(START, "p1", "c1");
+    assert_eq!(scene.answer("10-a StartContainer c1"), ["done"]);
+    for _ in 0..2 {
+        assert_eq!(late(&mut scene), ["done"]);
+        let _ = scene.answer("10-a StartContainer c1");
+    }
+    let closed = "close 10-a#1: it was late 3 times in a row";
+    assert_eq!(late(&mut scene), [closed, "done"]);
+    assert!(scene.scheduler.roster().members().is_empty());
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn a_plugin_that_hangs_is_closed_though_it_gets_nothing_to_be_late_with() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert_eq!(scene.pass(ms(299)), ["done"]);
+    let closed = "close 10-a#1: it has owed an answer for too long";
+    assert_eq!(scene.pass(ms(1)), [closed]);
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn a_late_plugin_is_closed_or_synchronised_again_if_it_is_configured_so() {
+    let mut scene = Scene::new();
+    let after_late = AfterLate::Close;
+    scene.open(
+        "10-a",
+        PluginLimits {
+            after_late,
+            ..limits()
+        },
+    );
+    let _ = scene.submit(START, "p1", "c1");
+    assert_eq!(scene.pass(ms(100)), ["close 10-a#1: it was late", "done"]);
+
+    let after_late = AfterLate::Resync;
+    scene.open(
+        "20-b",
+        PluginLimits {
+            after_late,
+            ..limits()
+        },
+    );
+    let _ = scene.submit(START, "p1", "c2");
+    assert_eq!(scene.pass(ms(100)), ["done"]);
+    assert_eq!(scene.answer("20-b StartContainer c2"), ["list for 20-b"]);
+    assert!(scene.submit(START, "p1", "c3").1.is_empty());
+    let opened = scene.synchronize("20-b", 1);
+    assert_eq!(opened, ["20-b#1 opens", "20-b StartContainer c3"]);
+}
+
+#[test]
+fn a_request_ends_within_its_budget_but_what_has_happened_is_told_to_all() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    scene.open("20-b", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.submit_within(START, "p2", "c2", Some(ms(50)));
+    let _ = scene.submit_within(POST, "p3", "c3", Some(ms(50)));
+    assert_eq!(scene.pass(ms(50)), ["failed", "out of time"]);
+    assert!(matches!(scene.errors[..], [Error::OutOfTime { .. }]));
+    assert_eq!(scene.outcomes, [Outcome::NotReached, Outcome::NotReached]);
+    let next = scene.answer("10-a StartContainer c1");
+    assert_eq!(
+        next,
+        ["10-a PostStartContainer c3", "20-b StartContainer c1"]
+    );
+    let next = scene.answer("10-a PostStartContainer c3");
+    assert!(next.is_empty());
+    let next = scene.answer("20-b StartContainer c1");
+    assert_eq!(next, ["20-b PostStartContainer c3", "done"]);
+    assert_eq!(scene.answer("20-b PostStartContainer c3"), ["done"]);
+    assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn a_caller_without_time_is_no_strike_for_the_plugin() {
+    let mut scene = Scene::new();
+    scene.open(
+        "10-a",
+        PluginLimits {
+            strikes: 1,
+            ..limits()
+        },
+    );
+    let _ = scene.submit_within(START, "p1", "c1", Some(ms(50)));
+    assert_eq!(scene.pass(ms(50)), ["failed"]);
+    assert_eq!(scene.outcomes, [Outcome::Abandoned]);
+    // The next one of the pod does not overtake what was handed over.
+    assert!(scene.submit(START, "p1", "c2").1.is_empty());
+    assert!(scene.pass(ms(49)).is_empty());
+    let next = scene.answer("10-a StartContainer c1");
+    assert_eq!(next, ["10-a StartContainer c2"]);
+}
+
+#[test]
+fn pods_overlap_unless_requests_are_serial() {
+    for serial in [false, true] {
+        let mut scene = Scene::with(Config {
+            serial,
+            ..Config::default()
+        });
+        scene.open("10-a", limits());
+        scene.open("20-b", limits());
+        let _ = scene.submit(START, "p1", "c1");
+        let _ = scene.submit(START, "p2", "c2");
+        let next = scene.answer("10-a StartContainer c1");
+        match serial {
+            false => assert_eq!(next, ["10-a StartContainer c2", "20-b StartContainer c1"]),
+            true => assert_eq!(next, ["20-b StartContainer c1"]),
+        }
+    }
+}
+
+#[test]
+fn a_plugin_that_nobody_needs_delays_nobody() {
+    let mut scene = Scene::new();
+    let idle = Member::new(plugin("10-idle", 1), Event::RunPodSandbox.into());
+    let _ = scene.admit_member(idle, limits());
+    // It never gets synchronised, and it hangs.
+    assert_eq!(scene.submit(START, "p1", "c1").1, ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Unsubscribed]);
+}
+
+#[test]
+fn validators_judge_at_the_same_time_in_turns_of_their_own() {
+    let mut scene = Scene::new();
+    for id in ["10-a", "20-b"] {
+        let member = Member::new(plugin(id, 1), Event::ValidateContainerAdjustment.into());
+        let _ = scene.admit_member(member, limits());
+        let _ = scene.synchronize(id, 1);
+    }
+    let both = [
+        "10-a ValidateContainerAdjustment c1",
+        "20-b ValidateContainerAdjustment c1",
+    ];
+    assert_eq!(scene.submit(CREATE, "p1", "c1").1, both);
+    assert!(scene.answer(both[1]).is_empty());
+    assert_eq!(scene.answer(both[0]), ["done"]);
+    // A validator that is late does not accept.
+    let _ = scene.submit(CREATE, "p2", "c1");
+    let _ = scene.answer(both[1]);
+    assert_eq!(scene.pass(ms(100)), ["failed"]);
+    assert!(matches!(scene.errors[..], [Error::Rejected { .. }]));
+}
+
+#[test]
+fn replies_to_calls_that_nobody_made_are_ignored() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let gone = Reply::Gone { handed_over: true };
+    let call = scene.calls["10-a StartContainer c1"];
+    assert_eq!(
+        scene.reply("10-a StartContainer c1", gone.clone()),
+        ["done"]
+    );
+    scene.scheduler.handle_reply(call, gone, scene.now);
+    scene.scheduler.handle_lost(&plugin("99-z", 7), scene.now);
+    scene
+        .scheduler
+        .handle_synchronized(&plugin("10-a", 1), scene.now);
+    assert!(
+        scene
+            .scheduler
+            .handle_snapshot(&plugin("10-a", 1), scene.now)
+            .is_none()
+    );
+    assert!(scene.effects().is_empty());
+}

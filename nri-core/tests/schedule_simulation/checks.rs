@@ -1,0 +1,477 @@
+//! Carrying out effects, and what must be true of them: the laws that the simulation is for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nri_core::flow::{Outcome, PluginOutcome, Reply, Report};
+use nri_core::lifecycle::{Due, ObjectKey};
+use nri_core::schedule::{
+    AfterLate, CallId, CloseReason, Effect, RequestId, RequestOutcome, Showing,
+};
+use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
+
+use crate::peer::{Meeting, Owed, Reaction, Where};
+use crate::world::{Asked, Plan, Told, World};
+
+/// Longest time that a request without a deadline may take here: many others may be before it, none of them for long.
+const STARVING: Duration = Duration::from_secs(60);
+
+impl World {
+    pub(crate) fn take_effects(&mut self) {
+        while let Some(effect) = self.scheduler.poll_effect() {
+            match effect {
+                Effect::Call {
+                    call,
+                    plugin,
+                    request,
+                    message,
+                    deadline,
+                } => self.call(call, &plugin, request, &message, deadline),
+                Effect::Snapshot { plugin } => self.snapshot(&plugin),
+                Effect::Opened { plugin } => {
+                    if let Some(peer) = self.peers.get_mut(&plugin) {
+                        assert!(peer.settled.is_some(), "{plugin} opens unsynchronised");
+                        peer.state = Where::Open;
+                    }
+                }
+                Effect::Close { plugin, reason } => self.closed(&plugin, &reason),
+                Effect::OutOfTime { request } => {
+                    let asked = self.asked.get_mut(&request).unwrap();
+                    assert!(!asked.told && asked.event.is_notification());
+                    asked.told = true;
+                    self.forget_deadline(request);
+                    self.count("notifications out of time");
+                }
+                Effect::Finished {
+                    request,
+                    report,
+                    unsettled,
+                    undoes,
+                } => self.finished(request, report, unsettled, undoes),
+                other => panic!("unknown effect {other:?}"),
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        call: CallId,
+        plugin: &RegisteredPlugin,
+        request: RequestId,
+        message: &Arc<Request>,
+        deadline: Instant,
+    ) {
+        let event = message.event();
+        let pod = message.pod().map(|pod| pod.id.clone()).unwrap_or_default();
+        let container = message
+            .container()
+            .map(|container| container.id.clone())
+            .unwrap_or_default();
+        self.check_serial(request);
+        let others = self.told.get(&request);
+        let to_identity = others.into_iter().flatten().any(|((other, about), told)| {
+            other.id == plugin.id && *about == event && *told != Told::NeverSent
+        });
+        assert!(!to_identity, "{plugin} gets {event} twice");
+        let peer = self.peers.get_mut(plugin).expect("a call to nobody");
+        assert_eq!(
+            peer.state,
+            Where::Open,
+            "{plugin} is called before it joined"
+        );
+        assert!(peer.events.contains(event), "{plugin} did not want {event}");
+        assert_eq!(deadline, self.now + peer.limits.request_timeout);
+        assert!(
+            peer.owed.len() < peer.places(),
+            "{plugin} gets too many calls at a time"
+        );
+        assert!(
+            peer.owed.values().all(|owed| owed.pod != pod),
+            "{plugin} gets two calls of {pod} at a time"
+        );
+        if let Some(seen) = self.undone.get(&container) {
+            assert!(
+                seen.contains(plugin),
+                "{plugin} hears of the undoing of what it never saw"
+            );
+            let heard = peer.undone.entry(container.clone()).or_default();
+            assert!(!heard.contains(&event) && !heard.contains(&Event::RemoveContainer));
+            heard.push(event);
+        } else if event == Event::ValidateContainerAdjustment {
+            let asked = others.into_iter().flatten().find(|((other, event), told)| {
+                other.id == plugin.id
+                    && *event == Event::CreateContainer
+                    && **told != Told::NeverSent
+            });
+            assert!(asked.is_none_or(|((other, _), _)| other == plugin));
+        } else {
+            let last = peer.last.insert(pod.clone(), request);
+            assert!(
+                last < Some(request),
+                "{plugin} gets the events of {pod} out of order"
+            );
+        }
+        if event == Event::CreateContainer {
+            let met = peer.met.insert(container.clone(), Meeting::Created);
+            assert_eq!(met, None, "{container} reaches {plugin} twice");
+        }
+        let reaction = peer.reaction(event, &mut self.chance);
+        let answer = match &reaction {
+            Reaction::Reply(_, reply) => Some(Reply::clone(reply)),
+            _ => None,
+        };
+        let owed = Owed {
+            request,
+            event,
+            pod,
+            deadline,
+            answer,
+        };
+        peer.owed.insert(call, owed);
+        let told = self.told.entry(request).or_default();
+        told.insert((plugin.clone(), event), Told::Sent);
+        match reaction {
+            Reaction::Reply(after, _) => self.plan(after, Plan::Reply(plugin.clone(), call)),
+            Reaction::Silence => self.count("silences"),
+            Reaction::Die(after) => self.plan(after, Plan::Die(plugin.clone())),
+            Reaction::DeadAlready => {
+                told.insert((plugin.clone(), event), Told::NeverSent);
+                peer.owed.remove(&call);
+                if event == Event::CreateContainer {
+                    peer.met.remove(&container);
+                }
+                let gone = Reply::Gone { handed_over: false };
+                self.scheduler.handle_reply(call, gone, self.now);
+                self.scheduler.handle_lost(plugin, self.now);
+                self.forget_peer(plugin);
+                self.count("calls to the dead");
+            }
+        }
+    }
+
+    /// In serial mode all calls that are waited for belong to one request. What a late plugin still has to hear of an undone
+    /// creation comes when its late answer has come.
+    fn check_serial(&self, request: RequestId) {
+        if !self.config.serial || !self.asked.contains_key(&request) {
+            return;
+        }
+        for owed in self.peers.values().flat_map(|peer| peer.owed.values()) {
+            let over = owed.deadline <= self.now || !self.asked.contains_key(&owed.request);
+            assert!(over || owed.request == request, "two requests at a time");
+        }
+    }
+
+    fn snapshot(&mut self, plugin: &RegisteredPlugin) {
+        let peer = self.peers.get_mut(plugin).unwrap();
+        if peer.state == Where::Open {
+            assert!(
+                peer.owed.values().all(|owed| owed.deadline <= self.now),
+                "{plugin} is synchronised in the middle of a call"
+            );
+            let reinstated = peer.limits.after_late != AfterLate::Resync;
+            if reinstated {
+                self.count("reinstated");
+            }
+        }
+        let peer = self.peers.get_mut(plugin).unwrap();
+        peer.settled = Some(self.now);
+        let again = peer.state == Where::Open;
+        let bounded =
+            self.now - peer.admitted <= self.config.settle_timeout + self.config.block_limit;
+        assert!(again || bounded, "{plugin} joins too late");
+        self.count(if again {
+            "resynchronisations"
+        } else {
+            "synchronisations"
+        });
+        let after = match self.chance.percent(97) {
+            true => self.chance.millis(0..20),
+            false => self.chance.millis(300..700),
+        };
+        self.plan(after, Plan::List(plugin.clone()));
+    }
+
+    pub(crate) fn check_showing(&mut self, plugin: &RegisteredPlugin, showing: &Showing) {
+        let shown = self.shown(showing);
+        let peer = self.peers.get_mut(plugin).unwrap();
+        assert_eq!(showing.deadline, self.now + peer.limits.request_timeout);
+        for (container, stored) in &self.store {
+            let met = peer.met.get(container);
+            let key = ObjectKey::container("", container.as_str());
+            if stored.committed {
+                assert!(
+                    !showing.hide.contains(&key),
+                    "{container} stays unknown to {plugin}"
+                );
+            } else if !showing.hide.contains(&key) {
+                assert_eq!(
+                    met,
+                    Some(&Meeting::Created),
+                    "{plugin} is shown what may still fail"
+                );
+            }
+            assert!(peer.state == Where::Open || met.is_none());
+        }
+        for container in shown {
+            peer.met.entry(container).or_insert(Meeting::Shown);
+        }
+    }
+
+    /// Every container reaches every plugin that wants it, or it is on record that and why it did not.
+    pub(crate) fn check_commit(&mut self, request: RequestId, asked: &Asked) {
+        let outcomes = self.outcomes.get(&request).unwrap();
+        let mut stragglers = 0;
+        for (plugin, peer) in &self.peers {
+            let to_be_shown = peer.state == Where::Joining;
+            if !peer.events.contains(Event::CreateContainer)
+                || to_be_shown
+                || peer.met.contains_key(&asked.container)
+            {
+                continue;
+            }
+            // One that is taken over from leaves it to the newer instance.
+            let creation = |outcome: &&PluginOutcome| outcome.event == Event::CreateContainer;
+            let on_record = outcomes.iter().filter(creation).any(|outcome| {
+                let newer = outcome.plugin.registration > plugin.registration;
+                outcome.plugin.id == plugin.id && (newer || !outcome.saw_it)
+            });
+            let straggler = peer.settled.is_some_and(|settled| {
+                asked.since <= settled && settled - peer.admitted >= self.config.settle_timeout
+            });
+            assert!(
+                on_record || straggler,
+                "{} never reaches {plugin}",
+                asked.container
+            );
+            stragglers += usize::from(!on_record);
+        }
+        for _ in 0..stragglers {
+            self.count("stragglers");
+        }
+    }
+
+    fn closed(&mut self, plugin: &RegisteredPlugin, reason: &CloseReason) {
+        let Some(peer) = self.forget_peer(plugin) else {
+            return;
+        };
+        match reason {
+            CloseReason::Strikes(strikes) => {
+                assert_eq!(*strikes, peer.limits.strikes);
+                self.count("closed for strikes");
+            }
+            CloseReason::Hanging => {
+                let since = peer.owed.values().map(|owed| owed.deadline).min().unwrap();
+                let allowed = peer.limits.request_timeout * (peer.limits.strikes - 1);
+                assert_eq!(self.now, since + allowed);
+                self.count("closed for hanging");
+            }
+            CloseReason::Late => assert_eq!(peer.limits.after_late, AfterLate::Close),
+            CloseReason::SynchronizeLate | CloseReason::SnapshotLate => {
+                self.count("closed unsynchronised");
+            }
+            CloseReason::Replaced { by } => {
+                assert!(by.id == plugin.id && by.registration > plugin.registration);
+                let was_open = peer.settled.is_some() && peer.state == Where::Open;
+                let has_taken_over = self
+                    .peers
+                    .get(by)
+                    .is_none_or(|newer| newer.state == Where::Open);
+                assert!(
+                    !was_open || has_taken_over,
+                    "{plugin} is closed before it is replaced"
+                );
+                self.count(if was_open { "replaced" } else { "superseded" });
+            }
+            other => panic!("unknown reason {other}"),
+        }
+    }
+
+    fn finished(
+        &mut self,
+        request: RequestId,
+        report: Report<RequestOutcome>,
+        unsettled: bool,
+        undoes: Option<RequestId>,
+    ) {
+        if undoes.is_some() {
+            self.told.remove(&request);
+            self.count("undo requests");
+            return;
+        }
+        self.check_outcomes(request, &report.outcomes);
+        let asked = self.asked.get_mut(&request).unwrap();
+        if !asked.told {
+            let took = self.now - asked.since;
+            match asked.deadline {
+                Some(deadline) => assert!(self.now <= deadline),
+                None => {
+                    assert!(took < STARVING, "{} takes {took:?}", asked.event);
+                    self.longest = self.longest.max(took);
+                }
+            }
+            asked.told = true;
+        }
+        if let Err(Error::OutOfTime { .. }) = report.result {
+            self.count("out of time");
+        }
+        self.forget_deadline(request);
+        self.count("requests");
+        if unsettled {
+            assert!(report.result.is_ok());
+            self.outcomes.insert(request, report.outcomes);
+            let asked = self.asked.get_mut(&request).unwrap();
+            self.lives.asked(asked.birth.as_mut().unwrap());
+            let settlement = match self.chance.percent(80) {
+                true => Settlement::Committed,
+                false => Settlement::Abandoned,
+            };
+            let after = match self.chance.percent(98) {
+                true => self.chance.millis(0..200),
+                false => self.chance.millis(200..4000),
+            };
+            self.plan(after, Plan::Settle(request, settlement));
+            return;
+        }
+        let mut asked = self.asked.remove(&request).unwrap();
+        if let Some(birth) = asked.birth.take() {
+            assert!(report.result.is_err());
+            assert_eq!(
+                self.lives.settle(birth, Settlement::Abandoned),
+                Due::StopFirst
+            );
+            self.store.remove(&asked.container);
+            self.expect_undo(request, &asked);
+            self.count("creations failed");
+        }
+        if asked.event == Event::RemoveContainer {
+            self.store.remove(&asked.container);
+        }
+        self.told.remove(&request);
+    }
+
+    /// What is on record is what happened: requirements can be judged by it.
+    fn check_outcomes(&mut self, request: RequestId, outcomes: &[PluginOutcome]) {
+        let mut identities = BTreeSet::new();
+        for outcome in outcomes {
+            let plugin = &outcome.plugin;
+            assert!(
+                identities.insert((plugin.id.clone(), outcome.event)),
+                "{plugin} is on record twice"
+            );
+            let told = self
+                .told
+                .get(&request)
+                .and_then(|told| told.get(&(plugin.clone(), outcome.event)));
+            let fits = match &outcome.outcome {
+                Outcome::Answered => told == Some(&Told::Answered),
+                Outcome::Failed { .. } => told == Some(&Told::Failed),
+                Outcome::Late { after: Some(_) } => {
+                    matches!(told, Some(Told::Sent | Told::LateOrGone))
+                }
+                Outcome::Abandoned => told == Some(&Told::Sent),
+                Outcome::Gone => matches!(
+                    told,
+                    None | Some(Told::Gone | Told::LateOrGone | Told::NeverSent)
+                ),
+                Outcome::Late { after: None } | Outcome::Unsubscribed | Outcome::NotReached => {
+                    told.is_none()
+                }
+                _ => false,
+            };
+            assert!(fits, "{plugin}: {:?}, but {told:?}", outcome.outcome);
+            let saw_it = told.is_some_and(|told| *told != Told::NeverSent);
+            assert_eq!(outcome.saw_it, saw_it, "{plugin}: {:?}", outcome.outcome);
+        }
+        let on_record = |plugin: &RegisteredPlugin, event: Event| {
+            outcomes
+                .iter()
+                .any(|outcome| outcome.plugin == *plugin && outcome.event == event)
+        };
+        let told = self.told.get(&request);
+        for (plugin, event) in told.into_iter().flat_map(|told| told.keys()) {
+            assert!(
+                on_record(plugin, *event),
+                "that {plugin} was asked {event} is not on record"
+            );
+        }
+    }
+
+    /// A creation is undone: towards those that it was sent to.
+    pub(crate) fn expect_undo(&mut self, request: RequestId, asked: &Asked) {
+        let seen = self
+            .told
+            .get(&request)
+            .into_iter()
+            .flatten()
+            .filter(|((_, event), told)| {
+                *event == Event::CreateContainer && **told != Told::NeverSent
+            })
+            .map(|((plugin, _), _)| plugin.clone())
+            .collect();
+        self.undone.insert(asked.container.clone(), seen);
+        self.last_undo.insert(asked.pod.clone(), self.now);
+    }
+
+    pub(crate) fn forget_deadline(&mut self, request: RequestId) {
+        if let Some(deadline) = self.asked.get(&request).and_then(|asked| asked.deadline) {
+            self.deadlines.remove(&(deadline, request));
+        }
+    }
+
+    /// Nobody waits longer than it wants to, and no plugin owes anything for longer than it may.
+    pub(crate) fn check_deadlines(&mut self) {
+        if let Some((deadline, _)) = self.deadlines.first() {
+            assert!(*deadline >= self.now, "a request outlives its deadline");
+        }
+        for (plugin, peer) in &self.peers {
+            if peer.limits.strikes > 0 {
+                let allowed = peer.limits.request_timeout * (peer.limits.strikes - 1);
+                assert!(
+                    peer.owed
+                        .values()
+                        .all(|owed| owed.deadline + allowed >= self.now),
+                    "{plugin} hangs and stays"
+                );
+            }
+        }
+        let mut identities = BTreeSet::new();
+        for member in self.scheduler.roster().members() {
+            assert!(
+                identities.insert(&member.plugin.id),
+                "two instances in one request"
+            );
+        }
+    }
+
+    /// When nothing is under way any more.
+    pub(crate) fn check_the_end(&mut self) {
+        assert!(
+            self.asked.is_empty(),
+            "{} requests never end",
+            self.asked.len()
+        );
+        for (container, seen) in &self.undone {
+            for plugin in seen {
+                let Some(peer) = self.peers.get(plugin).filter(|peer| peer.owed.is_empty()) else {
+                    continue;
+                };
+                let heard = peer.undone.get(container).cloned().unwrap_or_default();
+                let wanted: Vec<Event> = [Event::StopContainer, Event::RemoveContainer]
+                    .into_iter()
+                    .filter(|event| peer.events.contains(*event))
+                    .collect();
+                assert_eq!(heard, wanted, "{plugin} is left with {container}");
+            }
+        }
+        let all: Vec<RegisteredPlugin> = self.peers.keys().cloned().collect();
+        for plugin in all {
+            self.forget_peer(&plugin);
+            self.scheduler.handle_lost(&plugin, self.now);
+        }
+        self.take_effects();
+        assert_eq!(self.scheduler.poll_timeout(), None);
+        let left = format!("{:?}", self.scheduler);
+        assert!(left.contains("requests: 0, calls: 0"), "{left}");
+    }
+}

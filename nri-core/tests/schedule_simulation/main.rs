@@ -1,0 +1,102 @@
+//! A runtime and plugins of all manners, driven by chance over a virtual clock, with the scheduler between them. What must
+//! always be true is asserted at every step; a failure prints the seed that repeats it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test a panic is the report"
+)]
+
+mod chance;
+mod checks;
+mod peer;
+mod world;
+
+use world::World;
+
+/// Prints how to repeat a run that fails.
+struct Seed(u64, bool, usize);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}, serial: {}, step {}", self.0, self.1, self.2);
+        }
+    }
+}
+
+fn run(seed: u64, serial: bool, steps: usize) -> World {
+    let mut at = Seed(seed, serial, 0);
+    let mut world = World::new(seed, serial);
+    while at.2 < steps {
+        at.2 += 1;
+        assert!(world.step());
+    }
+    world.quiet = true;
+    for _ in 0..100_000 {
+        at.2 += 1;
+        if !world.step() {
+            break;
+        }
+    }
+    world.check_the_end();
+    world
+}
+
+/// The run must have met what it is about; otherwise it shows nothing.
+fn has_met(world: &World, what: &[&'static str]) {
+    println!(
+        "{:?} simulated, longest wait {:?}, {:?}",
+        world.now - world.start,
+        world.longest,
+        world.counts
+    );
+    for what in what {
+        assert!(world.counts.contains_key(what), "no {what}");
+    }
+}
+
+const EVERYTHING: [&str; 20] = [
+    "abandoned",
+    "calls to the dead",
+    "closed for hanging",
+    "closed for strikes",
+    "closed unsynchronised",
+    "commits",
+    "creations abandoned",
+    "creations failed",
+    "deaths",
+    "late replies",
+    "notifications out of time",
+    "out of time",
+    "replaced",
+    "requests that nobody cared for",
+    "resynchronisations",
+    "silences",
+    "stragglers",
+    "superseded",
+    "synchronisations",
+    "undo requests",
+];
+
+#[test]
+fn all_laws_hold_over_a_long_run() {
+    has_met(&run(1, false, 120_000), &EVERYTHING);
+}
+
+#[test]
+fn all_laws_hold_over_a_long_run_with_one_request_at_a_time() {
+    has_met(
+        &run(2, true, 120_000),
+        &["commits", "replaced", "undo requests"],
+    );
+}
+
+#[test]
+fn all_laws_hold_over_many_short_runs() {
+    // For a longer campaign: SCHEDULE_SIMULATION_RUNS=10000.
+    let runs = std::env::var("SCHEDULE_SIMULATION_RUNS").map_or(40, |runs| runs.parse().unwrap());
+    for seed in 100..100 + runs {
+        run(seed, seed % 5 == 0, 3_000);
+    }
+}

@@ -1,0 +1,162 @@
+//! A plugin of the simulated world, and what it must never experience.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use nri_core::flow::{Member, OnTrouble, Policy, Reply};
+use nri_core::schedule::{AfterLate, CallId, PluginLimits, RequestId};
+use nri_core::{Event, EventMask, RegisteredPlugin, Response};
+
+use crate::chance::Chance;
+
+/// How a plugin behaves towards a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Fast,
+    Slow,
+    /// Late now and then.
+    Late,
+    /// Does not answer at all now and then.
+    Hanging,
+    /// Answers with errors now and then.
+    Failing,
+    /// Loses its connection now and then, in the middle of a request or just before it.
+    Dying,
+}
+
+pub(crate) const MANNERS: [Manner; 6] = [
+    Manner::Fast,
+    Manner::Slow,
+    Manner::Late,
+    Manner::Hanging,
+    Manner::Failing,
+    Manner::Dying,
+];
+
+/// What a plugin does with a request.
+pub(crate) enum Reaction {
+    Reply(Duration, Box<Reply>),
+    Silence,
+    Die(Duration),
+    /// The connection turns out to be lost before anything is written.
+    DeadAlready,
+}
+
+/// How a plugin came to know of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meeting {
+    Shown,
+    Created,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    Joining,
+    Synchronizing,
+    Open,
+}
+
+/// A call that the plugin has not answered.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) request: RequestId,
+    pub(crate) event: Event,
+    pub(crate) pod: String,
+    pub(crate) deadline: Instant,
+    pub(crate) answer: Option<Reply>,
+}
+
+pub(crate) struct Peer {
+    pub(crate) plugin: RegisteredPlugin,
+    pub(crate) events: EventMask,
+    pub(crate) limits: PluginLimits,
+    pub(crate) manner: Manner,
+    pub(crate) state: Where,
+    pub(crate) admitted: Instant,
+    /// When the wait for what began before was over.
+    pub(crate) settled: Option<Instant>,
+    pub(crate) owed: BTreeMap<CallId, Owed>,
+    pub(crate) met: BTreeMap<String, Meeting>,
+    /// The last request of each pod that it heard of, undoing aside.
+    pub(crate) last: BTreeMap<String, RequestId>,
+    /// What it heard of containers whose creation was undone.
+    pub(crate) undone: BTreeMap<String, Vec<Event>>,
+}
+
+impl Peer {
+    pub(crate) fn random(plugin: RegisteredPlugin, chance: &mut Chance, now: Instant) -> Self {
+        let mut limits = PluginLimits::default();
+        limits.request_timeout = Duration::from_millis(200);
+        limits.max_in_flight = [0, 1, 1, 1, 2, 4][chance.below(6)];
+        limits.strikes = [0, 1, 3, 3, 3][chance.below(5)];
+        limits.after_late = match chance.below(10) {
+            0 => AfterLate::Close,
+            1..=3 => AfterLate::Resync,
+            _ => AfterLate::Keep,
+        };
+        let events = match chance.below(5) {
+            0 => EventMask::NONE,
+            1 => [
+                Event::CreateContainer,
+                Event::StopContainer,
+                Event::RemoveContainer,
+            ]
+            .into_iter()
+            .collect(),
+            2 => Event::ALL
+                .into_iter()
+                .filter(|_| chance.percent(50))
+                .collect(),
+            _ => EventMask::ALL,
+        };
+        Self {
+            plugin,
+            events,
+            limits,
+            manner: MANNERS[chance.below(MANNERS.len())],
+            state: Where::Joining,
+            admitted: now,
+            settled: None,
+            owed: BTreeMap::new(),
+            met: BTreeMap::new(),
+            last: BTreeMap::new(),
+            undone: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn member(&self, chance: &mut Chance) -> Member {
+        let mut trouble = |percent| match chance.percent(percent) {
+            true => OnTrouble::Fail,
+            false => OnTrouble::Skip,
+        };
+        let mut policy = Policy::default();
+        policy.on_error = trouble(80);
+        policy.on_late = trouble(30);
+        policy.on_absent = trouble(20);
+        Member::new(self.plugin.clone(), self.events).with_policy(policy)
+    }
+
+    pub(crate) fn places(&self) -> usize {
+        self.limits.max_in_flight.max(1)
+    }
+
+    pub(crate) fn reaction(&self, event: Event, chance: &mut Chance) -> Reaction {
+        let answer = Box::new(Reply::Answer(Response::empty(event)));
+        let fast = chance.millis(0..6);
+        match self.manner {
+            Manner::Slow => Reaction::Reply(chance.millis(20..190), answer),
+            Manner::Late if chance.percent(25) => Reaction::Reply(chance.millis(190..900), answer),
+            Manner::Hanging if chance.percent(5) => Reaction::Silence,
+            Manner::Failing if chance.percent(25) => Reaction::Reply(
+                fast,
+                Box::new(Reply::Error {
+                    code: 2,
+                    message: "no".to_owned(),
+                }),
+            ),
+            Manner::Dying if chance.percent(2) => Reaction::DeadAlready,
+            Manner::Dying if chance.percent(3) => Reaction::Die(chance.millis(0..300)),
+            _ => Reaction::Reply(fast, answer),
+        }
+    }
+}
