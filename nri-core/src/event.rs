@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_the_events_of_their_subject() {
+    fn d33_groups_are_the_events_of_their_subject_without_validation() {
         let of = |subject| -> EventMask {
             let events = Event::ALL.into_iter();
             events.filter(|event| event.subject() == subject).collect()

@@ -183,6 +183,11 @@ mod tests {
     }
 
     #[test]
+    fn d40_a_name_that_could_not_be_told_apart_among_owners_is_refused() {
+        assert!("10-a,b".parse::<PluginId>().is_err());
+    }
+
+    #[test]
     fn identities_sort_by_index_then_name() {
         let mut ids: Vec<PluginId> = ["20-a", "10-b", "10-a", "00-z"]
             .iter()

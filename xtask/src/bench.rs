@@ -23,11 +23,19 @@ pub(crate) struct Options {
 /// quadratic step makes it a hundred.
 const LARGEST_GROWTH: f64 = 25.0;
 
+/// How long one merge takes, in nanoseconds.
+#[derive(Clone, Copy)]
+struct Time {
+    /// Median of the samples.
+    median: f64,
+    /// The fastest sample: what is left where other work on the machine disturbs the others.
+    fastest: f64,
+}
+
 /// What is known of a case.
 struct Row {
     name: String,
-    /// Median of the samples, in nanoseconds.
-    median: f64,
+    time: Time,
     items: u64,
     allocations: u64,
     bytes: u64,
@@ -47,10 +55,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let rows: Vec<Row> = allocations
         .into_iter()
         .filter_map(|(name, [allocations, bytes])| {
-            let &(median, items) = times.get(&name)?;
+            let &(time, items) = times.get(&name)?;
             Some(Row {
                 name,
-                median,
+                time,
                 items,
                 allocations,
                 bytes,
@@ -81,8 +89,8 @@ fn allocations() -> Result<Vec<(String, [u64; 2])>, String> {
         .collect()
 }
 
-/// Median in nanoseconds and number of items of every case that matches, by name.
-fn times(filter: Option<&str>) -> Result<BTreeMap<String, (f64, u64)>, String> {
+/// Time and number of items of every case that matches, by name.
+fn times(filter: Option<&str>) -> Result<BTreeMap<String, (Time, u64)>, String> {
     // A directory of our own: results of earlier runs must not look like ours.
     let results =
         TempDir::with_prefix("nri-bench-").map_err(|e| format!("a temporary directory: {e}"))?;
@@ -100,19 +108,27 @@ fn bench(name: &str) -> std::process::Command {
     command
 }
 
-/// Reads the results in a directory and below: criterion leaves two files per case in a directory `new`.
-fn collect(directory: &Path, times: &mut BTreeMap<String, (f64, u64)>) -> Result<(), String> {
+/// Reads the results in a directory and below: criterion leaves its files on a case in a directory `new`.
+fn collect(directory: &Path, times: &mut BTreeMap<String, (Time, u64)>) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.file_name().is_some_and(|name| name == "new") {
             let case = read(&path.join("benchmark.json"))?;
             let estimates = read(&path.join("estimates.json"))?;
+            let samples = read(&path.join("sample.json"))?;
             let result = (|| {
                 let name = case["full_id"].as_str()?.to_owned();
                 let items = case["throughput"]["Elements"].as_u64()?;
                 let median = estimates["median"]["point_estimate"].as_f64()?;
-                Some((name, (median, items)))
+                let runs = samples["iters"].as_array()?.iter();
+                let fastest = samples["times"]
+                    .as_array()?
+                    .iter()
+                    .zip(runs)
+                    .filter_map(|(time, runs)| Some(time.as_f64()? / runs.as_f64()?))
+                    .reduce(f64::min)?;
+                Some((name, (Time { median, fastest }, items)))
             })();
             let (name, result) = result
                 .ok_or_else(|| format!("{}: the results have an unknown form", path.display()))?;
@@ -131,8 +147,8 @@ fn read(path: &Path) -> Result<Value, String> {
 
 fn print(rows: &[Row]) -> Result<(), String> {
     println!(
-        "{:<24}{:>12}{:>14}{:>14}{:>13}{:>10}   growth",
-        "case", "median", "merges/s", "items/s", "allocations", "KiB"
+        "{:<24}{:>12}{:>12}{:>12}{:>12}{:>13}{:>10}   growth",
+        "case", "median", "fastest", "merges/s", "items/s", "allocations", "KiB"
     );
     let mut too_much = Vec::new();
     let mut before: Option<&Row> = None;
@@ -141,11 +157,12 @@ fn print(rows: &[Row]) -> Result<(), String> {
             .filter(|before| family(before) == family(row))
             .map(|before| Growth::new(before, row));
         println!(
-            "{:<24}{:>12}{:>14.0}{:>14.0}{:>13}{:>10.1}   {}",
+            "{:<24}{:>12}{:>12}{:>12.0}{:>12.0}{:>13}{:>10.1}   {}",
             row.name,
-            duration(row.median),
-            1e9 / row.median,
-            1e9 / row.median * row.items as f64,
+            duration(row.time.median),
+            duration(row.time.fastest),
+            1e9 / row.time.median,
+            1e9 / row.time.median * row.items as f64,
             row.allocations,
             row.bytes as f64 / 1024.0,
             growth.as_ref().map(Growth::to_string).unwrap_or_default(),
@@ -170,7 +187,7 @@ fn family(row: &Row) -> &str {
     row.name.rsplit_once('/').map_or("", |(family, _)| family)
 }
 
-/// How a case compares with the next smaller one of its family.
+/// How a case compares with the next smaller one of its family. The fastest samples are compared.
 struct Growth {
     items: f64,
     time: f64,
@@ -181,7 +198,7 @@ impl Growth {
     fn new(small: &Row, large: &Row) -> Self {
         Self {
             items: large.items as f64 / small.items as f64,
-            time: large.median / small.median,
+            time: large.time.fastest / small.time.fastest,
             allocations: large.allocations as f64 / small.allocations as f64,
         }
     }

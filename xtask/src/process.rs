@@ -1,11 +1,14 @@
 //! Running other programs: cargo above all, and peers that run beside us.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
@@ -40,6 +43,30 @@ pub(crate) fn capture(command: &mut Command) -> Result<String, String> {
         return Err(format!("{name}: {}: {}", output.status, said.trim()));
     }
     String::from_utf8(output.stdout).map_err(|e| format!("{name}: {e}"))
+}
+
+/// Builds programs of the workspace, and returns where they are, by name.
+pub(crate) fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
+    let messages = capture(
+        cargo()
+            .args([
+                "build",
+                "--quiet",
+                "--message-format",
+                "json-render-diagnostics",
+            ])
+            .args(what)
+            .stderr(Stdio::inherit()),
+    )?;
+    let built = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let name = message["target"]["name"].as_str()?;
+        Some((
+            name.to_owned(),
+            PathBuf::from(message["executable"].as_str()?),
+        ))
+    });
+    Ok(built.collect())
 }
 
 /// A program that runs beside us and prints lines. It is killed with the value, if it still runs.

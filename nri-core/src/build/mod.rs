@@ -26,6 +26,8 @@
 mod adjust;
 mod requests;
 mod resources;
+#[cfg(test)]
+mod tests;
 mod wrapper;
 
 pub use adjust::Adjust;

@@ -111,3 +111,91 @@ pub fn prune(
     Adjustments::prune(&mut adjustment, Some(container));
     strip(adjustment)
 }
+
+#[cfg(test)]
+mod tests {
+    use nri_proto::api::{KeyValue, LinuxContainerAdjustment, LinuxRdt};
+
+    use super::*;
+
+    fn adjustment(
+        change: impl FnOnce(&mut ContainerAdjustment, &mut LinuxContainerAdjustment),
+    ) -> ContainerAdjustment {
+        let mut adjustment = ContainerAdjustment::default();
+        let mut linux = LinuxContainerAdjustment::default();
+        change(&mut adjustment, &mut linux);
+        adjustment.linux = Some(linux);
+        adjustment
+    }
+
+    fn variables(keys: &[&str]) -> Vec<KeyValue> {
+        let variable = |key: &&str| KeyValue {
+            key: (*key).to_owned(),
+            value: if key.starts_with('-') {
+                String::new()
+            } else {
+                "v".to_owned()
+            },
+        };
+        keys.iter().map(variable).collect()
+    }
+
+    #[test]
+    fn markers_come_last_and_only_where_they_say_something() {
+        let form = |keys: &[&str]| {
+            normal_form(adjustment(|a, _| a.env = variables(keys)))
+                .unwrap()
+                .env
+        };
+        assert_eq!(
+            form(&["-b", "a", "-a", "-b", "c"]),
+            variables(&["a", "c", "-b"])
+        );
+        assert_eq!(form(&["-"]), variables(&["-"]));
+    }
+
+    #[test]
+    fn the_canonical_form_is_in_order_of_keys() {
+        let form = canonical(adjustment(|a, _| a.env = variables(&["c", "-b", "a"]))).unwrap();
+        assert_eq!(form.env, variables(&["-b", "a", "c"]));
+    }
+
+    #[test]
+    fn take_overs_and_needless_removals_are_gone() {
+        let asked = adjustment(|a, l| {
+            a.args = vec![String::new(), "x".into()];
+            a.annotations.insert("-k".into(), "ignored".into());
+            a.annotations.insert("k".into(), "v".into());
+            a.annotations.insert("-gone".into(), "ignored".into());
+            l.rdt = Some(LinuxRdt {
+                clos_id: Some(Default::default()),
+                schemata: Some(Default::default()),
+                enable_monitoring: Some(Default::default()),
+                remove: true,
+            });
+        });
+        let form = normal_form(asked).unwrap();
+        assert_eq!(form.args, ["x"]);
+        let annotations: Vec<_> = form.annotations.into_iter().collect();
+        assert_eq!(
+            annotations,
+            [("-gone".into(), String::new()), ("k".into(), "v".into())]
+        );
+        assert!(!form.linux.unwrap().rdt.unwrap().remove);
+        assert_eq!(
+            normal_form(adjustment(|a, _| a.args = vec![String::new()])),
+            None
+        );
+    }
+
+    #[test]
+    fn a_literal_dash_is_no_marker() {
+        let device = nri_proto::api::CdiDevice { name: "-x".into() };
+        let asked = ContainerAdjustment {
+            cdi_devices: vec![device],
+            ..Default::default()
+        };
+        let container = Container::default();
+        assert_eq!(prune(asked.clone(), &container), Some(asked));
+    }
+}

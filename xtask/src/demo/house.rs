@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process;
@@ -22,25 +20,7 @@ pub(crate) struct Examples(BTreeMap<String, PathBuf>);
 impl Examples {
     /// Builds the example plugins of `nri-plugin`.
     pub(crate) fn build() -> Result<Self, String> {
-        let build = [
-            "build",
-            "--quiet",
-            "--package",
-            "nri-plugin",
-            "--examples",
-            "--message-format",
-            "json-render-diagnostics",
-        ];
-        let messages = process::capture(process::cargo().args(build).stderr(Stdio::inherit()))?;
-        let built = messages.lines().filter_map(|line| {
-            let message: Value = serde_json::from_str(line).ok()?;
-            let name = message["target"]["name"].as_str()?;
-            Some((
-                name.to_owned(),
-                PathBuf::from(message["executable"].as_str()?),
-            ))
-        });
-        Ok(Self(built.collect()))
+        process::build(&["--package", "nri-plugin", "--examples"]).map(Self)
     }
 
     /// The path of an example.

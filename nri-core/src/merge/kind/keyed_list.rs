@@ -92,19 +92,22 @@ impl Entry for KeyValue {
     }
 
     fn to_shown(&self) -> String {
-        format!("{}={}", self.key, self.value)
+        let mut shown = String::with_capacity(self.key.len() + 1 + self.value.len());
+        shown.push_str(&self.key);
+        shown.push('=');
+        shown.push_str(&self.value);
+        shown
     }
 
     fn shown_key(shown: &String) -> &str {
         shown.split_once('=').map_or(shown, |(key, _)| key)
     }
 
-    /// Cheaper than to look for the `=`.
+    /// Cheaper than to look for the `=`: most entries fail the first test.
     fn has_key(shown: &String, key: &str) -> bool {
-        match shown.as_bytes().strip_prefix(key.as_bytes()) {
-            Some([] | [b'=', ..]) => !key.contains('='),
-            _ => false,
-        }
+        matches!(shown.as_bytes().get(key.len()), None | Some(b'='))
+            && shown.starts_with(key)
+            && !key.contains('=')
     }
 
     fn is_ambiguous(&self) -> bool {
@@ -209,8 +212,17 @@ impl<E: Entry> Rule for KeyedList<E> {
     }
 
     fn check(&self, field: Field, asked: &Vec<E>) -> Result<(), Clash> {
-        if asked.is_empty() {
-            return Ok(());
+        // Most lists are empty, and most others have one entry, which cannot be there twice.
+        if let [] | [_] = asked[..] {
+            let set = asked.iter().find(|entry| entry.removes().is_none());
+            return match set.and_then(|entry| Some((entry, self.slots.setter(entry.key())?))) {
+                None => Ok(()),
+                Some((entry, other)) => Err(Clash {
+                    field,
+                    key: Some(entry.key().to_owned()),
+                    other: Some(other.clone()),
+                }),
+            };
         }
         let removed: BTreeSet<&str> = asked.iter().filter_map(E::removes).collect();
         let mut seen = BTreeSet::new();

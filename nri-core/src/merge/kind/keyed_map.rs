@@ -34,10 +34,7 @@ impl<V: Default + Clone> Entries<V> {
     // A map has no order that an earlier touch could have changed, so the view need not be made anew by a later one.
 
     fn set(&mut self, key: String, plugin: &PluginId, value: V, view: &mut Map<V>) {
-        let before = match view.get_mut(&key) {
-            Some(shown) => Some(std::mem::replace(shown, value.clone())),
-            None => view.insert(key.clone(), value.clone()),
-        };
+        let before = view.insert(key.clone(), value.clone());
         self.keep(&key, before);
         self.slots.set(key, plugin, value);
     }

@@ -1,151 +1,17 @@
-//! Where something else than the record is expected: one entry per tag, and what is compared instead.
+//! Exceptions of requests that are merged.
 
 use std::collections::BTreeMap;
 
-use nri_core::{EventMask, api};
-use serde_json::{Value, json};
+use nri_core::api;
 
-use super::observed::{Combined, Observed, Problem};
-use super::record::{EventVector, MergeVector};
-
-/// A documented exception.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Exception {
-    /// The tag that vectors carry; `kind:stop` stands for all vectors of that kind.
-    pub tag: &'static str,
-    /// What was recorded.
-    pub recorded: &'static str,
-    /// What is compared instead.
-    pub instead: &'static str,
-}
-
-/// Every exception, in the order in which they are applied.
-///
-/// Whatever an exception leaves out of the views, one thing is compared always: the last plugin must see the original with the
-/// combined adjustment applied.
-pub fn exceptions() -> impl Iterator<Item = Exception> {
-    let of_requests = REQUESTS.iter().map(|(exception, _)| *exception);
-    of_requests.chain(EVENTS.iter().map(|(exception, _)| *exception))
-}
+use super::super::observed::{Combined, Problem};
+use super::{Exception, Sides, entry};
 
 /// Brings both sides to where they must agree.
-pub(super) fn settle(vector: &MergeVector, recorded: &mut Observed, ours: &mut Observed) {
-    for (exception, settle) in REQUESTS {
-        let applies = match exception.tag.strip_prefix("kind:") {
-            Some(kind) => vector.kind == kind,
-            None => vector.has_tag(exception.tag),
-        };
-        if applies {
-            settle(&mut Sides {
-                vector,
-                recorded,
-                ours,
-            });
-        }
-    }
-}
-
-/// What a call must give.
-pub(super) fn expected_of_event(vector: &EventVector) -> Value {
-    let mut expected = vector.out.clone();
-    for (exception, rewrite) in EVENTS {
-        if vector.tags.iter().any(|tag| tag == exception.tag) {
-            expected = rewrite(vector, expected);
-        }
-    }
-    expected
-}
-
-/// The vector and what it is about.
-struct Sides<'a> {
-    vector: &'a MergeVector,
-    recorded: &'a mut Observed,
-    ours: &'a mut Observed,
-}
-
-impl Sides<'_> {
-    /// Every container that a plugin saw, on both sides.
-    fn each_view(&mut self, mut change: impl FnMut(&mut api::Container)) {
-        let (recorded, ours) = (&mut self.recorded.containers, &mut self.ours.containers);
-        recorded
-            .values_mut()
-            .chain(ours.values_mut())
-            .for_each(&mut change);
-    }
-
-    /// The Linux part of every container that a plugin saw, on both sides.
-    fn each_linux_view(&mut self, mut change: impl FnMut(&mut api::LinuxContainer)) {
-        self.each_view(|container| {
-            if let Some(linux) = &mut container.linux {
-                change(linux);
-            }
-        });
-        self.each_view(|container| {
-            container
-                .linux
-                .take_if(|linux| *linux == api::LinuxContainer::default());
-        });
-    }
-
-    /// The combined responses, on both sides.
-    fn each_response(&mut self, mut change: impl FnMut(&mut Combined)) {
-        for side in [&mut *self.recorded, &mut *self.ours] {
-            if let Some(Ok(combined)) = &mut side.result {
-                change(combined);
-            }
-        }
-    }
-
-    /// The combined adjustments, on both sides.
-    fn each_adjustment(&mut self, mut change: impl FnMut(&mut api::ContainerAdjustment)) {
-        self.each_response(|combined| {
-            let mut adjustment = combined.adjustment.take().unwrap_or_default();
-            change(&mut adjustment);
-            combined.adjustment = nri_core::merge::strip_go(adjustment);
-        });
-    }
-
-    /// The owners that validators got, on both sides.
-    fn each_owners(&mut self, mut change: impl FnMut(&mut api::FieldOwners)) {
-        for side in [&mut *self.recorded, &mut *self.ours] {
-            if let Some(validation) = &mut side.validation {
-                validation.owners.owners.values_mut().for_each(&mut change);
-                validation
-                    .owners
-                    .owners
-                    .retain(|_, owners| *owners != api::FieldOwners::default());
-            }
-        }
-    }
-
-    /// Where a conflict was recorded, ours must not see it: it succeeds, or comes to another conflict that was hidden behind.
-    /// What comes out then is ours alone.
-    fn must_get_past(&mut self) {
-        let about = |side: &Observed| match &side.result {
-            Some(Err(Problem::Conflict(conflict))) => conflict.clone(),
-            _ => None,
-        };
-        let conflict = about(self.recorded);
-        if conflict.is_some() && about(self.ours) != conflict {
-            self.recorded.result.clone_from(&self.ours.result);
-            self.recorded.validation.clone_from(&self.ours.validation);
-            self.recorded.called.clone_from(&self.ours.called);
-        }
-    }
-}
-
 type Settle = fn(&mut Sides<'_>);
 
-const fn entry(tag: &'static str, recorded: &'static str, instead: &'static str) -> Exception {
-    Exception {
-        tag,
-        recorded,
-        instead,
-    }
-}
-
-const REQUESTS: &[(Exception, Settle)] = &[
+/// In the order in which they are applied.
+pub(super) const REQUESTS: &[(Exception, Settle)] = &[
     (
         entry(
             "kind:stop",
@@ -187,20 +53,6 @@ const REQUESTS: &[(Exception, Settle)] = &[
                     run.sort_by(|a, b| a.destination.cmp(&b.destination));
                 }
             });
-        },
-    ),
-    (
-        entry(
-            "unordered:conflict-key",
-            "one of several conflicting keys, at random",
-            "a conflict of the same plugins about the same field",
-        ),
-        |sides| {
-            for side in [&mut *sides.recorded, &mut *sides.ours] {
-                if let Some(Err(Problem::Conflict(Some(conflict)))) = &mut side.result {
-                    conflict.key = None;
-                }
-            }
         },
     ),
     (
@@ -609,10 +461,11 @@ fn update_pids_ignored(sides: &mut Sides<'_>) {
 fn empty_update_entry(sides: &mut Sides<'_>) {
     sides.each_response(|combined| {
         let without_flag = |update: api::ContainerUpdate| {
-            update.linux.is_some().then_some(api::ContainerUpdate {
+            let without_flag = api::ContainerUpdate {
                 ignore_failure: false,
                 ..update
-            })
+            };
+            Some(without_flag).filter(|update| update.linux.is_some())
         };
         let updates = std::mem::take(&mut combined.updates);
         let updates = updates.into_iter().flatten().filter_map(without_flag);
@@ -678,65 +531,3 @@ fn evictions_dropped(sides: &mut Sides<'_>) {
         recorded.evictions = expected;
     }
 }
-
-type Rewrite = fn(&EventVector, Value) -> Value;
-
-const EVENTS: &[(Exception, Rewrite)] = &[
-    (
-        entry(
-            "quirk:events-container-includes-validation",
-            "the group container has the validation event",
-            "it does not: validation is asked for by name",
-        ),
-        |_, mask| json!(mask.as_i64().map(|mask| mask & !0x2000)),
-    ),
-    (
-        entry(
-            "quirk:events-groups-not-trimmed",
-            "a group with blanks around it is unknown",
-            "the same as without the blanks",
-        ),
-        |vector, recorded| {
-            let texts = vector.input.as_array().cloned().unwrap_or_default();
-            let texts = texts.iter().filter_map(Value::as_str);
-            let texts: Vec<String> = texts.map(|text| text.replace(' ', "")).collect();
-            EventMask::parse(texts).map_or(recorded, |mask| json!(mask.bits()))
-        },
-    ),
-    (
-        entry(
-            "quirk:events-last-bit-name",
-            "the first bit that no event has is named by its number",
-            "it is named by its value, as the others are",
-        ),
-        |_, text| {
-            let text = text.as_str().unwrap_or_default();
-            json!(text.replace("unknown(15)", "unknown(0x4000)"))
-        },
-    ),
-    (
-        entry(
-            "quirk:events-negative-hex",
-            "bits of a negative mask that no event has as a negative number",
-            "as the bits that they are",
-        ),
-        |vector, recorded| {
-            let (Some(text), Some(bits)) = (recorded.as_str(), vector.input.as_i64()) else {
-                return recorded;
-            };
-            let mut parts: Vec<&str> = text.split(',').collect();
-            parts.retain(|part| !part.starts_with("unknown("));
-            let unknown = format!("unknown({:#x})", bits & 0xffff_c000);
-            parts.push(&unknown);
-            json!(parts.join(","))
-        },
-    ),
-    (
-        entry(
-            "quirk:events-file-name-unchecked",
-            "the name in a file name is not checked",
-            "it is: such a file name is refused",
-        ),
-        |_, _| Value::Null,
-    ),
-];
