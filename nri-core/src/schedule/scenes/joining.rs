@@ -87,8 +87,8 @@ fn a_newer_instance_takes_over_without_a_gap() {
     );
     let over = "close 10-a#1: a newer instance of it has taken over";
     let opened = scene.synchronize("10-a", 2);
-    assert_eq!(opened, ["10-a#2 opens", "10-a StartContainer c2", over]);
-    assert_eq!(scene.answer("10-a StartContainer c2"), ["done"]);
+    assert_eq!(opened, ["10-a#2 opens", "10-a#2 StartContainer c2", over]);
+    assert_eq!(scene.answer("10-a#2 StartContainer c2"), ["done"]);
     assert!(scene.scheduler.is_idle());
 }
 
@@ -121,4 +121,54 @@ fn an_older_instance_stays_if_the_newer_one_is_gone_before_it() {
         ["list for 10-a", "done"]
     );
     assert_eq!(scene.synchronize("10-a", 1), ["10-a#1 opens"]);
+}
+
+#[test]
+fn the_older_instance_gets_what_the_newer_one_does_not_want_until_it_is_replaced() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let modest = EventMask::from(Event::RunPodSandbox);
+    let newer = Member::new(plugin("10-a", 2), modest);
+    assert_eq!(scene.admit_member(newer, limits()), ["list for 10-a"]);
+    let (_, called) = scene.submit(START, "p1", "c1");
+    assert_eq!(called, ["10-a StartContainer c1"]);
+    assert_eq!(scene.answer("10-a StartContainer c1"), ["done"]);
+    let over = "close 10-a#1: a newer instance of it has taken over";
+    assert_eq!(scene.synchronize("10-a", 2), ["10-a#2 opens", over]);
+    assert_eq!(scene.scheduler.roster().members()[0].events, modest);
+    assert_eq!(scene.submit(START, "p1", "c2").1, ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Unsubscribed]);
+}
+
+#[test]
+fn an_older_instance_still_gets_what_began_with_it() {
+    let mut scene = Scene::new();
+    let patient = PluginLimits {
+        request_timeout: ms(5000),
+        ..limits()
+    };
+    scene.open("05-slow", patient);
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert!(scene.admit("10-a", 2, limits()).is_empty());
+    assert_eq!(scene.pass(ms(1000)), ["list for 10-a"]);
+    assert_eq!(scene.synchronize("10-a", 2), ["10-a#2 opens"]);
+    let next = scene.answer("05-slow StartContainer c1");
+    assert_eq!(next, ["10-a StartContainer c1"]);
+    let over = "close 10-a#1: a newer instance of it has taken over";
+    assert_eq!(scene.answer("10-a StartContainer c1"), [over, "done"]);
+}
+
+#[test]
+fn what_was_on_its_way_to_a_lost_instance_does_not_hold_up_its_successor() {
+    let mut scene = Scene::new();
+    scene.open("05-b", limits());
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert!(scene.admit("10-a", 2, limits()).is_empty());
+    assert_eq!(scene.lose("10-a", 1), ["list for 10-a"]);
+    assert!(scene.answer("05-b StartContainer c1").is_empty());
+    let opened = scene.synchronize("10-a", 2);
+    assert_eq!(opened, ["10-a#2 opens", "10-a#2 StartContainer c1"]);
+    assert_eq!(scene.answer("10-a#2 StartContainer c1"), ["done"]);
 }

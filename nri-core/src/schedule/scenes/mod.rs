@@ -162,7 +162,11 @@ impl Scene {
                         .container()
                         .map(|c| &c.id)
                         .or(message.pod().map(|p| &p.id));
-                    let text = format!("{plugin} {} {}", message.event(), about.unwrap());
+                    let instance = match plugin.registration {
+                        1 => String::new(),
+                        later => format!("#{later}"),
+                    };
+                    let text = format!("{plugin}{instance} {} {}", message.event(), about.unwrap());
                     self.calls.insert(text.clone(), call);
                     text
                 }

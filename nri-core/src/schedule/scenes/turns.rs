@@ -250,3 +250,16 @@ fn replies_to_calls_that_nobody_made_are_ignored() {
     );
     assert!(scene.effects().is_empty());
 }
+
+#[test]
+fn a_call_that_nobody_wants_any_more_is_not_handed_over() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"));
+    let id = scene.scheduler.handle_request(order, scene.now);
+    // The effect is there, but nobody has asked for it yet.
+    scene.scheduler.handle_abandoned(id, scene.now);
+    assert_eq!(scene.effects(), ["failed"]);
+    assert_eq!(scene.outcomes, [Outcome::NotReached]);
+    assert!(scene.scheduler.is_idle());
+}
