@@ -172,3 +172,27 @@ fn what_was_on_its_way_to_a_lost_instance_does_not_hold_up_its_successor() {
     assert_eq!(opened, ["10-a#2 opens", "10-a#2 StartContainer c1"]);
     assert_eq!(scene.answer("10-a#2 StartContainer c1"), ["done"]);
 }
+
+#[test]
+fn a_call_that_is_never_answered_does_not_keep_a_plugin_from_being_synchronised_again() {
+    let mut scene = Scene::new();
+    let unforgiven = PluginLimits {
+        max_in_flight: 2,
+        strikes: 0,
+        after_late: AfterLate::Resync,
+        ..limits()
+    };
+    scene.open("10-a", unforgiven);
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.pass(ms(50));
+    let _ = scene.submit(START, "p2", "c2");
+    assert_eq!(scene.pass(ms(50)), ["done"]);
+    // c1 has come late and c2 never will.
+    assert!(scene.answer("10-a StartContainer c1").is_empty());
+    assert_eq!(scene.pass(ms(50)), ["done"]);
+    assert!(scene.submit(START, "p3", "c3").1.is_empty());
+    assert!(scene.pass(ms(949)).is_empty());
+    assert_eq!(scene.pass(ms(1)), ["list for 10-a"]);
+    let opened = scene.synchronize("10-a", 1);
+    assert_eq!(opened, ["10-a#1 opens", "10-a StartContainer c3"]);
+}
