@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use nri_core::Ctx;
 use nri_core::api::ContainerState;
-use nri_core::model::{Container, PodSandbox};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::instance::Instance;
+use crate::subject::Subject;
 
 /// How many exits may wait at a time. Of one more, plugins hear when its container is removed.
 const MOST_WAITING: usize = 16_384;
@@ -25,14 +25,7 @@ impl Default for Exits {
 
 impl Instance {
     /// Queues the exit of a container. It has its place in the line when this returns.
-    pub(crate) fn notify_exit(self: &Arc<Self>, pod: &dyn PodSandbox, container: &dyn Container) {
-        let mut subject = match self.container_subject(pod, container) {
-            Ok(subject) => subject,
-            Err(error) => {
-                tracing::warn!(%error, "an exit cannot be relayed");
-                return;
-            }
-        };
+    pub(crate) fn notify_exit(self: &Arc<Self>, mut subject: Subject) {
         let id = subject.key().id().to_owned();
         let Ok(waiting) = Arc::clone(&self.exits.0).try_acquire_owned() else {
             tracing::error!(

@@ -12,6 +12,7 @@ use crate::builder::Builder;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::observer::PluginInfo;
+use crate::subject::Subject;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
 ///
@@ -71,22 +72,43 @@ impl Nri {
             .collect()
     }
 
-    /// Relays an event that is refused by an error and says no more than what it is about.
-    async fn propose(
-        &self,
-        cx: &Ctx,
-        subject: Result<crate::subject::Subject, Error>,
-        event: Event,
-    ) -> Result<(), Error> {
-        let subject = subject?;
+    /// The instance, and what a call is about, read now. `None` while NRI is off: no other place asks that.
+    fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
+        if !self.is_enabled() {
+            return Ok(None);
+        }
+        let instance = self.instance();
+        let subject = match container {
+            Some(container) => instance.container_subject(pod, container)?,
+            None => instance.pod_subject(pod)?,
+        };
+        Ok(Some((instance, subject)))
+    }
+
+    /// Relays an event that an error refuses, and that says no more than what it is about.
+    async fn propose(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
+        let Some((instance, subject)) = entered? else {
+            return Ok(());
+        };
         let Some(request) = subject.plain_request(event) else {
             return Err(Error::Invalid(format!(
                 "{event} says more than what it is about"
             )));
         };
-        self.instance().propose(cx, &subject, request).await
+        instance.propose(cx, &subject, request).await
+    }
+
+    /// Relays an event of something that has happened.
+    async fn announce(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
+        match entered? {
+            Some((instance, subject)) => instance.announce(cx, Arc::new(subject), event).await,
+            None => Ok(()),
+        }
     }
 }
+
+/// What [`Nri::enter`] comes to.
+type Entered<'a> = Result<Option<(&'a Arc<Instance>, Subject)>, Error>;
 
 #[async_trait]
 impl Api for Nri {
@@ -103,11 +125,8 @@ impl Api for Nri {
     }
 
     async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().pod_subject(pod);
-        self.propose(cx, subject, Event::RunPodSandbox).await
+        self.propose(cx, self.enter(pod, None), Event::RunPodSandbox)
+            .await
     }
 
     async fn update_pod_sandbox(
@@ -117,42 +136,34 @@ impl Api for Nri {
         overhead: Option<api::LinuxResources>,
         resources: Option<api::LinuxResources>,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
+        let Some((instance, subject)) = self.enter(pod, None)? else {
             return Ok(());
-        }
-        let subject = self.instance().pod_subject(pod)?;
+        };
         let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
             pod: Some(subject.pod.clone()),
             overhead_linux_resources: overhead,
             linux_resources: resources,
         });
-        self.instance().propose(cx, &subject, request).await
+        instance.propose(cx, &subject, request).await
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().pod_subject(pod)?;
-        self.instance()
-            .announce(cx, Arc::new(subject), Event::PostUpdatePodSandbox)
+        self.announce(cx, self.enter(pod, None), Event::PostUpdatePodSandbox)
             .await
     }
 
     async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
+        match self.enter(pod, None)? {
+            Some((instance, subject)) => instance.stop_pod(cx, Arc::new(subject)).await,
+            None => Ok(()),
         }
-        let subject = self.instance().pod_subject(pod)?;
-        self.instance().stop_pod(cx, Arc::new(subject)).await
     }
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
+        match self.enter(pod, None)? {
+            Some((instance, subject)) => instance.remove_pod(cx, Arc::new(subject)).await,
+            None => Ok(()),
         }
-        let subject = self.instance().pod_subject(pod)?;
-        self.instance().remove_pod(cx, Arc::new(subject)).await
     }
 
     async fn create_container(
@@ -161,11 +172,10 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<Creation, Error> {
-        if !self.is_enabled() {
-            return Ok(Creation::untouched());
+        match self.enter(pod, Some(container))? {
+            Some((instance, subject)) => instance.create_container(cx, subject).await,
+            None => Ok(Creation::untouched()),
         }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance().create_container(cx, subject).await
     }
 
     async fn post_create_container(
@@ -174,13 +184,12 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance()
-            .announce(cx, Arc::new(subject), Event::PostCreateContainer)
-            .await
+        self.announce(
+            cx,
+            self.enter(pod, Some(container)),
+            Event::PostCreateContainer,
+        )
+        .await
     }
 
     async fn start_container(
@@ -189,11 +198,8 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().container_subject(pod, container);
-        self.propose(cx, subject, Event::StartContainer).await
+        self.propose(cx, self.enter(pod, Some(container)), Event::StartContainer)
+            .await
     }
 
     async fn post_start_container(
@@ -202,13 +208,12 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance()
-            .announce(cx, Arc::new(subject), Event::PostStartContainer)
-            .await
+        self.announce(
+            cx,
+            self.enter(pod, Some(container)),
+            Event::PostStartContainer,
+        )
+        .await
     }
 
     async fn update_container(
@@ -218,13 +223,10 @@ impl Api for Nri {
         container: &dyn Container,
         request: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
-        if !self.is_enabled() {
-            return Ok(UpdateResult::default());
+        match self.enter(pod, Some(container))? {
+            Some((instance, subject)) => instance.update_container(cx, &subject, request).await,
+            None => Ok(UpdateResult::default()),
         }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance()
-            .update_container(cx, &subject, request)
-            .await
     }
 
     async fn post_update_container(
@@ -233,13 +235,12 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance()
-            .announce(cx, Arc::new(subject), Event::PostUpdateContainer)
-            .await
+        self.announce(
+            cx,
+            self.enter(pod, Some(container)),
+            Event::PostUpdateContainer,
+        )
+        .await
     }
 
     async fn stop_container(
@@ -248,16 +249,17 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
+        match self.enter(pod, Some(container))? {
+            Some((instance, subject)) => instance.stop_container(cx, Arc::new(subject)).await,
+            None => Ok(()),
         }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance().stop_container(cx, Arc::new(subject)).await
     }
 
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container) {
-        if self.is_enabled() {
-            self.instance().notify_exit(pod, container);
+        match self.enter(pod, Some(container)) {
+            Ok(Some((instance, subject))) => instance.notify_exit(subject),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "an exit cannot be relayed"),
         }
     }
 
@@ -267,13 +269,10 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        if !self.is_enabled() {
-            return Ok(());
+        match self.enter(pod, Some(container))? {
+            Some((instance, subject)) => instance.remove_container(cx, Arc::new(subject)).await,
+            None => Ok(()),
         }
-        let subject = self.instance().container_subject(pod, container)?;
-        self.instance()
-            .remove_container(cx, Arc::new(subject))
-            .await
     }
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {

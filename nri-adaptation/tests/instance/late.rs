@@ -132,13 +132,15 @@ async fn strikes_count_only_in_a_row() {
     })
     .await;
     let calls = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&calls);
+    let (count, release) = (Arc::clone(&calls), Arc::new(Notify::new()));
+    let hold = Arc::clone(&release);
     // Late, in time, late, late.
     let fake = Fake::all_events("10-sloppy").on("RunPodSandbox", move |_| {
         let call = count.fetch_add(1, Ordering::SeqCst);
+        let hold = Arc::clone(&hold);
         async move {
             if call != 1 {
-                tokio::time::sleep(TIME + TIME / 2).await;
+                hold.notified().await;
             }
             None
         }
@@ -146,8 +148,11 @@ async fn strikes_count_only_in_a_row() {
     let _peer = fake.join(&world).await;
     for pod in ["a", "b", "c", "d"] {
         world.pod(pod).await;
+        if pod != "b" {
+            release.notify_one();
+        }
         while !world.nri.plugins().is_empty() && world.nri.plugins()[0].state == PluginState::Late {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         assert_eq!(world.nri.plugins().is_empty(), pod == "d", "{pod}");
     }

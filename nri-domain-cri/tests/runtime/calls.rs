@@ -1,0 +1,243 @@
+//! The calls for a CRI server's handlers.
+
+use nri_core::merge::{Owner, Owners};
+use nri_core::model::Container;
+use nri_core::{Ctx, api};
+use nri_domain_cri::cri::LinuxContainerResources;
+use nri_domain_cri::{CriError, CriState};
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn an_adjustment_is_applied_to_the_record_and_committed() {
+    let (cri, log) = cri(Nri {
+        adjustment: adjustment(&[("-team", ""), ("extra", "1")]),
+        ..Default::default()
+    });
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let mut record = container("new", "pod-1", CriState::Created);
+    let token = cri.adjust_container(&cx, &pod, &mut record).await.unwrap();
+    assert_eq!(record.spec["process"]["env"], json!(["A=1", "B=2"]));
+    let seen = record.to_message();
+    assert_eq!(seen.annotations["extra"], "1");
+    assert!(!seen.annotations.contains_key("team"));
+    assert_eq!(record.config.annotations["team"], "blue");
+    assert!(token.warnings().is_empty() && token.creation().adjustment().is_some());
+    token.commit(&cx, &pod, &record).await.unwrap();
+    assert_eq!(
+        take(&log),
+        [
+            "create_container new",
+            "committed new",
+            "post_create_container new"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_token_undoes_the_creation_once() {
+    let (cri, log) = cri(Nri::default());
+    let mut record = container("new", "pod-1", CriState::Created);
+    let token = cri
+        .adjust_container(&Ctx::new(), &pod("pod-1"), &mut record)
+        .await
+        .unwrap();
+    drop(token);
+    assert_eq!(take(&log), ["create_container new", "abandoned new"]);
+}
+
+#[tokio::test]
+async fn plugins_cannot_change_who_a_container_is() {
+    let key = "io.kubernetes.cri.sandbox-id";
+    let mut owners = Owners::default();
+    let owner = Owner::Set("10-thief".parse().unwrap());
+    owners.insert("new", api::Field::Annotations, Some(key), owner);
+    let (cri, log) = cri(Nri {
+        adjustment: adjustment(&[(key, "pod-2")]),
+        owners,
+        ..Default::default()
+    });
+    let mut record = container("new", "pod-1", CriState::Created);
+    let before = record.spec.clone();
+    let result = cri
+        .adjust_container(&Ctx::new(), &pod("pod-1"), &mut record)
+        .await;
+    let error = result.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "container \"new\": cannot apply Annotations \"{key}\" (of plugin 10-thief): \
+             the runtime keeps this annotation to itself"
+        )
+    );
+    assert_eq!(record.spec, before);
+    assert_eq!(record.to_message().pod_sandbox_id, "pod-1");
+    assert_eq!(take(&log), ["create_container new", "abandoned new"]);
+}
+
+#[tokio::test]
+async fn a_refused_pod_is_removed() {
+    let (cri, log) = cri(Nri {
+        refuses: Some("run_pod_sandbox"),
+        ..Default::default()
+    });
+    let error = cri
+        .run_pod_sandbox(&Ctx::new(), &pod("pod-1"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CriError::Nri(_)), "{error}");
+    assert_eq!(
+        take(&log),
+        ["run_pod_sandbox pod-1", "remove_pod_sandbox pod-1"]
+    );
+}
+
+#[tokio::test]
+async fn the_containers_of_a_pod_stop_before_it() {
+    let (cri, log) = cri(Nri::default());
+    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        take(&log),
+        [
+            "stop_container ctr-created",
+            "stop_container ctr-running",
+            "stop_pod_sandbox pod-1",
+        ]
+    );
+    // Whatever plugins say of one, the others are told.
+    let (cri, log) = self::cri(Nri {
+        refuses: Some("stop_container"),
+        ..Default::default()
+    });
+    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1"))
+        .await
+        .unwrap_err();
+    assert_eq!(take(&log).len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_keeps_what_the_kubelet_asked_for() {
+    let nri = Nri {
+        resources: Some(memory(2000)),
+        ..Default::default()
+    };
+    let (cri, _) = cri(nri);
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let record = container("ctr-running", "pod-1", CriState::Running);
+    let request = LinuxContainerResources {
+        memory_limit_in_bytes: 1000,
+        memory_swap_limit_in_bytes: 3000,
+        oom_score_adj: 900,
+        ..Default::default()
+    };
+    let update = cri
+        .update_container(&cx, &pod, &record, &request)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(update.cri.memory_limit_in_bytes, 2000);
+    assert_eq!(update.cri.memory_swap_limit_in_bytes, 3000);
+    assert_eq!(update.cri.oom_score_adj, 900);
+    assert_eq!(update.oci, json!({"memory": {"limit": 2000, "swap": 3000}}));
+
+    let negative = LinuxContainerResources {
+        cpu_period: -1,
+        ..Default::default()
+    };
+    let error = cri
+        .update_container(&cx, &pod, &record, &negative)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CriError::Resources(_)), "{error}");
+
+    let (cri, _) = self::cri(Nri::default());
+    assert_eq!(
+        cri.update_container(&cx, &pod, &record, &request)
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn the_plain_calls_reach_nri() {
+    let (cri, log) = cri(Nri::default());
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let record = container("c", "pod-1", CriState::Running);
+    let resources = LinuxContainerResources {
+        cpu_shares: 2,
+        ..Default::default()
+    };
+    cri.run_pod_sandbox(&cx, &pod).await.unwrap();
+    cri.update_pod_sandbox(&cx, &pod, None, Some(&resources))
+        .await
+        .unwrap();
+    cri.post_update_pod_sandbox(&cx, &pod).await.unwrap();
+    cri.start_container(&cx, &pod, &record).await.unwrap();
+    cri.post_start_container(&cx, &pod, &record).await.unwrap();
+    cri.post_update_container(&cx, &pod, &record).await.unwrap();
+    cri.notify_exit(record.clone(), 3, 5);
+    cri.stop_container(&cx, &record).await.unwrap();
+    cri.remove_container(&cx, &record).await.unwrap();
+    cri.remove_pod_sandbox(&cx, &pod).await.unwrap();
+    drop(cri.guard().await);
+    assert_eq!(
+        take(&log),
+        [
+            "run_pod_sandbox pod-1",
+            "update_pod_sandbox pod-1",
+            "post_update_pod_sandbox pod-1",
+            "start_container c",
+            "post_start_container c",
+            "post_update_container c",
+            "exit of ContainerStopped 3 in pod-1 c",
+            "stop_container c",
+            "remove_container c",
+            "remove_pod_sandbox pod-1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_container_whose_pod_is_forgotten_is_still_stopped() {
+    let (cri, log) = cri(Nri::default());
+    let record = container("c", "pod-gone", CriState::Exited);
+    cri.start_failed(&Ctx::new(), &pod("pod-1"), &record)
+        .await
+        .unwrap();
+    cri.stop_container(&Ctx::new(), &record).await.unwrap();
+    cri.notify_exit(record, 0, 0);
+    assert_eq!(
+        take(&log),
+        [
+            "stop_container c",
+            "stop_container c",
+            "exit of ContainerStopped 0 in pod-gone c",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_asked_while_nri_is_off() {
+    let (cri, log) = cri(Nri {
+        disabled: true,
+        ..Default::default()
+    });
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let record = container("c", "pod-1", CriState::Running);
+    let nonsense = LinuxContainerResources {
+        cpu_period: -1,
+        ..Default::default()
+    };
+    cri.stop_pod_sandbox(&cx, &pod).await.unwrap();
+    assert_eq!(
+        cri.update_container(&cx, &pod, &record, &nonsense)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(take(&log), Vec::<String>::new());
+}
