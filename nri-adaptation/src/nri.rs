@@ -72,7 +72,7 @@ impl Nri {
             .collect()
     }
 
-    /// The instance, and what a call is about, read now. `None` while NRI is off: no other place asks that.
+    /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
     fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
         if !self.is_enabled() {
             return Ok(None);
