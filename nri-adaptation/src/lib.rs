@@ -37,5 +37,7 @@ pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
 pub use nri::Nri;
-pub use nri_core::{Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, UpdateResult, model};
+pub use nri_core::{
+    Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
+};
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};

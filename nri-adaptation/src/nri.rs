@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, UpdateResult, api,
+    Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
+    api,
 };
 
 use crate::builder::Builder;
@@ -248,10 +249,10 @@ impl Api for Nri {
         cx: &Ctx,
         pod: &dyn PodSandbox,
         container: &dyn Container,
-    ) -> Result<(), Error> {
+    ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
             Some((instance, subject)) => instance.stop_container(cx, Arc::new(subject)).await,
-            None => Ok(()),
+            None => Ok(StopResult::default()),
         }
     }
 
