@@ -5,6 +5,7 @@
 
 mod answers;
 mod demo;
+mod differential;
 mod endurance;
 mod events;
 mod examples;
@@ -35,6 +36,8 @@ use table::Table;
 pub(crate) struct Options {
     #[command(flatten)]
     scripted: scripted::Options,
+    #[command(flatten)]
+    differential: differential::Options,
     /// Only the rows whose peer, direction or subject has this text in it.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -56,6 +59,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     });
     matrix(&house, &go, sim, &mut table)?;
     examples(&house, &go, &mut table)?;
+    table.row(&peer, "both at once", "differential", || {
+        let ours = runtime::Kind::Ours(sim);
+        differential::run(&house, ours, newest, &options.differential)
+    });
     table.row(&peer, "plugin at our demo", "beside bad peers", || {
         demo::beside_bad_peers(&house, plugin::Kind::Go(newest))
     });
