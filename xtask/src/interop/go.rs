@@ -1,14 +1,19 @@
 //! The Go peers: which versions there are, how they are built, and what each knows of the protocol.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::house::House;
+use super::program::Program;
 use super::schema::Schema;
 use crate::{process, workspace};
+
+/// How long one release may take to be fetched and built.
+const BUILDING: Duration = Duration::from_secs(600);
 
 /// The module of the reference.
 const REFERENCE: &str = "github.com/containerd/nri";
@@ -122,7 +127,7 @@ impl Go {
     pub(super) fn build(house: &House) -> Result<Self, String> {
         let version = process::capture(Command::new("go").arg("version"))
             .map_err(|e| format!("interoperability needs Go 1.24 or later: {e}"))?;
-        let releases = RELEASES.iter().map(|release| build(house.path(), release));
+        let releases = RELEASES.iter().map(|release| build(house, release));
         Ok(Self {
             version: version.trim().to_owned(),
             releases: releases.collect::<Result<_, _>>()?,
@@ -136,9 +141,9 @@ impl Go {
     }
 }
 
-fn build(house: &Path, release: &'static Release) -> Result<Built, String> {
+fn build(house: &House, release: &'static Release) -> Result<Built, String> {
     let sources = workspace::root().join("nri-testkit/interop");
-    let directory = house.join("bin").join(release.series);
+    let directory = house.path().join("bin").join(release.series);
     let newest = RELEASES.last().is_some_and(|r| r.series == release.series);
     let module_file = (!newest).then(|| format!("-modfile=versions/{}.mod", release.series));
     let go = |verb: &str| {
@@ -151,12 +156,11 @@ fn build(house: &Path, release: &'static Release) -> Result<Built, String> {
     } else {
         "./cmd/goplugin"
     };
-    process::run(
-        go("build")
-            .args(["-buildvcs=false", "-tags", release.tags, "-o"])
-            .arg(format!("{}/", directory.display()))
-            .arg(what),
-    )?;
+    let mut command = go("build");
+    command.args(["-buildvcs=false", "-tags", release.tags, "-o"]);
+    command.arg(format!("{}/", directory.display())).arg(what);
+    let name = format!("go build of the peers of {}", release.series);
+    Program::start(house, &name, &mut command)?.succeed_within(BUILDING)?;
     let version = process::capture(go("list").args(["-m", "-f", "{{.Version}}", REFERENCE]))?;
     let described = process::capture(Command::new(directory.join("goplugin")).arg("-describe"))?;
     let messages: BTreeMap<String, BTreeMap<String, String>> =

@@ -2,9 +2,12 @@
 //! however it ends.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
@@ -20,7 +23,17 @@ pub(super) struct House {
 
 /// The process groups that are to be gone in the end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Groups(Arc<Mutex<BTreeSet<i32>>>);
+pub(super) struct Groups(Arc<Mutex<Running>>);
+
+#[derive(Debug, Default)]
+struct Running {
+    groups: BTreeSet<i32>,
+    /// A signal has come: nothing new begins.
+    ending: bool,
+}
+
+/// How long what was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl House {
     /// A new one. From now on a signal that ends the command ends everything in it too.
@@ -46,6 +59,7 @@ impl House {
 
     /// A directory of its own for one case.
     pub(super) fn room(&self) -> Result<Room, String> {
+        self.groups.wait_if_ending();
         let number = self.cases.fetch_add(1, Ordering::Relaxed);
         let path = self.path().join(number.to_string());
         for path in [&path, &path.join("plugins"), &path.join("conf.d")] {
@@ -84,26 +98,52 @@ impl Room {
 }
 
 impl Groups {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+    fn lock(&self) -> MutexGuard<'_, Running> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, group: i32) {
-        self.lock().insert(group);
+    /// Starts a process that leads a group of its own.
+    pub(super) fn start(&self, command: &mut Command) -> std::io::Result<Child> {
+        command.process_group(0);
+        self.wait_if_ending();
+        // Under the lock, so that it is known when a signal comes.
+        let mut running = self.lock();
+        let child = command.spawn()?;
+        running.groups.insert(group_of(&child));
+        Ok(child)
     }
 
-    /// Kills a group and forgets it.
-    pub(super) fn end(&self, group: i32) {
-        self.lock().remove(&group);
-        if let Some(group) = Pid::from_raw(group) {
-            // It may be gone already.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+    /// Kills the group of a process and forgets it.
+    pub(super) fn end(&self, child: &Child) {
+        let group = group_of(child);
+        self.lock().groups.remove(&group);
+        kill_group(group);
     }
 
     fn end_all(&self) {
-        let all: Vec<i32> = self.lock().iter().copied().collect();
-        all.into_iter().for_each(|group| self.end(group));
+        let mut running = self.lock();
+        running.ending = true;
+        running.groups.iter().copied().for_each(kill_group);
+    }
+
+    /// Does not return once the command is ending.
+    fn wait_if_ending(&self) {
+        while self.lock().ending {
+            std::thread::park();
+        }
+    }
+}
+
+/// The group that a process leads.
+fn group_of(child: &Child) -> i32 {
+    // Linux has no larger pids.
+    i32::try_from(child.id()).unwrap_or(i32::MAX)
+}
+
+fn kill_group(group: i32) {
+    if let Some(group) = Pid::from_raw(group) {
+        // It may be gone already.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
@@ -135,8 +175,16 @@ fn clean_up_on_signals(directory: PathBuf, groups: Groups) -> Result<(), String>
         });
         groups.end_all();
         // What has just been killed may still be writing; what cannot be removed is named.
-        if let Err(error) = std::fs::remove_dir_all(&directory) {
-            eprintln!("xtask: {}: {error}", directory.display());
+        let limit = Instant::now() + PATIENCE;
+        while let Err(error) = std::fs::remove_dir_all(&directory) {
+            if !directory.exists() {
+                break;
+            }
+            if Instant::now() > limit {
+                eprintln!("xtask: {}: {error}", directory.display());
+                break;
+            }
+            std::thread::yield_now();
         }
         eprintln!("xtask: ended by {name}");
         std::process::exit(128 + number);

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,17 +34,14 @@ pub(super) struct Program {
 impl Program {
     /// Starts it in a process group of its own.
     pub(super) fn start(house: &House, name: &str, command: &mut Command) -> Result<Self, String> {
-        let mut child = command
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // What the program itself keeps for a while goes where everything goes.
-            .env("TMPDIR", house.path())
-            .process_group(0)
-            .spawn()
-            .map_err(|e| format!("{name}: {e}"))?;
+            .env("TMPDIR", house.path());
         let groups = house.groups().clone();
-        groups.add(pid(&child));
+        let mut child = groups.start(command).map_err(|e| format!("{name}: {e}"))?;
         let (sender, lines) = channel();
         if let Some(output) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -122,11 +118,19 @@ impl Program {
     }
 
     /// Waits until it has ended by itself; returns what it printed that was not read.
-    pub(super) fn finish(mut self) -> Result<(Vec<String>, ExitStatus), String> {
+    pub(super) fn finish(self) -> Result<(Vec<String>, ExitStatus), String> {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits so long for every further line, and the end.
+    pub(super) fn finish_within(
+        mut self,
+        limit: Duration,
+    ) -> Result<(Vec<String>, ExitStatus), String> {
         self.hang_up();
         let mut lines = Vec::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(limit) {
                 Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => return Err(self.failed("it does not end")),
@@ -155,15 +159,32 @@ impl Program {
             .map_err(|e| format!("{}: {e}", self.name))
     }
 
+    /// Waits for a program that only has to succeed.
+    pub(super) fn succeed_within(mut self, limit: Duration) -> Result<(), String> {
+        let (name, log) = (self.name.clone(), Arc::clone(&self.log));
+        let logging = self.logging.take();
+        let (_, status) = self.finish_within(limit)?;
+        if status.success() {
+            return Ok(());
+        }
+        // It is dead, and so is all that it started.
+        if let Some(logging) = logging {
+            let _ = logging.join();
+        }
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log: Vec<&str> = log.iter().map(String::as_str).collect();
+        Err(format!("{name}: {status}\n{}", log.join("\n")))
+    }
+
     /// What it logged last.
-    pub(super) fn log(&self) -> Vec<String> {
+    fn log(&self) -> Vec<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter().cloned().collect()
     }
 
     /// What went wrong, with what it logged last.
     fn failed(&mut self, what: &str) -> String {
-        self.groups.end(pid(&self.child));
+        self.groups.end(&self.child);
         let _ = self.child.wait();
         // It is dead, so its log is about to end, unless something that it started holds it open.
         if let Some(logging) = self.logging.take_if(|logging| logging.is_finished()) {
@@ -181,7 +202,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         // The whole group, even if the program itself has ended: it may have started others.
-        self.groups.end(pid(&self.child));
+        self.groups.end(&self.child);
         let _ = self.child.wait();
     }
 }

@@ -80,7 +80,7 @@ impl Sequence {
             answers: dice
                 .draw(creations)?
                 .into_iter()
-                .map(Answer::Create)
+                .map(|answer| Answer::Create(Box::new(answer)))
                 .collect(),
         }];
         for _ in 0..dice.draw(1..4)? {

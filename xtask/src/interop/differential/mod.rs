@@ -215,7 +215,7 @@ fn sequence(
 /// An answer of a plugin, of the kind that the step needs.
 #[derive(Debug, Clone)]
 enum Answer {
-    Create(api::CreateContainerResponse),
+    Create(Box<api::CreateContainerResponse>),
     Update(api::UpdateContainerResponse),
     Stop(api::StopContainerResponse),
 }
@@ -223,7 +223,7 @@ enum Answer {
 impl Answer {
     fn json(&self) -> Result<Value, String> {
         match self {
-            Self::Create(answer) => serde_json::to_value(answer),
+            Self::Create(answer) => serde_json::to_value(&**answer),
             Self::Update(answer) => serde_json::to_value(answer),
             Self::Stop(answer) => serde_json::to_value(answer),
         }

@@ -60,7 +60,8 @@ impl Conflict {
                 key: key.to_owned(),
             });
         }
-        let (_, text) = text.split_once("conflict on container ")?;
+        // Ours asks all plugins of a stop and tells of each that failed; the first one is what the reference ends with.
+        let text = text.split("conflict on container ").nth(1)?;
         let (_, text) = text.split_once(": plugin ")?;
         let (by, text) = text.split_once(" sets ")?;
         let by = quoted(by)?;
@@ -145,7 +146,7 @@ pub(super) fn recording(step: &Step, outcome: &Outcome) -> Result<Value, String>
                 "index": index, "name": name, "subscribed": true, "called": true, "fail": null,
                 "saw_container_b64": null, "saw_resources_b64": null,
                 "response_b64": match answer {
-                    Answer::Create(answer) => base64(answer),
+                    Answer::Create(answer) => base64(&**answer),
                     Answer::Update(answer) => base64(answer),
                     Answer::Stop(answer) => base64(answer),
                 },
@@ -251,6 +252,10 @@ mod tests {
             (
                 r#"conflict on container "c": plugin "20-b" sets Mounts "" twice in one response"#,
                 conflict("20-b", "20-b", "Mounts", ""),
+            ),
+            (
+                r#"2 plugins failed: conflict on container "c": plugin "20-b" sets Env "a" twice in one response; conflict on container "d": plugin "30-c" sets CPUShares, already set by "10-a""#,
+                conflict("20-b", "20-b", "Env", "a"),
             ),
             ("something else", None),
         ] {
