@@ -14,13 +14,14 @@ mod house;
 mod plugin;
 mod program;
 mod protocol;
+mod published;
 mod runtime;
 mod schema;
 mod scripted;
 mod setting;
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     scripted: scripted::Options,
     #[command(flatten)]
     differential: differential::Options,
+    /// A directory with plugins that the reference's project publishes, built: logger, device-injector and so on.
+    #[arg(long, value_name = "DIR")]
+    published: Option<PathBuf>,
     /// Only the rows whose peer, direction or subject has this text in it.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -59,6 +63,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     });
     matrix(&house, &go, sim, &mut table)?;
     examples(&house, &go, &mut table)?;
+    match &options.published {
+        Some(directory) => {
+            published::run(&house, runtime::Kind::Ours(sim), directory, &mut table)?;
+        }
+        None => table.not_tried("published plugins", "no --published DIR with them built"),
+    }
     table.row(&peer, "both at once", "differential", || {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&house, ours, newest, &options.differential)

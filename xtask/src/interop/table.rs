@@ -9,6 +9,7 @@ use super::go::Go;
 pub(super) struct Table {
     only: Option<String>,
     rows: Vec<Row>,
+    not_tried: Vec<String>,
     begun: Instant,
 }
 
@@ -26,6 +27,7 @@ impl Table {
         Self {
             only,
             rows: Vec::new(),
+            not_tried: Vec::new(),
             begun: Instant::now(),
         }
     }
@@ -58,6 +60,11 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Says that something is left out, and why.
+    pub(super) fn not_tried(&mut self, what: &str, why: &str) {
+        self.not_tried.push(format!("{what} ({why})"));
+    }
+
     /// Says how it went.
     ///
     /// # Errors
@@ -74,6 +81,9 @@ impl Table {
             self.begun.elapsed().as_secs_f64(),
             go.version
         );
+        if self.only.is_none() && !self.not_tried.is_empty() {
+            println!("not tried: {}", self.not_tried.join(", "));
+        }
         if self.rows.is_empty() {
             return Err("nothing was tried: --only fits no row".to_owned());
         }

@@ -296,14 +296,30 @@ pub(super) fn explain(
     if compare(&recorded)?.is_empty() {
         return Ok(Ok(BTreeSet::new()));
     }
+    let mut names = BTreeSet::new();
+    let mut recorded_ours = ours.clone();
+    // D6, once more: among mounts, the marker of a key is an entry like others, so the removal of a key that begins with a
+    // dash removes it.
+    let every = Case {
+        step,
+        conflict: None,
+    };
+    let taken_for_markers: BTreeSet<&str> = every
+        .removed(&MOUNTS)
+        .into_iter()
+        .filter(|key| marked(key).is_some())
+        .collect();
+    if !taken_for_markers.is_empty() {
+        recorded = recording(step, &went[0].without_mounts(&taken_for_markers))?;
+        recorded_ours = recording(step, &went[1].without_mounts(&taken_for_markers))?;
+        names.insert("D6");
+    }
     let conflict = |outcome: &'_ Outcome| {
         let failure = outcome.result.as_ref().err()?;
         failure.conflict.clone()
     };
     let (theirs, own) = (conflict(&went[0]), conflict(&went[1]));
-    let mut names = BTreeSet::new();
     // D29: the key is any of those that conflict.
-    let mut recorded_ours = ours.clone();
     if let (Some(theirs), Some(own)) = (&theirs, &own)
         && theirs.field == own.field
         && RANDOM.contains(&theirs.field.as_str())

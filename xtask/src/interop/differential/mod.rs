@@ -114,8 +114,8 @@ struct Tally {
     /// Requests that failed on both sides, in the same way.
     failed: usize,
     defects: BTreeMap<&'static str, usize>,
-    /// What no defect explains.
-    differences: Vec<String>,
+    /// What no defect explains, with the seed of its sequence.
+    differences: Vec<(u64, String)>,
 }
 
 /// How many differences are told in full.
@@ -140,11 +140,13 @@ pub(super) fn run(
     ours.runtime.quit()?;
     if !tally.differences.is_empty() {
         let told = tally.differences.iter().take(TOLD);
-        let told: Vec<&str> = told.map(String::as_str).collect();
+        let told: Vec<&str> = told.map(|(_, text)| text.as_str()).collect();
+        let seeds = tally.differences.iter().map(|(seed, _)| seed.to_string());
         return Err(format!(
-            "{} of {} requests differ\n{}",
+            "{} of {} requests differ, in sequences {}\n{}",
             tally.differences.len(),
             tally.requests,
+            seeds.collect::<Vec<_>>().join(", "),
             told.join("\n")
         ));
     }
@@ -184,11 +186,11 @@ fn sequence(
                     *tally.defects.entry(name).or_default() += 1;
                 }
             }
-            Err(differences) => tally.differences.push(format!(
+            Err(differences) => tally.differences.push((seed, format!(
                 "{} of sequence {seed}; repeat it with --seed {seed} --sequences 1 --only differential\n\
                  {differences}\nthe reference: {}\nours: {}",
                 step.event, went[0], went[1]
-            )),
+            ))),
         }
         if matches!(step.request, Request::CreateContainer(_)) {
             // Where a side has failed, it is asked again without plugins, so that the sequence goes on.

@@ -1,5 +1,6 @@
 //! What came of a request, as the recordings of the reference have it, so that the same exceptions apply.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -14,7 +15,7 @@ use super::{Answer, PLUGINS};
 use crate::interop::runtime::{self, message, updates};
 
 /// What came of a request on one side.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outcome {
     pub(super) result: Result<Combined, Failure>,
     /// What a validator was told, if it was asked.
@@ -22,7 +23,7 @@ pub(super) struct Outcome {
 }
 
 /// The combined response.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Combined {
     adjustment: Option<api::ContainerAdjustment>,
     updates: Vec<api::ContainerUpdate>,
@@ -30,7 +31,7 @@ pub(super) struct Combined {
 }
 
 /// Why there is none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     text: String,
     pub(super) conflict: Option<Conflict>,
@@ -107,6 +108,21 @@ impl Outcome {
             result,
             validation: asked.map(|line| message(&line["request"])).transpose()?,
         })
+    }
+}
+
+impl Outcome {
+    /// The same without the mounts that have one of these destinations, markers as they are.
+    pub(super) fn without_mounts(&self, destinations: &BTreeSet<&str>) -> Self {
+        let mut outcome = self.clone();
+        if let Ok(combined) = &mut outcome.result
+            && let Some(adjustment) = &mut combined.adjustment
+        {
+            adjustment
+                .mounts
+                .retain(|mount| !destinations.contains(mount.destination.as_str()));
+        }
+        outcome
     }
 }
 
