@@ -102,7 +102,7 @@ impl Row {
             Err(text) => ("FAILED", text.replace('\n', "\n          ")),
         };
         format!(
-            "{word:<6}  {:<11}  {:<22}  {:<22}  {:>5.1} s  {text}",
+            "{word:<6}  {:<11}  {:<22}  {:<23}  {:>5.1} s  {text}",
             self.peer,
             self.direction,
             self.subject,

@@ -343,23 +343,6 @@ pub(super) const REQUESTS: &[(Exception, Settle)] = &[
     ),
     (
         entry(
-            "unordered:updates",
-            "updates in the order in which containers are mentioned, be it by an update that sets nothing",
-            "the same updates, whatever their order",
-        ),
-        |sides| {
-            sides.each_response(|combined| {
-                combined.updates.sort_by(|a, b| {
-                    let id = |update: &Option<api::ContainerUpdate>| {
-                        update.as_ref().map(|update| update.container_id.clone())
-                    };
-                    id(a).cmp(&id(b))
-                });
-            });
-        },
-    ),
-    (
-        entry(
             "quirk:evictions-dropped",
             "evictions are dropped",
             "they are passed on, one per container with the first reason, but never of the container that is created",

@@ -169,12 +169,7 @@ const DEFECTS: &[Defect] = &[
     Defect {
         name: "D18",
         tag: "quirk:empty-update-entry",
-        shows: |case| case.updates().any(|u| u.ignore_failure || sets_nothing(u)),
-    },
-    Defect {
-        name: "D18",
-        tag: "unordered:updates",
-        shows: |case| case.updates().any(|u| u.ignore_failure || sets_nothing(u)),
+        shows: |case| case.updates().any(mentions_only),
     },
 ];
 
@@ -219,6 +214,11 @@ fn rdt(adjustment: &api::ContainerAdjustment) -> Option<&api::LinuxRdt> {
 
 fn resources(update: &api::ContainerUpdate) -> Option<&api::LinuxResources> {
     update.linux.as_ref()?.resources.as_ref()
+}
+
+/// Whether it may come to nothing but an entry of its container.
+fn mentions_only(update: &api::ContainerUpdate) -> bool {
+    update.ignore_failure || sets_nothing(update)
 }
 
 /// Whether the reference takes nothing from it.
@@ -287,17 +287,16 @@ const RANDOM: [&str; 4] = ["Annotations", "Sysctl", "LinuxNetDevices", "CgroupsU
 pub(super) fn explain(
     step: &Step,
     went: &[Outcome; 2],
-    mut recorded: Value,
+    recorded: &Value,
     ours: &Value,
 ) -> Result<Result<BTreeSet<&'static str>, String>, String> {
-    let compare = |recorded: &Value| {
+    let unlike = |recorded: &Value, ours: &Value| {
         vectors::compare(recorded, ours).map_err(|e| format!("they cannot be compared: {e}"))
     };
-    if compare(&recorded)?.is_empty() {
+    if unlike(recorded, ours)?.is_empty() {
         return Ok(Ok(BTreeSet::new()));
     }
     let mut names = BTreeSet::new();
-    let mut recorded_ours = ours.clone();
     // D6, once more: among mounts, the marker of a key is an entry like others, so the removal of a key that begins with a
     // dash removes it.
     let every = Case {
@@ -310,10 +309,16 @@ pub(super) fn explain(
         .filter(|key| marked(key).is_some())
         .collect();
     if !taken_for_markers.is_empty() {
-        recorded = recording(step, &went[0].without_mounts(&taken_for_markers))?;
-        recorded_ours = recording(step, &went[1].without_mounts(&taken_for_markers))?;
         names.insert("D6");
     }
+    // D18: an update that sets nothing makes an entry, and so has a say in their order.
+    let in_order = !every.updates().any(mentions_only);
+    let comparable = |outcome: &Outcome| {
+        let outcome = outcome.without_mounts(&taken_for_markers);
+        recording(step, &if in_order { outcome } else { outcome.sorted() })
+    };
+    let mut recorded = comparable(&went[0])?;
+    let mut recorded_ours = comparable(&went[1])?;
     let conflict = |outcome: &'_ Outcome| {
         let failure = outcome.result.as_ref().err()?;
         failure.conflict.clone()
@@ -331,10 +336,7 @@ pub(super) fn explain(
         }
         names.insert("D29");
     }
-    let compare = |recorded: &Value| {
-        vectors::compare(recorded, &recorded_ours)
-            .map_err(|e| format!("they cannot be compared: {e}"))
-    };
+    let compare = |recorded: &Value| unlike(recorded, &recorded_ours);
     let case = Case {
         step,
         conflict: theirs
@@ -377,6 +379,10 @@ pub(super) fn explain(
         }
     }
     names.extend(applied.iter().map(|defect| defect.name));
+    if names.is_empty() {
+        // It was the order of updates alone.
+        names.insert("D18");
+    }
     Ok(Ok(names))
 }
 

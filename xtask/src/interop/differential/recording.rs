@@ -126,6 +126,18 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// The same with the updates in order of their containers.
+    pub(super) fn sorted(mut self) -> Self {
+        if let Ok(combined) = &mut self.result {
+            combined
+                .updates
+                .sort_by(|a, b| a.container_id.cmp(&b.container_id));
+        }
+        self
+    }
+}
+
 fn optional<M: for<'de> serde::Deserialize<'de>>(value: &Value) -> Result<Option<M>, String> {
     match value.is_null() {
         true => Ok(None),
