@@ -19,8 +19,10 @@ use crate::config::Config;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::exits::Exits;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
 use crate::pods::Lines;
+use crate::readiness::Readiness;
 use crate::roster::Rosters;
 use crate::session::Configuring;
 use crate::socket::{SocketFile, open};
@@ -53,6 +55,8 @@ pub(crate) struct Instance {
     pub(crate) rosters: Rosters,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) exits: Exits,
     pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
@@ -61,6 +65,18 @@ pub(crate) struct Instance {
     socket: Mutex<Option<SocketFile>>,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
+}
+
+/// What an instance is built from.
+pub(crate) struct Parts {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: RuntimeInfo,
+    pub(crate) domains: Domains,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    pub(crate) listener: Option<UnixListener>,
 }
 
 impl fmt::Debug for Instance {
@@ -72,27 +88,27 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        info: RuntimeInfo,
-        domains: Domains,
-        observer: Arc<dyn Observer>,
-        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
-        listener: Option<UnixListener>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let required = &parts.config.default_validator.required_plugins;
+        let readiness = watch::Sender::new(match parts.config.disable {
+            true => Readiness::default(),
+            false => Readiness::of(required, std::iter::empty()),
+        });
         Self {
-            config: Mutex::new(Arc::new(config)),
-            info: Arc::new(info),
-            domains,
+            config: Mutex::new(Arc::new(parts.config)),
+            info: Arc::new(parts.info),
+            domains: parts.domains,
             lives: Mutex::default(),
             lines: Lines::default(),
             rosters: Rosters::default(),
             tasks: Tasks::default(),
-            observer,
+            observer: parts.observer,
+            metrics: parts.metrics,
+            readiness,
             exits: Exits::default(),
             launched: Launched::default(),
-            built_in,
-            listener: Mutex::new(listener),
+            built_in: parts.built_in,
+            listener: Mutex::new(parts.listener),
             socket: Mutex::default(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
@@ -297,6 +313,7 @@ impl Instance {
         if first {
             self.remove_socket();
             let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            self.plugins_changed();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));

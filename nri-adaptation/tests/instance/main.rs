@@ -10,6 +10,7 @@ mod handshake;
 mod joining;
 mod late;
 mod life;
+mod observing;
 mod order;
 mod requests;
 mod side_effects;

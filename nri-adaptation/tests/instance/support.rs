@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
 use nri_adaptation::{
-    Api, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer, PluginCallReport, PluginInfo,
+    Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
+    PluginCallReport, PluginInfo,
 };
-use nri_core::{Event, Request, Response, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
     CallContext, CallError, CallOptions, Connection, Role, RuntimeClient, Service, Status,
@@ -339,6 +340,12 @@ impl Observer for Recorder {
     fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
         self.notices
             .push(format!("gone {}: {reason}", plugin.plugin));
+    }
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        self.notices.push(format!("adjusted {}", record.to_line()));
+    }
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        self.notices.push(format!("deprecated {plugin} {event}"));
     }
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
