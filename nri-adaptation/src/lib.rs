@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod active;
+mod admission;
 mod audit;
 mod builder;
 mod builtin;
@@ -18,12 +19,14 @@ mod instance;
 mod joining;
 mod launch;
 mod listener;
+mod listening;
 mod metrics;
 mod nri;
 mod observation;
 mod observer;
 mod pods;
 mod prepared;
+mod rate;
 mod readiness;
 mod relay;
 mod remote;

@@ -10,6 +10,7 @@ mod handshake;
 mod joining;
 mod late;
 mod life;
+mod limits;
 mod observing;
 mod order;
 mod requests;

@@ -16,7 +16,7 @@ use nri_adaptation::{
 use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
-    CallContext, CallError, CallOptions, Connection, Role, RuntimeClient, Service, Status,
+    CallContext, CallError, CallOptions, Connection, Limits, Role, RuntimeClient, Service, Status,
 };
 use prost::Message as _;
 use tokio::net::UnixStream;
@@ -106,6 +106,7 @@ pub(crate) struct Fake {
     pub(crate) events: i32,
     pub(crate) act: Act,
     pub(crate) got: Arc<Log<Got>>,
+    pub(crate) limits: Limits,
 }
 
 /// A plugin's end of a connection.
@@ -188,7 +189,14 @@ impl Fake {
                 .bits(),
             act: usual(),
             got: Arc::default(),
+            limits: Limits::default(),
         }
+    }
+
+    /// With other bounds on its end of the connection.
+    pub(crate) fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     pub(crate) fn all_events(id: &str) -> Self {
@@ -220,6 +228,7 @@ impl Fake {
 
     pub(crate) fn over(&self, stream: UnixStream) -> Peer {
         let connection = Connection::builder(Role::Plugin)
+            .limits(self.limits.clone())
             .serve(Served(self.clone()))
             .start(stream);
         let runtime = RuntimeClient::new(connection.client());
