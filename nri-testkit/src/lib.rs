@@ -4,6 +4,7 @@
 
 mod memory_domain;
 pub mod oci_vectors;
+pub mod sim;
 pub mod vectors;
 
 pub use memory_domain::{MemoryDomain, Refusal};
