@@ -124,7 +124,8 @@ pub(crate) struct Combined {
     container_id: String,
     adjustments: Adjustments,
     /// What was asked for last. It is checked, but not taken in before somebody looks: after the last plugin nobody does.
-    last: Option<(api::ContainerAdjustment, PluginId)>,
+    last: Option<api::ContainerAdjustment>,
+    last_plugin: Option<PluginId>,
     updates: Updates,
     evictions: Evictions,
     omissions: Vec<Omission>,
@@ -142,7 +143,9 @@ impl Combined {
     /// Brings the view up to date. It is the original in the first call and always the same; it is only asked for if it
     /// changes.
     pub(crate) fn show<'v>(&mut self, view: impl FnOnce() -> Option<&'v mut api::Container>) {
-        if let Some((adjust, plugin)) = self.last.take() {
+        if let Some(plugin) = self.last_plugin.take()
+            && let Some(adjust) = self.last.take()
+        {
             self.adjustments.take(adjust, &plugin, view());
         }
     }
@@ -156,28 +159,28 @@ impl Combined {
         view: impl FnOnce() -> Option<&'v mut api::Container>,
     ) -> Result<(), MergeError> {
         self.show(view);
-        let api::CreateContainerResponse {
-            adjust,
-            update,
-            evict,
-        } = response;
         let plugin = &plugin.id;
-        let adjust = adjust.filter(Adjustments::asks);
-        if let Some(adjust) = &adjust {
+        let adjust = response.adjust.as_ref();
+        let adjust = adjust.filter(|adjust| Adjustments::asks(adjust));
+        if let Some(adjust) = adjust {
             self.adjustments
                 .check(adjust)
                 .map_err(|clash| clash.on(&self.container_id, plugin))?;
         }
+        let asks = adjust.is_some();
         let mut staged = self
             .updates
-            .stage(plugin, update, Some(&self.container_id))?;
+            .stage(plugin, response.update, Some(&self.container_id))?;
 
         // From here on nothing fails.
-        self.last = adjust.map(|adjust| (adjust, plugin.clone()));
+        if asks {
+            self.last = response.adjust;
+            self.last_plugin = Some(plugin.clone());
+        }
         self.omissions.append(&mut staged.omissions);
         self.updates
             .commit(plugin, staged, |_| api::LinuxResources::default());
-        for eviction in evict {
+        for eviction in response.evict {
             if eviction.container_id == self.container_id {
                 self.omissions.push(Omission::Eviction {
                     plugin: plugin.clone(),

@@ -123,7 +123,8 @@ impl Entry for KeyValue {
 pub(in crate::merge) struct KeyedList<E: Entry> {
     /// The combined list so far.
     reply: Vec<E>,
-    claims: KeyTable<Claim>,
+    /// Who touched which key last.
+    owners: KeyTable<Owner>,
     original: Original<E::Shown>,
     /// How many entries at the beginning of the view come from the original. The others were added, and only a second touch
     /// of their keys addresses them.
@@ -131,14 +132,6 @@ pub(in crate::merge) struct KeyedList<E: Entry> {
     /// A key was set that the container's entries cannot tell from another, such as the variable `A=B`. Then only the whole
     /// list, applied to the original, gives the right view.
     ambiguous: bool,
-}
-
-/// What became of a key.
-#[derive(Debug, Clone)]
-struct Claim {
-    owner: Owner,
-    /// Where its entry is in the combined list.
-    at: usize,
 }
 
 /// How to get the original list from the view.
@@ -156,7 +149,7 @@ impl<E: Entry> Default for KeyedList<E> {
     fn default() -> Self {
         Self {
             reply: Vec::new(),
-            claims: KeyTable::default(),
+            owners: KeyTable::default(),
             original: Original::View,
             head: 0,
             ambiguous: false,
@@ -167,20 +160,13 @@ impl<E: Entry> Default for KeyedList<E> {
 impl<E: Entry> KeyedList<E> {
     /// The plugin whose value the key has.
     fn setter(&self, key: &str) -> Option<&PluginId> {
-        self.claims.get(key).and_then(|claim| claim.owner.setter())
+        self.owners.get(key).and_then(Owner::setter)
     }
 
-    /// Takes the entries of these keys out of the combined list. Their claims are to be replaced.
+    /// Takes the entries of these keys out of the combined list.
     fn forget<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
-        let claims = keys.filter_map(|key| self.claims.get(key));
-        let mut gone: Vec<usize> = claims.map(|claim| claim.at).collect();
-        gone.sort_unstable();
-        let mut at = 0..;
-        self.reply
-            .retain(|_| at.next().is_some_and(|at| gone.binary_search(&at).is_err()));
-        for claim in self.claims.values_mut() {
-            claim.at -= gone.partition_point(|&gone| gone < claim.at);
-        }
+        let keys: BTreeSet<&str> = keys.collect();
+        self.reply.retain(|entry| !keys.contains(entry.bare_key()));
     }
 
     /// Applies what is asked for to the view, and keeps what it was where it changes.
@@ -207,8 +193,10 @@ const FEW: usize = 8;
 /// Whether any entry in a container has a key that is asked about.
 fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown]) -> bool {
     if asked.len() <= FEW {
-        let asked_about = |shown| asked.iter().any(|e| E::has_key(shown, e.bare_key()));
-        shown.iter().any(asked_about)
+        asked.iter().any(|entry| {
+            let key = entry.bare_key();
+            shown.iter().any(|shown| E::has_key(shown, key))
+        })
     } else {
         let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
         shown.iter().any(|shown| keys.contains(E::shown_key(shown)))
@@ -286,7 +274,7 @@ impl<E: Entry> Rule for KeyedList<E> {
         self.ambiguous |= asked.iter().any(E::is_ambiguous);
         let again = asked
             .iter()
-            .any(|entry| self.claims.contains(entry.bare_key()));
+            .any(|entry| self.owners.contains(entry.bare_key()));
         // What nobody has touched yet is applied on top of the view. A second touch moves an entry, so then the view is made
         // anew from the original.
         let anew = self.ambiguous || again;
@@ -296,15 +284,13 @@ impl<E: Entry> Rule for KeyedList<E> {
         if again {
             self.forget(asked.iter().map(E::bare_key));
         }
-        let places = self.reply.len()..;
-        self.claims
-            .insert_all(asked.iter().zip(places).map(|(entry, at)| {
-                let owner = match entry.removes() {
-                    Some(_) => Owner::Removed(plugin.clone()),
-                    None => Owner::Set(plugin.clone()),
-                };
-                (entry.bare_key(), Claim { owner, at })
-            }));
+        self.owners.insert_all(asked.iter().map(|entry| {
+            let owner = match entry.removes() {
+                Some(_) => Owner::Removed(plugin.clone()),
+                None => Owner::Set(plugin.clone()),
+            };
+            (entry.bare_key(), owner)
+        }));
         if self.reply.is_empty() {
             self.reply = asked;
         } else {
@@ -332,7 +318,7 @@ impl<E: Entry> Rule for KeyedList<E> {
     }
 
     fn finish(self, field: Field, owners: &mut ContainerOwners) -> Vec<E> {
-        owners.insert_entries(field, self.claims.map(|claim| claim.owner));
+        owners.insert_entries(field, self.owners);
         self.reply
     }
 
