@@ -63,6 +63,16 @@ impl<T: Clone + fmt::Debug> Journal<T> {
         self.0.borrow().clone()
     }
 
+    /// Waits, however long, until there are more than `count` entries, and returns them all.
+    pub async fn longer_than(&self, count: usize) -> Vec<T> {
+        let mut entries = self.0.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        match entries.wait_for(|all| all.len() > count).await {
+            Ok(entries) => entries.clone(),
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Waits until the entries are as `until` wants them, and returns them all. `what` says what that is.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
 
 mod fake_plugin;
+mod fake_process;
 mod gate;
 mod journal;
 mod memory_domain;
@@ -12,6 +13,9 @@ pub mod vectors;
 mod watcher;
 
 pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
+pub use fake_process::{
+    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
+};
 pub use gate::Gate;
 pub use journal::{Journal, PATIENCE};
 pub use memory_domain::{MemoryDomain, Refusal};
