@@ -116,6 +116,13 @@ impl MemoryDomain {
         self.contents().containers.get(id).cloned()
     }
 
+    /// Sets of a container what `resources` sets, as an update does, without writing it down. No effect without the container.
+    pub fn overlay(&self, id: &str, resources: api::LinuxResources) {
+        if let Some(container) = self.contents().containers.get_mut(id) {
+            *container = updated(container, resources);
+        }
+    }
+
     /// The updates that were applied, in order.
     pub fn updates(&self) -> Vec<api::ContainerUpdate> {
         self.contents().updates.clone()
