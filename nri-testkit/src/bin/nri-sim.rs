@@ -12,6 +12,7 @@ use nri_testkit::sim::{self, RuntimeOptions};
 use nri_testkit::vectors;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 #[derive(Parser)]
 #[command(
@@ -28,6 +29,10 @@ struct Cli {
 #[allow(clippy::large_enum_variant)] // there is one
 enum Command {
     /// Be a container runtime without containers, driven by one JSON object per line.
+    ///
+    /// What the commands say happens to pods and containers is relayed to NRI plugins as a container runtime would do it, and
+    /// what the plugins answer is the result. `nri-sim serve --help` lists the commands, each with an example.
+    #[command(after_long_help = sim::manual())]
     Serve {
         #[command(flatten)]
         runtime: RuntimeOptions,
@@ -49,8 +54,20 @@ enum Command {
 #[derive(clap::Args)]
 struct Logs {
     /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
-    #[arg(long = "log", value_name = "LEVEL", default_value = "info")]
+    #[arg(long = "log", value_name = "LEVEL", default_value = "info", value_parser = filter)]
     filter: EnvFilter,
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let form = "write error, warn, info, debug or trace, or targets with levels such as nri_adaptation=debug,warn";
+    // A word alone would be taken for the name of a target.
+    let mut words = text.split(',').filter(|part| !part.contains(['=', '[']));
+    if let Some(word) = words.find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(format!("{word:?} is no level: {form}"));
+    }
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| format!("{error}: {form}"))
 }
 
 impl Logs {

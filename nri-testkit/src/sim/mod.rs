@@ -27,4 +27,4 @@ pub use reply::{
 };
 pub use serve::serve;
 pub use simulator::Simulator;
-pub use table::{COMMANDS, Member, Spec};
+pub use table::{COMMANDS, Member, Spec, manual};

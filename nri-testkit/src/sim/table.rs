@@ -121,7 +121,7 @@ pub const COMMANDS: &[Spec] = &[
         name: "abort-container",
         about: "Gives up a creation that has just been asked for: plugins that saw it hear of a stop and a removal.",
         members: &[CONTAINER_ID],
-        example: r#"{"cmd":"abort-container","container_id":"c1"}"#,
+        example: r#"{"cmd":"abort-container","container_id":"c2"}"#,
     },
     Spec {
         name: "post-create-container",
@@ -183,7 +183,7 @@ pub const COMMANDS: &[Spec] = &[
         name: "container-exit",
         about: "The container's process ends by itself: StopContainer, with the exit code.",
         members: &[CONTAINER_ID, EXIT_CODE, FINISHED_AT, REASON],
-        example: r#"{"cmd":"container-exit","container_id":"c1","exit_code":7}"#,
+        example: r#"{"cmd":"container-exit","container_id":"c0","exit_code":7}"#,
     },
     Spec {
         name: "remove-container",
@@ -210,3 +210,36 @@ pub const COMMANDS: &[Spec] = &[
         example: r#"{"cmd":"quit"}"#,
     },
 ];
+
+/// What `nri-sim serve --help` says about its input and output.
+#[must_use]
+pub fn manual() -> String {
+    let mut text = String::from(
+        "\
+Input: one JSON object per line, with the member \"cmd\" and the members of that command. Messages of NRI (PodSandbox, Container,
+LinuxResources) are proto3 JSON: 64-bit numbers may be texts, enums are names. With \"async\":true later commands need not wait for
+this one. An \"id\" of any kind comes back with the result.
+
+Output: one JSON object per line for each command, in the order of the commands; those with \"async\":true come when they are done.
+{\"ok\":true,\"cmd\":...} with what the command answers, or {\"ok\":false,\"cmd\":...,\"error\":\"...\"}. A line that is not understood is answered
+with an error, and the next one works. The end of the input, SIGTERM and SIGINT end the runtime cleanly.
+
+The socket opens, and plugins are launched, with the first command that is not add-pod or add-container, or when none comes for a
+moment. A plugin is any NRI plugin: start it and give it the socket's path, which `version` answers and the log says.
+
+Commands:
+",
+    );
+    for spec in COMMANDS {
+        text.push_str(&format!("  {}\n      {}\n", spec.name, spec.about));
+        for member in spec.members {
+            let needed = if member.required { "" } else { " [optional]" };
+            text.push_str(&format!(
+                "        {}: {}{needed}\n",
+                member.name, member.what
+            ));
+        }
+        text.push_str(&format!("      {}\n", spec.example));
+    }
+    text
+}

@@ -2,7 +2,7 @@
 
 use nri_adaptation::{Api as _, Ctx};
 use nri_core::api::{self, ContainerState};
-use nri_core::merge;
+use nri_core::{Event, merge};
 
 use super::{Done, Inner, nevertheless};
 use crate::sim::books::lives;
@@ -62,6 +62,7 @@ impl Inner {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
+        let since = self.watch.next_call();
         let creation = self
             .nri
             .create_container(&Ctx::new(), &pod, &container)
@@ -75,7 +76,13 @@ impl Inner {
             owners: creation.owners().into(),
             updates: list(creation.updates()),
             evictions: list(creation.evictions()),
-            outcomes: list(creation.outcomes()),
+            outcomes: self.timed(
+                list(creation.outcomes()),
+                since,
+                Event::CreateContainer,
+                &pod.id,
+                &adjusted.id,
+            ),
         };
         let id = adjusted.id.clone();
         // In the books first: whoever joins once it is committed is to see it.
@@ -91,17 +98,19 @@ impl Inner {
             return Err(SimError::Settled { id: id.to_owned() });
         };
         let pod = self.pod_of(&container);
+        let since = self.watch.next_call();
         self.books.remove_container(id);
         drop(creation);
         // A stop that is not due: it stands in the pod's line behind the undoing, so that is done when it returns.
         self.nri
             .stop_container(&Ctx::new(), &pod, &container)
             .await?;
-        Ok(Reply::Done {})
+        Ok(self.told(since, Event::CreateContainer, &pod.id, id))
     }
 
     pub(super) async fn start_container(&self, id: &str, start: Start) -> Done {
         let (pod, container) = self.used(id).await?;
+        let since = self.watch.next_call();
         if container.state() != ContainerState::ContainerCreated {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
@@ -119,7 +128,7 @@ impl Inner {
             container.started_at = start.started_at.unwrap_or(container.started_at);
         };
         self.books.change_container(id, run).await;
-        Ok(Reply::Done {})
+        Ok(self.told(since, Event::StartContainer, &pod.id, id))
     }
 
     pub(super) async fn update_container(
@@ -128,6 +137,7 @@ impl Inner {
         resources: Option<api::LinuxResources>,
     ) -> Done {
         let (pod, container) = self.used(id).await?;
+        let since = self.watch.next_call();
         let result = self
             .nri
             .update_container(&Ctx::new(), &pod, &container, resources.clone())
@@ -141,7 +151,13 @@ impl Inner {
             resources: result.resources,
             updates: list(&result.updates),
             evictions: list(&result.evictions),
-            outcomes: list(&result.outcomes),
+            outcomes: self.timed(
+                list(&result.outcomes),
+                since,
+                Event::UpdateContainer,
+                &pod.id,
+                id,
+            ),
         }))
     }
 
@@ -164,10 +180,17 @@ impl Inner {
 
     pub(super) async fn stop_container(&self, id: &str, end: End) -> Done {
         let (pod, container) = self.end(id, end).await?;
+        let since = self.watch.next_call();
         match self.nri.stop_container(&Ctx::new(), &pod, &container).await {
             Ok(result) => Ok(Reply::Stopped(Stopped {
                 updates: list(&result.updates),
-                outcomes: list(&result.outcomes),
+                outcomes: self.timed(
+                    list(&result.outcomes),
+                    since,
+                    Event::StopContainer,
+                    &pod.id,
+                    id,
+                ),
             })),
             Err(error) => Err(SimError::Nevertheless {
                 error: error.into(),
@@ -188,21 +211,24 @@ impl Inner {
             });
         }
         let (pod, container) = self.end(id, end).await?;
+        let since = self.watch.next_call();
         self.nri.notify_container_exit(&pod, &container);
         // A stop that is not due any more: it stands in the pod's line behind the exit, so plugins have heard of that.
         self.nri
             .stop_container(&Ctx::new(), &pod, &container)
             .await?;
-        Ok(Reply::Done {})
+        Ok(self.told(since, Event::StopContainer, &pod.id, id))
     }
 
     pub(super) async fn remove_container(&self, id: &str) -> Done {
         let (pod, container) = self.end(id, End::default()).await?;
+        let since = self.watch.next_call();
         let told = self
             .nri
             .remove_container(&Ctx::new(), &pod, &container)
             .await;
         self.books.remove_container(id);
-        nevertheless(told, "container", "removed")
+        nevertheless(told, "container", "removed")?;
+        Ok(self.told(since, Event::RemoveContainer, &pod.id, id))
     }
 }

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{Api, Config, Creation, Ctx, Nri, PluginInfo, PluginKind};
-use nri_core::{NRI_VERSION, api};
+use nri_core::{Event, NRI_VERSION, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::sim::books::Books;
 use crate::sim::command::Command;
 use crate::sim::error::SimError;
-use crate::sim::reply::{PodState, Reply, State, Version};
+use crate::sim::reply::{OutcomeReply, PodState, Reply, State, Version};
 use crate::sim::watch::Watch;
 
 /// The name under which plugins know the simulated runtime.
@@ -173,8 +173,9 @@ impl Inner {
             } => self.update_pod(&pod_id, overhead, resources).await,
             Command::PostUpdatePod { pod_id } => {
                 let pod = self.pod(&pod_id).await?;
+                let since = self.watch.next_call();
                 self.nri.post_update_pod_sandbox(&Ctx::new(), &pod).await?;
-                Ok(Reply::Done {})
+                Ok(self.told(since, Event::PostUpdatePodSandbox, &pod_id, ""))
             }
             Command::StopPod { pod_id } => self.stop_pod(&pod_id).await,
             Command::RemovePod { pod_id } => self.remove_pod(&pod_id).await,
@@ -182,10 +183,11 @@ impl Inner {
             Command::AbortContainer { container_id } => self.abort_container(&container_id).await,
             Command::PostCreateContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
+                let since = self.watch.next_call();
                 self.nri
                     .post_create_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(Reply::Done {})
+                Ok(self.told(since, Event::PostCreateContainer, &pod.id, &container_id))
             }
             Command::StartContainer {
                 container_id,
@@ -193,10 +195,11 @@ impl Inner {
             } => self.start_container(&container_id, start).await,
             Command::PostStartContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
+                let since = self.watch.next_call();
                 self.nri
                     .post_start_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(Reply::Done {})
+                Ok(self.told(since, Event::PostStartContainer, &pod.id, &container_id))
             }
             Command::UpdateContainer {
                 container_id,
@@ -204,10 +207,11 @@ impl Inner {
             } => self.update_container(&container_id, resources).await,
             Command::PostUpdateContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
+                let since = self.watch.next_call();
                 self.nri
                     .post_update_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(Reply::Done {})
+                Ok(self.told(since, Event::PostUpdateContainer, &pod.id, &container_id))
             }
             Command::StopContainer { container_id, end } => {
                 self.stop_container(&container_id, end).await
@@ -227,6 +231,59 @@ impl Inner {
             }
             Command::State => Ok(self.state().await),
             Command::Quit => Err(SimError::NotHere("quit")),
+        }
+    }
+
+    /// What plugins did about a pod or container (an empty id means the pod itself), from a call on. `event` is what a command
+    /// is about; what it implies may be among the calls.
+    fn outcomes(&self, since: u64, event: Event, pod: &str, container: &str) -> Vec<OutcomeReply> {
+        let mut calls = self.watch.calls_since(since);
+        calls.retain(|call| call.pod == pod && call.container == container);
+        let asked: Vec<&RegisteredPlugin> = calls.iter().map(|call| &call.plugin).collect();
+        let others = self
+            .nri
+            .plugins()
+            .into_iter()
+            .filter(|info| !asked.contains(&&info.plugin) && !info.events.contains(event));
+        let others = others.map(|info| {
+            (
+                info.plugin.clone(),
+                OutcomeReply::unsubscribed(info.plugin.to_string()),
+            )
+        });
+        let mut outcomes: Vec<_> = others.collect();
+        outcomes.extend(
+            calls
+                .iter()
+                .map(|call| (call.plugin.clone(), OutcomeReply::of_call(call, event))),
+        );
+        // Those of one plugin stay in their order.
+        outcomes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Outcomes with how long each plugin took, from the calls where the outcome itself does not say.
+    fn timed(
+        &self,
+        mut outcomes: Vec<OutcomeReply>,
+        since: u64,
+        event: Event,
+        pod: &str,
+        container: &str,
+    ) -> Vec<OutcomeReply> {
+        let calls = self.outcomes(since, event, pod, container);
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
+            let call = calls
+                .iter()
+                .find(|call| (&call.plugin, call.event) == (&outcome.plugin, outcome.event));
+            outcome.ms = call.and_then(|call| call.ms);
+        }
+        outcomes
+    }
+
+    fn told(&self, since: u64, event: Event, pod: &str, container: &str) -> Reply {
+        Reply::Told {
+            outcomes: self.outcomes(since, event, pod, container),
         }
     }
 
@@ -370,13 +427,14 @@ impl Inner {
 }
 
 /// What comes of telling plugins what has happened already.
-fn nevertheless(told: Result<(), nri_core::Error>, kind: &'static str, done: &'static str) -> Done {
-    match told {
-        Ok(()) => Ok(Reply::Done {}),
-        Err(error) => Err(SimError::Nevertheless {
-            error: Box::new(error),
-            kind,
-            done,
-        }),
-    }
+fn nevertheless(
+    told: Result<(), nri_core::Error>,
+    kind: &'static str,
+    done: &'static str,
+) -> Result<(), SimError> {
+    told.map_err(|error| SimError::Nevertheless {
+        error: Box::new(error),
+        kind,
+        done,
+    })
 }
