@@ -102,9 +102,9 @@ impl Instance {
             ));
         }
         self.plugins_changed();
-        self.observer.plugin_synchronized(&active.info());
         self.synchronized_updates(&active.plugin.id, shown.updates)
             .await;
+        self.observer.plugin_synchronized(&active.info());
     }
 
     /// Asks the domains what exists, and takes it into account. Returned is what a plugin that joins has to be shown: what is

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nri_core::{Event, EventMask, PluginId, RegisteredPlugin};
+use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
 
 use crate::audit::AuditRecord;
 use crate::statistics::CallStatistics;
@@ -159,7 +159,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = plugin;
     }
 
-    /// A plugin knows what exists and takes part from now on.
+    /// A plugin knows what exists and takes part. The updates that it asked for when it was shown that are applied.
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         let _ = plugin;
     }
@@ -188,6 +188,27 @@ pub trait Observer: Send + Sync + 'static {
     /// A peer did not become a plugin.
     fn plugin_refused(&self, peer: &str, reason: &str) {
         let _ = (peer, reason);
+    }
+
+    /// A container was updated because plugins asked for it, in an answer, when they were synchronised, or on their own
+    /// account; or that did not work.
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (plugins, update, result);
+    }
+
+    /// A container was evicted because plugins asked for it, each for its reason; or that did not work.
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (container, reasons, result);
     }
 }
 
