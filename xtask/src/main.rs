@@ -42,7 +42,7 @@ enum Command {
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
     Ci,
-    /// Measure what merging costs: time, allocations, growth.
+    /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Check the laws of merging and scheduling with many more cases than the tests.
     Laws(laws::Options),

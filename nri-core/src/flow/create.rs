@@ -199,6 +199,7 @@ impl Validating {
                 event: Event::ValidateContainerAdjustment,
                 outcome,
                 saw_it,
+                took: None,
             },
             rejection: rejection.or_else(|| error.map(|error| error.to_string())),
         });

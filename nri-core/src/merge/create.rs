@@ -47,7 +47,7 @@ pub struct CreateMerge {
 }
 
 /// What the plugins of a creation ask for together.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CreateOutcome {
     /// The combined adjustment; `None` if nothing is asked for.
