@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nri_core::lifecycle::Lifecycles;
+use nri_core::schedule;
+use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -16,18 +17,18 @@ use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
 use crate::discovery::discover;
+use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::exits::Exits;
 use crate::observer::{Observer, PluginKind};
-use crate::pods::Lines;
-use crate::roster::Rosters;
 use crate::session::{Configuring, launched};
 use crate::socket::{SocketFile, open};
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
 pub(crate) const GOOD_BYE_TIME: Duration = Duration::from_secs(1);
+/// How many request deadlines a joining plugin waits for requests from before.
+const SETTLE_DEADLINES: u32 = 2;
 /// How long stopping may take in all, good-byes and processes included.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -47,12 +48,11 @@ pub(crate) struct Instance {
     pub(crate) config: Config,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
-    lives: Mutex<Lifecycles>,
-    pub(crate) lines: Lines,
-    pub(crate) rosters: Rosters,
+    pub(crate) dispatch: Dispatch,
+    /// What the default validator, where there is one, requires of pods.
+    pub(crate) requirements: Option<(PluginId, ValidatorOptions)>,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) exits: Exits,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
     listener: Mutex<Option<UnixListener>>,
@@ -78,16 +78,24 @@ impl Instance {
         built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
         listener: Option<UnixListener>,
     ) -> Self {
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let dispatch = Dispatch::new(scheduling);
+        let validator = &config.default_validator;
+        let requirements = DefaultValidator::IDENTITY
+            .parse()
+            .ok()
+            .filter(|_| validator.enable)
+            .map(|id| (id, validator.into()));
         Self {
             config,
             info: Arc::new(info),
             domains,
-            lives: Mutex::default(),
-            lines: Lines::default(),
-            rosters: Rosters::default(),
+            dispatch,
+            requirements,
             tasks: Tasks::default(),
             observer,
-            exits: Exits::default(),
             built_in,
             listener: Mutex::new(listener),
             socket: Mutex::default(),
@@ -116,10 +124,9 @@ impl Instance {
         }
     }
 
-    /// Where all pods and containers are in their lives. Not to be held while anything is awaited.
-    pub(crate) fn lives(&self) -> MutexGuard<'_, Lifecycles> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing happens any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopped
     }
 
     fn advance(&self, to: Phase) {
@@ -150,6 +157,7 @@ impl Instance {
         });
         begun?;
         self.tasks.adopt_current_runtime();
+        self.keep_time();
         self.domains.close();
         let result = tokio::select! {
             result = self.bring_up() => result,
@@ -164,7 +172,7 @@ impl Instance {
 
     async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
-        if let Err(reason) = self.inventory().await {
+        if let Err(reason) = self.recover().await {
             tracing::error!(
                 reason,
                 "what exists already is not known: its stop and removal will not be relayed"
@@ -291,7 +299,7 @@ impl Instance {
         });
         if first {
             self.remove_socket();
-            let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            let plugins = self.admit_no_more();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
@@ -300,19 +308,29 @@ impl Instance {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
             self.advance(Phase::Stopped);
+            self.wake_timekeeper();
         }
         let mut phase = self.phase.subscribe();
         let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+    }
+
+    /// Lets no plugin in any more; returns those that are there.
+    fn admit_no_more(&self) -> Vec<Arc<Active>> {
+        let mut state = self.dispatch.lock();
+        state.closed = true;
+        let seats = state.seats.values();
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
     }
 
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
         self.remove_socket();
-        for active in self.rosters.close().iter() {
+        for active in self.admit_no_more() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
+        self.wake_timekeeper();
     }
 
     fn remove_socket(&self) {

@@ -43,6 +43,7 @@ pub use roster::{Member, OnTrouble, Policy, Roster};
 pub use synchronize::{ENVELOPE_RESERVE, MESSAGE_LIMIT, SynchronizeError, SynchronizeFlow};
 pub use update::{StopFlow, UpdateFlow};
 pub use validating::ValidateFlow;
+pub(crate) use validating::consulted;
 
 use crate::{RegisteredPlugin, Request};
 

@@ -91,7 +91,7 @@ pub(super) fn updates_request(
 }
 
 /// The plugins that count as consulted: all but those that did not do their part in this request.
-pub(super) fn consulted(outcomes: &[PluginOutcome]) -> Vec<api::PluginInstance> {
+pub(crate) fn consulted(outcomes: &[PluginOutcome]) -> Vec<api::PluginInstance> {
     outcomes
         .iter()
         .filter(|outcome| outcome.outcome.counts_as_consulted())

@@ -110,7 +110,9 @@ impl Lifecycles {
         self.entries
             .iter()
             .filter(|(_, entry)| {
-                !entry.listed && entry.creation == Creation::Settled && entry.state != State::Stopped
+                !entry.listed
+                    && entry.creation == Creation::Settled
+                    && entry.state != State::Stopped
             })
             .map(|(key, entry)| (key, entry.state))
     }

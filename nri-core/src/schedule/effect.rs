@@ -106,6 +106,10 @@ pub enum Effect<T> {
         plugin: RegisteredPlugin,
         /// What it was asked, or would have been.
         event: Event,
+        /// The pod that it is about.
+        pod: ObjectKey,
+        /// The pod or container that it is about.
+        object: ObjectKey,
         /// What came.
         came: Came,
         /// When the call was to be made.

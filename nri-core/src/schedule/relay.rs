@@ -229,18 +229,16 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Tells a request what came of one of its calls.
-    pub(super) fn answer(
-        &mut self,
-        purpose: &Purpose,
-        event: Event,
-        reply: Reply,
-        timing: Timing,
-    ) {
+    pub(super) fn answer(&mut self, purpose: &Purpose, event: Event, reply: Reply, timing: Timing) {
         let id = purpose.request;
         if !purpose.awaited {
             return;
         }
-        let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let (pod, object) = (active.pod.clone(), active.object.clone());
+        let Some(running) = active.running() else {
             return;
         };
         if let Some(record) = running.record(&purpose.asked_as, event) {
@@ -251,6 +249,8 @@ impl<J: Job> Scheduler<J> {
                     request: id,
                     plugin: record.actual.clone(),
                     event,
+                    pod,
+                    object,
                     came: Came::from(&reply),
                     since: timing.since,
                     took: timing.took,

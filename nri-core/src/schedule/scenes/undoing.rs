@@ -63,19 +63,11 @@ fn an_abandoned_creation_is_undone_as_far_as_that_is_due() {
     let _ = scene.answer("10-a StopContainer c1");
     let _ = scene.submit(REMOVE, "p1", "c1");
     let _ = scene.answer("10-a RemoveContainer c1");
-    assert!(
-        scene
-            .settle(creation, Settlement::Abandoned)
-            .is_empty()
-    );
+    assert!(scene.settle(creation, Settlement::Abandoned).is_empty());
     // It exists.
     let (creation, _) = scene.submit(CREATE, "p1", "c1");
     let _ = scene.answer("10-a CreateContainer c1");
-    assert!(
-        scene
-            .settle(creation, Settlement::Committed)
-            .is_empty()
-    );
+    assert!(scene.settle(creation, Settlement::Committed).is_empty());
     assert!(scene.scheduler.is_idle());
 }
 
