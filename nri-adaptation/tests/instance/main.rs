@@ -8,6 +8,7 @@
 
 mod handshake;
 mod joining;
+mod judging;
 mod late;
 mod life;
 mod order;
