@@ -6,6 +6,7 @@
     reason = "a panic is the report of a test"
 )]
 
+mod gating;
 mod handshake;
 mod joining;
 mod judging;
@@ -15,3 +16,4 @@ mod order;
 mod requests;
 mod side_effects;
 mod support;
+mod undoing;
