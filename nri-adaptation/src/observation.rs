@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use nri_core::flow::Reply;
 use nri_core::merge::{Eviction, Owners};
-use nri_core::{PluginId, Response, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 
 use crate::active::Active;
 use crate::audit::{AuditRecord, owners_of};
-use crate::drive::About;
 use crate::endpoint::Failure;
 use crate::instance::Instance;
 use crate::metrics::ErrorClass;
@@ -21,12 +19,7 @@ const SYNCHRONIZE: &str = "Synchronize";
 
 impl Instance {
     /// A call is over. `active` is the plugin, if it was there at all.
-    pub(crate) fn plugin_called(
-        &self,
-        active: Option<&Active>,
-        report: &PluginCallReport<'_>,
-        reply: &Reply,
-    ) {
+    pub(crate) fn plugin_called(&self, active: Option<&Active>, report: &PluginCallReport<'_>) {
         if let Some(active) = active {
             active.statistics.record(report);
         }
@@ -35,12 +28,14 @@ impl Instance {
             .record_latency(plugin, operation, report.duration);
         let result = ErrorClass::of(report.outcome);
         self.metrics.record_invocation(plugin, operation, result);
-        if let Reply::Answer(response) = reply {
-            let (adjustment, updates, evictions) = asked_for(response);
-            self.metrics
-                .record_adjustments(plugin, operation, adjustment, updates, evictions);
-        }
         self.observer.plugin_call(report);
+    }
+
+    /// A plugin has answered in time.
+    pub(crate) fn answered(&self, plugin: &PluginId, event: Event, response: &Response) {
+        let (adjustment, updates, evictions) = asked_for(response);
+        self.metrics
+            .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
     }
 
     /// A plugin was shown what exists, or could not be.
@@ -69,9 +64,10 @@ impl Instance {
         let required = &self.config().default_validator.required_plugins;
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
-            let view = self.rosters.view();
-            self.metrics.set_plugin_count(view.iter().count());
-            let there = view.iter().filter(|active| active.is_there());
+            self.metrics.set_plugin_count(self.taking_part().len());
+            // While a plugin takes over, the one before it is there too.
+            let seats = self.seats();
+            let there = seats.iter().filter(|active| active.is_there());
             let now = Readiness::of(required, there.map(|active| &active.plugin.id));
             let changed = *readiness != now;
             *readiness = now;
@@ -80,7 +76,7 @@ impl Instance {
     }
 
     /// Plugins asked for something in a request.
-    pub(crate) fn asked(&self, about: &About, owners: &Owners, evictions: &[Eviction]) {
+    pub(crate) fn asked(&self, request: &Request, owners: &Owners, evictions: &[Eviction]) {
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -89,9 +85,9 @@ impl Instance {
             })
             .collect();
         self.audit(&AuditRecord {
-            event: Some(about.event),
-            pod: &about.pod,
-            container: &about.container,
+            event: Some(request.event()),
+            pod: request.pod().map_or("", |pod| &pod.id),
+            container: request.container().map_or("", |container| &container.id),
             owners,
             evictions: &evictions,
         });
