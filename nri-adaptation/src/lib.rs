@@ -17,6 +17,7 @@ mod error;
 mod handshake;
 mod instance;
 mod joining;
+mod judging;
 mod launch;
 mod listener;
 mod listening;

@@ -27,13 +27,22 @@ impl<J: Job> Scheduler<J> {
         let roster = match &active.undoes {
             None if step != Ok(Due::Nothing) => self.roster.clone(),
             None => Roster::default(),
-            Some((_, seen)) => Roster::new(
-                self.plugins
-                    .values()
-                    .map(|instance| &instance.member)
-                    .filter(|member| seen.contains(&member.plugin))
-                    .cloned(),
-            ),
+            Some((_, seen)) => {
+                let those = self.plugins.values().map(|instance| &instance.member);
+                let those = those.filter(|member| seen.contains(&member.plugin));
+                // What they ask for is judged by others as well.
+                let judging = Event::ValidateContainerAdjustment;
+                let judges = self.roster.members().iter().filter(|member| {
+                    member.validates_updates
+                        && member.events.contains(judging)
+                        && !seen.contains(&member.plugin)
+                });
+                let judges = judges.cloned().map(|mut judge| {
+                    judge.events = judging.into();
+                    judge
+                });
+                Roster::new(those.cloned().chain(judges))
+            }
         };
         let flow = active.job.begin(&roster);
         active.stage = Stage::Running(Running {
