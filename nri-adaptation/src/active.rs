@@ -86,7 +86,7 @@ impl Active {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts other settings in force.
+    /// Puts other settings in force. The scheduler has to be told too.
     pub(crate) fn set_settings(&self, settings: PluginSettings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
@@ -132,6 +132,11 @@ impl Active {
         self.kind() == PluginKind::BuiltIn
     }
 
+    /// Whether it knows what exists and is not gone.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_synchronized() && self.close_reason().is_none()
+    }
+
     /// It knows what exists.
     pub(crate) fn set_synchronized(&self) {
         self.synchronized.store(true, Ordering::Release);
@@ -139,11 +144,6 @@ impl Active {
 
     pub(crate) fn is_synchronized(&self) -> bool {
         self.synchronized.load(Ordering::Acquire)
-    }
-
-    /// Whether it knows what exists and is not gone.
-    pub(crate) fn is_there(&self) -> bool {
-        self.is_synchronized() && self.close_reason().is_none()
     }
 
     /// Cuts it off; the first reason counts.

@@ -30,19 +30,8 @@ pub(crate) struct Outgoing {
 pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
     let mut next = Some(first);
     while let Some(outgoing) = next {
-        let (call, deadline, active) = (
-            outgoing.call,
-            outgoing.deadline,
-            Arc::clone(&outgoing.active),
-        );
-        let span = outgoing.span();
-        let reply = outgoing.reply().instrument(span).await;
-        // Until the deadline the scheduler finds no answer late.
-        if let Reply::Answer(response) = &reply
-            && now() < deadline
-        {
-            instance.plugin_answered(&active.plugin.id, response);
-        }
+        let (call, span) = (outgoing.call, outgoing.span());
+        let reply = outgoing.reply(&instance).instrument(span).await;
         next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, reply, now));
     }
 }
@@ -60,14 +49,21 @@ impl Outgoing {
     }
 
     /// What comes of it, at whatever time: the scheduler knows when it is late.
-    async fn reply(self: Box<Self>) -> Reply {
+    async fn reply(self: Box<Self>, instance: &Instance) -> Reply {
         let began = now();
-        let time = self.deadline.saturating_duration_since(began);
+        let event = self.request.request().event();
         let _in_flight = self.active.statistics.begin();
+        let time = self.deadline.saturating_duration_since(began);
         let relaying = self.active.endpoint.relay(self.request, time);
         let handed_over = relaying.handed_over;
         let reply = match relaying.answer.await {
-            Ok(response) => Reply::Answer(response),
+            Ok(response) => {
+                // What comes later is dropped, and was asked for in vain.
+                if now() <= self.deadline {
+                    instance.answered(&self.active.plugin.id, event, &response);
+                }
+                Reply::Answer(response)
+            }
             Err(Failure::Status { code, message }) => Reply::Error { code, message },
             // It did not get out in time, so nothing will come.
             Err(Failure::Closed(_) | Failure::Late) => Reply::Gone {
@@ -77,9 +73,6 @@ impl Outgoing {
         Span::current()
             .record("outcome", outcome(&Came::from(&reply)).name())
             .record("duration", field::debug(now() - began));
-        if let Reply::Answer(_) = reply {
-            tracing::debug!("the plugin answered");
-        }
         reply
     }
 }
@@ -124,7 +117,9 @@ impl Instance {
             _ => None,
         };
         span.in_scope(|| match (&outcome, unknown) {
-            (CallOutcome::Answered, _) | (_, Some(false)) => {}
+            (CallOutcome::Answered, _) | (_, Some(false)) => {
+                tracing::debug!(%plugin, %event, container, ?took, "the plugin answered");
+            }
             (_, Some(true)) => tracing::warn!(
                 %plugin, %event,
                 "the plugin named no event, which means all, and does not know this one: it counts as not subscribed to it"

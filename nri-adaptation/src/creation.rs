@@ -61,7 +61,7 @@ impl Instance {
             container: keys.object().clone(),
             request: Some(request),
         };
-        self.asked(&keys, &message, &asked.owners, &asked.evictions);
+        self.asked(&message, &asked.owners, &asked.evictions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         Ok(Creation::new(asked, outcomes, move |settlement| {

@@ -46,7 +46,7 @@ pub(crate) struct Ticket {
 /// A request that is not through the plugins.
 struct Asked {
     message: Arc<Request>,
-    keys: Keys,
+    key: ObjectKey,
     cx: Ctx,
     span: Span,
     preparation: Preparation,
@@ -88,16 +88,10 @@ enum Action {
     Stopped(
         Option<oneshot::Sender<Ended>>,
         Box<Report<RequestOutcome>>,
-        Stopped,
+        Option<Arc<Request>>,
+        Ctx,
+        Span,
     ),
-}
-
-/// What a stop was about.
-struct Stopped {
-    cx: Ctx,
-    span: Span,
-    /// Its container and its request, unless it undoes a creation.
-    about: Option<(Keys, Arc<Request>)>,
 }
 
 impl Dispatch {
@@ -185,7 +179,7 @@ impl State {
         let order = order.with_deadline(cx.deadline());
         let id = self.scheduler.handle_request(order, now);
         let asked = Asked {
-            keys: keys.clone(),
+            key: keys.object().clone(),
             cx: cx.clone(),
             span: keys.span(message.event(), cx),
             message,
@@ -279,26 +273,16 @@ impl State {
     fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> Option<Action> {
         let Some(asked) = self.asked.remove(&id) else {
             // Undoing is nobody's request.
-            let stopped = Stopped {
-                cx: Ctx::new(),
-                span: Span::none(),
-                about: None,
-            };
-            return Some(told(None, report, stopped));
+            return Some(told(None, report, None, Ctx::new(), Span::none()));
         };
         self.exits -= usize::from(asked.exit);
         let event = asked.message.event();
         if report.result.is_ok() || event.is_notification() {
             let lives = self.scheduler.lives();
-            self.unlisted
-                .note(lives, asked.keys.object(), &asked.message);
+            self.unlisted.note(lives, &asked.key, &asked.message);
         }
-        let stopped = Stopped {
-            cx: asked.cx,
-            span: asked.span,
-            about: Some((asked.keys, asked.message)),
-        };
-        Some(told(asked.tell, report, stopped))
+        let message = Some(asked.message);
+        Some(told(asked.tell, report, message, asked.cx, asked.span))
     }
 }
 
@@ -306,11 +290,13 @@ impl State {
 fn told(
     tell: Option<oneshot::Sender<Ended>>,
     report: Report<RequestOutcome>,
-    stopped: Stopped,
+    message: Option<Arc<Request>>,
+    cx: Ctx,
+    span: Span,
 ) -> Action {
     match &report.result {
         Ok(RequestOutcome::Stop(stop)) if !stop.updates.is_empty() => {
-            Action::Stopped(tell, Box::new(report), stopped)
+            Action::Stopped(tell, Box::new(report), message, cx, span)
         }
         _ => Action::Tell(tell, Box::new(Ok(report))),
     }
@@ -378,7 +364,12 @@ impl Instance {
                 let _ = tell.send(*ended);
             }
             Action::Tell(None, ended) => log_unheard(&ended),
-            Action::Stopped(tell, report, stopped) => self.stopped(tell, report, stopped),
+            Action::Stopped(tell, report, message, cx, span) => {
+                if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
+                    self.asked(&message, &stop.owners, &[]);
+                }
+                self.stopped(tell, report, cx, span);
+            }
         }
         None
     }
@@ -394,7 +385,6 @@ impl Instance {
         }
         tracing::warn!(plugin = %active.plugin, %reason, "closing a plugin");
         active.close(reason.to_string());
-        self.plugins_changed();
     }
 
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells them then.
@@ -402,17 +392,12 @@ impl Instance {
         self: &Arc<Self>,
         tell: Option<oneshot::Sender<Ended>>,
         mut report: Box<Report<RequestOutcome>>,
-        stopped: Stopped,
+        cx: Ctx,
+        span: Span,
     ) {
         let instance = Arc::clone(self);
-        let Stopped { cx, span, about } = stopped;
         let updates = match &report.result {
-            Ok(RequestOutcome::Stop(stop)) => {
-                if let Some((keys, request)) = &about {
-                    self.asked(keys, request, &stop.owners, &[]);
-                }
-                stop.updates.clone()
-            }
+            Ok(RequestOutcome::Stop(stop)) => stop.updates.clone(),
             _ => Vec::new(),
         };
         let work = async move {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_core::schedule;
+use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
 use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
@@ -86,15 +87,16 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        parts.domains.set_time(parts.config.domain_timeout);
-        let required = &parts.config.default_validator.required_plugins;
-        let readiness = watch::Sender::new(match parts.config.disable {
+        let config = &parts.config;
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
+        parts.domains.set_time(config.domain_timeout);
+        let required = &config.default_validator.required_plugins;
+        let readiness = match config.disable {
             true => Readiness::default(),
             false => Readiness::of(required, std::iter::empty()),
-        });
-        let mut scheduling = schedule::Config::default();
-        scheduling.serial = parts.config.serial;
-        scheduling.settle_timeout = parts.config.plugin_request_timeout * SETTLE_DEADLINES;
+        };
         Self {
             config: Mutex::new(Arc::new(parts.config)),
             info: Arc::new(parts.info),
@@ -103,7 +105,7 @@ impl Instance {
             tasks: Tasks::default(),
             observer: parts.observer,
             metrics: parts.metrics,
-            readiness,
+            readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
@@ -118,10 +120,17 @@ impl Instance {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What the default validator, where there is one, requires of pods.
+    pub(crate) fn requirements(&self) -> Option<(PluginId, ValidatorOptions)> {
+        let validator = &self.config().default_validator;
+        let id = DefaultValidator::IDENTITY.parse().ok()?;
+        validator.enable.then(|| (id, validator.into()))
+    }
+
     /// Whether a plugin takes part, wherever it comes from.
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
-        let state = self.dispatch.lock();
-        state.seats.keys().any(|seated| seated.id == *plugin)
+        let plugins = self.taking_part();
+        plugins.iter().any(|active| active.plugin.id == *plugin)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -130,15 +139,12 @@ impl Instance {
 
     /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
     pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
-        let active = {
-            let state = self.dispatch.lock();
-            let mut seated = state.seats.values().map(|seat| &seat.active);
-            seated
-                .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched)
-                .map(Arc::clone)
-        };
+        let plugins = self.taking_part();
+        let active = plugins
+            .iter()
+            .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
         if let Some(active) = active {
-            good_bye(active, "it is no longer installed like that").await;
+            good_bye(Arc::clone(active), "it is no longer installed like that").await;
         }
         connection.close();
     }
@@ -220,10 +226,10 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        let installed = self.look_for_plugins(&self.config())?;
+        let config = self.config();
+        let installed = self.look_for_plugins(&config)?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
-        let config = self.config();
         if !config.disable_connections {
             let opened = self.open_socket(&config.socket_path).await?;
             self.listen(opened);
@@ -290,7 +296,6 @@ impl Instance {
         if first {
             self.listen_no_more();
             let plugins = self.admit_no_more();
-            self.plugins_changed();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
@@ -307,10 +312,8 @@ impl Instance {
 
     /// Lets no plugin in any more; returns those that are there.
     fn admit_no_more(&self) -> Vec<Arc<Active>> {
-        let mut state = self.dispatch.lock();
-        state.closed = true;
-        let seats = state.seats.values();
-        seats.map(|seat| Arc::clone(&seat.active)).collect()
+        self.dispatch.lock().closed = true;
+        self.seats()
     }
 
     /// Cuts everything off without a good-bye; for an instance that was dropped.

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use nri_core::PluginId;
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
 use nri_core::schedule::{AfterLate, PluginLimits, Showing};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::active::Active;
 use crate::config;
-use crate::dispatch::{Seat, State, now};
+use crate::dispatch::{Seat, State};
 use crate::domains::Listed;
 use crate::error::Error;
 use crate::instance::Instance;
@@ -68,7 +68,7 @@ impl Instance {
         })
     }
 
-    fn limits(&self, active: &Active) -> PluginLimits {
+    pub(crate) fn limits(&self, active: &Active) -> PluginLimits {
         let settings = active.settings();
         let mut limits = PluginLimits::default();
         limits.request_timeout = settings.request_timeout;
@@ -145,15 +145,14 @@ impl Instance {
         };
         let counts = (pods.len(), containers.len());
         let time = active.settings().request_timeout;
-        let begun = now();
         let progress =
             || self.act(|state, now| state.scheduler.handle_progress(&active.plugin, now));
+        let begun = Instant::now();
         let answer = active
             .endpoint
             .synchronize(pods, containers, time, &progress)
             .await;
-        let took = now().saturating_duration_since(begun);
-        self.synchronize_called(&active.plugin.id, took, &answer);
+        self.synchronize_called(&active.plugin.id, begun.elapsed(), &answer);
         let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
         tracing::info!(
             plugin = %active.plugin, pods = counts.0, containers = counts.1, updates = updates.len(),
@@ -185,7 +184,24 @@ impl Instance {
     }
 
     /// The plugins that a request that begins now includes, in order.
-    pub(crate) fn participants(&self) -> Vec<PluginInfo> {
+    pub(crate) fn taking_part(&self) -> Vec<Arc<Active>> {
+        let state = self.dispatch.lock();
+        let seats = state.scheduler.roster().members().iter();
+        seats
+            .filter_map(|member| state.seats.get(&member.plugin))
+            .map(|seat| Arc::clone(&seat.active))
+            .collect()
+    }
+
+    /// All plugins that the scheduler knows, those among them that join or give way to another instance.
+    pub(crate) fn seats(&self) -> Vec<Arc<Active>> {
+        let state = self.dispatch.lock();
+        let seats = state.seats.values();
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
+    }
+
+    /// What is known of those that requests include.
+    pub(crate) fn infos(&self) -> Vec<PluginInfo> {
         let state = self.dispatch.lock();
         let seats = state.scheduler.roster().members().iter();
         seats
@@ -198,18 +214,6 @@ impl Instance {
                 info
             })
             .collect()
-    }
-
-    /// How many plugins there are, and those of them that know what exists.
-    pub(crate) fn present(&self) -> (usize, Vec<PluginId>) {
-        let state = self.dispatch.lock();
-        if state.closed {
-            return (0, Vec::new());
-        }
-        let seated = state.seats.values().map(|seat| &seat.active);
-        let there = seated.filter(|active| active.is_there());
-        let there = there.map(|active| active.plugin.id.clone()).collect();
-        (state.seats.len(), there)
     }
 
     /// Keeps plugins from joining as long as the guard lives.

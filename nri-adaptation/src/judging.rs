@@ -76,7 +76,8 @@ impl Instance {
                 Step::Wait => match calls.join_next().await {
                     Some(Ok((plugin, reply, began))) => {
                         let active = validators.iter().find(|active| active.plugin == plugin);
-                        self.report_judging(active, &plugin, update, &reply, began);
+                        let active = active.map(|active| &**active);
+                        self.report_judging(&plugin, active, update, &reply, began);
                         flow.answer(&plugin, reply);
                     }
                     // Whoever was not heard does not accept.
@@ -113,8 +114,8 @@ impl Instance {
 
     fn report_judging(
         &self,
-        active: Option<&Arc<Active>>,
         plugin: &RegisteredPlugin,
+        active: Option<&Active>,
         update: &api::ContainerUpdate,
         reply: &Reply,
         began: std::time::Instant,
@@ -128,7 +129,7 @@ impl Instance {
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
         };
-        self.plugin_called(active.map(|active| &**active), &report);
+        self.plugin_called(active, &report);
     }
 }
 

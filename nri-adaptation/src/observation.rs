@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, Owners};
-use nri_core::{PluginId, Request, Response, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 
 use crate::active::Active;
 use crate::audit::{AuditRecord, owners_of};
@@ -14,7 +13,6 @@ use crate::instance::Instance;
 use crate::metrics::ErrorClass;
 use crate::observer::PluginCallReport;
 use crate::readiness::Readiness;
-use crate::subject::Keys;
 
 /// The name under which joining is measured.
 const SYNCHRONIZE: &str = "Synchronize";
@@ -34,11 +32,10 @@ impl Instance {
     }
 
     /// A plugin has answered in time.
-    pub(crate) fn plugin_answered(&self, plugin: &PluginId, response: &Response) {
-        let operation = response.event().name();
+    pub(crate) fn answered(&self, plugin: &PluginId, event: Event, response: &Response) {
         let (adjustment, updates, evictions) = asked_for(response);
         self.metrics
-            .record_adjustments(plugin, operation, adjustment, updates, evictions);
+            .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
     }
 
     /// A plugin was shown what exists, or could not be.
@@ -67,9 +64,11 @@ impl Instance {
         let required = &self.config().default_validator.required_plugins;
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
-            let (count, there) = self.present();
-            self.metrics.set_plugin_count(count);
-            let now = Readiness::of(required, there.iter());
+            self.metrics.set_plugin_count(self.taking_part().len());
+            // While a plugin takes over, the one before it is there too.
+            let seats = self.seats();
+            let there = seats.iter().filter(|active| active.is_there());
+            let now = Readiness::of(required, there.map(|active| &active.plugin.id));
             let changed = *readiness != now;
             *readiness = now;
             changed
@@ -77,13 +76,7 @@ impl Instance {
     }
 
     /// Plugins asked for something in a request.
-    pub(crate) fn asked(
-        &self,
-        keys: &Keys,
-        request: &Request,
-        owners: &Owners,
-        evictions: &[Eviction],
-    ) {
+    pub(crate) fn asked(&self, request: &Request, owners: &Owners, evictions: &[Eviction]) {
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -93,8 +86,8 @@ impl Instance {
             .collect();
         self.audit(&AuditRecord {
             event: Some(request.event()),
-            pod: keys.pod.id(),
-            container: keys.container.as_ref().map_or("", ObjectKey::id),
+            pod: request.pod().map_or("", |pod| &pod.id),
+            container: request.container().map_or("", |container| &container.id),
             owners,
             evictions: &evictions,
         });

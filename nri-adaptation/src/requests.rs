@@ -9,7 +9,7 @@ use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, MergedUpdate};
 use nri_core::schedule::{RequestId, RequestOutcome};
-use nri_core::validate::{DefaultValidator, required};
+use nri_core::validate::required;
 use nri_core::{Ctx, Error, Event, Request, Settlement, StopResult, UpdateResult, api};
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
@@ -108,17 +108,12 @@ impl Instance {
             result, outcomes, ..
         } = waiting.end().await?;
         result?;
-        let config = self.config();
-        let validator = &config.default_validator;
-        let (Some(pod), Ok(identity)) = (message.pod(), DefaultValidator::IDENTITY.parse()) else {
+        let (Some((validator, options)), Some(pod)) = (self.requirements(), message.pod()) else {
             return Ok(());
         };
-        if !validator.enable {
-            return Ok(());
-        }
-        required::check_pod(&validator.into(), pod, &outcomes).map_err(|rejection| Error::Refused {
+        required::check_pod(&options, pod, &outcomes).map_err(|rejection| Error::Refused {
             pod: format!("{}/{}", pod.namespace, pod.name),
-            validator: identity,
+            validator,
             reason: rejection.to_string(),
         })
     }
@@ -202,7 +197,7 @@ impl Instance {
         let RequestOutcome::Update(asked) = result? else {
             return Ok(UpdateResult::default());
         };
-        self.asked(&keys, &message, &asked.owners, &asked.evictions);
+        self.asked(&message, &asked.owners, &asked.evictions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

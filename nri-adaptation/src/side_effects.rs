@@ -135,9 +135,8 @@ impl Instance {
             container: update.container_id.clone(),
             source,
         };
-        self.update(cx, update, std::slice::from_ref(plugin))
-            .await
-            .map_err(failed)
+        let plugins = std::slice::from_ref(plugin);
+        self.update(cx, update, plugins).await.map_err(failed)
     }
 
     /// Applies what a plugin asks for when it is shown what exists. Failures are logged.
