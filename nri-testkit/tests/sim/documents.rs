@@ -97,3 +97,26 @@ fn every_subcommand_has_help_that_says_what_it_is_for() {
         assert!(text.contains("Usage: nri-sim"), "{text}");
     }
 }
+
+#[test]
+fn the_shell_example_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("annotate.toml");
+    std::fs::write(&file, "[env]\nTZ = 'UTC'\n").unwrap();
+    let output = std::process::Command::new("sh")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/serve.sh"))
+        .arg(env!("CARGO_BIN_EXE_nri-sim"))
+        .arg(&examples()["annotate"])
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let (text, log) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{text}{log}");
+    let results = text.lines().filter(|line| line.starts_with("< {\"ok\":true"));
+    assert_eq!(results.count(), 10, "{text}");
+    assert!(text.contains(r#"{"key":"TZ","value":"UTC"}"#), "{text}");
+}
