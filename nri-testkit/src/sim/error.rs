@@ -75,6 +75,16 @@ pub enum SimError {
         /// Where to look for what went wrong.
         hint: &'static str,
     },
+    /// A plugin of a scenario did not come.
+    #[error("plugin {plugin} is not there after {after:?}: {details}")]
+    NoPlugin {
+        /// The plugin.
+        plugin: String,
+        /// How long it was waited for.
+        after: Duration,
+        /// What it printed, and what to do.
+        details: String,
+    },
     /// A plugin refused something, or the runtime's core did.
     #[error(transparent)]
     Refused(Box<nri_core::Error>),

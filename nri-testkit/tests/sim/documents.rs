@@ -89,7 +89,7 @@ async fn every_example_of_the_help_works_in_the_order_of_the_help() {
 fn every_subcommand_has_help_that_says_what_it_is_for() {
     let output = program().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for name in ["serve", "vectors"] {
+    for name in ["serve", "run", "vectors"] {
         assert!(help.contains(name), "{help}");
         let output = program().args([name, "--help"]).output().unwrap();
         assert!(output.status.success());
@@ -116,7 +116,9 @@ fn the_shell_example_works() {
         String::from_utf8(output.stderr).unwrap(),
     );
     assert!(output.status.success(), "{text}{log}");
-    let results = text.lines().filter(|line| line.starts_with("< {\"ok\":true"));
+    let results = text
+        .lines()
+        .filter(|line| line.starts_with("< {\"ok\":true"));
     assert_eq!(results.count(), 10, "{text}");
     assert!(text.contains(r#"{"key":"TZ","value":"UTC"}"#), "{text}");
 }

@@ -3,20 +3,20 @@
 mod containers;
 mod pods;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{Api, Config, Creation, Ctx, Nri, PluginInfo, PluginKind};
-use nri_core::{Event, NRI_VERSION, RegisteredPlugin, api};
+use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::sim::books::Books;
 use crate::sim::command::Command;
 use crate::sim::error::SimError;
-use crate::sim::reply::{OutcomeReply, PodState, Reply, State, Version};
+use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
 use crate::sim::watch::Watch;
 
 /// The name under which plugins know the simulated runtime.
@@ -111,6 +111,33 @@ impl Simulator {
         self.inner.socket()
     }
 
+    /// The plugins that take part, in the order in which they are called.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginReply> {
+        self.inner.plugins()
+    }
+
+    /// Waits for plugins until they know what exists; returns those that do not in time.
+    pub(in crate::sim) async fn missing(
+        &self,
+        ids: &[PluginId],
+        within: Duration,
+    ) -> Vec<PluginId> {
+        let mut ready = self.inner.watch.ready();
+        let is_there = |ready: &BTreeSet<RegisteredPlugin>, id: &PluginId| {
+            ready.iter().any(|plugin| plugin.id == *id)
+        };
+        let all = ready.wait_for(|ready| ids.iter().all(|id| is_there(ready, id)));
+        // Whether it is in time shows in who is there.
+        let _ = tokio::time::timeout(within, all).await.is_ok();
+        let ready = self.inner.watch.ready();
+        let there = ready.borrow();
+        ids.iter()
+            .filter(|id| !is_there(&there, id))
+            .cloned()
+            .collect()
+    }
+
     /// Does what a command says. Dropping the future is what it is in [`Api`].
     ///
     /// # Errors
@@ -164,7 +191,9 @@ impl Inner {
             Command::AddPod { pod } => self.add_pod(pod),
             Command::AddContainer { container } => self.add_container(container).await,
             Command::WaitPlugins { count, timeout } => self.wait_plugins(count, timeout).await,
-            Command::Plugins => Ok(self.plugins()),
+            Command::Plugins => Ok(Reply::Plugins {
+                plugins: self.plugins(),
+            }),
             Command::RunPod { pod } => self.run_pod(pod).await,
             Command::UpdatePod {
                 pod_id,
@@ -302,10 +331,8 @@ impl Inner {
         })
     }
 
-    fn plugins(&self) -> Reply {
-        Reply::Plugins {
-            plugins: self.nri.plugins().into_iter().map(Into::into).collect(),
-        }
+    fn plugins(&self) -> Vec<PluginReply> {
+        self.nri.plugins().into_iter().map(Into::into).collect()
     }
 
     async fn wait_plugins(&self, count: usize, after: Duration) -> Done {
@@ -314,14 +341,16 @@ impl Inner {
         let mut ready = self.watch.ready();
         let came = ready.wait_for(|ready| ready.len() >= count);
         if tokio::time::timeout(after, came).await.is_ok() {
-            return Ok(self.plugins());
+            return Ok(Reply::Plugins {
+                plugins: self.plugins(),
+            });
         }
         let there = self.watch.ready().borrow().len();
         let infos: Vec<PluginInfo> = self.nri.plugins();
         let list: Vec<String> = infos
             .into_iter()
             .filter(|info| info.kind != PluginKind::BuiltIn)
-            .map(crate::sim::reply::PluginReply::from)
+            .map(PluginReply::from)
             .map(|plugin| format!("{} ({})", plugin.plugin, plugin.state))
             .collect();
         Err(SimError::TooFewPlugins {
