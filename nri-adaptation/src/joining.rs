@@ -60,8 +60,11 @@ impl Instance {
     }
 
     async fn admit_and_show(&self, active: &Arc<Active>) -> Result<Shown, String> {
-        let admitted = self.rosters.admit(active, self.config.max_plugins).await?;
-        let limit: Duration = self.config.plugin_request_timeout * SETTLE_DEADLINES;
+        let admitted = self
+            .rosters
+            .admit(active, self.config().max_plugins)
+            .await?;
+        let limit: Duration = self.config().plugin_request_timeout * SETTLE_DEADLINES;
         if timeout(limit, self.rosters.settled(&admitted))
             .await
             .is_err()
@@ -73,7 +76,7 @@ impl Instance {
         }
         let inventory = self.inventory().await?;
         let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
-        let time = active.settings.request_timeout;
+        let time = active.settings().request_timeout;
         let updates = active
             .endpoint
             .synchronize(inventory.pods, inventory.containers, time)

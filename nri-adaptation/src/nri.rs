@@ -50,8 +50,8 @@ impl Nri {
 
     /// The configuration in force, with defaults in place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.instance().config
+    pub fn config(&self) -> Arc<Config> {
+        self.instance().config()
     }
 
     /// Adds a domain. It must be there before the instance is started.
@@ -62,15 +62,10 @@ impl Nri {
         self.instance().domains.register(domain)
     }
 
-    /// The plugins that take part, in the order in which they are called.
+    /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
-        self.instance()
-            .rosters
-            .view()
-            .iter()
-            .map(|active| active.info())
-            .collect()
+        self.instance().plugins()
     }
 
     /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.

@@ -76,7 +76,7 @@ impl Instance {
                 failures.extend(failure(plugins.first(), "update", id, source, ignore));
             }
         }
-        match (self.config.side_update_failure, failures.len()) {
+        match (self.config().side_update_failure, failures.len()) {
             (SideUpdateFailure::Log, _) | (SideUpdateFailure::Fail, 0) => Ok(()),
             (SideUpdateFailure::Fail, 1) => Err(failures.remove(0)),
             (SideUpdateFailure::Fail, _) => Err(Error::Several(failures)),

@@ -12,7 +12,10 @@ use crate::support::*;
 /// `nri-sim run` with the example plugins that a scenario names.
 fn run(scenario: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nri-sim"));
-    command.arg("run").arg(scenario).args(["--wait", "60"]);
+    command.arg("run").arg(scenario);
+    if !arguments.contains(&"--wait") {
+        command.args(["--wait", "60"]);
+    }
     for plugin in Scenario::load(scenario).unwrap().plugins {
         if plugin.command.is_none()
             && let Some(example) = examples().get(plugin.id.name().as_str())

@@ -241,9 +241,9 @@ fn message<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T, Stri
 }
 
 fn config(table: toml::Table) -> Result<Config, String> {
-    let text = table.to_string();
+    let restart = table.contains_key("restart");
     // Lines of this text are not lines of the file.
-    Config::from_toml(&text).map_err(|error| match error {
+    let config = Config::from_toml(&table.to_string()).map_err(|error| match error {
         ConfigError::Unknown(unknown) => {
             let near = unknown
                 .nearest
@@ -253,7 +253,11 @@ fn config(table: toml::Table) -> Result<Config, String> {
         }
         ConfigError::Invalid { key, reason, .. } => format!("[runtime]: key `{key}`: {reason}"),
         other => format!("[runtime]: {other}"),
-    })
+    });
+    let mut config = config?;
+    // A plugin that ends in the middle of a scenario is to be missed.
+    config.restart &= restart;
+    Ok(config)
 }
 
 fn step(table: toml::Table, line: usize) -> Result<Step, String> {

@@ -178,7 +178,7 @@ async fn come_together(
     }
     sim.start().await?;
     if let Some(socket) = sim.socket() {
-        started.start_beside(socket)?;
+        started.start_beside(&socket)?;
     }
     let others: Vec<String> = plugins
         .iter()

@@ -10,19 +10,6 @@ use crate::sim::command::{End, Start};
 use crate::sim::error::SimError;
 use crate::sim::reply::{Created, Reply, Stopped, UpdateReply, list};
 
-/// A container's resources with what an update sets; what it does not set stays.
-fn with_resources(container: &api::Container, resources: api::LinuxResources) -> api::Container {
-    let linux = api::LinuxContainerAdjustment {
-        resources: Some(resources),
-        ..Default::default()
-    };
-    let adjustment = api::ContainerAdjustment {
-        linux: Some(linux),
-        ..Default::default()
-    };
-    merge::apply(container, &adjustment)
-}
-
 fn state_in_words(state: ContainerState) -> &'static str {
     match state {
         ContainerState::ContainerUnknown => "in an unknown state",
@@ -143,9 +130,7 @@ impl Inner {
             .update_container(&Ctx::new(), &pod, &container, resources.clone())
             .await?;
         if let Some(resources) = result.resources.clone().or(resources) {
-            let apply =
-                |container: &mut api::Container| *container = with_resources(container, resources);
-            self.books.change_container(id, apply).await;
+            self.books.overlay(id, resources).await;
         }
         Ok(Reply::Updated(UpdateReply {
             resources: result.resources,

@@ -4,7 +4,7 @@ mod containers;
 mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ impl Simulator {
 
     /// Where plugins connect; `None` if they cannot.
     #[must_use]
-    pub fn socket(&self) -> Option<&Path> {
+    pub fn socket(&self) -> Option<PathBuf> {
         self.inner.socket()
     }
 
@@ -316,9 +316,9 @@ impl Inner {
         }
     }
 
-    fn socket(&self) -> Option<&Path> {
+    fn socket(&self) -> Option<PathBuf> {
         let config = self.nri.config();
-        (!config.disable && !config.disable_connections).then_some(&config.socket_path)
+        (!config.disable && !config.disable_connections).then(|| config.socket_path.clone())
     }
 
     fn version(&self) -> Reply {
