@@ -12,7 +12,7 @@ use nri_adaptation::model::{Container, PodSandbox};
 use nri_adaptation::{
     Api, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer, PluginCallReport, PluginInfo,
 };
-use nri_core::{Event, Request, Response, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
     CallContext, CallError, CallOptions, Connection, Role, RuntimeClient, Service, Status,
@@ -342,6 +342,25 @@ impl Observer for Recorder {
     }
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
+    }
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let id = &update.container_id;
+        self.notices
+            .push(format!("updated {id} for {plugins:?}: {result:?}"));
+    }
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices
+            .push(format!("evicted {container} for {reasons:?}: {result:?}"));
     }
 }
 

@@ -17,12 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+/// Tests for NRI runtimes and plugins.
+///
+/// NRI, the Node Resource Interface, lets plugins watch and adjust the containers of a node: a plugin is a program that connects to
+/// the container runtime. This program is a runtime for tests: it has no containers, but plugins cannot tell.
+///
+/// To try a plugin by hand, run `nri-sim serve --socket /tmp/nri.sock`, start the plugin with that socket, and type
+/// {"cmd":"run-pod","pod":{"id":"p1"}}. To test it in a CI, write a scenario and use `nri-sim run`.
 #[derive(Parser)]
-#[command(
-    name = "nri-sim",
-    about = "Tests for NRI runtimes and plugins.",
-    version
-)]
+#[command(name = "nri-sim", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -193,7 +196,12 @@ fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
 
 /// Replays a recording; whether all is as it should be.
 fn replay(path: &Path) -> Result<bool, String> {
-    let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file = File::open(path).map_err(|e| {
+        format!(
+            "{}: {e}. The recordings that there are: nri-testkit/data/vectors-merge.jsonl and vectors-events.jsonl",
+            path.display()
+        )
+    })?;
     let summary = vectors::run(BufReader::new(file));
     println!("{summary}");
     Ok(summary.is_success())

@@ -21,7 +21,7 @@ pub struct RuntimeOptions {
     /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
     #[arg(long, value_name = "DIR")]
     pub plugin_config: Option<PathBuf>,
-    /// The runtime's configuration, as TOML: plugin_request_timeout = "5s", [default_validator], and so on.
+    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s".
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -146,6 +146,32 @@ async fn asynchronous_commands_let_later_ones_go_on() {
     assert!(status.success());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_connects_during_a_creation_is_shown_what_comes_of_it() {
+    let mut serve = Serve::start();
+    let gate = Arc::new(Semaphore::new(0));
+    let script = Script {
+        gate: Some(Arc::clone(&gate)),
+        ..Default::default()
+    };
+    let first = script.join(&mut serve, "10-slow").await;
+    serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    serve.send(
+        r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"},"async":true,"id":"slow"}"#,
+    );
+    first.hears("CreateContainer c1").await;
+    let socket = serve.socket();
+    let second = tokio::spawn(async move { Script::default().connect(&socket, "20-comes").await });
+    // It is there, and waits for what is under way.
+    while serve.ok(r#"{"cmd":"plugins"}"#)["plugins"][1]["plugin"] != "20-comes" {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(1);
+    let second = second.await.unwrap();
+    assert_eq!(serve.next().unwrap()["id"], "slow");
+    assert_eq!((second.shown().as_str(), second.heard()), ("p1 c1", vec![]));
+}
+
 #[test]
 fn ten_thousand_commands_at_once_give_ten_thousand_results_in_order() {
     let mut serve = Serve::start();

@@ -49,6 +49,7 @@ impl Inner {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
+        let connected = self.watch.connected();
         let since = self.watch.next_call();
         let creation = self
             .nri
@@ -74,7 +75,11 @@ impl Inner {
         let id = adjusted.id.clone();
         // In the books first: whoever joins once it is committed is to see it.
         self.books.put_container(adjusted);
-        self.pending().insert(id, creation);
+        self.pending().insert(id.clone(), creation);
+        // One that has connected meanwhile waits for the outcome.
+        if connected.has_changed().unwrap_or(true) {
+            self.commit(&id);
+        }
         Ok(Reply::Created(reply))
     }
 
