@@ -49,7 +49,8 @@ enum Command {
     /// Play a scenario: pods, containers, steps and expectations from a file, with real plugins.
     ///
     /// Prints a timeline, the adjustment of every container with its owners, and what is not as expected. The exit code is 0 if
-    /// all is as expected, 1 if not. The README of nri-testkit says what is in the file; nri-testkit/scenarios has examples.
+    /// all is as expected, 1 if not.
+    #[command(after_long_help = sim::scenario_manual())]
     Run {
         /// The scenario, as TOML.
         #[arg(value_name = "SCENARIO")]

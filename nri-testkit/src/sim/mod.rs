@@ -28,7 +28,7 @@ pub use reply::{
 };
 pub use scenario::{
     Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
-    Step, StepReport, Text, play,
+    Step, StepReport, Text, play, scenario_manual,
 };
 pub use serve::serve;
 pub use simulator::Simulator;

@@ -81,6 +81,24 @@ async fn every_example_of_the_help_works_in_the_order_of_the_help() {
         }
         let result = serve.ok(example);
         assert_eq!(result["cmd"], spec.name);
+        let answers: Vec<&str> = spec
+            .answers
+            .split(", ")
+            .filter(|name| !name.is_empty())
+            .collect();
+        for name in &answers {
+            assert!(
+                name.ends_with('?') || result.get(name).is_some(),
+                "{name}: {result}"
+            );
+        }
+        for name in result.as_object().unwrap().keys() {
+            let documented = ["ok", "cmd"].contains(&name.as_str())
+                || answers
+                    .iter()
+                    .any(|answer| answer.trim_end_matches('?') == name);
+            assert!(documented, "{name} is not documented: {result}");
+        }
     }
     assert!(serve.finish().1.success());
 }

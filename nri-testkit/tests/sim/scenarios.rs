@@ -84,6 +84,22 @@ fn the_scenario_of_the_readme_is_as_expected() {
     assert_eq!(timeless(&printed), timeless(example), "{printed}");
 }
 
+#[test]
+fn the_scenario_of_the_help_is_as_expected() {
+    let output = program().args(["run", "--help"]).output().unwrap();
+    let help = text(&output.stdout);
+    let (_, rest) = help.split_once("A scenario:\n").unwrap();
+    let scenario: Vec<&str> = rest
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .collect();
+    let (printed, log, success) = play(&scenario.join("\n"), &[]);
+    assert!(
+        success && printed.contains("2 steps, 6 expectations"),
+        "{printed}{log}"
+    );
+}
+
 const WRONG: &str = r#"
 [[plugins]]
 id = "50-annotate"
