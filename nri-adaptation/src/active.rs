@@ -11,6 +11,7 @@ use nri_proto::transport::Code;
 use crate::config::PluginSettings;
 use crate::endpoint::{Endpoint, Subscription};
 use crate::observer::{PluginInfo, PluginKind, PluginState};
+use crate::statistics::Statistics;
 use crate::turns::Turns;
 
 /// What is known of a plugin from outside.
@@ -30,6 +31,7 @@ pub(crate) struct Active {
     pub(crate) subscription: Subscription,
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) statistics: Statistics,
     origin: Origin,
     synchronized: AtomicBool,
     /// The events that it has said it does not know, as a mask.
@@ -63,6 +65,7 @@ impl Active {
             subscription,
             endpoint,
             turns,
+            statistics: Statistics::default(),
             origin,
             synchronized: AtomicBool::new(false),
             unknown_events: AtomicI32::new(0),
@@ -121,6 +124,7 @@ impl Active {
         info.uid = self.origin.uid;
         info.gid = self.origin.gid;
         info.nri_version = self.origin.nri_version.clone();
+        (info.calls, info.last_error) = self.statistics.snapshot();
         info
     }
 
@@ -139,6 +143,11 @@ impl Active {
 
     pub(crate) fn is_synchronized(&self) -> bool {
         self.synchronized.load(Ordering::Acquire)
+    }
+
+    /// Whether it, or who stands in for it, knows what exists and is not gone.
+    pub(crate) fn is_there(&self) -> bool {
+        (self.is_synchronized() && self.close_reason().is_none()) || self.stand_in().is_some()
     }
 
     /// Cuts it off; the first reason counts. Requests that wait for it, or for their turn, hear of it at once.

@@ -108,6 +108,7 @@ impl Instance {
             return Err(late);
         };
         let asked = result?;
+        self.asked(&about, &asked.owners, &asked.evictions);
         // A domain may call back into the API from here on.
         unsettled.leave_line();
         let effects = self.side_effects(cx, &asked.evictions, &asked.updates);

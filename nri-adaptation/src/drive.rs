@@ -109,6 +109,7 @@ async fn one_call(
         outcome = field::Empty, duration = field::Empty,
     );
     let started = std::time::Instant::now();
+    let _in_flight = view.get(&plugin).map(|active| active.statistics.begin());
     let reply = match view.get(&plugin) {
         Some(active) => {
             let strikes = instance.config().plugin_strikes;
@@ -134,7 +135,7 @@ async fn one_call(
         }
         (other, _) => tracing::warn!(outcome = other.name(), "the plugin did not answer"),
     });
-    instance.observer.plugin_call(&PluginCallReport {
+    let report = PluginCallReport {
         plugin: &plugin,
         event,
         pod: &about.pod,
@@ -142,7 +143,9 @@ async fn one_call(
         started,
         duration,
         outcome: &outcome,
-    });
+    };
+    let active = view.get(&plugin).map(|active| &**active);
+    instance.plugin_called(active, &report, &reply);
     (plugin, reply)
 }
 

@@ -19,11 +19,13 @@ use crate::config::Config;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::exits::Exits;
+use crate::listening::Listening;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
 use crate::pods::Lines;
+use crate::readiness::Readiness;
 use crate::roster::Rosters;
 use crate::session::Configuring;
-use crate::socket::{SocketFile, open};
 use crate::supervision::{Launched, Supervised};
 use crate::tasks::Tasks;
 
@@ -53,14 +55,28 @@ pub(crate) struct Instance {
     pub(crate) rosters: Rosters,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) exits: Exits,
     pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
-    listener: Mutex<Option<UnixListener>>,
-    socket: Mutex<Option<SocketFile>>,
+    pub(crate) listener: Mutex<Option<UnixListener>>,
+    pub(crate) listening: Mutex<Option<Listening>>,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
+}
+
+/// What an instance is built from.
+pub(crate) struct Parts {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: RuntimeInfo,
+    pub(crate) domains: Domains,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    pub(crate) listener: Option<UnixListener>,
 }
 
 impl fmt::Debug for Instance {
@@ -72,28 +88,29 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        info: RuntimeInfo,
-        domains: Domains,
-        observer: Arc<dyn Observer>,
-        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
-        listener: Option<UnixListener>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        parts.domains.set_time(parts.config.domain_timeout);
+        let required = &parts.config.default_validator.required_plugins;
+        let readiness = watch::Sender::new(match parts.config.disable {
+            true => Readiness::default(),
+            false => Readiness::of(required, std::iter::empty()),
+        });
         Self {
-            config: Mutex::new(Arc::new(config)),
-            info: Arc::new(info),
-            domains,
+            config: Mutex::new(Arc::new(parts.config)),
+            info: Arc::new(parts.info),
+            domains: parts.domains,
             lives: Mutex::default(),
             lines: Lines::default(),
             rosters: Rosters::default(),
             tasks: Tasks::default(),
-            observer,
+            observer: parts.observer,
+            metrics: parts.metrics,
+            readiness,
             exits: Exits::default(),
             launched: Launched::default(),
-            built_in,
-            listener: Mutex::new(listener),
-            socket: Mutex::default(),
+            built_in: parts.built_in,
+            listener: Mutex::new(parts.listener),
+            listening: Mutex::default(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
         }
@@ -206,8 +223,10 @@ impl Instance {
         let installed = self.look_for_plugins(&self.config())?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
-        if !self.config().disable_connections {
-            self.listen().await?;
+        let config = self.config();
+        if !config.disable_connections {
+            let opened = self.open_socket(&config.socket_path).await?;
+            self.listen(opened);
         }
         Ok(())
     }
@@ -260,32 +279,6 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    async fn listen(self: &Arc<Self>) -> Result<(), Error> {
-        let given = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let listener = match given {
-            Some(listener) => listener,
-            None => {
-                let (listener, file) = open(&self.config().socket_path).await?;
-                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
-                listener
-            }
-        };
-        let failed = |error: std::io::Error| Error::Socket {
-            path: self.config().socket_path.clone(),
-            reason: error.to_string(),
-        };
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-        self.tasks
-            .spawn(crate::listener::accept(Arc::clone(self), listener));
-        tracing::info!(socket = %self.config().socket_path.display(), "NRI plugins can connect");
-        Ok(())
-    }
-
     /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
     pub(crate) async fn stop(&self) {
         let mut first = false;
@@ -295,8 +288,9 @@ impl Instance {
             first
         });
         if first {
-            self.remove_socket();
+            self.listen_no_more();
             let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            self.plugins_changed();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
@@ -313,22 +307,11 @@ impl Instance {
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
-        self.remove_socket();
+        self.listen_no_more();
         for active in self.rosters.close().iter() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
-    }
-
-    fn remove_socket(&self) {
-        let socket = self
-            .socket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(socket) = socket {
-            socket.remove();
-        }
     }
 }
 

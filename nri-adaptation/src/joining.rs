@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{ObjectKey, Observed};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::active::Active;
 use crate::error::Error;
@@ -77,11 +77,13 @@ impl Instance {
         let inventory = self.inventory().await?;
         let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
         let time = active.settings().request_timeout;
-        let updates = active
+        let begun = Instant::now();
+        let answer = active
             .endpoint
             .synchronize(inventory.pods, inventory.containers, time)
-            .await
-            .map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
+            .await;
+        self.synchronize_called(&active.plugin.id, begun.elapsed(), &answer);
+        let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
         tracing::info!(plugin = %active.plugin, pods, containers, updates = updates.len(), "the plugin takes part");
         Ok(Shown {
             updates,
@@ -99,6 +101,7 @@ impl Instance {
                 "another instance of the plugin has taken over",
             ));
         }
+        self.plugins_changed();
         self.synchronized_updates(&active.plugin.id, shown.updates)
             .await;
         self.observer.plugin_synchronized(&active.info());

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod active;
+mod admission;
+mod audit;
 mod builder;
 mod builtin;
 pub mod config;
@@ -17,10 +19,15 @@ mod instance;
 mod joining;
 mod launch;
 mod listener;
+mod listening;
+mod metrics;
 mod nri;
+mod observation;
 mod observer;
 mod pods;
 mod prepared;
+mod rate;
+mod readiness;
 mod relay;
 mod remote;
 mod requests;
@@ -29,17 +36,24 @@ mod roster;
 mod session;
 mod side_effects;
 mod socket;
+mod statistics;
 mod subject;
 mod supervision;
 mod tasks;
 mod text;
 mod turns;
 
+pub use audit::AuditRecord;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsFacade;
+pub use metrics::{ErrorClass, Metrics};
 pub use nri::Nri;
 pub use nri_core::{
     Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
 };
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};
+pub use readiness::Readiness;
+pub use statistics::{CallStatistics, Latency};

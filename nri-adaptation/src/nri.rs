@@ -8,11 +8,13 @@ use nri_core::{
     Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
     api,
 };
+use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::observer::PluginInfo;
+use crate::readiness::Readiness;
 use crate::subject::Subject;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
@@ -66,6 +68,27 @@ impl Nri {
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.instance().plugins()
+    }
+
+    /// Whether the plugins are there that have to be.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri};
+    /// let config = Config::from_toml("[default_validator]\nrequired_plugins = ['policy']").unwrap();
+    /// let nri = Nri::builder(config).build()?;
+    /// assert_eq!(nri.readiness().missing, ["policy"]);
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.instance().readiness.borrow().clone()
+    }
+
+    /// The same as a stream: it changes when a required plugin comes or goes, and ends with the instance. A runtime maps it to
+    /// a condition of the node.
+    #[must_use]
+    pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
+        self.instance().readiness.subscribe()
     }
 
     /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.

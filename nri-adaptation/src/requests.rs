@@ -161,15 +161,13 @@ impl Instance {
         };
         let mut flow = StopFlow::new(&view.roster, request);
         // Without a deadline, so the time cannot be over.
-        let _ = drive(
-            self,
-            &mut flow,
-            view,
-            &subject.about(Event::StopContainer),
-            None,
-        )
-        .await;
-        flow.finish()
+        let about = subject.about(Event::StopContainer);
+        let _ = drive(self, &mut flow, view, &about, None).await;
+        let report = flow.finish();
+        if let Ok(asked) = &report.result {
+            self.asked(&about, &asked.owners, &[]);
+        }
+        report
     }
 
     /// Begins a step in the life of a subject.
@@ -337,6 +335,7 @@ impl Instance {
                 result, outcomes, ..
             } = flow.finish();
             let outcome = result?;
+            self.asked(&about, &outcome.owners, &outcome.evictions);
             let effects = self.side_effects(cx, &outcome.evictions, &outcome.updates);
             in_time(deadline(cx), effects).await.map_err(late)??;
             let mut result = UpdateResult::default();

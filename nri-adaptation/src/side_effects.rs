@@ -90,6 +90,7 @@ impl Instance {
         updates: Vec<api::ContainerUpdate>,
         evictions: Vec<api::ContainerEviction>,
     ) -> Vec<api::ContainerUpdate> {
+        self.asks(plugin, &updates, &evictions);
         let cx = Ctx::new();
         for eviction in evictions {
             let (container, reason) = (&eviction.container_id, sanitized(&eviction.reason));

@@ -10,6 +10,8 @@ mod handshake;
 mod joining;
 mod late;
 mod life;
+mod limits;
+mod observing;
 mod order;
 mod requests;
 mod side_effects;
