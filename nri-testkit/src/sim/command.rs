@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use nri_core::api;
+use nri_core::{Event, api};
 use serde_json::{Map, Value};
 
 use super::members::{Members, shown};
@@ -95,6 +95,35 @@ pub enum Command {
 }
 
 impl Command {
+    /// The event that it is about.
+    pub(super) fn event(&self) -> Option<Event> {
+        match self {
+            Self::RunPod { .. } => Some(Event::RunPodSandbox),
+            Self::UpdatePod { .. } => Some(Event::UpdatePodSandbox),
+            Self::PostUpdatePod { .. } => Some(Event::PostUpdatePodSandbox),
+            Self::StopPod { .. } => Some(Event::StopPodSandbox),
+            Self::RemovePod { .. } => Some(Event::RemovePodSandbox),
+            Self::CreateContainer { .. } | Self::AbortContainer { .. } => {
+                Some(Event::CreateContainer)
+            }
+            Self::PostCreateContainer { .. } => Some(Event::PostCreateContainer),
+            Self::StartContainer { .. } => Some(Event::StartContainer),
+            Self::PostStartContainer { .. } => Some(Event::PostStartContainer),
+            Self::UpdateContainer { .. } => Some(Event::UpdateContainer),
+            Self::PostUpdateContainer { .. } => Some(Event::PostUpdateContainer),
+            Self::StopContainer { .. } | Self::ContainerExit { .. } => Some(Event::StopContainer),
+            Self::RemoveContainer { .. } => Some(Event::RemoveContainer),
+            Self::Version
+            | Self::AddPod { .. }
+            | Self::AddContainer { .. }
+            | Self::WaitPlugins { .. }
+            | Self::Plugins
+            | Self::State
+            | Self::Fail { .. }
+            | Self::Quit => None,
+        }
+    }
+
     /// The id of the pod or container that it is about.
     pub(super) fn about(&self) -> Option<&str> {
         match self {

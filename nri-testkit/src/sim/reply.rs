@@ -41,6 +41,24 @@ pub enum Reply {
     State(State),
 }
 
+impl Reply {
+    /// Adds how long each plugin took, from its calls, where the outcome itself does not say.
+    pub(super) fn add_times(&mut self, calls: &[OutcomeReply]) {
+        let outcomes = match self {
+            Self::Created(Created { outcomes, .. })
+            | Self::Updated(UpdateReply { outcomes, .. })
+            | Self::Stopped(Stopped { outcomes, .. }) => outcomes,
+            _ => return,
+        };
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
+            let same = |call: &&OutcomeReply| {
+                (&call.plugin, call.event) == (&outcome.plugin, outcome.event)
+            };
+            outcome.ms = calls.iter().find(same).and_then(|call| call.ms);
+        }
+    }
+}
+
 /// What runs here.
 #[derive(Debug, Clone, Serialize)]
 pub struct Version {

@@ -253,7 +253,7 @@ The socket opens, and plugins are launched, with the first command that is not a
 moment. A plugin is any NRI plugin: start it and give it the socket's path, which `version` answers and the log says.
 
 What a command answers: `outcomes` says what each plugin did (answered, failed, unsubscribed, late, gone, not-reached, abandoned) and
-for how long; `owners` which plugin asked for what; `updates` and `evictions` what plugins asked for other containers.
+for how long, in errors too; `owners` which plugin asked for what; `updates` and `evictions` what plugins asked for other containers.
 
 Commands (what is answered with a ? is not always there):
 ",

@@ -128,6 +128,8 @@ async fn asynchronous_commands_let_later_ones_go_on() {
         (&state["id"], &state["containers"]),
         (&json!("fast"), &json!([]))
     );
+    let error = serve.error(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#);
+    assert!(error.contains("container \"c1\" exists already"), "{error}");
     gate.add_permits(1);
     let created = serve.next().unwrap();
     assert_eq!(

@@ -14,6 +14,7 @@ use crate::sim::command::Command;
 use crate::sim::error::SimError;
 use crate::sim::options::RuntimeOptions;
 use crate::sim::reply::{PluginReply, Reply};
+use crate::sim::serve::{Failure, answer};
 use crate::sim::simulator::Simulator;
 
 /// How a scenario is played.
@@ -275,10 +276,10 @@ fn leaves(members: &Map<String, Value>) -> usize {
 
 /// Does a step; the result is as `serve` writes it.
 async fn act(step: &Step, sim: &Simulator, started: &Started) -> Value {
-    let (cmd, result) = match &step.action {
+    let line = match &step.action {
         Action::Command(request) => {
             let result = sim.execute(request.command.clone()).await;
-            (request.name, result.map_err(|error| error.to_string()))
+            answer(None, Some(request.name), result.map_err(Failure::from))
         }
         Action::Output {
             plugin,
@@ -287,20 +288,12 @@ async fn act(step: &Step, sim: &Simulator, started: &Started) -> Value {
         } => {
             let within = Duration::from_millis(*timeout_ms);
             let printed = started.prints(plugin, contains, within).await;
-            ("expect-output", printed.map(|()| Reply::Done {}))
+            let result = printed.map(|()| Reply::Done {});
+            answer(None, Some("expect-output"), result.map_err(Failure::from))
         }
     };
-    let written =
-        result.and_then(|reply| serde_json::to_value(reply).map_err(|error| error.to_string()));
-    match written {
-        Ok(Value::Object(mut members)) => {
-            members.insert("ok".to_owned(), true.into());
-            members.insert("cmd".to_owned(), cmd.into());
-            Value::Object(members)
-        }
-        Ok(_) => json!({"ok": true, "cmd": cmd}),
-        Err(error) => json!({"ok": false, "cmd": cmd, "error": error}),
-    }
+    // It was just written.
+    serde_json::from_str(&line).unwrap_or_default()
 }
 
 fn in_words(action: &Action) -> String {
