@@ -129,6 +129,26 @@ impl Domains {
         Err(DomainError::NotFound(container.to_owned()))
     }
 
+    /// A container and its pod, as far as a domain knows them.
+    pub(crate) async fn container_and_pod(
+        &self,
+        id: &str,
+    ) -> (Option<api::PodSandbox>, Option<api::Container>) {
+        let Ok(domain) = self.owner(id).await else {
+            return (None, None);
+        };
+        let look_up = async {
+            let container = domain.get_container(id).await;
+            let container = container.map(|container| container.to_message());
+            let pod = match &container {
+                Some(container) => domain.get_pod_sandbox(&container.pod_sandbox_id).await,
+                None => None,
+            };
+            Ok((pod.map(|pod| pod.to_message()), container))
+        };
+        self.bounded(look_up).await.unwrap_or_default()
+    }
+
     /// Updates a container in the domain that has it.
     pub(crate) async fn update(
         &self,

@@ -4,10 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nri_core::lifecycle::Lifecycles;
+use nri_core::schedule;
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
 use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
@@ -16,21 +16,21 @@ use tokio::time::timeout;
 use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
+use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::exits::Exits;
 use crate::listening::Listening;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
-use crate::pods::Lines;
 use crate::readiness::Readiness;
-use crate::roster::Rosters;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
 pub(crate) const GOOD_BYE_TIME: Duration = Duration::from_secs(1);
+/// How many request deadlines a joining plugin waits for requests from before.
+const SETTLE_DEADLINES: u32 = 2;
 /// How long stopping may take in all, good-byes and processes included.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -50,14 +50,11 @@ pub(crate) struct Instance {
     config: Mutex<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
-    lives: Mutex<Lifecycles>,
-    pub(crate) lines: Lines,
-    pub(crate) rosters: Rosters,
+    pub(crate) dispatch: Dispatch,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
-    pub(crate) exits: Exits,
     pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
@@ -95,18 +92,18 @@ impl Instance {
             true => Readiness::default(),
             false => Readiness::of(required, std::iter::empty()),
         });
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = parts.config.serial;
+        scheduling.settle_timeout = parts.config.plugin_request_timeout * SETTLE_DEADLINES;
         Self {
             config: Mutex::new(Arc::new(parts.config)),
             info: Arc::new(parts.info),
             domains: parts.domains,
-            lives: Mutex::default(),
-            lines: Lines::default(),
-            rosters: Rosters::default(),
+            dispatch: Dispatch::new(scheduling),
             tasks: Tasks::default(),
             observer: parts.observer,
             metrics: parts.metrics,
             readiness,
-            exits: Exits::default(),
             launched: Launched::default(),
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
@@ -123,8 +120,8 @@ impl Instance {
 
     /// Whether a plugin takes part, wherever it comes from.
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
-        let view = self.rosters.view();
-        view.iter().any(|active| active.plugin.id == *plugin)
+        let state = self.dispatch.lock();
+        state.seats.keys().any(|seated| seated.id == *plugin)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -133,12 +130,15 @@ impl Instance {
 
     /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
     pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
-        let view = self.rosters.view();
-        let active = view
-            .iter()
-            .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
+        let active = {
+            let state = self.dispatch.lock();
+            let mut seated = state.seats.values().map(|seat| &seat.active);
+            seated
+                .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched)
+                .map(Arc::clone)
+        };
         if let Some(active) = active {
-            good_bye(Arc::clone(active), "it is no longer installed like that").await;
+            good_bye(active, "it is no longer installed like that").await;
         }
         connection.close();
     }
@@ -163,10 +163,9 @@ impl Instance {
         }
     }
 
-    /// Where all pods and containers are in their lives. Not to be held while anything is awaited.
-    pub(crate) fn lives(&self) -> MutexGuard<'_, Lifecycles> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing happens any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopped
     }
 
     fn advance(&self, to: Phase) {
@@ -197,6 +196,7 @@ impl Instance {
         });
         begun?;
         self.tasks.adopt_current_runtime();
+        self.keep_time();
         self.domains.close();
         let result = tokio::select! {
             result = self.bring_up() => result,
@@ -211,7 +211,7 @@ impl Instance {
 
     async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
-        if let Err(reason) = self.inventory().await {
+        if let Err(reason) = self.recover().await {
             tracing::error!(
                 reason,
                 "what exists already is not known: its stop and removal will not be relayed"
@@ -289,7 +289,7 @@ impl Instance {
         });
         if first {
             self.listen_no_more();
-            let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            let plugins = self.admit_no_more();
             self.plugins_changed();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
@@ -299,19 +299,29 @@ impl Instance {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
             self.advance(Phase::Stopped);
+            self.wake_timekeeper();
         }
         let mut phase = self.phase.subscribe();
         let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+    }
+
+    /// Lets no plugin in any more; returns those that are there.
+    fn admit_no_more(&self) -> Vec<Arc<Active>> {
+        let mut state = self.dispatch.lock();
+        state.closed = true;
+        let seats = state.seats.values();
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
     }
 
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
         self.listen_no_more();
-        for active in self.rosters.close().iter() {
+        for active in self.admit_no_more() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
+        self.wake_timekeeper();
     }
 }
 

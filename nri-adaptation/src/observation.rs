@@ -3,30 +3,25 @@
 
 use std::time::Duration;
 
-use nri_core::flow::Reply;
+use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, Owners};
-use nri_core::{PluginId, Response, api};
+use nri_core::{PluginId, Request, Response, api};
 
 use crate::active::Active;
 use crate::audit::{AuditRecord, owners_of};
-use crate::drive::About;
 use crate::endpoint::Failure;
 use crate::instance::Instance;
 use crate::metrics::ErrorClass;
 use crate::observer::PluginCallReport;
 use crate::readiness::Readiness;
+use crate::subject::Keys;
 
 /// The name under which joining is measured.
 const SYNCHRONIZE: &str = "Synchronize";
 
 impl Instance {
     /// A call is over. `active` is the plugin, if it was there at all.
-    pub(crate) fn plugin_called(
-        &self,
-        active: Option<&Active>,
-        report: &PluginCallReport<'_>,
-        reply: &Reply,
-    ) {
+    pub(crate) fn plugin_called(&self, active: Option<&Active>, report: &PluginCallReport<'_>) {
         if let Some(active) = active {
             active.statistics.record(report);
         }
@@ -35,12 +30,15 @@ impl Instance {
             .record_latency(plugin, operation, report.duration);
         let result = ErrorClass::of(report.outcome);
         self.metrics.record_invocation(plugin, operation, result);
-        if let Reply::Answer(response) = reply {
-            let (adjustment, updates, evictions) = asked_for(response);
-            self.metrics
-                .record_adjustments(plugin, operation, adjustment, updates, evictions);
-        }
         self.observer.plugin_call(report);
+    }
+
+    /// A plugin has answered in time.
+    pub(crate) fn plugin_answered(&self, plugin: &PluginId, response: &Response) {
+        let operation = response.event().name();
+        let (adjustment, updates, evictions) = asked_for(response);
+        self.metrics
+            .record_adjustments(plugin, operation, adjustment, updates, evictions);
     }
 
     /// A plugin was shown what exists, or could not be.
@@ -69,10 +67,9 @@ impl Instance {
         let required = &self.config().default_validator.required_plugins;
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
-            let view = self.rosters.view();
-            self.metrics.set_plugin_count(view.iter().count());
-            let there = view.iter().filter(|active| active.is_there());
-            let now = Readiness::of(required, there.map(|active| &active.plugin.id));
+            let (count, there) = self.present();
+            self.metrics.set_plugin_count(count);
+            let now = Readiness::of(required, there.iter());
             let changed = *readiness != now;
             *readiness = now;
             changed
@@ -80,7 +77,13 @@ impl Instance {
     }
 
     /// Plugins asked for something in a request.
-    pub(crate) fn asked(&self, about: &About, owners: &Owners, evictions: &[Eviction]) {
+    pub(crate) fn asked(
+        &self,
+        keys: &Keys,
+        request: &Request,
+        owners: &Owners,
+        evictions: &[Eviction],
+    ) {
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -89,9 +92,9 @@ impl Instance {
             })
             .collect();
         self.audit(&AuditRecord {
-            event: Some(about.event),
-            pod: &about.pod,
-            container: &about.container,
+            event: Some(request.event()),
+            pod: keys.pod.id(),
+            container: keys.container.as_ref().map_or("", ObjectKey::id),
             owners,
             evictions: &evictions,
         });

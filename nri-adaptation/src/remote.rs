@@ -13,7 +13,7 @@ use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, Plu
 use nri_proto::{Method as _, rpc};
 use tokio::time::Instant;
 
-use crate::endpoint::{Endpoint, Failure, HandedOver, Relaying, Subscription};
+use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
 use crate::observer::Observer;
 use crate::prepared::Prepared;
 use crate::text::sanitized;
@@ -214,6 +214,7 @@ impl Endpoint for Remote {
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
         time: Duration,
+        progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
         while let Some(part) = flow.next_part() {
@@ -225,6 +226,7 @@ impl Endpoint for Remote {
             if let Some(updates) = flow.answer(answer).map_err(impossible)? {
                 return Ok(updates);
             }
+            progress();
         }
         Ok(Vec::new())
     }

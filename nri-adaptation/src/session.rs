@@ -366,8 +366,7 @@ impl Ready {
         let reason = active.endpoint.closed().await;
         // If we closed it, that reason counts.
         active.close(reason);
-        instance.rosters.leave(&active);
-        instance.plugins_changed();
+        instance.leave(&active);
         let reason = active.close_reason().unwrap_or_default();
         tracing::info!(plugin = %active.plugin, reason, "a plugin is gone");
         instance.observer.plugin_gone(&active.info(), &reason);

@@ -164,14 +164,13 @@ impl Instance {
     /// All plugins, in the order in which they are called: those that take part, and launched ones that do not.
     pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
         let mut launched = self.launched.all();
-        let view = self.rosters.view();
-        let mut plugins: Vec<PluginInfo> = view
-            .iter()
-            .map(|active| {
-                let mut info = active.info();
+        let mut plugins: Vec<PluginInfo> = self
+            .participants()
+            .into_iter()
+            .map(|mut info| {
                 if info.kind == PluginKind::Launched {
                     launched.retain(|supervised| {
-                        let same = supervised.installed.plugin == active.plugin.id;
+                        let same = supervised.installed.plugin == info.plugin.id;
                         if same {
                             let (restarts, last_error) = supervised.history();
                             info.restarts = restarts;

@@ -6,8 +6,10 @@
     reason = "a panic is the report of a test"
 )]
 
+mod gating;
 mod handshake;
 mod joining;
+mod judging;
 mod late;
 mod life;
 mod limits;
@@ -16,3 +18,4 @@ mod order;
 mod requests;
 mod side_effects;
 mod support;
+mod undoing;

@@ -110,9 +110,9 @@ async fn calls_are_counted_as_the_reference_counts_them() {
     assert_eq!(
         told.take(),
         [
+            "10-a CreateContainer true 1 1",
             "10-a CreateContainer took",
-            "10-a CreateContainer ok",
-            "10-a CreateContainer true 1 1"
+            "10-a CreateContainer ok"
         ]
     );
     let failed = world

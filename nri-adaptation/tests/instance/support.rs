@@ -311,6 +311,31 @@ impl Peer {
     }
 }
 
+/// A plugin's way back to the runtime, for use inside its handlers: known once it has connected.
+#[derive(Clone, Default)]
+pub(crate) struct Way(Arc<Mutex<Option<RuntimeClient>>>);
+
+impl Way {
+    pub(crate) fn lead_to(&self, peer: &Peer) {
+        *self.0.lock().unwrap() = Some(peer.runtime.clone());
+    }
+
+    pub(crate) async fn update(
+        &self,
+        update: Vec<api::ContainerUpdate>,
+    ) -> Result<Vec<api::ContainerUpdate>, CallError> {
+        let client = self.0.lock().unwrap().clone().unwrap();
+        let request = api::UpdateContainersRequest {
+            update,
+            evict: Vec::new(),
+        };
+        let response = client
+            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .await?;
+        Ok(response.failed)
+    }
+}
+
 /// Notices as words, with the calls in a list of their own.
 #[derive(Default)]
 pub(crate) struct Recorder {
