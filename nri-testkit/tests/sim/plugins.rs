@@ -88,7 +88,9 @@ async fn a_configuration_counts() {
         fs::write(&file, text).unwrap();
         command.arg("--config").arg(file);
     });
-    serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    let error = serve.error(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    assert!(error.contains("guard"), "{error}");
+    serve.ok(r#"{"cmd":"add-pod","pod":{"id":"p1"}}"#);
     let create = r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#;
     let error = serve.error(create);
     assert!(error.contains("guard"), "{error}");
