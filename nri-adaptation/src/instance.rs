@@ -4,30 +4,34 @@ use std::fmt;
 use std::future::Future;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nri_core::lifecycle::Lifecycles;
+use nri_core::schedule;
+use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
+use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
-use crate::discovery::discover;
+use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::exits::Exits;
+use crate::listening::Listening;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
-use crate::pods::Lines;
-use crate::roster::Rosters;
-use crate::session::{Configuring, launched};
-use crate::socket::{SocketFile, open};
+use crate::readiness::Readiness;
+use crate::session::Configuring;
+use crate::supervision::{Launched, Supervised};
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
 pub(crate) const GOOD_BYE_TIME: Duration = Duration::from_secs(1);
+/// How many request deadlines a joining plugin waits for requests from before.
+const SETTLE_DEADLINES: u32 = 2;
 /// How long stopping may take in all, good-byes and processes included.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -44,21 +48,33 @@ enum Phase {
 /// What the parts of an instance share.
 pub(crate) struct Instance {
     /// With defaults in place.
-    pub(crate) config: Config,
+    config: Mutex<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
-    lives: Mutex<Lifecycles>,
-    pub(crate) lines: Lines,
-    pub(crate) rosters: Rosters,
+    pub(crate) dispatch: Dispatch,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) exits: Exits,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
-    listener: Mutex<Option<UnixListener>>,
-    socket: Mutex<Option<SocketFile>>,
+    pub(crate) listener: Mutex<Option<UnixListener>>,
+    pub(crate) listening: Mutex<Option<Listening>>,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
+}
+
+/// What an instance is built from.
+pub(crate) struct Parts {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: RuntimeInfo,
+    pub(crate) domains: Domains,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    pub(crate) listener: Option<UnixListener>,
 }
 
 impl fmt::Debug for Instance {
@@ -70,35 +86,72 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        info: RuntimeInfo,
-        domains: Domains,
-        observer: Arc<dyn Observer>,
-        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
-        listener: Option<UnixListener>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let config = &parts.config;
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
+        parts.domains.set_time(config.domain_timeout);
+        let required = &config.default_validator.required_plugins;
+        let readiness = match config.disable {
+            true => Readiness::default(),
+            false => Readiness::of(required, std::iter::empty()),
+        };
         Self {
-            config,
-            info: Arc::new(info),
-            domains,
-            lives: Mutex::default(),
-            lines: Lines::default(),
-            rosters: Rosters::default(),
+            config: Mutex::new(Arc::new(parts.config)),
+            info: Arc::new(parts.info),
+            domains: parts.domains,
+            dispatch: Dispatch::new(scheduling),
             tasks: Tasks::default(),
-            observer,
-            exits: Exits::default(),
-            built_in,
-            listener: Mutex::new(listener),
-            socket: Mutex::default(),
+            observer: parts.observer,
+            metrics: parts.metrics,
+            readiness: watch::Sender::new(readiness),
+            launched: Launched::default(),
+            built_in: parts.built_in,
+            listener: Mutex::new(parts.listener),
+            listening: Mutex::default(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
         }
     }
 
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the default validator, where there is one, requires of pods.
+    pub(crate) fn requirements(&self) -> Option<(PluginId, ValidatorOptions)> {
+        let validator = &self.config().default_validator;
+        let id = DefaultValidator::IDENTITY.parse().ok()?;
+        validator.enable.then(|| (id, validator.into()))
+    }
+
+    /// Whether a plugin takes part, wherever it comes from.
+    pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
+        let plugins = self.taking_part();
+        plugins.iter().any(|active| active.plugin.id == *plugin)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Stopping
+    }
+
+    /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
+    pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
+        let plugins = self.taking_part();
+        let active = plugins
+            .iter()
+            .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
+        if let Some(active) = active {
+            good_bye(Arc::clone(active), "it is no longer installed like that").await;
+        }
+        connection.close();
+    }
+
     /// Whether requests are to be relayed.
     pub(crate) fn is_enabled(&self) -> bool {
-        !self.config.disable && *self.phase.borrow() < Phase::Stopping
+        !self.config().disable && *self.phase.borrow() < Phase::Stopping
     }
 
     /// Resolves when the instance is to stop.
@@ -116,10 +169,9 @@ impl Instance {
         }
     }
 
-    /// Where all pods and containers are in their lives. Not to be held while anything is awaited.
-    pub(crate) fn lives(&self) -> MutexGuard<'_, Lifecycles> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing happens any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopped
     }
 
     fn advance(&self, to: Phase) {
@@ -132,7 +184,7 @@ impl Instance {
 
     /// Brings everything up: built-in plugins, pre-installed ones, then the socket.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        if self.config.disable {
+        if self.config().disable {
             return Ok(());
         }
         let mut begun = Err(Error::AlreadyStarted);
@@ -150,6 +202,7 @@ impl Instance {
         });
         begun?;
         self.tasks.adopt_current_runtime();
+        self.keep_time();
         self.domains.close();
         let result = tokio::select! {
             result = self.bring_up() => result,
@@ -164,7 +217,7 @@ impl Instance {
 
     async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
-        if let Err(reason) = self.inventory().await {
+        if let Err(reason) = self.recover().await {
             tracing::error!(
                 reason,
                 "what exists already is not known: its stop and removal will not be relayed"
@@ -173,9 +226,13 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        self.launch_installed().await?;
-        if !self.config.disable_connections {
-            self.listen().await?;
+        let config = self.config();
+        let installed = self.look_for_plugins(&config)?;
+        self.launch_all(installed.into_iter().map(Supervised::new).collect())
+            .await;
+        if !config.disable_connections {
+            let opened = self.open_socket(&config.socket_path).await?;
+            self.listen(opened);
         }
         Ok(())
     }
@@ -195,6 +252,7 @@ impl Instance {
             kind: PluginKind::BuiltIn,
             pid: None,
             uid: None,
+            gid: None,
             nri_version: nri_core::NRI_VERSION.to_owned(),
         };
         let session = Configuring {
@@ -218,67 +276,13 @@ impl Instance {
         life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
     ) -> Result<(), String>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = String> + Send + 'static,
     {
         let (started, outcome) = oneshot::channel();
         self.tasks.spawn(life(started));
         outcome
             .await
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
-    }
-
-    async fn launch_installed(self: &Arc<Self>) -> Result<(), Error> {
-        let found = discover(&self.config.plugin_path, &self.config.plugin_config_path);
-        for bad in found.bad {
-            if self.config.strict_discovery {
-                return Err(Error::Discovery {
-                    path: bad.path,
-                    reason: bad.reason,
-                });
-            }
-            tracing::warn!(path = %bad.path.display(), reason = bad.reason, "skipping a file of the plugin directory");
-            self.observer
-                .plugin_refused(&bad.path.display().to_string(), &bad.reason);
-        }
-        // All at once: none waits for another one's start.
-        let mut starts = Vec::new();
-        for installed in found.plugins {
-            let (started, outcome) = oneshot::channel();
-            self.tasks
-                .spawn(launched(Arc::clone(self), installed, started));
-            starts.push(outcome);
-        }
-        for outcome in starts {
-            // What went wrong is logged where it is known; the others go on without it.
-            let _ = outcome.await;
-        }
-        Ok(())
-    }
-
-    async fn listen(self: &Arc<Self>) -> Result<(), Error> {
-        let given = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let listener = match given {
-            Some(listener) => listener,
-            None => {
-                let (listener, file) = open(&self.config.socket_path).await?;
-                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
-                listener
-            }
-        };
-        let failed = |error: std::io::Error| Error::Socket {
-            path: self.config.socket_path.clone(),
-            reason: error.to_string(),
-        };
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-        self.tasks
-            .spawn(crate::listener::accept(Arc::clone(self), listener));
-        tracing::info!(socket = %self.config.socket_path.display(), "NRI plugins can connect");
-        Ok(())
     }
 
     /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
@@ -290,8 +294,8 @@ impl Instance {
             first
         });
         if first {
-            self.remove_socket();
-            let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            self.listen_no_more();
+            let plugins = self.admit_no_more();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
@@ -300,30 +304,27 @@ impl Instance {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
             self.advance(Phase::Stopped);
+            self.wake_timekeeper();
         }
         let mut phase = self.phase.subscribe();
         let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
     }
 
+    /// Lets no plugin in any more; returns those that are there.
+    fn admit_no_more(&self) -> Vec<Arc<Active>> {
+        self.dispatch.lock().closed = true;
+        self.seats()
+    }
+
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
-        self.remove_socket();
-        for active in self.rosters.close().iter() {
+        self.listen_no_more();
+        for active in self.admit_no_more() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
-    }
-
-    fn remove_socket(&self) {
-        let socket = self
-            .socket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(socket) = socket {
-            socket.remove();
-        }
+        self.wake_timekeeper();
     }
 }
 

@@ -1,12 +1,15 @@
 //! What commands answer, in the form in which it is written: our own members in snake_case, messages as proto3 JSON.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use nri_adaptation::{PluginInfo, PluginKind, PluginState};
+use nri_adaptation::{CallOutcome, PluginInfo, PluginKind, PluginState};
 use nri_core::flow::{Outcome, PluginOutcome};
 use nri_core::merge::{Eviction, MergedUpdate, Owners};
 use nri_core::{Event, PluginId, api};
 use serde::Serialize;
+
+use super::watch::Call;
 
 /// What a command answers beside `ok`, `id` and `cmd`.
 #[derive(Debug, Clone, Serialize)]
@@ -16,6 +19,11 @@ use serde::Serialize;
 pub enum Reply {
     /// Nothing more.
     Done {},
+    /// Plugins heard of it.
+    Told {
+        /// What every plugin did.
+        outcomes: Vec<OutcomeReply>,
+    },
     /// What runs here.
     Version(Version),
     /// The plugins that take part.
@@ -31,6 +39,24 @@ pub enum Reply {
     Stopped(Stopped),
     /// What there is.
     State(State),
+}
+
+impl Reply {
+    /// Adds how long each plugin took, from its calls, where the outcome itself does not say.
+    pub(super) fn add_times(&mut self, calls: &[OutcomeReply]) {
+        let outcomes = match self {
+            Self::Created(Created { outcomes, .. })
+            | Self::Updated(UpdateReply { outcomes, .. })
+            | Self::Stopped(Stopped { outcomes, .. }) => outcomes,
+            _ => return,
+        };
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
+            let same = |call: &&OutcomeReply| {
+                (&call.plugin, call.event) == (&outcome.plugin, outcome.event)
+            };
+            outcome.ms = calls.iter().find(same).and_then(|call| call.ms);
+        }
+    }
 }
 
 /// What runs here.
@@ -60,7 +86,7 @@ pub struct PluginReply {
     pub name: String,
     /// `external`, `launched` or `built-in`.
     pub kind: &'static str,
-    /// `ready`, `synchronizing`, `late` or `closed`.
+    /// `ready`, `synchronizing`, `late` or `closed`; of one that was launched `starting`, `restarting` or `failed` too.
     pub state: &'static str,
     /// Its process, if it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +98,12 @@ pub struct PluginReply {
     pub events: Vec<&'static str>,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// How often it was launched again; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// Why it last ended, if it was launched, or why its last call went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 impl From<PluginInfo> for PluginReply {
@@ -91,12 +123,17 @@ impl From<PluginInfo> for PluginReply {
                 PluginState::Ready => "ready",
                 PluginState::Late => "late",
                 PluginState::Closed => "closed",
+                PluginState::Starting => "starting",
+                PluginState::Restarting => "restarting",
+                PluginState::Failed => "failed",
                 _ => "other",
             },
             pid: info.pid,
             uid: info.uid,
             events: info.events.iter().map(Event::name).collect(),
             nri_version: info.nri_version,
+            restarts: (info.restarts > 0).then_some(info.restarts),
+            last_error: info.last_error,
         }
     }
 }
@@ -264,7 +301,8 @@ impl From<&Owners> for OwnersReply {
 pub struct OutcomeReply {
     /// Its identity.
     pub plugin: String,
-    /// What it was asked, where that is not the command's own event: validators are asked about the combined adjustment.
+    /// What it was asked, where that is not the command's own event: validators are asked about the combined adjustment, a
+    /// removal may imply a stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<&'static str>,
     /// What it did, in one word.
@@ -295,12 +333,46 @@ impl From<&PluginOutcome> for OutcomeReply {
                 .then(|| outcome.event.name()),
             outcome: word,
             error,
-            // To the microsecond, which is what is measured with some sense.
-            ms: outcome
-                .took
-                .map(|took| (took.as_secs_f64() * 1e6).round() / 1e3),
+            ms: outcome.took.map(milliseconds),
         }
     }
+}
+
+impl OutcomeReply {
+    /// What a plugin did in a call. `event` is the command's own.
+    pub(super) fn of_call(call: &Call, event: Event) -> Self {
+        let (word, error) = match &call.outcome {
+            CallOutcome::Answered => ("answered", None),
+            CallOutcome::Failed { message, .. } => ("failed", Some(message.clone())),
+            // One that still owes an answer is as late as one that does not give the present one.
+            CallOutcome::Late | CallOutcome::Busy => ("late", None),
+            CallOutcome::Gone => ("gone", None),
+            _ => ("other", None),
+        };
+        Self {
+            plugin: call.plugin.to_string(),
+            event: (call.event != event).then(|| call.event.name()),
+            outcome: word,
+            error,
+            ms: (call.outcome != CallOutcome::Busy).then(|| milliseconds(call.duration)),
+        }
+    }
+
+    /// A plugin that did not subscribe to the event.
+    pub(super) fn unsubscribed(plugin: String) -> Self {
+        Self {
+            plugin,
+            event: None,
+            outcome: "unsubscribed",
+            error: None,
+            ms: None,
+        }
+    }
+}
+
+/// To the microsecond, which is what is measured with some sense.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// What there is.

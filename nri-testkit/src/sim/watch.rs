@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use nri_adaptation::{Observer, PluginInfo, PluginKind};
-use nri_core::{DomainError, PluginId, RegisteredPlugin, api};
+use nri_adaptation::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind};
+use nri_core::{DomainError, Event, PluginId, RegisteredPlugin, api};
 use tokio::sync::watch;
 
 use super::reply::{Evicted, Refused, Updated};
 
-/// How many updates, evictions and refusals are remembered, each. Of more, the oldest are forgotten.
+/// How many updates, evictions, refusals and calls are remembered, each. Of more, the oldest are forgotten.
 const REMEMBERED: usize = 65_536;
 
 /// Watches plugins.
@@ -20,6 +21,28 @@ pub(super) struct Watch {
     /// How many have connected so far.
     connected: watch::Sender<u64>,
     done: Mutex<Done>,
+    calls: Mutex<Calls>,
+}
+
+/// The calls of plugins, numbered.
+#[derive(Debug, Default)]
+struct Calls {
+    list: VecDeque<Call>,
+    /// The number of the next one.
+    next: u64,
+}
+
+/// One call of a plugin.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    number: u64,
+    pub(super) plugin: RegisteredPlugin,
+    pub(super) event: Event,
+    pub(super) pod: String,
+    /// Empty for pod events.
+    pub(super) container: String,
+    pub(super) outcome: CallOutcome,
+    pub(super) duration: Duration,
 }
 
 /// What plugins had done to containers.
@@ -38,7 +61,25 @@ impl Watch {
             ready: watch::Sender::new(BTreeSet::new()),
             connected: watch::Sender::new(0),
             done: Mutex::default(),
+            calls: Mutex::default(),
         }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Nothing panics while it holds the lock, so a poisoned one is as good as any.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next call.
+    pub(super) fn next_call(&self) -> u64 {
+        self.calls().next
+    }
+
+    /// The calls from a number on, in the order in which they ended.
+    pub(super) fn calls_since(&self, number: u64) -> Vec<Call> {
+        let calls = self.calls();
+        let from = calls.list.partition_point(|call| call.number < number);
+        calls.list.range(from..).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Done> {
@@ -96,6 +137,21 @@ fn names<'a>(plugins: impl IntoIterator<Item = &'a PluginId>) -> Vec<String> {
 }
 
 impl Observer for Watch {
+    fn plugin_call(&self, report: &PluginCallReport<'_>) {
+        let mut calls = self.calls();
+        let call = Call {
+            number: calls.next,
+            plugin: report.plugin.clone(),
+            event: report.event,
+            pod: report.pod.to_owned(),
+            container: report.container.to_owned(),
+            outcome: report.outcome.clone(),
+            duration: report.duration,
+        };
+        calls.next += 1;
+        remember(&mut calls.list, call);
+    }
+
     fn plugin_connected(&self, _: &PluginInfo) {
         self.connected.send_modify(|count| *count += 1);
     }
