@@ -90,7 +90,10 @@ const UNKNOWN_REASON: &str = "unknown rejection reason";
 impl CreateFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, mut request: api::CreateContainerRequest) -> Self {
-        let combined = Combined::new(&request.container.get_or_insert_default().id);
+        let combined = Combined::new(
+            &request.container.get_or_insert_default().id,
+            roster.support(),
+        );
         let current = Arc::new(Request::CreateContainer(request));
         let chain = Chain::new(roster, current.event(), current.subject());
         Self {

@@ -61,7 +61,8 @@ impl UpdateFlow {
             .as_ref()
             .map(|container| container.id.clone())
             .unwrap_or_default();
-        let merge = UpdateMerge::new(id, request.linux_resources.clone());
+        let merge =
+            UpdateMerge::new(id, request.linux_resources.clone()).with_support(roster.support());
         let current = Arc::new(Request::UpdateContainer(request));
         let chain = Chain::new(roster, current.event(), current.subject());
         Self {
@@ -127,7 +128,7 @@ impl StopFlow {
             chain,
             stopping: Stopping {
                 request: Arc::new(request),
-                merge: StopMerge::new(),
+                merge: StopMerge::new().with_support(roster.support()),
             },
         }
     }
