@@ -367,6 +367,6 @@ impl<J: Job> Scheduler<J> {
             }
             members.insert(&plugin.id, member);
         }
-        self.roster = Roster::new(members.into_values());
+        self.roster = Roster::new(members.into_values()).with_support(self.config.support);
     }
 }
