@@ -19,13 +19,14 @@ pub(crate) struct Origin {
     pub(crate) kind: PluginKind,
     pub(crate) pid: Option<i32>,
     pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
     pub(crate) nri_version: String,
 }
 
 /// A plugin that takes part.
 pub(crate) struct Active {
     pub(crate) plugin: RegisteredPlugin,
-    pub(crate) settings: PluginSettings,
+    settings: Mutex<Arc<PluginSettings>>,
     pub(crate) subscription: Subscription,
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) turns: Arc<Turns>,
@@ -58,7 +59,7 @@ impl Active {
         let turns = Arc::new(Turns::new(settings.max_in_flight));
         Self {
             plugin,
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
             subscription,
             endpoint,
             turns,
@@ -85,10 +86,20 @@ impl Active {
         })
     }
 
+    /// The settings in force for it.
+    pub(crate) fn settings(&self) -> Arc<PluginSettings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force. How many requests it gets at a time is settled when it connects.
+    pub(crate) fn set_settings(&self, settings: PluginSettings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
     /// Its part in requests.
     pub(crate) fn member(&self) -> Member {
         let Subscription { events, implicit } = self.subscription;
-        let member = Member::new(self.plugin.clone(), events).with_policy(self.settings.policy);
+        let member = Member::new(self.plugin.clone(), events).with_policy(self.settings().policy);
         if implicit {
             member.implicitly_subscribed()
         } else {
@@ -103,19 +114,22 @@ impl Active {
             _ if self.turns.is_late() => PluginState::Late,
             _ => PluginState::Ready,
         };
-        PluginInfo {
-            plugin: self.plugin.clone(),
-            kind: self.origin.kind,
-            pid: self.origin.pid,
-            uid: self.origin.uid,
-            events: self.subscription.events,
-            nri_version: self.origin.nri_version.clone(),
-            state,
-        }
+        let plugin = self.plugin.clone();
+        let events = self.subscription.events;
+        let mut info = PluginInfo::new(plugin, self.origin.kind, events, state);
+        info.pid = self.origin.pid;
+        info.uid = self.origin.uid;
+        info.gid = self.origin.gid;
+        info.nri_version = self.origin.nri_version.clone();
+        info
+    }
+
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.origin.kind
     }
 
     pub(crate) fn is_built_in(&self) -> bool {
-        self.origin.kind == PluginKind::BuiltIn
+        self.kind() == PluginKind::BuiltIn
     }
 
     /// It knows what exists.

@@ -107,20 +107,14 @@ impl Instance {
         else {
             return Err(late);
         };
-        let CreateOutcome {
-            adjustment,
-            updates,
-            evictions,
-            owners,
-            ..
-        } = result?;
+        let asked = result?;
         // A domain may call back into the API from here on.
         unsettled.leave_line();
-        let effects = self.side_effects(cx, &evictions, &updates);
+        let effects = self.side_effects(cx, &asked.evictions, &asked.updates);
         in_time(deadline(cx), effects)
             .await
             .map_err(|OutOfTime| late)??;
-        Ok(Creation::new(adjustment, owners, outcomes, |settlement| {
+        Ok(Creation::new(asked, outcomes, |settlement| {
             unsettled.settle(settlement)
         }))
     }
@@ -166,7 +160,10 @@ impl Instance {
             let (stopped, removed) = instance.tell_end(&view, &subject, due).await;
             drop((slot, ticket));
             let after = instance.after_stop(&Ctx::new(), stopped).await;
-            for error in [removed, after].into_iter().filter_map(Result::err) {
+            for error in [removed, after.map(drop)]
+                .into_iter()
+                .filter_map(Result::err)
+            {
                 tracing::warn!(%error, "undoing a creation went wrong");
             }
         };

@@ -111,7 +111,7 @@ async fn one_call(
     let started = std::time::Instant::now();
     let reply = match view.get(&plugin) {
         Some(active) => {
-            let strikes = instance.config.plugin_strikes;
+            let strikes = instance.config().plugin_strikes;
             relay(active, &request, strikes)
                 .instrument(span.clone())
                 .await

@@ -87,11 +87,11 @@ impl Desk {
         let bound = self
             .instance
             .upgrade()
-            .and_then(|i| i.config.plugin(&plugin).allowed_uids);
+            .and_then(|i| i.config().plugin(&plugin).allowed_uids);
         let general = self
             .instance
             .upgrade()
-            .is_some_and(|i| i.config.allowed_uids.is_empty());
+            .is_some_and(|i| i.config().allowed_uids.is_empty());
         match bound {
             Some(uids) if !uids.contains(&peer.uid) => Err(Status::new(
                 Code::PermissionDenied,
@@ -111,8 +111,8 @@ impl Desk {
             return false;
         };
         let own = rustix::process::geteuid().as_raw();
-        instance.config.allowed_uids.contains(&peer.uid)
-            || instance.config.allowed_gids.contains(&peer.gid)
+        instance.config().allowed_uids.contains(&peer.uid)
+            || instance.config().allowed_gids.contains(&peer.gid)
             || (default && (peer.uid == own || peer.uid == 0))
     }
 }

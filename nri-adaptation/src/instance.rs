@@ -9,21 +9,22 @@ use std::time::Duration;
 
 use nri_core::lifecycle::Lifecycles;
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
+use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
-use crate::discovery::discover;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::exits::Exits;
 use crate::observer::{Observer, PluginKind};
 use crate::pods::Lines;
 use crate::roster::Rosters;
-use crate::session::{Configuring, launched};
+use crate::session::Configuring;
 use crate::socket::{SocketFile, open};
+use crate::supervision::{Launched, Supervised};
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -44,7 +45,7 @@ enum Phase {
 /// What the parts of an instance share.
 pub(crate) struct Instance {
     /// With defaults in place.
-    pub(crate) config: Config,
+    config: Mutex<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
     lives: Mutex<Lifecycles>,
@@ -53,6 +54,7 @@ pub(crate) struct Instance {
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) exits: Exits,
+    pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
     listener: Mutex<Option<UnixListener>>,
@@ -79,7 +81,7 @@ impl Instance {
         listener: Option<UnixListener>,
     ) -> Self {
         Self {
-            config,
+            config: Mutex::new(Arc::new(config)),
             info: Arc::new(info),
             domains,
             lives: Mutex::default(),
@@ -88,6 +90,7 @@ impl Instance {
             tasks: Tasks::default(),
             observer,
             exits: Exits::default(),
+            launched: Launched::default(),
             built_in,
             listener: Mutex::new(listener),
             socket: Mutex::default(),
@@ -96,9 +99,36 @@ impl Instance {
         }
     }
 
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a plugin takes part, wherever it comes from.
+    pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
+        let view = self.rosters.view();
+        view.iter().any(|active| active.plugin.id == *plugin)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Stopping
+    }
+
+    /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
+    pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
+        let view = self.rosters.view();
+        let active = view
+            .iter()
+            .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
+        if let Some(active) = active {
+            good_bye(Arc::clone(active), "it is no longer installed like that").await;
+        }
+        connection.close();
+    }
+
     /// Whether requests are to be relayed.
     pub(crate) fn is_enabled(&self) -> bool {
-        !self.config.disable && *self.phase.borrow() < Phase::Stopping
+        !self.config().disable && *self.phase.borrow() < Phase::Stopping
     }
 
     /// Resolves when the instance is to stop.
@@ -132,7 +162,7 @@ impl Instance {
 
     /// Brings everything up: built-in plugins, pre-installed ones, then the socket.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        if self.config.disable {
+        if self.config().disable {
             return Ok(());
         }
         let mut begun = Err(Error::AlreadyStarted);
@@ -173,8 +203,10 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        self.launch_installed().await?;
-        if !self.config.disable_connections {
+        let installed = self.look_for_plugins(&self.config())?;
+        self.launch_all(installed.into_iter().map(Supervised::new).collect())
+            .await;
+        if !self.config().disable_connections {
             self.listen().await?;
         }
         Ok(())
@@ -195,6 +227,7 @@ impl Instance {
             kind: PluginKind::BuiltIn,
             pid: None,
             uid: None,
+            gid: None,
             nri_version: nri_core::NRI_VERSION.to_owned(),
         };
         let session = Configuring {
@@ -218,41 +251,13 @@ impl Instance {
         life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
     ) -> Result<(), String>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = String> + Send + 'static,
     {
         let (started, outcome) = oneshot::channel();
         self.tasks.spawn(life(started));
         outcome
             .await
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
-    }
-
-    async fn launch_installed(self: &Arc<Self>) -> Result<(), Error> {
-        let found = discover(&self.config.plugin_path, &self.config.plugin_config_path);
-        for bad in found.bad {
-            if self.config.strict_discovery {
-                return Err(Error::Discovery {
-                    path: bad.path,
-                    reason: bad.reason,
-                });
-            }
-            tracing::warn!(path = %bad.path.display(), reason = bad.reason, "skipping a file of the plugin directory");
-            self.observer
-                .plugin_refused(&bad.path.display().to_string(), &bad.reason);
-        }
-        // All at once: none waits for another one's start.
-        let mut starts = Vec::new();
-        for installed in found.plugins {
-            let (started, outcome) = oneshot::channel();
-            self.tasks
-                .spawn(launched(Arc::clone(self), installed, started));
-            starts.push(outcome);
-        }
-        for outcome in starts {
-            // What went wrong is logged where it is known; the others go on without it.
-            let _ = outcome.await;
-        }
-        Ok(())
     }
 
     async fn listen(self: &Arc<Self>) -> Result<(), Error> {
@@ -264,20 +269,20 @@ impl Instance {
         let listener = match given {
             Some(listener) => listener,
             None => {
-                let (listener, file) = open(&self.config.socket_path).await?;
+                let (listener, file) = open(&self.config().socket_path).await?;
                 *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
                 listener
             }
         };
         let failed = |error: std::io::Error| Error::Socket {
-            path: self.config.socket_path.clone(),
+            path: self.config().socket_path.clone(),
             reason: error.to_string(),
         };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
         self.tasks
             .spawn(crate::listener::accept(Arc::clone(self), listener));
-        tracing::info!(socket = %self.config.socket_path.display(), "NRI plugins can connect");
+        tracing::info!(socket = %self.config().socket_path.display(), "NRI plugins can connect");
         Ok(())
     }
 

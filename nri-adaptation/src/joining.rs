@@ -60,8 +60,11 @@ impl Instance {
     }
 
     async fn admit_and_show(&self, active: &Arc<Active>) -> Result<Shown, String> {
-        let admitted = self.rosters.admit(active, self.config.max_plugins).await?;
-        let limit: Duration = self.config.plugin_request_timeout * SETTLE_DEADLINES;
+        let admitted = self
+            .rosters
+            .admit(active, self.config().max_plugins)
+            .await?;
+        let limit: Duration = self.config().plugin_request_timeout * SETTLE_DEADLINES;
         if timeout(limit, self.rosters.settled(&admitted))
             .await
             .is_err()
@@ -73,7 +76,7 @@ impl Instance {
         }
         let inventory = self.inventory().await?;
         let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
-        let time = active.settings.request_timeout;
+        let time = active.settings().request_timeout;
         let updates = active
             .endpoint
             .synchronize(inventory.pods, inventory.containers, time)
@@ -96,9 +99,9 @@ impl Instance {
                 "another instance of the plugin has taken over",
             ));
         }
-        self.observer.plugin_synchronized(&active.info());
         self.synchronized_updates(&active.plugin.id, shown.updates)
             .await;
+        self.observer.plugin_synchronized(&active.info());
     }
 
     /// Asks the domains what exists, and takes it into account. Returned is what a plugin that joins has to be shown: what is

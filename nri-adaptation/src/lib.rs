@@ -24,11 +24,13 @@ mod prepared;
 mod relay;
 mod remote;
 mod requests;
+mod restarts;
 mod roster;
 mod session;
 mod side_effects;
 mod socket;
 mod subject;
+mod supervision;
 mod tasks;
 mod text;
 mod turns;
@@ -37,5 +39,7 @@ pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
 pub use nri::Nri;
-pub use nri_core::{Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, UpdateResult, model};
+pub use nri_core::{
+    Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
+};
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};

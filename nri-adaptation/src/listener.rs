@@ -71,7 +71,7 @@ fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (Strin
         uid: cred.uid(),
         gid: cred.gid(),
     };
-    let config = &instance.config;
+    let config = instance.config();
     let own = rustix::process::geteuid().as_raw();
     let listed = config.allowed_uids.contains(&peer.uid) || config.allowed_gids.contains(&peer.gid);
     // Names can be bound to users that nobody else may be; whether that holds is seen at registration.

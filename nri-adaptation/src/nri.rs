@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, UpdateResult, api,
+    Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
+    api,
 };
 
 use crate::builder::Builder;
@@ -49,8 +50,8 @@ impl Nri {
 
     /// The configuration in force, with defaults in place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.instance().config
+    pub fn config(&self) -> Arc<Config> {
+        self.instance().config()
     }
 
     /// Adds a domain. It must be there before the instance is started.
@@ -61,15 +62,10 @@ impl Nri {
         self.instance().domains.register(domain)
     }
 
-    /// The plugins that take part, in the order in which they are called.
+    /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
-        self.instance()
-            .rosters
-            .view()
-            .iter()
-            .map(|active| active.info())
-            .collect()
+        self.instance().plugins()
     }
 
     /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
@@ -248,10 +244,10 @@ impl Api for Nri {
         cx: &Ctx,
         pod: &dyn PodSandbox,
         container: &dyn Container,
-    ) -> Result<(), Error> {
+    ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
             Some((instance, subject)) => instance.stop_container(cx, Arc::new(subject)).await,
-            None => Ok(()),
+            None => Ok(StopResult::default()),
         }
     }
 

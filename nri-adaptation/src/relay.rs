@@ -29,7 +29,7 @@ pub(crate) async fn relay(active: &Arc<Active>, request: &Arc<Prepared>, strikes
             };
         }
     };
-    let time = active.settings.request_timeout;
+    let time = active.settings().request_timeout;
     let relaying = active.endpoint.relay(Arc::clone(request), time);
     let handed_over = relaying.handed_over.clone();
     let mut call = Call {
@@ -99,7 +99,7 @@ struct Overdue {
 
 impl Overdue {
     async fn wait(self, mut relaying: Relaying, turn: Turn, mut mark: Option<Late>) {
-        let time = self.active.settings.request_timeout;
+        let time = self.active.settings().request_timeout;
         let mut deadline = self.deadline;
         loop {
             if timeout_at(deadline, &mut relaying.answer).await.is_ok() {
@@ -122,10 +122,10 @@ impl Overdue {
 
 /// Counts a missed deadline, and closes the plugin if it was one too many.
 fn strike(active: &Active, strikes: u32) {
-    let time = active.settings.request_timeout;
+    let time = active.settings().request_timeout;
     let count = active.turns.strike();
     tracing::warn!(plugin = %active.plugin, ?time, strike = count, of = strikes, "the plugin did not answer in time");
-    if active.settings.after_late == AfterLate::Close {
+    if active.settings().after_late == AfterLate::Close {
         active.close(format!("it did not answer within {time:?}"));
     } else if count >= strikes {
         active.close(format!(

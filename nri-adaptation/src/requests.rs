@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nri_core::flow::{Flow, NotifyFlow, Report, StopFlow, UpdateFlow};
 use nri_core::lifecycle::Due;
 use nri_core::merge::StopOutcome;
-use nri_core::{Ctx, Error, Event, Request, UpdateResult, api};
+use nri_core::{Ctx, Error, Event, Request, StopResult, UpdateResult, api};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -94,15 +94,16 @@ impl Instance {
     }
 
     /// Runs a notification to its end in a task of its own, and waits for it as long as the caller does.
-    async fn see_through<F>(
+    async fn see_through<F, T>(
         &self,
         cx: &Ctx,
         event: Event,
         subject: Arc<Subject>,
         work: F,
-    ) -> Result<(), Error>
+    ) -> Result<T, Error>
     where
-        F: Future<Output = Result<(), Error>> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
     {
         let span = subject.about(event).span(cx);
         let Some(task) = self.tasks.spawn(work.instrument(span)) else {
@@ -199,11 +200,16 @@ impl Instance {
         &self,
         cx: &Ctx,
         stopped: Option<Report<StopOutcome>>,
-    ) -> Result<(), Error> {
-        match stopped {
-            Some(report) => self.side_effects(cx, &[], &report.result?.updates).await,
-            None => Ok(()),
-        }
+    ) -> Result<StopResult, Error> {
+        let Some(Report {
+            result, outcomes, ..
+        }) = stopped
+        else {
+            return Ok(StopResult::default());
+        };
+        let asked = result?;
+        self.side_effects(cx, &[], &asked.updates).await?;
+        Ok(StopResult::new(asked, outcomes))
     }
 
     /// The stop of a container, from its place in the line to its side effects.
@@ -212,7 +218,7 @@ impl Instance {
         cx: Ctx,
         subject: Arc<Subject>,
         place: Place,
-    ) -> Result<(), Error> {
+    ) -> Result<StopResult, Error> {
         let slot = place.first().await;
         let (view, ticket) = self.rosters.begin(Some(subject.key()));
         let stopped = match self.step(&subject, Event::StopContainer)? {
@@ -228,7 +234,7 @@ impl Instance {
         self: &Arc<Self>,
         cx: &Ctx,
         subject: Arc<Subject>,
-    ) -> Result<(), Error> {
+    ) -> Result<StopResult, Error> {
         let place = self.line_up(&subject);
         let work = Arc::clone(self).stop_work(cx.clone(), Arc::clone(&subject), place);
         self.see_through(cx, Event::StopContainer, subject, work)
@@ -338,6 +344,8 @@ impl Instance {
                 .requested
                 .and_then(|merged| merged.update.linux)
                 .and_then(|linux| linux.resources);
+            result.updates = outcome.updates;
+            result.evictions = outcome.evictions;
             result.outcomes = outcomes;
             Ok(result)
         };

@@ -52,7 +52,7 @@ impl Instance {
 
     /// Takes a place in the line of a subject's pod.
     pub(crate) fn line_up(&self, subject: &Subject) -> Place {
-        let line = match self.config.serial {
+        let line = match self.config().serial {
             true => Line::All,
             false => Line::Pod(subject.pod_key.clone()),
         };

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use nri_proto::api;
 
 use crate::flow::PluginOutcome;
-use crate::merge::Owners;
+use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome};
 use crate::model::{Container, PodSandbox};
 use crate::{Ctx, Error};
 
@@ -104,7 +104,7 @@ pub trait Api: Send + Sync {
         cx: &Ctx,
         pod: &dyn PodSandbox,
         container: &dyn Container,
-    ) -> Result<(), Error>;
+    ) -> Result<StopResult, Error>;
 
     /// A container's process ended by itself. Queued, in order with the container's other events; never blocks.
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container);
@@ -139,23 +139,20 @@ type Settle = Box<dyn FnOnce(Settlement) + Send>;
 /// Dropping it without [`commit`](Creation::commit) undoes the creation towards the plugins that saw it.
 #[must_use = "dropping a creation tells the plugins that the container never came to be"]
 pub struct Creation {
-    adjustment: Option<api::ContainerAdjustment>,
-    owners: Owners,
+    asked: CreateOutcome,
     outcomes: Vec<PluginOutcome>,
     settle: Option<Settle>,
 }
 
 impl Creation {
-    /// The outcome of a creation; `settle` is called exactly once.
+    /// The outcome of a creation whose evictions and updates are carried out; `settle` is called exactly once.
     pub fn new(
-        adjustment: Option<api::ContainerAdjustment>,
-        owners: Owners,
+        asked: CreateOutcome,
         outcomes: Vec<PluginOutcome>,
         settle: impl FnOnce(Settlement) + Send + 'static,
     ) -> Self {
         Self {
-            adjustment,
-            owners,
+            asked,
             outcomes,
             settle: Some(Box::new(settle)),
         }
@@ -164,8 +161,7 @@ impl Creation {
     /// A creation that no plugin had anything to do with.
     pub fn untouched() -> Self {
         Self {
-            adjustment: None,
-            owners: Owners::default(),
+            asked: CreateOutcome::default(),
             outcomes: Vec::new(),
             settle: None,
         }
@@ -173,12 +169,24 @@ impl Creation {
 
     /// What to change in the container; `None` when no plugin asks for anything.
     pub fn adjustment(&self) -> Option<&api::ContainerAdjustment> {
-        self.adjustment.as_ref()
+        self.asked.adjustment.as_ref()
     }
 
     /// Which plugin asked for which part.
     pub fn owners(&self) -> &Owners {
-        &self.owners
+        &self.asked.owners
+    }
+
+    /// The updates of other containers that plugins asked for, each with its plugins. They are applied already, as far as that
+    /// was possible.
+    pub fn updates(&self) -> &[MergedUpdate] {
+        &self.asked.updates
+    }
+
+    /// The evictions of other containers that plugins asked for, each with its plugins. They are carried out already, as far
+    /// as that was possible.
+    pub fn evictions(&self) -> &[Eviction] {
+        &self.asked.evictions
     }
 
     /// What every plugin did with the request, in plugin order.
@@ -207,7 +215,7 @@ impl Drop for Creation {
 impl fmt::Debug for Creation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Creation")
-            .field("adjusts", &self.adjustment.is_some())
+            .field("adjusts", &self.asked.adjustment.is_some())
             .field("outcomes", &self.outcomes)
             .finish_non_exhaustive()
     }
@@ -219,8 +227,32 @@ impl fmt::Debug for Creation {
 pub struct UpdateResult {
     /// The full resources to apply instead of the requested ones; `None` when no plugin changed any.
     pub resources: Option<api::LinuxResources>,
+    /// The updates of other containers that plugins asked for, each with its plugins; applied as far as possible.
+    pub updates: Vec<MergedUpdate>,
+    /// The evictions that plugins asked for, each with its plugins; carried out as far as possible.
+    pub evictions: Vec<Eviction>,
     /// What every plugin did with the request, in plugin order.
     pub outcomes: Vec<PluginOutcome>,
+}
+
+/// What plugins made of the stop of a container.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StopResult {
+    /// The updates of containers that plugins asked for, each with its plugins; applied as far as possible.
+    pub updates: Vec<MergedUpdate>,
+    /// What every plugin did with the request, in plugin order. Empty if the stop had been relayed before.
+    pub outcomes: Vec<PluginOutcome>,
+}
+
+impl StopResult {
+    /// The result of a stop whose updates are applied.
+    pub fn new(asked: StopOutcome, outcomes: Vec<PluginOutcome>) -> Self {
+        Self {
+            updates: asked.updates,
+            outcomes,
+        }
+    }
 }
 
 /// While it lives, no new plugin is synchronised.
@@ -262,7 +294,7 @@ mod tests {
 
     fn creation(settled: &Arc<Mutex<Vec<Settlement>>>) -> Creation {
         let settled = Arc::clone(settled);
-        Creation::new(None, Owners::default(), Vec::new(), move |how| {
+        Creation::new(CreateOutcome::default(), Vec::new(), move |how| {
             settled.lock().unwrap().push(how);
         })
     }

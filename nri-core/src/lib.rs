@@ -30,7 +30,7 @@ pub mod validate;
 
 pub use ctx::Ctx;
 pub use domain::{Domain, DomainError};
-pub use embed::{Api, Creation, PluginSyncBlock, Settlement, UpdateResult};
+pub use embed::{Api, Creation, PluginSyncBlock, Settlement, StopResult, UpdateResult};
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};

@@ -116,7 +116,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         let mut result = Ok(());
         for container in self.runtime.containers() {
             if container.pod_id == pod.id {
-                result = result.and(self.api.stop_container(cx, pod, &container).await);
+                let stopped = self.api.stop_container(cx, pod, &container).await;
+                result = result.and(stopped.map(drop));
             }
         }
         Ok(result.and(self.api.stop_pod_sandbox(cx, pod).await)?)
@@ -212,7 +213,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         pod: &PodRecord,
         container: &ContainerRecord,
     ) -> Result<(), CriError> {
-        Ok(self.api.stop_container(cx, pod, container).await?)
+        self.api.stop_container(cx, pod, container).await?;
+        Ok(())
     }
 
     /// The orchestrator wants these resources for the container. What to apply in their place; `None` to apply them.
@@ -264,7 +266,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         container: &ContainerRecord,
     ) -> Result<(), CriError> {
         let pod = self.pod_of(container);
-        Ok(self.api.stop_container(cx, &pod, container).await?)
+        self.api.stop_container(cx, &pod, container).await?;
+        Ok(())
     }
 
     /// The container is removed.

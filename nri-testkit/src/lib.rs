@@ -8,6 +8,7 @@ mod gate;
 mod journal;
 mod memory_domain;
 pub mod oci_vectors;
+pub mod sim;
 mod test_runtime;
 pub mod vectors;
 mod watcher;

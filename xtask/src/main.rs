@@ -41,7 +41,7 @@ enum Command {
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
     Ci,
-    /// Measure what merging costs: time, allocations, growth.
+    /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Fuzz with coverage guidance (needs a C++ compiler).
     Fuzz(fuzz::Options),

@@ -3,20 +3,26 @@
 //! Nothing in it is global: two instances in one process have a configuration each. Reading a file is the embedding
 //! runtime's business; what is here turns text into a [`Config`] and says what is wrong with it.
 
+mod choices;
+mod dialects;
 mod json;
+mod plugin;
 mod reading;
+mod validator;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nri_core::flow::{OnTrouble, Policy};
-use nri_core::validate::ValidatorOptions;
-use nri_core::{PluginId, PluginName};
+use nri_core::PluginName;
 use serde::{Deserialize, Serialize};
 
+pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
+pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::json::JsonConfig;
+pub use self::plugin::{PluginConfig, PluginSettings};
 pub use self::reading::{ConfigError, UnknownKey};
+pub use self::validator::DefaultValidatorConfig;
 use crate::duration;
 
 /// Where plugins that are started externally connect, by default.
@@ -29,6 +35,12 @@ pub const DEFAULT_PLUGIN_CONFIG_PATH: &str = "/etc/nri/conf.d";
 pub const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a plugin may take to answer a request, by default.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a domain may take for one call, by default.
+pub const DEFAULT_DOMAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a launched plugin stays down the first time that it ends, by default.
+pub const DEFAULT_RESTART_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest duration that a setting can have, 292 years; what Go can say.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
 /// The configuration of an instance.
 ///
@@ -92,10 +104,30 @@ pub struct Config {
     /// Makes an unusable file in the plugin directory an error of the start. Default `false`: it is reported and skipped.
     #[serde(alias = "strictDiscovery")]
     pub strict_discovery: bool,
-    /// User ids whose processes may connect. Default empty: our own, and 0.
+    /// Launches a pre-installed plugin again when it ends. Default `true`.
+    pub restart: bool,
+    /// How long it stays down the first time; each time in a row twice as long, 5 minutes at most. Default 1 s.
+    #[serde(alias = "restartBackoff", with = "duration::text")]
+    pub restart_backoff: Duration,
+    /// How many times in a row it is launched again before it is given up. The row ends when it has taken part for a
+    /// minute. Default 5; 0 is never.
+    #[serde(alias = "restartLimit")]
+    pub restart_limit: u32,
+    /// How long a domain of the runtime may take for one call. Default 10 s.
+    #[serde(alias = "domainTimeout", with = "duration::text")]
+    pub domain_timeout: Duration,
+    /// How many updates and evictions a plugin may ask for on its own account per second, in the long run. Default 1000; 0
+    /// is without limit.
+    #[serde(alias = "updateRateLimit")]
+    pub update_rate_limit: u32,
+    /// How many of them it may ask for at once. Default 10000.
+    #[serde(alias = "updateBurst")]
+    pub update_burst: u32,
+    /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own user's alone, so whoever
+    /// lists others has to let them reach it: by a listener of the runtime's, or by an access control list.
     #[serde(alias = "allowedUids")]
     pub allowed_uids: Vec<u32>,
-    /// Group ids whose processes may connect. Default empty: none beside the users.
+    /// Group ids whose processes may connect, beside the users. Only a process's primary group counts. Default empty: none.
     #[serde(alias = "allowedGids")]
     pub allowed_gids: Vec<u32>,
     /// How many plugins may be there at a time. Default 256.
@@ -121,171 +153,18 @@ impl Default for Config {
             after_late: AfterLate::Keep,
             side_update_failure: SideUpdateFailure::Fail,
             strict_discovery: false,
+            restart: true,
+            restart_backoff: DEFAULT_RESTART_BACKOFF,
+            restart_limit: 5,
+            domain_timeout: DEFAULT_DOMAIN_TIMEOUT,
+            update_rate_limit: 1000,
+            update_burst: 10_000,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             max_plugins: 256,
             plugins: BTreeMap::new(),
         }
     }
-}
-
-/// The built-in validator: what it rejects, and which plugins it requires. All off by default.
-///
-/// Where it is enabled, [`DefaultValidator`](nri_core::validate::DefaultValidator) takes part as a built-in plugin.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DefaultValidatorConfig {
-    /// Runs the validator at all.
-    #[serde(alias = "Enable")]
-    pub enable: bool,
-    /// Rejects OCI hooks of plugins.
-    #[serde(alias = "rejectOCIHookAdjustment", alias = "RejectOCIHookAdjustment")]
-    pub reject_oci_hook_adjustment: bool,
-    /// Rejects a change of the seccomp policy where the profile is the runtime's default.
-    #[serde(
-        alias = "rejectRuntimeDefaultSeccompAdjustment",
-        alias = "RejectRuntimeDefaultSeccompAdjustment"
-    )]
-    pub reject_runtime_default_seccomp_adjustment: bool,
-    /// Rejects a change of the seccomp policy where the container is unconfined, or has no profile.
-    #[serde(
-        alias = "rejectUnconfinedSeccompAdjustment",
-        alias = "RejectUnconfinedSeccompAdjustment"
-    )]
-    pub reject_unconfined_seccomp_adjustment: bool,
-    /// Rejects a change of the seccomp policy where the profile is a localhost one.
-    #[serde(
-        alias = "rejectCustomSeccompAdjustment",
-        alias = "RejectCustomSeccompAdjustment"
-    )]
-    pub reject_custom_seccomp_adjustment: bool,
-    /// Rejects changes of namespaces.
-    #[serde(
-        alias = "rejectNamespaceAdjustment",
-        alias = "RejectNamespaceAdjustment"
-    )]
-    pub reject_namespace_adjustment: bool,
-    /// Rejects changes of kernel parameters.
-    #[serde(alias = "rejectSysctlAdjustment", alias = "RejectSysctlAdjustment")]
-    pub reject_sysctl_adjustment: bool,
-    /// Plugins (`name` or `NN-name`) that must have been asked.
-    #[serde(alias = "requiredPlugins", alias = "RequiredPlugins")]
-    pub required_plugins: Vec<String>,
-    /// A pod annotation whose value `true` waives the requirement.
-    #[serde(
-        alias = "tolerateMissingPluginsAnnotation",
-        alias = "TolerateMissingPluginsAnnotation"
-    )]
-    pub tolerate_missing_plugins_annotation: String,
-}
-
-impl From<&DefaultValidatorConfig> for ValidatorOptions {
-    fn from(config: &DefaultValidatorConfig) -> Self {
-        let config = config.clone();
-        Self {
-            enable: config.enable,
-            reject_oci_hook_adjustment: config.reject_oci_hook_adjustment,
-            reject_runtime_default_seccomp_adjustment: config
-                .reject_runtime_default_seccomp_adjustment,
-            reject_unconfined_seccomp_adjustment: config.reject_unconfined_seccomp_adjustment,
-            reject_custom_seccomp_adjustment: config.reject_custom_seccomp_adjustment,
-            reject_namespace_adjustment: config.reject_namespace_adjustment,
-            reject_sysctl_adjustment: config.reject_sysctl_adjustment,
-            required_plugins: config.required_plugins,
-            tolerate_missing_plugins_annotation: config.tolerate_missing_plugins_annotation,
-        }
-    }
-}
-
-/// What happens to a plugin that was late.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum AfterLate {
-    /// It goes on once its reply has come; the reply is dropped. The default.
-    #[default]
-    Keep,
-    /// It is closed at once, as the reference does.
-    Close,
-}
-
-/// What a failed update of another container means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SideUpdateFailure {
-    /// The creation or update fails, unless the update has `ignore_failure`. The default.
-    #[default]
-    Fail,
-    /// It is only logged, as containerd does.
-    Log,
-}
-
-/// What a plugin's trouble means for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trouble {
-    /// The request fails.
-    Fail,
-    /// The request goes on without the plugin.
-    Skip,
-}
-
-impl From<Trouble> for OnTrouble {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Fail => OnTrouble::Fail,
-            Trouble::Skip => OnTrouble::Skip,
-        }
-    }
-}
-
-/// Settings of one plugin. What is absent is as for all plugins.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct PluginConfig {
-    /// How long it may take to answer a request.
-    #[serde(
-        alias = "requestTimeout",
-        with = "duration::optional_text",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub request_timeout: Option<Duration>,
-    /// How many requests it gets at a time. Default 1.
-    #[serde(alias = "maxInFlight", skip_serializing_if = "Option::is_none")]
-    pub max_in_flight: Option<usize>,
-    /// What an error it answers means for the request. Default `"fail"`.
-    #[serde(alias = "onError", skip_serializing_if = "Option::is_none")]
-    pub on_error: Option<Trouble>,
-    /// What its lateness means for the request. Default `"skip"`.
-    #[serde(alias = "onLate", skip_serializing_if = "Option::is_none")]
-    pub on_late: Option<Trouble>,
-    /// What the loss of its connection means for the request it is asked. Default `"skip"`.
-    #[serde(alias = "onAbsent", skip_serializing_if = "Option::is_none")]
-    pub on_absent: Option<Trouble>,
-    /// What happens to it when it was late.
-    #[serde(alias = "afterLate", skip_serializing_if = "Option::is_none")]
-    pub after_late: Option<AfterLate>,
-    /// User ids whose processes may connect under this name, in place of the general list.
-    #[serde(alias = "allowedUids", skip_serializing_if = "Option::is_none")]
-    pub allowed_uids: Option<Vec<u32>>,
-}
-
-/// The settings in force for one plugin.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct PluginSettings {
-    /// How long it may take to answer a request.
-    pub request_timeout: Duration,
-    /// How many requests it gets at a time.
-    pub max_in_flight: usize,
-    /// What its trouble means for a request.
-    pub policy: Policy,
-    /// What happens to it when it was late.
-    pub after_late: AfterLate,
-    /// User ids whose processes may connect under this name; `None` where the general list holds.
-    pub allowed_uids: Option<Vec<u32>>,
 }
 
 impl Config {
@@ -306,56 +185,22 @@ impl Config {
                 DEFAULT_REGISTRATION_TIMEOUT,
             ),
             plugin_request_timeout: time(self.plugin_request_timeout, DEFAULT_REQUEST_TIMEOUT),
+            restart_backoff: time(self.restart_backoff, DEFAULT_RESTART_BACKOFF),
+            domain_timeout: time(self.domain_timeout, DEFAULT_DOMAIN_TIMEOUT),
             ..self.clone()
         }
     }
 
-    /// The settings in force for a plugin: those of its identity, then those of its name, then those for all.
+    /// A file with every key, its default and what it means, for operators to start from. It reads back as the defaults.
     ///
     /// ```
-    /// use nri_adaptation::config::Config;
-    /// let config = Config::from_toml("[plugins.slow]\nrequest_timeout = '20s'")?;
-    /// let settings = config.plugin(&"10-slow".parse()?);
-    /// assert_eq!(settings.request_timeout.as_secs(), 20);
-    /// assert_eq!(config.plugin(&"10-other".parse()?).request_timeout.as_secs(), 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// use nri_adaptation::Config;
+    /// assert_eq!(Config::from_toml(Config::default_toml())?, Config::default());
+    /// # Ok::<(), nri_adaptation::config::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn plugin(&self, plugin: &PluginId) -> PluginSettings {
-        let by_id = self.plugins.get(&plugin.to_string());
-        let by_name = self.plugins.get(plugin.name().as_str());
-        let layers: Vec<&PluginConfig> = by_id.into_iter().chain(by_name).collect();
-        fn first<T: Clone>(
-            layers: &[&PluginConfig],
-            field: impl Fn(&PluginConfig) -> &Option<T>,
-        ) -> Option<T> {
-            layers.iter().find_map(|layer| field(layer).clone())
-        }
-        let mut policy = Policy::default();
-        let trouble = |field: fn(&PluginConfig) -> &Option<Trouble>, default: OnTrouble| {
-            first(&layers, field).map_or(default, OnTrouble::from)
-        };
-        policy.on_error = trouble(|layer| &layer.on_error, policy.on_error);
-        policy.on_late = trouble(|layer| &layer.on_late, policy.on_late);
-        policy.on_absent = trouble(|layer| &layer.on_absent, policy.on_absent);
-        PluginSettings {
-            request_timeout: first(&layers, |layer| &layer.request_timeout)
-                .filter(|timeout| !timeout.is_zero())
-                .unwrap_or_else(|| self.effective_request_timeout()),
-            max_in_flight: first(&layers, |layer| &layer.max_in_flight)
-                .unwrap_or(1)
-                .max(1),
-            policy,
-            after_late: first(&layers, |layer| &layer.after_late).unwrap_or(self.after_late),
-            allowed_uids: first(&layers, |layer| &layer.allowed_uids),
-        }
-    }
-
-    fn effective_request_timeout(&self) -> Duration {
-        match self.plugin_request_timeout {
-            Duration::ZERO => DEFAULT_REQUEST_TIMEOUT,
-            timeout => timeout,
-        }
+    pub const fn default_toml() -> &'static str {
+        include_str!("default.toml")
     }
 
     /// What no single value can say: names of plugins that no plugin can have, and limits of zero.
@@ -367,6 +212,29 @@ impl Config {
                 reason,
             })
         };
+        let durations = [
+            (
+                "plugin_registration_timeout",
+                self.plugin_registration_timeout,
+            ),
+            ("plugin_request_timeout", self.plugin_request_timeout),
+            ("restart_backoff", self.restart_backoff),
+            ("domain_timeout", self.domain_timeout),
+        ];
+        let own = durations.map(|(key, time)| (key.to_owned(), Some(time)));
+        let of_plugins = self.plugins.iter().map(|(name, settings)| {
+            let key = format!("plugins.{name:?}.request_timeout");
+            (key, settings.request_timeout)
+        });
+        for (key, time) in own.into_iter().chain(of_plugins) {
+            if time.is_some_and(|time| time > LONGEST) {
+                return invalid(key, "it is longer than 2562047h47m16s".to_owned());
+            }
+        }
+        if self.update_rate_limit > 0 && self.update_burst == 0 {
+            let reason = "it must be at least 1 where `update_rate_limit` holds; `update_rate_limit = 0` is no limit";
+            return invalid("update_burst".to_owned(), reason.to_owned());
+        }
         for (name, settings) in &self.plugins {
             if name.parse::<PluginName>().is_err() {
                 let reason = "no plugin can have this name; write `NN-name` or `name`".to_owned();

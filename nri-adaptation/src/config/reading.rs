@@ -79,6 +79,12 @@ const TOP: &[&str] = &[
     "after_late",
     "side_update_failure",
     "strict_discovery",
+    "restart",
+    "restart_backoff",
+    "restart_limit",
+    "domain_timeout",
+    "update_rate_limit",
+    "update_burst",
     "allowed_uids",
     "allowed_gids",
     "max_plugins",
@@ -104,6 +110,8 @@ const PLUGIN: &[&str] = &[
     "on_late",
     "on_absent",
     "after_late",
+    "validate_updates",
+    "restart",
     "allowed_uids",
 ];
 
@@ -276,148 +284,4 @@ fn distance(from: &str, to: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{AfterLate, JsonConfig, SideUpdateFailure, Trouble};
-    use super::*;
-    use std::time::Duration;
-
-    fn error(text: &str) -> String {
-        Config::from_toml(text).unwrap_err().to_string()
-    }
-
-    /// Law: the keys that reading knows are those that writing writes.
-    #[test]
-    fn known_keys_are_those_of_the_struct() {
-        let mut config = Config::default();
-        let plugin = super::super::PluginConfig {
-            request_timeout: Some(Duration::from_secs(1)),
-            max_in_flight: Some(2),
-            on_error: Some(Trouble::Skip),
-            on_late: Some(Trouble::Fail),
-            on_absent: Some(Trouble::Fail),
-            after_late: Some(AfterLate::Close),
-            allowed_uids: Some(vec![7]),
-        };
-        config.plugins.insert("10-slow".into(), plugin);
-        let table = toml::Table::try_from(&config).unwrap();
-        let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
-        let sorted = |known: &[&str]| {
-            let mut known: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
-            known.sort();
-            known
-        };
-        assert_eq!(keys(&table), sorted(TOP));
-        assert_eq!(
-            keys(table["default_validator"].as_table().unwrap()),
-            sorted(VALIDATOR)
-        );
-        assert_eq!(
-            keys(table["plugins"]["10-slow"].as_table().unwrap()),
-            sorted(PLUGIN)
-        );
-
-        let text = toml::to_string(&config).unwrap();
-        assert_eq!(Config::from_toml(&text), Ok(config.clone()));
-        let json = serde_json::to_string(&JsonConfig(&config)).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
-        assert!(!json.contains("_"), "{json}");
-        // What JSON calls a key is understood in TOML as well.
-        let camel = toml::to_string(&serde_json::from_str::<toml::Table>(&json).unwrap()).unwrap();
-        assert_eq!(Config::from_toml(&camel), Ok(config));
-    }
-
-    #[test]
-    fn every_reference_key_is_read() {
-        let config = Config::from_toml(
-            r#"
-            disable = true
-            socket_path = "/s"
-            plugin_path = "/p"
-            plugin_config_path = "/c"
-            plugin_registration_timeout = "10s"
-            plugin_request_timeout = "500ms"
-            disable_connections = true
-            side_update_failure = "log"
-            [default_validator]
-            enable = true
-            reject_sysctl_adjustment = true
-            required_plugins = ["10-a", "b"]
-            "#,
-        )
-        .unwrap();
-        assert!(config.disable && config.disable_connections);
-        assert_eq!(config.socket_path.to_str(), Some("/s"));
-        assert_eq!(config.plugin_request_timeout, Duration::from_millis(500));
-        assert_eq!(config.side_update_failure, SideUpdateFailure::Log);
-        assert!(
-            config.default_validator.reject_sysctl_adjustment
-                && !config.default_validator.reject_namespace_adjustment
-        );
-        assert_eq!(config.default_validator.required_plugins, ["10-a", "b"]);
-    }
-
-    #[test]
-    fn absent_empty_and_zero_mean_the_default() {
-        assert_eq!(Config::from_toml(""), Ok(Config::default()));
-        let config = Config::from_toml("socket_path = ''\nplugin_request_timeout = '0'").unwrap();
-        assert_eq!(config.effective(), Config::default());
-    }
-
-    #[test]
-    fn errors_name_key_line_and_what_is_allowed() {
-        assert_eq!(
-            error("\n[default_validator]\nenabled = true"),
-            "line 3: unknown key `default_validator.enabled`; did you mean `enable`?"
-        );
-        assert_eq!(error("\n\nzzzzzz = 1"), "line 3: unknown key `zzzzzz`");
-        assert_eq!(
-            error("[plugins.slow]\nmax_inflight = 2"),
-            "line 2: unknown key `plugins.slow.max_inflight`; did you mean `max_in_flight`?"
-        );
-        let text = error("disable = true\nplugin_request_timeout = '-1s'");
-        assert!(
-            text.starts_with("line 2: key `plugin_request_timeout`: "),
-            "{text}"
-        );
-        assert!(text.contains("must not be negative"), "{text}");
-        let text = error("disable = 'yes'");
-        assert!(
-            text.starts_with("line 1: key `disable`: ") && text.contains("boolean"),
-            "{text}"
-        );
-        let text = error("[plugins.slow]\non_late = 'wait'");
-        assert!(
-            text.starts_with("line 2: key `plugins.slow.on_late`: "),
-            "{text}"
-        );
-        assert!(text.contains("fail") && text.contains("skip"), "{text}");
-        assert!(error("disable = \n").starts_with("line 1: "));
-        assert_eq!(
-            error("\nplugin_strikes = 0"),
-            "line 2: key `plugin_strikes`: it counts late answers, so it must be at least 1"
-        );
-        let text = error("[default_validator]\nrequired_plugins = ['a b']");
-        assert!(
-            text.starts_with("line 2: key `default_validator.required_plugins`: "),
-            "{text}"
-        );
-        let text = error("[plugins.'a b']\nmax_in_flight = 1");
-        assert!(
-            text.starts_with("line 1: key `plugins.\"a b\"`: no plugin"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn reading_leniently_returns_the_unknown_keys() {
-        let (config, unknown) =
-            Config::from_toml_lenient("disable = true\nfoo = 1\n[bar]\nx = 1").unwrap();
-        assert!(config.disable);
-        let unknown: Vec<_> = unknown
-            .iter()
-            .map(|key| (key.key.as_str(), key.line))
-            .collect();
-        assert_eq!(unknown, [("bar", 3), ("foo", 2)]);
-        assert!(Config::from_toml_lenient("disable = 1").is_err());
-    }
-}
+mod tests;

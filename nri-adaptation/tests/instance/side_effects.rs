@@ -317,7 +317,9 @@ async fn a_domain_may_call_back_into_the_api() {
         let (nri, pod, victim) = (nri.clone(), in_pod.clone(), victim.clone());
         Box::pin(async move {
             let result = nri.stop_container(&Ctx::new(), &pod, &victim).await;
-            result.map_err(|error| DomainError::Failed(error.to_string()))
+            result
+                .map(drop)
+                .map_err(|error| DomainError::Failed(error.to_string()))
         })
     });
     *world.domain.on_evict.lock().unwrap() = Some(on_evict);

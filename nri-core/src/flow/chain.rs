@@ -98,6 +98,7 @@ impl Chain {
             event: self.event,
             outcome,
             saw_it,
+            took: None,
         });
         self.errors.extend(error);
         self.calling = false;
@@ -118,6 +119,7 @@ impl Chain {
                 event: self.event,
                 outcome: Outcome::Abandoned,
                 saw_it: true,
+                took: None,
             });
             self.next += 1;
         }

@@ -73,6 +73,9 @@ pub struct PluginOutcome {
     pub outcome: Outcome,
     /// Whether the request was handed to its transport, so that it may know of it.
     pub saw_it: bool,
+    /// How long it had its turn, up to its answer or to the end of its time. `None` if it was not asked, and from whoever
+    /// drives the flow without a clock.
+    pub took: Option<Duration>,
 }
 
 impl PluginOutcome {
@@ -83,6 +86,7 @@ impl PluginOutcome {
             event,
             outcome,
             saw_it: false,
+            took: None,
         }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_core::merge::Owners;
+use nri_core::merge::{CreateOutcome, Owners};
 use nri_core::model::{Container, PodSandbox};
 use nri_core::oci::ApplyOptions;
-use nri_core::{Api, Creation, Ctx, Error, PluginSyncBlock, Settlement, UpdateResult, api};
+use nri_core::{
+    Api, Creation, Ctx, Error, PluginSyncBlock, Settlement, StopResult, UpdateResult, api,
+};
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriNri, CriState, CriStore, PodRecord, PodState,
@@ -212,18 +214,22 @@ macro_rules! noting {
                 let id = container.id();
                 self.note("create_container", id.clone())?;
                 let log = self.log.clone();
-                Ok(Creation::new(
-                    self.adjustment.clone(),
-                    self.owners.clone(),
-                    Vec::new(),
-                    move |settlement| {
-                        let word = match settlement {
-                            Settlement::Committed => "committed",
-                            Settlement::Abandoned => "abandoned",
-                        };
-                        log.lock().unwrap().push(format!("{word} {id}"));
-                    },
-                ))
+                let mut asked = CreateOutcome::default();
+                asked.adjustment = self.adjustment.clone();
+                asked.owners = self.owners.clone();
+                Ok(Creation::new(asked, Vec::new(), move |settlement| {
+                    let word = match settlement {
+                        Settlement::Committed => "committed",
+                        Settlement::Abandoned => "abandoned",
+                    };
+                    log.lock().unwrap().push(format!("{word} {id}"));
+                }))
+            }
+            async fn stop_container(
+                &self, _: &Ctx, _: &dyn PodSandbox, container: &dyn Container,
+            ) -> Result<StopResult, Error> {
+                self.note("stop_container", container.id())?;
+                Ok(StopResult::default())
             }
             async fn update_container(
                 &self, _: &Ctx, _: &dyn PodSandbox, container: &dyn Container,
@@ -252,7 +258,7 @@ macro_rules! noting {
 noting! {
     run_pod_sandbox post_update_pod_sandbox stop_pod_sandbox remove_pod_sandbox;
     post_create_container start_container post_start_container post_update_container
-    stop_container remove_container
+    remove_container
 }
 
 pub(crate) fn cri(nri: Nri) -> (CriNri<Runtime>, Log) {

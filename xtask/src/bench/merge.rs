@@ -1,7 +1,4 @@
-//! `cargo xtask bench`: what merging costs, as a table. The cases are described where they are made, beside the benchmarks of
-//! `nri-core`.
-//!
-//! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
+//! `cargo xtask bench merge`: what merging costs. The cases are described beside the benchmarks of `nri-core`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::process;
 
-#[derive(Args)]
-pub(crate) struct Options {
+#[derive(Args, Default)]
+pub(super) struct Options {
     /// Only cases whose name matches this regular expression, such as `plugins` or `env/1000$`.
     filter: Option<String>,
 }
@@ -45,7 +42,7 @@ struct Row {
 ///
 /// # Errors
 /// A benchmark does not run, its results cannot be read, or cost grows faster than the number of items.
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+pub(super) fn run(options: &Options) -> Result<(), String> {
     let allocations = allocations()?;
     println!(
         "measuring up to {} cases, about 3 s each",

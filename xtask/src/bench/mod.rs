@@ -1,0 +1,34 @@
+//! `cargo xtask bench`: what things cost, as tables. The cases are described where they are made, beside the benchmarks.
+//!
+//! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
+
+mod merge;
+mod sockets;
+
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// What merging costs in the core: time, allocations, growth.
+    Merge(merge::Options),
+    /// What a creation costs through plugin processes: latency, throughput, memory.
+    Sockets,
+}
+
+/// Runs what is asked for; without anything, all.
+///
+/// # Errors
+/// A benchmark does not run, its results cannot be read, or cost grows faster than the number of items.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    match &options.what {
+        Some(What::Merge(options)) => merge::run(options),
+        Some(What::Sockets) => sockets::run(),
+        None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
+    }
+}
