@@ -137,7 +137,7 @@ async fn step(runtime: &TestRuntime, event: Event) -> Result<(), Error> {
             runtime.try_update(pod, "c", resources).await.map(drop)
         }
         Event::PostUpdateContainer => nri.post_update_container(cx, pod, container).await,
-        Event::StopContainer => nri.stop_container(cx, pod, container).await,
+        Event::StopContainer => nri.stop_container(cx, pod, container).await.map(drop),
         Event::RemoveContainer => nri.remove_container(cx, pod, container).await,
         Event::StopPodSandbox => nri.stop_pod_sandbox(cx, pod).await,
         Event::RemovePodSandbox => nri.remove_pod_sandbox(cx, pod).await,
