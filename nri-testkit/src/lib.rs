@@ -2,6 +2,7 @@
 //!
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
 
+pub mod domain_conformance;
 mod fake_plugin;
 mod fake_process;
 mod gate;
