@@ -147,9 +147,9 @@ impl Active {
         self.is_synchronized() && self.close_reason().is_none()
     }
 
-    /// It knows what exists. Whether that is new.
-    pub(crate) fn set_synchronized(&self) -> bool {
-        !self.synchronized.swap(true, Ordering::AcqRel)
+    /// It knows what exists.
+    pub(crate) fn set_synchronized(&self) {
+        self.synchronized.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_synchronized(&self) -> bool {

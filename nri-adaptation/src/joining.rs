@@ -93,10 +93,8 @@ impl Instance {
 
     /// Takes note that a plugin gets requests from now on.
     pub(crate) fn opened(&self, active: &Active) {
-        if active.set_synchronized() {
-            self.plugins_changed();
-            self.observer.plugin_synchronized(&active.info());
-        }
+        active.set_synchronized();
+        self.plugins_changed();
     }
 
     /// Shows a plugin what exists, when it joins or after it was late, and does what it asks for then.
@@ -118,6 +116,7 @@ impl Instance {
                     .get_mut(&active.plugin)
                     .and_then(|seat| seat.joined.take());
                 if let Some(joined) = joined {
+                    self.observer.plugin_synchronized(&active.info());
                     // Whoever waited for it may have stopped waiting.
                     let _ = joined.send(());
                 }

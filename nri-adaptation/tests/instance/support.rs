@@ -391,6 +391,25 @@ impl Observer for Recorder {
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
     }
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let id = &update.container_id;
+        self.notices
+            .push(format!("updated {id} for {plugins:?}: {result:?}"));
+    }
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices
+            .push(format!("evicted {container} for {reasons:?}: {result:?}"));
+    }
 }
 
 pub(crate) type OnUpdate =
