@@ -61,6 +61,7 @@ impl Instance {
             container: keys.object().clone(),
             request: Some(request),
         };
+        let asked = self.supported_creation(&message, asked)?;
         self.asked(&message, &asked.owners, &asked.evictions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;

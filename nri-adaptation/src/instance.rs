@@ -21,11 +21,13 @@ use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::listening::Listening;
+use crate::live_validator::LiveValidator;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
 use crate::readiness::Readiness;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
+use crate::supported::Supported;
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -57,6 +59,12 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
+    pub(crate) supported: Supported,
+    pub(crate) validator: Arc<LiveValidator>,
+    /// Held while the configuration is changed.
+    pub(crate) reconfiguring: tokio::sync::Mutex<()>,
+    /// Whether the runtime brought a listener along.
+    pub(crate) has_listener: bool,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
     pub(crate) listener: Mutex<Option<UnixListener>>,
@@ -75,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
+    pub(crate) supported: Supported,
 }
 
 impl fmt::Debug for Instance {
@@ -97,6 +106,7 @@ impl Instance {
             true => Readiness::default(),
             false => Readiness::of(required, std::iter::empty()),
         };
+        let validator = LiveValidator::new(&config.default_validator);
         Self {
             config: Mutex::new(Arc::new(parts.config)),
             info: Arc::new(parts.info),
@@ -107,6 +117,10 @@ impl Instance {
             metrics: parts.metrics,
             readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
+            supported: parts.supported,
+            validator: Arc::new(validator),
+            reconfiguring: tokio::sync::Mutex::default(),
+            has_listener: parts.listener.is_some(),
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
             listening: Mutex::default(),
@@ -118,6 +132,29 @@ impl Instance {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.domains.set_time(config.domain_timeout);
+        self.validator.set(&config.default_validator);
+        let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let mut state = self.dispatch.lock();
+        state.scheduler.set_settle_timeout(settling);
+        drop(state);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Waits until the instance is not just about to be brought up. Whether it is up then; `None` if it is stopped.
+    pub(crate) async fn is_up(&self) -> Option<bool> {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let phase = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match phase.as_deref() {
+            Ok(Phase::New) => Some(false),
+            Ok(Phase::Started) => Some(true),
+            _ => None,
+        }
     }
 
     /// What the default validator, where there is one, requires of pods.
@@ -227,6 +264,9 @@ impl Instance {
             self.start_built_in(id, plugin).await?;
         }
         let config = self.config();
+        if config.default_validator.enable {
+            self.start_validator().await?;
+        }
         let installed = self.look_for_plugins(&config)?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
@@ -235,6 +275,13 @@ impl Instance {
             self.listen(opened);
         }
         Ok(())
+    }
+
+    /// Has the default validator take part.
+    pub(crate) async fn start_validator(self: &Arc<Self>) -> Result<(), Error> {
+        let plugin: Arc<dyn Plugin> = self.validator.clone();
+        self.start_built_in(&DefaultValidator::IDENTITY.parse()?, &plugin)
+            .await
     }
 
     async fn start_built_in(
