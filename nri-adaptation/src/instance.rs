@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nri_core::merge::Support;
 use nri_core::schedule;
 use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
@@ -27,7 +28,6 @@ use crate::observer::{Observer, PluginKind};
 use crate::readiness::Readiness;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
-use crate::supported::Supported;
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -59,7 +59,7 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
-    pub(crate) supported: Supported,
+    pub(crate) support: Support,
     pub(crate) validator: Arc<LiveValidator>,
     /// Held while the configuration is changed.
     pub(crate) reconfiguring: tokio::sync::Mutex<()>,
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
-    pub(crate) supported: Supported,
+    pub(crate) support: Support,
 }
 
 impl fmt::Debug for Instance {
@@ -99,6 +99,7 @@ impl Instance {
         let config = &parts.config;
         let mut scheduling = schedule::Config::default();
         scheduling.serial = config.serial;
+        scheduling.support = parts.support;
         scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
         parts.domains.set_time(config.domain_timeout);
         let required = &config.default_validator.required_plugins;
@@ -117,7 +118,7 @@ impl Instance {
             metrics: parts.metrics,
             readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
-            supported: parts.supported,
+            support: parts.support,
             validator: Arc::new(validator),
             reconfiguring: tokio::sync::Mutex::default(),
             has_listener: parts.listener.is_some(),

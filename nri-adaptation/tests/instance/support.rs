@@ -13,7 +13,7 @@ use nri_adaptation::{
     Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
     PluginCallReport, PluginInfo,
 };
-use nri_core::merge::{Owners, Unsupported};
+use nri_core::merge::Omission;
 use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
@@ -379,11 +379,8 @@ impl Observer for Recorder {
     fn adjusted(&self, record: &AuditRecord<'_>) {
         self.notices.push(format!("adjusted {}", record.to_line()));
     }
-    fn unsupported(&self, container: &str, parts: &[Unsupported], _: &Owners) {
-        for part in parts {
-            self.notices
-                .push(format!("unsupported {container}: {part}"));
-        }
+    fn left_out(&self, omission: &Omission) {
+        self.notices.push(omission.to_string());
     }
     fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
         self.notices.push(format!("deprecated {plugin} {event}"));
