@@ -65,6 +65,16 @@ pub enum Error {
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
     },
+    /// A pod is not to run.
+    #[error("validator {validator} refused pod {pod}: {reason}")]
+    Refused {
+        /// The pod, as namespace and name.
+        pod: String,
+        /// The validator.
+        validator: PluginId,
+        /// Its reason.
+        reason: String,
+    },
     /// Several plugins failed an event that all of them had to hear of.
     #[error("{} plugins failed: {}", .0.len(), join(.0))]
     Several(Vec<Error>),

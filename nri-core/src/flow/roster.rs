@@ -48,6 +48,9 @@ pub struct Member {
     /// Whether it gets them because it answered the empty mask, which means all. Such a plugin may be older than some of
     /// them, so "unimplemented" counts as "not subscribed" for validation and pod updates.
     pub implicit: bool,
+    /// Whether, being subscribed to validation, it judges updates of containers as well. The protocol has creations in mind
+    /// only: such a request has no adjustment in it, only updates. Default: false.
+    pub validates_updates: bool,
     /// What its trouble means.
     pub policy: Policy,
 }
@@ -59,6 +62,7 @@ impl Member {
             plugin,
             events,
             implicit: false,
+            validates_updates: false,
             policy: Policy::default(),
         }
     }
@@ -75,6 +79,13 @@ impl Member {
     pub fn implicitly_subscribed(mut self) -> Self {
         self.events = EventMask::ALL;
         self.implicit = true;
+        self
+    }
+
+    /// The same member, which judges updates as well.
+    #[must_use]
+    pub fn validating_updates(mut self) -> Self {
+        self.validates_updates = true;
         self
     }
 

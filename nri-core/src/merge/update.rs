@@ -33,7 +33,7 @@ use crate::RegisteredPlugin;
 /// assert_eq!(merge.view(), Some(&pids(7)));
 /// # Ok::<(), nri_core::InvalidIdentity>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UpdateMerge {
     container_id: String,
     requested: Option<api::LinuxResources>,

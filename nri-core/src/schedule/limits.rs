@@ -46,7 +46,7 @@ pub enum AfterLate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PluginLimits {
-    /// How long it has for a request, and for all parts of a synchronisation together. Default: 2 s.
+    /// How long it has for a request, and for each part of a synchronisation. Default: 2 s.
     pub request_timeout: Duration,
     /// How many requests (of different pods) it gets at a time; 0 counts as 1. Default: 1.
     pub max_in_flight: usize,

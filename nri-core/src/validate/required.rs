@@ -7,6 +7,7 @@ use nri_proto::api;
 
 use super::sequence::{self, SyntaxError};
 use super::{Rejection, ValidatorOptions};
+use crate::flow::{PluginOutcome, consulted};
 use crate::model::effective_annotation;
 
 /// The annotation with which a pod requires plugins: a list in YAML, hence also in JSON.
@@ -95,6 +96,43 @@ pub fn missing<'a>(
     let unmet = |name: &&'a str| !met.contains(*name) && named.insert(*name);
     let missing = required.into_iter().filter(unmet);
     missing.map(str::to_owned).collect()
+}
+
+/// Whether all plugins that a pod requires have done their part in running it, by what became of each of them. What its
+/// containers require alone counts for those. A pod of which any container tolerates that plugins are missing may run, as
+/// that container could not come to be otherwise.
+///
+/// # Errors
+/// One has not, or an annotation makes no sense.
+pub fn check_pod(
+    options: &ValidatorOptions,
+    pod: &api::PodSandbox,
+    outcomes: &[PluginOutcome],
+) -> Result<(), Rejection> {
+    let key = &options.tolerate_missing_plugins_annotation;
+    let tolerates = || -> Result<bool, InvalidAnnotation> {
+        if effective_annotation(&pod.annotations, key, "").is_some() || key.is_empty() {
+            return tolerates_missing(&pod.annotations, key, "");
+        }
+        let of_containers = format!("{key}/container.");
+        for name in pod.annotations.keys() {
+            if let Some(container) = name.strip_prefix(&of_containers)
+                && tolerates_missing(&pod.annotations, key, container)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    if tolerates()? {
+        return Ok(());
+    }
+    let annotated = annotated(&pod.annotations, "")?;
+    let required = options.required_plugins.iter().chain(&annotated);
+    match missing(required.map(String::as_str), &consulted(outcomes)) {
+        plugins if plugins.is_empty() => Ok(()),
+        plugins => Err(Rejection::MissingPlugins { plugins }),
+    }
 }
 
 /// The check of the default validator.

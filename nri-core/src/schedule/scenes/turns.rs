@@ -220,8 +220,8 @@ fn validators_judge_at_the_same_time_in_turns_of_their_own() {
     assert!(scene.answer(both[1]).is_empty());
     assert_eq!(scene.answer(both[0]), ["done"]);
     // A validator that is late does not accept.
-    let _ = scene.submit(CREATE, "p2", "c1");
-    let _ = scene.answer(both[1]);
+    let _ = scene.submit(CREATE, "p2", "c2");
+    let _ = scene.answer("20-b ValidateContainerAdjustment c2");
     assert_eq!(scene.pass(ms(100)), ["failed"]);
     assert!(matches!(scene.errors[..], [Error::Rejected { .. }]));
 }
@@ -255,7 +255,8 @@ fn replies_to_calls_that_nobody_made_are_ignored() {
 fn a_call_that_nobody_wants_any_more_is_not_handed_over() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());
-    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"));
+    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
+        .about(ObjectKey::container("", "c1"));
     let id = scene.scheduler.handle_request(order, scene.now);
     // The effect is there, but nobody has asked for it yet.
     scene.scheduler.handle_abandoned(id, scene.now);
