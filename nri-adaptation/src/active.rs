@@ -11,6 +11,7 @@ use nri_proto::transport::Code;
 use crate::config::PluginSettings;
 use crate::endpoint::{Endpoint, Subscription};
 use crate::observer::{PluginInfo, PluginKind, PluginState};
+use crate::statistics::Statistics;
 
 /// What is known of a plugin from outside.
 #[derive(Debug, Clone)]
@@ -18,15 +19,17 @@ pub(crate) struct Origin {
     pub(crate) kind: PluginKind,
     pub(crate) pid: Option<i32>,
     pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
     pub(crate) nri_version: String,
 }
 
 /// A plugin that takes part.
 pub(crate) struct Active {
     pub(crate) plugin: RegisteredPlugin,
-    pub(crate) settings: PluginSettings,
+    settings: Mutex<Arc<PluginSettings>>,
     pub(crate) subscription: Subscription,
     pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) statistics: Statistics,
     origin: Origin,
     synchronized: AtomicBool,
     /// The events that it has said it does not know, as a mask.
@@ -53,9 +56,10 @@ impl Active {
     ) -> Self {
         Self {
             plugin,
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
             subscription,
             endpoint,
+            statistics: Statistics::default(),
             origin,
             synchronized: AtomicBool::new(false),
             unknown_events: AtomicI32::new(0),
@@ -77,15 +81,26 @@ impl Active {
         })
     }
 
+    /// The settings in force for it.
+    pub(crate) fn settings(&self) -> Arc<PluginSettings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force. The scheduler has to be told, see [`Instance::set_settings`](crate::instance::Instance).
+    pub(crate) fn set_settings(&self, settings: PluginSettings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
     /// Its part in requests.
     pub(crate) fn member(&self) -> Member {
         let Subscription { events, implicit } = self.subscription;
-        let mut member = Member::new(self.plugin.clone(), events).with_policy(self.settings.policy);
+        let settings = self.settings();
+        let mut member = Member::new(self.plugin.clone(), events).with_policy(settings.policy);
         if implicit {
             member = member.implicitly_subscribed();
         }
         // What is part of the runtime's program was written for it; others know of creations only, unless it is said.
-        if self.is_built_in() || self.settings.validate_updates {
+        if self.is_built_in() || settings.validate_updates {
             member = member.validating_updates();
         }
         member
@@ -98,19 +113,23 @@ impl Active {
             _ if !self.is_synchronized() => PluginState::Synchronizing,
             _ => PluginState::Ready,
         };
-        PluginInfo {
-            plugin: self.plugin.clone(),
-            kind: self.origin.kind,
-            pid: self.origin.pid,
-            uid: self.origin.uid,
-            events: self.subscription.events,
-            nri_version: self.origin.nri_version.clone(),
-            state,
-        }
+        let plugin = self.plugin.clone();
+        let events = self.subscription.events;
+        let mut info = PluginInfo::new(plugin, self.origin.kind, events, state);
+        info.pid = self.origin.pid;
+        info.uid = self.origin.uid;
+        info.gid = self.origin.gid;
+        info.nri_version = self.origin.nri_version.clone();
+        (info.calls, info.last_error) = self.statistics.snapshot();
+        info
+    }
+
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.origin.kind
     }
 
     pub(crate) fn is_built_in(&self) -> bool {
-        self.origin.kind == PluginKind::BuiltIn
+        self.kind() == PluginKind::BuiltIn
     }
 
     /// It knows what exists. Whether that is new.
@@ -120,6 +139,11 @@ impl Active {
 
     pub(crate) fn is_synchronized(&self) -> bool {
         self.synchronized.load(Ordering::Acquire)
+    }
+
+    /// Whether it knows what exists and is not gone.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_synchronized() && self.close_reason().is_none()
     }
 
     /// Cuts it off; the first reason counts.

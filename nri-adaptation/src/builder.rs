@@ -10,7 +10,8 @@ use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 use crate::config::Config;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::instance::Instance;
+use crate::instance::{Instance, Parts};
+use crate::metrics::{Metrics, NoMetrics};
 use crate::nri::Nri;
 use crate::observer::{NoObserver, Observer};
 
@@ -24,6 +25,7 @@ pub struct Builder {
     plugins: Vec<(PluginId, Arc<dyn Plugin>)>,
     listener: Option<UnixListener>,
     observer: Arc<dyn Observer>,
+    metrics: Arc<dyn Metrics>,
 }
 
 impl fmt::Debug for Builder {
@@ -44,6 +46,7 @@ impl Builder {
             plugins: Vec::new(),
             listener: None,
             observer: Arc::new(NoObserver),
+            metrics: Arc::new(NoMetrics),
         }
     }
 
@@ -78,6 +81,12 @@ impl Builder {
         self
     }
 
+    /// Has someone keep metrics. None are kept by default.
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::Api::start).
     ///
     /// # Errors
@@ -100,13 +109,14 @@ impl Builder {
         }
         let info = RuntimeInfo::new(self.name, self.version, NRI_VERSION);
         let config = self.config.effective();
-        Ok(Nri::new(Instance::new(
+        Ok(Nri::new(Instance::new(Parts {
             config,
             info,
             domains,
-            self.observer,
-            plugins,
-            self.listener,
-        )))
+            observer: self.observer,
+            metrics: self.metrics,
+            built_in: plugins,
+            listener: self.listener,
+        })))
     }
 }

@@ -1,11 +1,11 @@
 //! Finding pre-installed plugins: which files of a directory are plugins, and what their configurations are.
 //!
-//! [`judge`] is the rule, and pure; the rest reads the two directories.
+//! [`judge`] and [`distrust`] are the rules, and pure; the rest reads the two directories.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nri_core::PluginId;
@@ -73,6 +73,42 @@ pub(crate) fn judge(name: &str, entry: Entry<'_>) -> Option<Result<PluginId, Str
     }
 }
 
+/// Who can change what is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// Who owns it.
+    pub(crate) owner: u32,
+    /// Its permission bits.
+    pub(crate) mode: u32,
+}
+
+impl From<&Metadata> for Control {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            owner: meta.uid(),
+            mode: meta.permissions().mode() & 0o7777,
+        }
+    }
+}
+
+/// The rule: why a plugin, or a directory that it is in, is not launched from by user `us`: others could put a program of
+/// their own in its place. `None`: they cannot.
+pub(crate) fn distrust(path: &Path, control: Control, us: u32) -> Option<String> {
+    let Control { owner, mode } = control;
+    let path = path.display();
+    if owner != us && owner != 0 {
+        Some(format!(
+            "{path} belongs to user {owner}, who could have anything launched as user {us}: `chown {us} {path}`"
+        ))
+    } else if mode & 0o022 != 0 {
+        Some(format!(
+            "{path} has mode {mode:04o}, so others could have anything launched as user {us}: `chmod go-w {path}`"
+        ))
+    } else {
+        None
+    }
+}
+
 /// Looks for plugins. A directory that does not exist holds none.
 pub(crate) fn discover(directory: &Path, configs: &Path) -> Found {
     let mut found = Found::default();
@@ -88,6 +124,14 @@ pub(crate) fn discover(directory: &Path, configs: &Path) -> Found {
             return found;
         }
     };
+    let us = rustix::process::geteuid().as_raw();
+    if let Some(reason) = distrusted(directory, us) {
+        found.bad.push(BadFile {
+            path: directory.to_owned(),
+            reason,
+        });
+        return found;
+    }
     for name in names {
         let path = directory.join(&name);
         match look_at(&path, &name.to_string_lossy(), configs) {
@@ -97,6 +141,28 @@ pub(crate) fn discover(directory: &Path, configs: &Path) -> Found {
         }
     }
     found
+}
+
+/// Why a directory is not launched from.
+fn distrusted(directory: &Path, us: u32) -> Option<String> {
+    match fs::metadata(directory) {
+        Ok(meta) => distrust(directory, Control::from(&meta), us),
+        Err(error) => Some(format!(
+            "{} cannot be looked at: {error}",
+            directory.display()
+        )),
+    }
+}
+
+/// Why a file is not launched: the file itself, or where a link leads to.
+fn distrusted_file(path: &Path, meta: &Metadata) -> Option<String> {
+    let us = rustix::process::geteuid().as_raw();
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) => return Some(format!("it cannot be looked at: {error}")),
+    };
+    let directory = || real.parent().and_then(|parent| distrusted(parent, us));
+    distrust(&real, Control::from(meta), us).or_else(directory)
 }
 
 fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
@@ -128,6 +194,9 @@ fn look_at(path: &Path, name: &str, configs: &Path) -> Option<Result<Installed, 
     };
     let judged = judge(name, entry)?;
     Some(judged.and_then(|plugin| {
+        if let Some(reason) = distrusted_file(path, &meta) {
+            return Err(reason);
+        }
         let config = read_config(&plugin, configs)?;
         Ok(Installed {
             plugin,
@@ -200,6 +269,62 @@ mod tests {
                 .unwrap_err()
                 .contains("WebAssembly")
         );
+    }
+
+    #[test]
+    fn what_others_can_change_is_not_launched() {
+        let path = Path::new("/opt/nri/plugins/10-a");
+        let judge = |owner, mode| distrust(path, Control { owner, mode }, 7);
+        for mode in [0o755, 0o700, 0o555, 0o4755, 0o1755] {
+            assert_eq!((judge(7, mode), judge(0, mode)), (None, None), "{mode:o}");
+        }
+        for mode in [0o775, 0o757, 0o777, 0o1777, 0o720, 0o702] {
+            let reason = judge(0, mode).unwrap();
+            let says = [
+                "/opt/nri/plugins/10-a",
+                &format!("{mode:04o}"),
+                "chmod go-w",
+            ];
+            assert!(says.iter().all(|word| reason.contains(word)), "{reason}");
+        }
+        let reason = judge(8, 0o755).unwrap();
+        assert!(
+            reason.contains("user 8") && reason.contains("chown 7"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn files_directories_and_targets_of_links_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plugins, elsewhere) = (dir.path().join("plugins"), dir.path().join("elsewhere"));
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for directory in [&plugins, &elsewhere] {
+            fs::create_dir(directory).unwrap();
+            mode(directory, 0o755);
+            fs::write(directory.join("10-a"), "").unwrap();
+            mode(&directory.join("10-a"), 0o755);
+        }
+        std::os::unix::fs::symlink(elsewhere.join("10-a"), plugins.join("20-b")).unwrap();
+        let look = || {
+            let found = discover(&plugins, dir.path());
+            let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+            let good: Vec<_> = found.plugins.iter().map(|p| name(&p.path)).collect();
+            let bad: Vec<_> = found.bad.iter().map(|bad| name(&bad.path)).collect();
+            (good.join(" "), bad.join(" "))
+        };
+        let (all, none) = ("10-a 20-b".to_owned(), String::new());
+        assert_eq!(look(), (all.clone(), none.clone()));
+        mode(&plugins.join("10-a"), 0o775);
+        assert_eq!(look(), ("20-b".to_owned(), "10-a".to_owned()));
+        mode(&plugins.join("10-a"), 0o755);
+        mode(&elsewhere, 0o777);
+        assert_eq!(look(), ("10-a".to_owned(), "20-b".to_owned()));
+        mode(&elsewhere, 0o755);
+        mode(&plugins, 0o775);
+        assert_eq!(look(), (none, "plugins".to_owned()));
     }
 
     #[test]

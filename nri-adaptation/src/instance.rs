@@ -8,21 +8,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_core::schedule;
-use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
+use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
-use crate::discovery::discover;
 use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
+use crate::listening::Listening;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
-use crate::session::{Configuring, launched};
-use crate::socket::{SocketFile, open};
+use crate::readiness::Readiness;
+use crate::session::Configuring;
+use crate::supervision::{Launched, Supervised};
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -45,20 +47,33 @@ enum Phase {
 /// What the parts of an instance share.
 pub(crate) struct Instance {
     /// With defaults in place.
-    pub(crate) config: Config,
+    config: Mutex<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
     pub(crate) dispatch: Dispatch,
-    /// What the default validator, where there is one, requires of pods.
-    pub(crate) requirements: Option<(PluginId, ValidatorOptions)>,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) launched: Launched,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
-    listener: Mutex<Option<UnixListener>>,
-    socket: Mutex<Option<SocketFile>>,
+    pub(crate) listener: Mutex<Option<UnixListener>>,
+    pub(crate) listening: Mutex<Option<Listening>>,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
+}
+
+/// What an instance is built from.
+pub(crate) struct Parts {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: RuntimeInfo,
+    pub(crate) domains: Domains,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    pub(crate) listener: Option<UnixListener>,
 }
 
 impl fmt::Debug for Instance {
@@ -70,43 +85,64 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        info: RuntimeInfo,
-        domains: Domains,
-        observer: Arc<dyn Observer>,
-        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
-        listener: Option<UnixListener>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        parts.domains.set_time(parts.config.domain_timeout);
+        let required = &parts.config.default_validator.required_plugins;
+        let readiness = watch::Sender::new(match parts.config.disable {
+            true => Readiness::default(),
+            false => Readiness::of(required, std::iter::empty()),
+        });
         let mut scheduling = schedule::Config::default();
-        scheduling.serial = config.serial;
-        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
-        let dispatch = Dispatch::new(scheduling);
-        let validator = &config.default_validator;
-        let requirements = DefaultValidator::IDENTITY
-            .parse()
-            .ok()
-            .filter(|_| validator.enable)
-            .map(|id| (id, validator.into()));
+        scheduling.serial = parts.config.serial;
+        scheduling.settle_timeout = parts.config.plugin_request_timeout * SETTLE_DEADLINES;
         Self {
-            config,
-            info: Arc::new(info),
-            domains,
-            dispatch,
-            requirements,
+            config: Mutex::new(Arc::new(parts.config)),
+            info: Arc::new(parts.info),
+            domains: parts.domains,
+            dispatch: Dispatch::new(scheduling),
             tasks: Tasks::default(),
-            observer,
-            built_in,
-            listener: Mutex::new(listener),
-            socket: Mutex::default(),
+            observer: parts.observer,
+            metrics: parts.metrics,
+            readiness,
+            launched: Launched::default(),
+            built_in: parts.built_in,
+            listener: Mutex::new(parts.listener),
+            listening: Mutex::default(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
         }
     }
 
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a plugin takes part, wherever it comes from.
+    pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
+        let those = self.taking_part();
+        those.iter().any(|active| active.plugin.id == *plugin)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Stopping
+    }
+
+    /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
+    pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
+        let those = self.taking_part();
+        let active = those
+            .into_iter()
+            .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
+        if let Some(active) = active {
+            good_bye(active, "it is no longer installed like that").await;
+        }
+        connection.close();
+    }
+
     /// Whether requests are to be relayed.
     pub(crate) fn is_enabled(&self) -> bool {
-        !self.config.disable && *self.phase.borrow() < Phase::Stopping
+        !self.config().disable && *self.phase.borrow() < Phase::Stopping
     }
 
     /// Resolves when the instance is to stop.
@@ -139,7 +175,7 @@ impl Instance {
 
     /// Brings everything up: built-in plugins, pre-installed ones, then the socket.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        if self.config.disable {
+        if self.config().disable {
             return Ok(());
         }
         let mut begun = Err(Error::AlreadyStarted);
@@ -159,10 +195,12 @@ impl Instance {
         self.tasks.adopt_current_runtime();
         self.keep_time();
         self.domains.close();
+        let mut guard = Starting(Some(self));
         let result = tokio::select! {
             result = self.bring_up() => result,
             () = self.stopping() => Err(Error::Stopped),
         };
+        guard.0 = None;
         match result {
             Ok(()) => self.advance(Phase::Started),
             Err(_) => self.stop().await,
@@ -181,9 +219,13 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        self.launch_installed().await?;
-        if !self.config.disable_connections {
-            self.listen().await?;
+        let installed = self.look_for_plugins(&self.config())?;
+        self.launch_all(installed.into_iter().map(Supervised::new).collect())
+            .await;
+        let config = self.config();
+        if !config.disable_connections {
+            let opened = self.open_socket(&config.socket_path).await?;
+            self.listen(opened);
         }
         Ok(())
     }
@@ -203,6 +245,7 @@ impl Instance {
             kind: PluginKind::BuiltIn,
             pid: None,
             uid: None,
+            gid: None,
             nri_version: nri_core::NRI_VERSION.to_owned(),
         };
         let session = Configuring {
@@ -226,7 +269,7 @@ impl Instance {
         life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
     ) -> Result<(), String>
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = String> + Send + 'static,
     {
         let (started, outcome) = oneshot::channel();
         self.tasks.spawn(life(started));
@@ -235,83 +278,39 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    async fn launch_installed(self: &Arc<Self>) -> Result<(), Error> {
-        let found = discover(&self.config.plugin_path, &self.config.plugin_config_path);
-        for bad in found.bad {
-            if self.config.strict_discovery {
-                return Err(Error::Discovery {
-                    path: bad.path,
-                    reason: bad.reason,
-                });
-            }
-            tracing::warn!(path = %bad.path.display(), reason = bad.reason, "skipping a file of the plugin directory");
-            self.observer
-                .plugin_refused(&bad.path.display().to_string(), &bad.reason);
-        }
-        // All at once: none waits for another one's start.
-        let mut starts = Vec::new();
-        for installed in found.plugins {
-            let (started, outcome) = oneshot::channel();
-            self.tasks
-                .spawn(launched(Arc::clone(self), installed, started));
-            starts.push(outcome);
-        }
-        for outcome in starts {
-            // What went wrong is logged where it is known; the others go on without it.
-            let _ = outcome.await;
-        }
-        Ok(())
+    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated. Dropping the future
+    /// only stops waiting.
+    pub(crate) async fn stop(self: &Arc<Self>) {
+        self.begin_stop();
+        let mut phase = self.phase.subscribe();
+        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
     }
 
-    async fn listen(self: &Arc<Self>) -> Result<(), Error> {
-        let given = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let listener = match given {
-            Some(listener) => listener,
-            None => {
-                let (listener, file) = open(&self.config.socket_path).await?;
-                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
-                listener
-            }
-        };
-        let failed = |error: std::io::Error| Error::Socket {
-            path: self.config.socket_path.clone(),
-            reason: error.to_string(),
-        };
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-        self.tasks
-            .spawn(crate::listener::accept(Arc::clone(self), listener));
-        tracing::info!(socket = %self.config.socket_path.display(), "NRI plugins can connect");
-        Ok(())
-    }
-
-    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
-    pub(crate) async fn stop(&self) {
+    fn begin_stop(self: &Arc<Self>) {
         let mut first = false;
         self.phase.send_if_modified(|phase| {
             first = *phase < Phase::Stopping;
             *phase = (*phase).max(Phase::Stopping);
             first
         });
-        if first {
-            self.remove_socket();
-            let plugins = self.admit_no_more();
-            // Good-byes at the same time: a plugin that does not answer holds nobody up.
-            for active in plugins {
-                self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
-            }
-            if timeout(STOP_TIME, self.tasks.idle()).await.is_err() {
+        if !first {
+            return;
+        }
+        self.listen_no_more();
+        let plugins = self.admit_no_more();
+        self.plugins_changed();
+        // Good-byes at the same time: a plugin that does not answer holds nobody up.
+        for active in plugins {
+            self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
+        }
+        let instance = Arc::clone(self);
+        self.tasks.spawn_uncounted(async move {
+            if timeout(STOP_TIME, instance.tasks.idle()).await.is_err() {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
-            self.advance(Phase::Stopped);
-            self.wake_timekeeper();
-        }
-        let mut phase = self.phase.subscribe();
-        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+            instance.advance(Phase::Stopped);
+            instance.wake_timekeeper();
+        });
     }
 
     /// Lets no plugin in any more; returns those that are there.
@@ -325,22 +324,22 @@ impl Instance {
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
-        self.remove_socket();
+        self.listen_no_more();
         for active in self.admit_no_more() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
         self.wake_timekeeper();
     }
+}
 
-    fn remove_socket(&self) {
-        let socket = self
-            .socket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(socket) = socket {
-            socket.remove();
+/// A start under way. Dropping it half-way stops the instance.
+struct Starting<'a>(Option<&'a Arc<Instance>>);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.0.take() {
+            instance.begin_stop();
         }
     }
 }

@@ -9,8 +9,8 @@ use nri_core::schedule::{AfterLate, PluginLimits, Showing};
 use tokio::sync::oneshot;
 
 use crate::active::Active;
-use crate::config;
-use crate::dispatch::{Seat, State};
+use crate::config::{self, PluginSettings};
+use crate::dispatch::{Seat, State, now};
 use crate::domains::Listed;
 use crate::error::Error;
 use crate::instance::Instance;
@@ -51,8 +51,9 @@ impl Instance {
     /// Has the scheduler let a plugin in.
     fn admit(self: &Arc<Self>, active: &Arc<Active>) -> Result<oneshot::Receiver<()>, String> {
         let limits = self.limits(active);
+        let most = self.config().max_plugins;
         self.act(|state, now| {
-            state.may_join(active, self.config.max_plugins)?;
+            state.may_join(active, most)?;
             let (joined, told) = oneshot::channel();
             let seat = Seat {
                 active: Arc::clone(active),
@@ -67,11 +68,12 @@ impl Instance {
     }
 
     fn limits(&self, active: &Active) -> PluginLimits {
+        let settings = active.settings();
         let mut limits = PluginLimits::default();
-        limits.request_timeout = active.settings.request_timeout;
-        limits.max_in_flight = active.settings.max_in_flight;
-        limits.strikes = self.config.plugin_strikes;
-        limits.after_late = match active.settings.after_late {
+        limits.request_timeout = settings.request_timeout;
+        limits.max_in_flight = settings.max_in_flight;
+        limits.strikes = self.config().plugin_strikes;
+        limits.after_late = match settings.after_late {
             config::AfterLate::Keep => AfterLate::Keep,
             config::AfterLate::Resync => AfterLate::Resync,
             config::AfterLate::Close => AfterLate::Close,
@@ -85,13 +87,25 @@ impl Instance {
             state.seats.remove(&active.plugin);
             state.scheduler.handle_lost(&active.plugin, now);
         });
+        self.plugins_changed();
+    }
+
+    /// Puts other settings of a plugin in force, for the calls that begin from now on.
+    #[allow(dead_code, reason = "for a configuration that changes under way")]
+    pub(crate) fn set_settings(self: &Arc<Self>, active: &Active, settings: PluginSettings) {
+        active.set_settings(settings);
+        let limits = self.limits(active);
+        self.act(|state, now| {
+            state
+                .scheduler
+                .handle_settings(active.member(), limits, now);
+        });
     }
 
     /// Takes note that a plugin gets requests from now on.
     pub(crate) fn opened(&self, active: &Active) {
-        if active.set_synchronized() {
-            self.observer.plugin_synchronized(&active.info());
-        }
+        active.set_synchronized();
+        self.plugins_changed();
     }
 
     /// Shows a plugin what exists, when it joins or after it was late, and does what it asks for then.
@@ -113,6 +127,7 @@ impl Instance {
                     .get_mut(&active.plugin)
                     .and_then(|seat| seat.joined.take());
                 if let Some(joined) = joined {
+                    self.observer.plugin_synchronized(&active.info());
                     // Whoever waited for it may have stopped waiting.
                     let _ = joined.send(());
                 }
@@ -140,14 +155,16 @@ impl Instance {
             return Ok(None);
         };
         let counts = (pods.len(), containers.len());
-        let time = active.settings.request_timeout;
+        let time = active.settings().request_timeout;
+        let begun = now();
         let progress =
             || self.act(|state, now| state.scheduler.handle_progress(&active.plugin, now));
-        let updates = active
+        let answer = active
             .endpoint
             .synchronize(pods, containers, time, &progress)
-            .await
-            .map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
+            .await;
+        self.synchronize_called(&active.plugin.id, now() - begun, &answer);
+        let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
         tracing::info!(
             plugin = %active.plugin, pods = counts.0, containers = counts.1, updates = updates.len(),
             "the plugin knows what exists"
@@ -178,19 +195,30 @@ impl Instance {
     }
 
     /// The plugins that a request that begins now includes, in order.
-    pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
+    pub(crate) fn taking_part(&self) -> Vec<Arc<Active>> {
         let state = self.dispatch.lock();
-        let seats = state.scheduler.roster().members().iter();
-        seats
-            .filter_map(|member| state.seats.get(&member.plugin))
-            .map(|seat| {
-                let mut info = seat.active.info();
-                if info.state == PluginState::Ready && state.scheduler.is_late(&info.plugin) {
-                    info.state = PluginState::Late;
-                }
-                info
-            })
-            .collect()
+        let members = state.scheduler.roster().members().iter();
+        let seats = members.filter_map(|member| state.seats.get(&member.plugin));
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
+    }
+
+    /// The plugins that are connected, whether requests include them (yet, or still) or not.
+    pub(crate) fn connected(&self) -> Vec<Arc<Active>> {
+        let state = self.dispatch.lock();
+        let seats = state.seats.values();
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
+    }
+
+    /// What is known of a plugin, and of how it keeps up.
+    pub(crate) fn info(&self, active: &Active) -> PluginInfo {
+        let mut info = active.info();
+        let state = self.dispatch.lock();
+        if info.state == PluginState::Ready && state.scheduler.is_late(&info.plugin) {
+            info.state = PluginState::Late;
+        }
+        let under_way = state.scheduler.under_way(&info.plugin);
+        info.calls.in_flight = u32::try_from(under_way).unwrap_or(u32::MAX);
+        info
     }
 
     /// Keeps plugins from joining as long as the guard lives.

@@ -74,9 +74,9 @@ impl Instance {
                     }
                 }
                 Step::Wait => match calls.join_next().await {
-                    Some(Ok((plugin, reply, began))) => {
-                        self.report_judging(&plugin, update, &reply, began);
-                        flow.answer(&plugin, reply);
+                    Some(Ok((active, reply, began))) => {
+                        self.report_judging(&active, update, &reply, began);
+                        flow.answer(&active.plugin, reply);
                     }
                     // Whoever was not heard does not accept.
                     Some(Err(_)) => {}
@@ -112,20 +112,21 @@ impl Instance {
 
     fn report_judging(
         &self,
-        plugin: &RegisteredPlugin,
+        active: &Active,
         update: &api::ContainerUpdate,
         reply: &Reply,
         began: std::time::Instant,
     ) {
-        self.observer.plugin_call(&PluginCallReport {
-            plugin,
+        let report = PluginCallReport {
+            plugin: &active.plugin,
             event: Event::ValidateContainerAdjustment,
             pod: "",
             container: &update.container_id,
             started: began,
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
-        });
+        };
+        self.plugin_called(Some(active), &report);
     }
 }
 
@@ -148,9 +149,9 @@ fn merged(plugin: &PluginId, update: &api::ContainerUpdate) -> StopOutcome {
 async fn ask(
     active: Arc<Active>,
     request: Arc<Prepared>,
-) -> (RegisteredPlugin, Reply, std::time::Instant) {
+) -> (Arc<Active>, Reply, std::time::Instant) {
     let began = now();
-    let time = active.settings.request_timeout;
+    let time = active.settings().request_timeout;
     let relaying = active.endpoint.relay(request, time);
     let reply = match timeout(time, relaying.answer).await {
         Ok(Ok(response)) => Reply::Answer(response),
@@ -160,5 +161,5 @@ async fn ask(
         },
         Ok(Err(Failure::Late)) | Err(_) => Reply::Late { after: time },
     };
-    (active.plugin.clone(), reply, began)
+    (active, reply, began)
 }

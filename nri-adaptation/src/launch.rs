@@ -1,20 +1,29 @@
 //! Processes of pre-installed plugins: launched over a socketpair with a clean environment, their output in the log, and
 //! ended in steps.
+//!
+//! A process is waited for and signalled by its pidfd only. A number can be given to another process once a host that reaps
+//! all its children has reaped ours; the descriptor cannot.
 
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use nri_core::PluginId;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
+    waitid,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::discovery::Installed;
 use crate::text::sanitized;
@@ -25,14 +34,47 @@ const SOCKET_FD: i32 = 3;
 const END_TIME: Duration = Duration::from_secs(1);
 /// The longest line of output that is logged whole, in bytes.
 const LONGEST_LINE: usize = 1024;
+/// How soon to look again at a process that has ended and cannot be reaped yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// Someone else in this process has reaped it, and knows.
+    Unknown,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "its process exited with status {status}"),
+            Self::Killed(signal) => write!(f, "its process was ended by signal {signal}"),
+            Self::Unknown => f.write_str("its process has ended"),
+        }
+    }
+}
+
+impl From<WaitIdStatus> for End {
+    fn from(status: WaitIdStatus) -> Self {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(status), _) => Self::Exited(status),
+            (None, Some(signal)) => Self::Killed(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
 
 /// The process of a launched plugin. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Process {
     plugin: PluginId,
-    child: Child,
-    /// Names the process as long as it is ours, whatever becomes of its number.
-    pidfd: Option<OwnedFd>,
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+    end: Option<End>,
     output: Vec<JoinHandle<()>>,
 }
 
@@ -51,7 +93,6 @@ pub(crate) fn launch(installed: &Installed) -> io::Result<(Process, UnixStream)>
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .fd_mappings(vec![FdMapping {
             parent_fd: theirs.into(),
             child_fd: SOCKET_FD,
@@ -60,64 +101,107 @@ pub(crate) fn launch(installed: &Installed) -> io::Result<(Process, UnixStream)>
     let mut child = command.spawn()?;
     // The command holds the plugin's end of the connection; the plugin's death must close it.
     drop(command);
-    let pidfd = child
-        .id()
-        .and_then(|pid| Pid::from_raw(pid.cast_signed()))
-        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let mut output = Vec::new();
+    let pid = child.id().cast_signed();
+    let pidfd = match Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        Some(Ok(pidfd)) => pidfd,
+        Some(Err(Errno::SRCH)) | None => {
+            return Err(io::Error::other(
+                "its process was gone at once, and reaped by someone else",
+            ));
+        }
+        Some(Err(error)) => {
+            // Ours still, since nobody can have reaped what runs; if it does not, the two calls do nothing.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error.into());
+        }
+    };
+    #[allow(
+        deprecated,
+        reason = "sound for a descriptor that is owned, and what replaces it is unsafe to call"
+    )]
+    let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+    let mut process = Process {
+        plugin: plugin.clone(),
+        pid,
+        pidfd,
+        end: None,
+        output: Vec::new(),
+    };
     if let Some(stdout) = child.stdout.take() {
-        output.push(tokio::spawn(log_lines(plugin.clone(), "stdout", stdout)));
+        process.log("stdout", stdout.into())?;
     }
     if let Some(stderr) = child.stderr.take() {
-        output.push(tokio::spawn(log_lines(plugin.clone(), "stderr", stderr)));
+        process.log("stderr", stderr.into())?;
     }
-    tracing::info!(%plugin, path = %installed.path.display(), pid = child.id(), "launched a plugin");
-    Ok((
-        Process {
-            plugin: plugin.clone(),
-            child,
-            pidfd,
-            output,
-        },
-        ours,
-    ))
+    tracing::info!(%plugin, path = %installed.path.display(), pid, "launched a plugin");
+    Ok((process, ours))
 }
 
 impl Process {
-    /// Its number, while it has one.
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.child.id().map(u32::cast_signed)
+    /// Logs what comes out of a pipe.
+    fn log(&mut self, stream: &'static str, output: OwnedFd) -> io::Result<()> {
+        let output = pipe::Receiver::from_owned_fd(output)?;
+        let task = tokio::spawn(log_lines(self.plugin.clone(), stream, output));
+        self.output.push(task);
+        Ok(())
+    }
+
+    /// Its number, as it was launched.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// How it has ended, if it has; it is reaped then.
+    fn look(&mut self) -> Option<End> {
+        if self.end.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            self.end = match waitid(WaitId::PidFd(self.pidfd.get_ref().as_fd()), options) {
+                Ok(None) => None,
+                Ok(Some(status)) => Some(status.into()),
+                // Someone else has reaped it, which is as good.
+                Err(_) => Some(End::Unknown),
+            };
+        }
+        self.end
     }
 
     /// Waits until it has ended, and reaps it.
-    pub(crate) async fn ended(&mut self) {
-        let plugin = &self.plugin;
-        match self.child.wait().await {
-            Ok(status) if status.success() => {
-                tracing::info!(%plugin, "the plugin's process has ended")
+    pub(crate) async fn ended(&mut self) -> End {
+        loop {
+            if let Some(end) = self.look() {
+                return end;
             }
-            Ok(status) => tracing::warn!(%plugin, %status, "the plugin's process has ended"),
-            // Someone else has reaped it, which is as good.
-            Err(error) => tracing::debug!(%plugin, %error, "the plugin's process is gone"),
+            // Readable once it has ended, and from then on.
+            if self.pidfd.readable().await.is_err() || self.look().is_none() {
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.end.is_none() {
+            // It fails when the process has ended, which is what is wanted.
+            let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
         }
     }
 
     /// Ends it: it is asked to first, then made to.
-    pub(crate) async fn end(mut self) {
+    pub(crate) async fn end(mut self) -> End {
         let plugin = self.plugin.clone();
         // It may be about to end since its connection is closed.
-        if let Some(pidfd) = &self.pidfd {
-            // It fails when the process has ended, which is what is wanted.
-            let _ = pidfd_send_signal(pidfd, Signal::TERM);
-        }
-        if timeout(END_TIME, self.ended()).await.is_err() {
+        self.signal(Signal::TERM);
+        let mut end = timeout(END_TIME, self.ended()).await;
+        if end.is_err() {
             tracing::warn!(%plugin, after = ?END_TIME, "the plugin's process did not end when asked to; killing it");
-            // It fails when the process has ended, which is what is wanted.
-            let _ = self.child.start_kill();
-            if timeout(END_TIME, self.ended()).await.is_err() {
-                tracing::error!(%plugin, "the plugin's process cannot be killed");
-            }
+            self.signal(Signal::KILL);
+            end = timeout(END_TIME, self.ended()).await;
         }
+        let end = end.unwrap_or_else(|_| {
+            tracing::error!(%plugin, "the plugin's process cannot be killed");
+            End::Unknown
+        });
+        tracing::info!(%plugin, pid = self.pid, "{end}");
         // What it has written is there; what its own children still write is not waited for.
         for output in self.output.drain(..) {
             let abort = output.abort_handle();
@@ -125,11 +209,15 @@ impl Process {
                 abort.abort();
             }
         }
+        end
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // If it is not gone yet, it stays unreaped until this process ends: there is nobody left to wait.
+        let _ = self.look();
         for output in &self.output {
             output.abort();
         }

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod active;
+mod admission;
+mod audit;
 mod builder;
 mod builtin;
 mod call;
@@ -18,24 +20,38 @@ mod joining;
 mod judging;
 mod launch;
 mod listener;
+mod listening;
+mod metrics;
 mod nri;
+mod observation;
 mod observer;
 mod prepared;
+mod rate;
+mod readiness;
 mod remote;
 mod requests;
+mod restarts;
 mod session;
 mod side_effects;
 mod socket;
+mod statistics;
 mod subject;
+mod supervision;
 mod tasks;
 mod text;
 mod unlisted;
 
+pub use audit::AuditRecord;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsFacade;
+pub use metrics::{ErrorClass, Metrics};
 pub use nri::Nri;
 pub use nri_core::{
     Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
 };
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};
+pub use readiness::Readiness;
+pub use statistics::{CallStatistics, Latency};

@@ -8,20 +8,21 @@ use nri_core::{
     Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
     api,
 };
+use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::observer::PluginInfo;
+use crate::readiness::Readiness;
 use crate::subject::Subject;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
 ///
 /// Dropping the last clone cuts the plugins off; [`stop`](Api::stop) says good-bye to them before.
 ///
-/// Events that plugins may refuse (running a pod, creating, starting and updating) end when their future is dropped: plugins
-/// that were asked know of them, and a creation is undone towards those. Notifications (stop, remove and post events) go on
-/// without the caller: all plugins hear of them.
+/// Its futures may be dropped at any time: see [cancel safety](Api#cancel-safety). The caller's deadline
+/// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
 #[derive(Debug, Clone)]
 pub struct Nri(Arc<Handle>);
 
@@ -50,8 +51,8 @@ impl Nri {
 
     /// The configuration in force, with defaults in place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.instance().config
+    pub fn config(&self) -> Arc<Config> {
+        self.instance().config()
     }
 
     /// Adds a domain. It must be there before the instance is started.
@@ -62,10 +63,31 @@ impl Nri {
         self.instance().domains.register(domain)
     }
 
-    /// The plugins that take part, in the order in which they are called.
+    /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.instance().plugins()
+    }
+
+    /// Whether the plugins are there that have to be.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri};
+    /// let config = Config::from_toml("[default_validator]\nrequired_plugins = ['policy']").unwrap();
+    /// let nri = Nri::builder(config).build()?;
+    /// assert_eq!(nri.readiness().missing, ["policy"]);
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.instance().readiness.borrow().clone()
+    }
+
+    /// The same as a stream: it changes when a required plugin comes or goes, and ends with the instance. A runtime maps it to
+    /// a condition of the node.
+    #[must_use]
+    pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
+        self.instance().readiness.subscribe()
     }
 
     /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.

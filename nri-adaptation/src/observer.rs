@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use nri_core::{Event, EventMask, RegisteredPlugin};
+use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
+
+use crate::audit::AuditRecord;
+use crate::statistics::CallStatistics;
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,13 +31,19 @@ pub enum PluginState {
     Late,
     /// It takes part no more.
     Closed,
+    /// It was launched and does not take part yet.
+    Starting,
+    /// It was launched and has ended; it waits to be launched again.
+    Restarting,
+    /// It was launched and has ended, and is not launched again by itself.
+    Failed,
 }
 
 /// A plugin as seen from outside; a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PluginInfo {
-    /// Its identity and the number of its registration.
+    /// Its identity and the number of its registration; 0 while it has none.
     pub plugin: RegisteredPlugin,
     /// Where it comes from.
     pub kind: PluginKind,
@@ -42,12 +51,44 @@ pub struct PluginInfo {
     pub pid: Option<i32>,
     /// The user that it runs as, where it is another process.
     pub uid: Option<u32>,
+    /// The primary group that it runs as, where it is another process.
+    pub gid: Option<u32>,
     /// The events that it gets.
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
     /// How far it is.
     pub state: PluginState,
+    /// What its calls came to, since it connected.
+    pub calls: CallStatistics,
+    /// How often it was launched again.
+    pub restarts: u64,
+    /// Why its last call that did not succeed went wrong; or else why it last ended, where it was launched.
+    pub last_error: Option<String>,
+}
+
+impl PluginInfo {
+    /// What is known of every plugin.
+    pub(crate) fn new(
+        plugin: RegisteredPlugin,
+        kind: PluginKind,
+        events: EventMask,
+        state: PluginState,
+    ) -> Self {
+        Self {
+            plugin,
+            kind,
+            pid: None,
+            uid: None,
+            gid: None,
+            events,
+            nri_version: String::new(),
+            state,
+            calls: CallStatistics::default(),
+            restarts: 0,
+            last_error: None,
+        }
+    }
 }
 
 /// What came of one call of a plugin.
@@ -118,7 +159,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = plugin;
     }
 
-    /// A plugin knows what exists and takes part from now on.
+    /// A plugin knows what exists and takes part. The updates that it asked for when it was shown that are applied.
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         let _ = plugin;
     }
@@ -128,9 +169,46 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (plugin, reason);
     }
 
+    /// Plugins asked for something: who, and for what.
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        let _ = record;
+    }
+
+    /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and
+    /// event, after it was served.
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        let _ = (plugin, event);
+    }
+
+    /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.
+    fn plugin_down(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+        let _ = (plugin, reason, pause);
+    }
+
     /// A peer did not become a plugin.
     fn plugin_refused(&self, peer: &str, reason: &str) {
         let _ = (peer, reason);
+    }
+
+    /// A container was updated because plugins asked for it, in an answer, when they were synchronised, or on their own
+    /// account; or that did not work.
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (plugins, update, result);
+    }
+
+    /// A container was evicted because plugins asked for it, each for its reason; or that did not work.
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (container, reasons, result);
     }
 }
 

@@ -9,8 +9,10 @@ use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, MergedUpdate};
 use nri_core::schedule::{RequestId, RequestOutcome};
-use nri_core::validate::required;
-use nri_core::{Ctx, Error, Event, Request, Settlement, StopResult, UpdateResult, api};
+use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
+use nri_core::{
+    Ctx, Error, Event, InvalidIdentity, Request, Settlement, StopResult, UpdateResult, api,
+};
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
@@ -108,12 +110,19 @@ impl Instance {
             result, outcomes, ..
         } = waiting.end().await?;
         result?;
-        let (Some((validator, options)), Some(pod)) = (&self.requirements, message.pod()) else {
+        let config = self.config();
+        let Some(pod) = message.pod().filter(|_| config.default_validator.enable) else {
             return Ok(());
         };
-        required::check_pod(options, pod, &outcomes).map_err(|rejection| Error::Refused {
+        let options = ValidatorOptions::from(&config.default_validator);
+        let Err(rejection) = required::check_pod(&options, pod, &outcomes) else {
+            return Ok(());
+        };
+        Err(Error::Refused {
             pod: format!("{}/{}", pod.namespace, pod.name),
-            validator: validator.clone(),
+            validator: DefaultValidator::IDENTITY
+                .parse()
+                .map_err(|error: InvalidIdentity| Error::Invalid(error.to_string()))?,
             reason: rejection.to_string(),
         })
     }
@@ -197,6 +206,13 @@ impl Instance {
         let RequestOutcome::Update(asked) = result? else {
             return Ok(UpdateResult::default());
         };
+        self.asked(
+            message.event(),
+            &keys.pod,
+            keys.object(),
+            &asked.owners,
+            &asked.evictions,
+        );
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

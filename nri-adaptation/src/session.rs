@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::sleep;
 
 use crate::active::{Active, Origin};
-use crate::discovery::Installed;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handshake::{Claim, Desk, Introduction};
@@ -20,6 +19,7 @@ use crate::instance::Instance;
 use crate::launch::launch;
 use crate::observer::PluginKind;
 use crate::remote::Remote;
+use crate::supervision::Supervised;
 
 /// Bytes that a peer may send before it has registered.
 const BYTES_BEFORE_REGISTRATION: u64 = 64 << 10;
@@ -57,6 +57,7 @@ pub(crate) async fn external(
         kind: PluginKind::External,
         pid: peer.pid,
         uid: Some(peer.uid),
+        gid: Some(peer.gid),
         nri_version: String::new(),
     };
     let claim = Claim::Own(peer);
@@ -69,7 +70,10 @@ pub(crate) async fn external(
         let registered = registering.register().await;
         drop(place);
         match registered {
-            Ok(configuring) => configuring.live(oneshot::channel().0).await,
+            Ok(configuring) => {
+                // Why it is over is logged where it ends.
+                let _ = configuring.live(oneshot::channel().0).await;
+            }
             Err(reason) => {
                 tracing::warn!(%peer, reason, "a connection to the NRI socket did not become a plugin");
                 instance.observer.plugin_refused(&peer.to_string(), &reason);
@@ -82,32 +86,39 @@ pub(crate) async fn external(
     }
 }
 
-/// The life of a pre-installed plugin, its process included.
-pub(crate) async fn launched(instance: Arc<Instance>, installed: Installed, started: Started) {
-    let plugin = installed.plugin.clone();
-    let refuse = |reason: String, started: Started| {
+/// One life of a pre-installed plugin, its process included. Returns why it is over.
+pub(crate) async fn launched(
+    instance: Arc<Instance>,
+    supervised: Arc<Supervised>,
+    started: Started,
+) -> String {
+    let installed = &supervised.installed;
+    let plugin = &installed.plugin;
+    let refused = |reason: &str| {
         tracing::warn!(%plugin, reason, "a pre-installed plugin does not take part");
         instance
             .observer
-            .plugin_refused(&plugin.to_string(), &reason);
-        // Whoever waited may have stopped waiting.
-        let _ = started.send(Err(reason));
+            .plugin_refused(&plugin.to_string(), reason);
     };
-    let (mut process, stream) = match launch(&installed) {
+    let (mut process, stream) = match launch(installed) {
         Ok(launched) => launched,
         Err(error) => {
             let reason = format!("{} cannot be launched: {error}", installed.path.display());
-            return refuse(reason, started);
+            refused(&reason);
+            // Whoever waited may have stopped waiting.
+            let _ = started.send(Err(reason.clone()));
+            return reason;
         }
     };
     let origin = Origin {
         kind: PluginKind::Launched,
-        pid: process.pid(),
+        pid: Some(process.pid()),
         uid: Some(rustix::process::geteuid().as_raw()),
+        gid: Some(rustix::process::getegid().as_raw()),
         nri_version: String::new(),
     };
     let claim = Claim::Given(plugin.clone());
-    let registering = Registering::open(&instance, stream, claim, origin, installed.config);
+    let registering = Registering::open(&instance, stream, claim, origin, installed.config.clone());
     let (connection, desk) = (
         registering.connection.clone(),
         Arc::clone(&registering.desk),
@@ -115,7 +126,11 @@ pub(crate) async fn launched(instance: Arc<Instance>, installed: Installed, star
     let life = async {
         match registering.register().await {
             Ok(configuring) => configuring.live(started).await,
-            Err(reason) => refuse(reason, started),
+            Err(reason) => {
+                refused(&reason);
+                let _ = started.send(Err(reason.clone()));
+                reason
+            }
         }
     };
     let end_of_process = async {
@@ -124,13 +139,20 @@ pub(crate) async fn launched(instance: Arc<Instance>, installed: Installed, star
         connection.close();
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = life => {}
-        () = watch_over(&connection, &desk) => {}
-        () = end_of_process => {}
-    }
+    let dismissal = async {
+        supervised.told_to_stop().await;
+        instance.dismiss(plugin, &connection).await;
+        std::future::pending::<()>().await;
+    };
+    let reason = tokio::select! {
+        reason = life => reason,
+        () = watch_over(&connection, &desk) => String::new(),
+        () = end_of_process => String::new(),
+        () = dismissal => String::new(),
+    };
     connection.close();
-    process.end().await;
+    let end = process.end().await;
+    format!("{reason}; {end}")
 }
 
 /// Closes the connection when the peer has broken the protocol and been told so. Never resolves.
@@ -172,7 +194,7 @@ impl Registering {
         let (desk, introduced) = Desk::new(Arc::downgrade(instance), claim);
         let mut limits = Limits::default();
         limits.byte_budget = Some(BYTES_BEFORE_REGISTRATION);
-        limits.write_timeout = instance.config.plugin_request_timeout;
+        limits.write_timeout = instance.config().plugin_request_timeout;
         let connection = Connection::builder(Role::Runtime)
             .limits(limits)
             .serve(RuntimeServer::new(Arc::clone(&desk)))
@@ -197,7 +219,7 @@ impl Registering {
             config,
             ..
         } = self;
-        let limit = instance.config.plugin_registration_timeout;
+        let limit = instance.config().plugin_registration_timeout;
         let introduction = tokio::select! {
             biased;
             introduction = introduced => introduction.unwrap_or_else(|_| Err("it has gone".to_owned())),
@@ -212,7 +234,11 @@ impl Registering {
             }) => {
                 connection.lift_budget();
                 origin.nri_version = nri_version;
-                let endpoint: Arc<dyn Endpoint> = Arc::new(Remote::new(plugin.clone(), connection));
+                let endpoint: Arc<dyn Endpoint> = Arc::new(Remote::new(
+                    plugin.clone(),
+                    connection,
+                    Arc::clone(&instance.observer),
+                ));
                 let plugin = instance.registration(plugin);
                 Ok(Configuring {
                     instance,
@@ -241,8 +267,8 @@ pub(crate) struct Configuring {
 }
 
 impl Configuring {
-    /// The rest of its life.
-    pub(crate) async fn live(self, started: Started) {
+    /// The rest of its life. Returns why it is over.
+    pub(crate) async fn live(self, started: Started) -> String {
         let (plugin, instance) = (self.plugin.clone(), Arc::clone(&self.instance));
         let result = match self.configure().await {
             Ok(synchronizing) => synchronizing.synchronize().await,
@@ -257,11 +283,12 @@ impl Configuring {
         match result {
             Ok(ready) => {
                 let _ = started.send(Ok(()));
-                ready.serve().await;
+                ready.serve().await
             }
             Err(reason) => {
                 tracing::warn!(%plugin, reason, "a plugin does not take part");
-                let _ = started.send(Err(reason));
+                let _ = started.send(Err(reason.clone()));
+                reason
             }
         }
     }
@@ -274,11 +301,11 @@ impl Configuring {
             origin,
             config,
         } = self;
-        let settings = instance.config.plugin(&plugin.id);
+        let settings = instance.config().plugin(&plugin.id);
         let mut configuration = Configuration::default();
         configuration.config = config;
         configuration.runtime = (*instance.info).clone();
-        configuration.registration_timeout = instance.config.plugin_registration_timeout;
+        configuration.registration_timeout = instance.config().plugin_registration_timeout;
         configuration.request_timeout = settings.request_timeout;
         let time = settings.request_timeout;
         let subscription = tokio::select! {
@@ -334,7 +361,7 @@ struct Ready {
 
 impl Ready {
     /// Waits until it is gone, and sees to it that nobody waits for it.
-    async fn serve(self) {
+    async fn serve(self) -> String {
         let Self { instance, active } = self;
         let reason = active.endpoint.closed().await;
         // If we closed it, that reason counts.
@@ -343,5 +370,6 @@ impl Ready {
         let reason = active.close_reason().unwrap_or_default();
         tracing::info!(plugin = %active.plugin, reason, "a plugin is gone");
         instance.observer.plugin_gone(&active.info(), &reason);
+        reason
     }
 }

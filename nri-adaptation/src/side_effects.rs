@@ -10,6 +10,33 @@ use crate::instance::Instance;
 use crate::text::sanitized;
 
 impl Instance {
+    /// Evicts a container, and has it observed.
+    async fn evict(
+        &self,
+        cx: &Ctx,
+        eviction: &api::ContainerEviction,
+        reasons: &[(PluginId, String)],
+    ) -> Result<(), DomainError> {
+        let result = self.domains.evict(cx, eviction).await;
+        let id = &eviction.container_id;
+        self.observer
+            .container_evicted(id, reasons, result.as_ref().copied());
+        result
+    }
+
+    /// Updates a container, and has it observed.
+    async fn update(
+        &self,
+        cx: &Ctx,
+        update: &api::ContainerUpdate,
+        plugins: &[PluginId],
+    ) -> Result<(), DomainError> {
+        let result = self.domains.update(cx, update).await;
+        self.observer
+            .container_updated(plugins, update, result.as_ref().copied());
+        result
+    }
+
     /// Carries out what the answers to a request asked for, all of it, whatever fails. A container that is not there (any more)
     /// is reported and no failure.
     ///
@@ -25,7 +52,7 @@ impl Instance {
         let mut failures = Vec::new();
         for eviction in evictions {
             let message = eviction_message(eviction);
-            if let Err(source) = self.domains.evict(cx, &message).await {
+            if let Err(source) = self.evict(cx, &message, &eviction.reasons).await {
                 let plugin = eviction.reasons.first().map(|(plugin, _)| plugin);
                 failures.extend(failure(
                     plugin,
@@ -43,13 +70,13 @@ impl Instance {
             if !has_content(update) {
                 continue;
             }
-            if let Err(source) = self.domains.update(cx, update).await {
+            if let Err(source) = self.update(cx, update, plugins).await {
                 let ignore = update.ignore_failure;
                 let id = &update.container_id;
                 failures.extend(failure(plugins.first(), "update", id, source, ignore));
             }
         }
-        match (self.config.side_update_failure, failures.len()) {
+        match (self.config().side_update_failure, failures.len()) {
             (SideUpdateFailure::Log, _) | (SideUpdateFailure::Fail, 0) => Ok(()),
             (SideUpdateFailure::Fail, 1) => Err(failures.remove(0)),
             (SideUpdateFailure::Fail, _) => Err(Error::Several(failures)),
@@ -67,11 +94,13 @@ impl Instance {
         updates: Vec<api::ContainerUpdate>,
         evictions: Vec<api::ContainerEviction>,
     ) -> Vec<api::ContainerUpdate> {
+        self.asks(plugin, &updates, &evictions);
         let cx = Ctx::new();
         for eviction in evictions {
             let (container, reason) = (&eviction.container_id, sanitized(&eviction.reason));
             tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
-            if let Err(error) = self.domains.evict(&cx, &eviction).await {
+            let reasons = [(plugin.clone(), eviction.reason.clone())];
+            if let Err(error) = self.evict(&cx, &eviction, &reasons).await {
                 tracing::warn!(%plugin, container, %error, "cannot evict a container for a plugin");
             }
         }
@@ -106,7 +135,8 @@ impl Instance {
             container: update.container_id.clone(),
             source,
         };
-        self.domains.update(cx, update).await.map_err(failed)
+        let plugins = std::slice::from_ref(plugin);
+        self.update(cx, update, plugins).await.map_err(failed)
     }
 
     /// Applies what a plugin asks for when it is shown what exists. Failures are logged.

@@ -11,7 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("case\tallocations\tbytes\tpeak");
     for case in cases::all()? {
         let input = case.input();
-        let counted = allocation_counter::measure(|| drop(case.run(input)));
+        let mut output = None;
+        let counted = allocation_counter::measure(|| output = Some(case.run(input)));
         println!(
             "{}\t{}\t{}\t{}",
             case.name, counted.count_total, counted.bytes_total, counted.bytes_max

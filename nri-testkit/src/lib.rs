@@ -2,11 +2,26 @@
 //!
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
 
+mod fake_plugin;
+mod fake_process;
+mod gate;
+mod journal;
 mod memory_domain;
 pub mod oci_vectors;
+pub mod sim;
+mod test_runtime;
 pub mod vectors;
+mod watcher;
 
+pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
+pub use fake_process::{
+    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
+};
+pub use gate::Gate;
+pub use journal::{Journal, PATIENCE};
 pub use memory_domain::{MemoryDomain, Refusal};
+pub use test_runtime::{TestRuntime, TestRuntimeBuilder};
+pub use watcher::{Call, Notice, Watcher};
 
 /// Runs the examples of the workspace's README: this crate sees all the others.
 #[cfg(doctest)]

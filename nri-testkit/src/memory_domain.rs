@@ -1,10 +1,14 @@
 //! A domain in memory: what a test puts in is what plugins see, and what plugins do to it is written down.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
+use nri_core::merge;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError};
 
@@ -17,7 +21,14 @@ pub enum Refusal {
     Evict,
 }
 
+/// What a hook does before a change is made; an error refuses the change.
+type Hook<C> = Arc<dyn Fn(C) -> Pin<Box<dyn Future<Output = HookResult> + Send>> + Send + Sync>;
+type HookResult = Result<(), DomainError>;
+
 /// Pods and containers in memory, and a record of what plugins did to them.
+///
+/// It keeps the rules of [`Domain`]. What a plugin asks for can be made to fail ([`fail_next`](Self::fail_next)) or run code of
+/// the test's first ([`on_update`](Self::on_update), [`on_evict`](Self::on_evict)), which may call back into the API.
 ///
 /// ```
 /// use nri_core::{api, Domain};
@@ -29,19 +40,34 @@ pub enum Refusal {
 /// assert_eq!(domain.name(), "test");
 /// assert_eq!(domain.container("c1").unwrap().pod_sandbox_id, "p1");
 /// ```
-#[derive(Debug)]
 pub struct MemoryDomain {
     name: String,
     contents: Mutex<Contents>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for MemoryDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contents = self.contents();
+        f.debug_struct("MemoryDomain")
+            .field("name", &self.name)
+            .field("pods", &contents.pods.len())
+            .field("containers", &contents.containers.len())
+            .field("updates", &contents.updates)
+            .field("evictions", &contents.evictions)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Contents {
     pods: BTreeMap<String, api::PodSandbox>,
     containers: BTreeMap<String, api::Container>,
     updates: Vec<api::ContainerUpdate>,
     evictions: Vec<api::ContainerEviction>,
     refusals: BTreeMap<(String, Refusal), String>,
+    no_listing: Option<String>,
+    on_update: Option<Hook<api::ContainerUpdate>>,
+    on_evict: Option<Hook<api::ContainerEviction>>,
 }
 
 impl MemoryDomain {
@@ -90,6 +116,13 @@ impl MemoryDomain {
         self.contents().containers.get(id).cloned()
     }
 
+    /// Sets of a container what `resources` sets, as an update does, without writing it down. No effect without the container.
+    pub fn overlay(&self, id: &str, resources: api::LinuxResources) {
+        if let Some(container) = self.contents().containers.get_mut(id) {
+            *container = updated(container, resources);
+        }
+    }
+
     /// The updates that were applied, in order.
     pub fn updates(&self) -> Vec<api::ContainerUpdate> {
         self.contents().updates.clone()
@@ -106,6 +139,42 @@ impl MemoryDomain {
             .refusals
             .insert((container_id.to_owned(), what), reason.into());
     }
+
+    /// Makes the next listing, of pods or of containers, fail with `reason`.
+    pub fn fail_next_listing(&self, reason: impl Into<String>) {
+        self.contents().no_listing = Some(reason.into());
+    }
+
+    /// Runs `hook` before every update. Nothing is locked meanwhile, so it may call the API or this domain, or take its time.
+    /// Its error refuses the update.
+    ///
+    /// ```
+    /// use nri_core::{api, Ctx, Domain, DomainError};
+    /// use nri_testkit::MemoryDomain;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let domain = MemoryDomain::new("test");
+    /// domain.on_update(|update| async move { Err(DomainError::Failed(format!("{} is full", update.container_id))) });
+    /// let update = api::ContainerUpdate { container_id: "c1".into(), ..Default::default() };
+    /// assert_eq!(domain.update_container(&Ctx::new(), &update).await, Err(DomainError::Failed("c1 is full".into())));
+    /// # });
+    /// ```
+    pub fn on_update<F, R>(&self, hook: F)
+    where
+        F: Fn(api::ContainerUpdate) -> R + Send + Sync + 'static,
+        R: Future<Output = HookResult> + Send + 'static,
+    {
+        self.contents().on_update = Some(Arc::new(move |update| Box::pin(hook(update))));
+    }
+
+    /// Runs `hook` before every eviction, as [`on_update`](Self::on_update) does before updates.
+    pub fn on_evict<F, R>(&self, hook: F)
+    where
+        F: Fn(api::ContainerEviction) -> R + Send + Sync + 'static,
+        R: Future<Output = HookResult> + Send + 'static,
+    {
+        self.contents().on_evict = Some(Arc::new(move |eviction| Box::pin(hook(eviction))));
+    }
 }
 
 impl Contents {
@@ -118,6 +187,26 @@ impl Contents {
             .get_mut(id)
             .ok_or_else(|| DomainError::NotFound(id.to_owned()))
     }
+
+    fn may_be_listed(&mut self) -> Result<(), DomainError> {
+        match self.no_listing.take() {
+            Some(reason) => Err(DomainError::Failed(reason)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A container with the fields set that `resources` sets; rules of the device cgroup are not for updates.
+fn updated(container: &api::Container, mut resources: api::LinuxResources) -> api::Container {
+    resources.devices.clear();
+    let adjustment = api::ContainerAdjustment {
+        linux: Some(api::LinuxContainerAdjustment {
+            resources: Some(resources),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    merge::apply(container, &adjustment)
 }
 
 #[async_trait]
@@ -127,8 +216,9 @@ impl Domain for MemoryDomain {
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
-        Ok(self
-            .contents()
+        let mut contents = self.contents();
+        contents.may_be_listed()?;
+        Ok(contents
             .pods
             .values()
             .map(|pod| Arc::new(pod.clone()) as Arc<dyn PodSandbox>)
@@ -136,7 +226,8 @@ impl Domain for MemoryDomain {
     }
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
-        let contents = self.contents();
+        let mut contents = self.contents();
+        contents.may_be_listed()?;
         Ok(contents
             .containers
             .values()
@@ -157,12 +248,16 @@ impl Domain for MemoryDomain {
         self.contents().containers.contains_key(id)
     }
 
-    /// Writes the update down. The container shows the resources of its last update.
+    /// Writes the update down and sets what it sets.
     async fn update_container(
         &self,
         _: &Ctx,
         update: &api::ContainerUpdate,
     ) -> Result<(), DomainError> {
+        let hook = self.contents().on_update.clone();
+        if let Some(hook) = hook {
+            hook(update.clone()).await?;
+        }
         let id = &update.container_id;
         let mut contents = self.contents();
         let container = contents.change(id, Refusal::Update)?;
@@ -176,7 +271,7 @@ impl Domain for MemoryDomain {
                 reason: "the update has no resources".to_owned(),
             });
         };
-        container.linux.get_or_insert_default().resources = Some(resources);
+        *container = updated(container, resources);
         contents.updates.push(update.clone());
         Ok(())
     }
@@ -187,10 +282,16 @@ impl Domain for MemoryDomain {
         _: &Ctx,
         eviction: &api::ContainerEviction,
     ) -> Result<(), DomainError> {
+        let hook = self.contents().on_evict.clone();
+        if let Some(hook) = hook {
+            hook(eviction.clone()).await?;
+        }
         let mut contents = self.contents();
         let container = contents.change(&eviction.container_id, Refusal::Evict)?;
-        container.state = ContainerState::ContainerStopped.into();
-        container.status_reason.clone_from(&eviction.reason);
+        if container.state() != ContainerState::ContainerStopped {
+            container.state = ContainerState::ContainerStopped.into();
+            container.status_reason.clone_from(&eviction.reason);
+        }
         contents.evictions.push(eviction.clone());
         Ok(())
     }
@@ -257,5 +358,85 @@ mod tests {
             Err(failed)
         );
         assert_eq!(domain.update_container(&cx, &update("c1")).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_update_is_laid_over_what_there_is() {
+        let domain = MemoryDomain::new("test");
+        let limit = |page_size: &str, limit| api::HugepageLimit {
+            page_size: page_size.into(),
+            limit,
+        };
+        let resources = api::LinuxResources {
+            memory: Some(api::LinuxMemory {
+                limit: Some(api::OptionalInt64 { value: 1 }),
+                swap: Some(api::OptionalInt64 { value: 2 }),
+                ..Default::default()
+            }),
+            hugepage_limits: vec![limit("2MB", 1), limit("1GB", 1)],
+            devices: vec![api::LinuxDeviceCgroup::default()],
+            ..Default::default()
+        };
+        domain.put_container(api::Container {
+            id: "c1".into(),
+            linux: Some(api::LinuxContainer {
+                resources: Some(resources.clone()),
+                oom_score_adj: Some(api::OptionalInt { value: 5 }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        let mut asked = update("c1");
+        let set = asked.linux.as_mut().unwrap().resources.as_mut().unwrap();
+        set.hugepage_limits = vec![limit("1GB", 9)];
+        set.devices = vec![api::LinuxDeviceCgroup::default(); 3];
+        set.memory = Some(api::LinuxMemory {
+            swap: Some(api::OptionalInt64 { value: 7 }),
+            ..Default::default()
+        });
+        domain.update_container(&Ctx::new(), &asked).await.unwrap();
+        let linux = domain.container("c1").unwrap().linux.unwrap();
+        assert_eq!(linux.oom_score_adj, Some(api::OptionalInt { value: 5 }));
+        let mut expected = resources;
+        expected.hugepage_limits[1].limit = 9;
+        expected.pids = Some(api::LinuxPids { limit: 7 });
+        expected.memory.as_mut().unwrap().swap = Some(api::OptionalInt64 { value: 7 });
+        assert_eq!(linux.resources, Some(expected));
+    }
+
+    #[tokio::test]
+    async fn a_hook_comes_first_and_may_use_the_domain() {
+        let domain = Arc::new(MemoryDomain::new("test"));
+        let container = |id: &str| api::Container {
+            id: id.into(),
+            ..Default::default()
+        };
+        domain.put_container(container("c1"));
+        let weak = Arc::downgrade(&domain);
+        domain.on_evict(move |eviction| {
+            let domain = weak.upgrade().unwrap();
+            async move {
+                domain.put_container(container("c2"));
+                let id = eviction.container_id;
+                domain.update_container(&Ctx::new(), &update(&id)).await
+            }
+        });
+        let eviction = api::ContainerEviction {
+            container_id: "c1".into(),
+            reason: String::new(),
+        };
+        let cx = Ctx::new();
+        domain.evict_container(&cx, &eviction).await.unwrap();
+        assert_eq!((domain.updates().len(), domain.evictions().len()), (1, 1));
+        assert!(domain.has_container("c2").await);
+    }
+
+    #[tokio::test]
+    async fn a_listing_can_fail_once() {
+        let domain = MemoryDomain::new("test");
+        domain.fail_next_listing("the database is locked");
+        let failed = DomainError::Failed("the database is locked".into());
+        assert_eq!(domain.list_pod_sandboxes().await.err(), Some(failed));
+        assert_eq!(domain.list_containers().await.err(), None);
     }
 }

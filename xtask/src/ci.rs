@@ -40,6 +40,15 @@ const STEPS: &[Step] = &[
             ])
         })
     }),
+    // A workspace of its own, and checked without the fuzzer: that would need a C++ compiler.
+    ("fuzz targets", || {
+        let of_fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
+        cargo(&[["fmt", "--check"], of_fuzz].concat())?;
+        let clippy = ["clippy", "--quiet", "--locked", "--no-default-features"];
+        // The directory of the workspace: most of what it needs has been checked there.
+        let rest = ["--target-dir", "target", "--", "-D", "warnings"];
+        cargo(&[&clippy[..], &of_fuzz, &rest].concat())
+    }),
     ("rustdoc", || {
         process::run(
             process::cargo()

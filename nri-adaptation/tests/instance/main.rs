@@ -6,12 +6,15 @@
     reason = "a panic is the report of a test"
 )]
 
+mod cancelling;
 mod gating;
 mod handshake;
 mod joining;
 mod judging;
 mod late;
 mod life;
+mod limits;
+mod observing;
 mod order;
 mod requests;
 mod side_effects;

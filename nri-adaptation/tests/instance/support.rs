@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
 use nri_adaptation::{
-    Api, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer, PluginCallReport, PluginInfo,
+    Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
+    PluginCallReport, PluginInfo,
 };
-use nri_core::{Event, Request, Response, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
-    CallContext, CallError, CallOptions, Connection, Role, RuntimeClient, Service, Status,
+    CallContext, CallError, CallOptions, Connection, Limits, Role, RuntimeClient, Service, Status,
 };
 use prost::Message as _;
 use tokio::net::UnixStream;
@@ -105,6 +106,7 @@ pub(crate) struct Fake {
     pub(crate) events: i32,
     pub(crate) act: Act,
     pub(crate) got: Arc<Log<Got>>,
+    pub(crate) limits: Limits,
 }
 
 /// A plugin's end of a connection.
@@ -187,7 +189,14 @@ impl Fake {
                 .bits(),
             act: usual(),
             got: Arc::default(),
+            limits: Limits::default(),
         }
+    }
+
+    /// With other bounds on its end of the connection.
+    pub(crate) fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     pub(crate) fn all_events(id: &str) -> Self {
@@ -219,6 +228,7 @@ impl Fake {
 
     pub(crate) fn over(&self, stream: UnixStream) -> Peer {
         let connection = Connection::builder(Role::Plugin)
+            .limits(self.limits.clone())
             .serve(Served(self.clone()))
             .start(stream);
         let runtime = RuntimeClient::new(connection.client());
@@ -365,6 +375,12 @@ impl Observer for Recorder {
         self.notices
             .push(format!("gone {}: {reason}", plugin.plugin));
     }
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        self.notices.push(format!("adjusted {}", record.to_line()));
+    }
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        self.notices.push(format!("deprecated {plugin} {event}"));
+    }
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
     }
@@ -384,6 +400,21 @@ pub(crate) struct DomainState {
     pub(crate) evictions: Log<api::ContainerEviction>,
     pub(crate) on_update: Mutex<Option<OnUpdate>>,
     pub(crate) on_evict: Mutex<Option<OnEvict>>,
+    /// How often it was asked what there is.
+    listed: Log<()>,
+    listing: Arc<tokio::sync::RwLock<()>>,
+}
+
+impl DomainState {
+    /// Has it list nothing as long as the guard lives.
+    pub(crate) fn hold_lists(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.listing).try_write_owned().unwrap()
+    }
+
+    /// Waits until it was asked what there is.
+    pub(crate) async fn asked_for_lists(&self) {
+        self.listed.wait("a list", |asked| !asked.is_empty()).await;
+    }
 }
 
 pub(crate) struct TestDomain(pub(crate) Arc<DomainState>);
@@ -394,6 +425,8 @@ impl Domain for TestDomain {
         "test"
     }
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        self.0.listed.push(());
+        let _may_list = self.0.listing.read().await;
         let pods = self.0.pods.lock().unwrap();
         Ok(pods
             .values()

@@ -46,6 +46,13 @@ pub(crate) struct Input {
     responses: Vec<CreateContainerResponse>,
 }
 
+/// What a run leaves behind: what came of it, and the request that the runtime made.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) report: Report<CreateOutcome>,
+    _request: Option<Arc<Request>>,
+}
+
 impl Case {
     fn new(
         name: String,
@@ -77,7 +84,7 @@ impl Case {
             },
         };
         // A merge that fails half way would be a fast one.
-        let report = case.run(case.input());
+        let report = case.run(case.input()).report;
         report.result?;
         if report
             .outcomes
@@ -95,18 +102,22 @@ impl Case {
     }
 
     /// A run: the flow is made, asked for every call, told every answer, and finished.
-    pub(crate) fn run(&self, input: Input) -> Report<CreateOutcome> {
+    pub(crate) fn run(&self, input: Input) -> Output {
         let Input { request, responses } = input;
         let mut responses = responses.into_iter();
         let mut flow = CreateFlow::new(&self.roster, request);
         let mut kept: Option<Arc<Request>> = None;
         while let Step::Call(Call { plugin, request }) = flow.next() {
-            kept = self.keeps_requests.then_some(request);
             let response = responses.next().unwrap_or_default();
+            // The last one is kept in any case, so that giving it back is not part of the run.
+            let keeps = self.keeps_requests || responses.len() == 0;
+            kept = keeps.then_some(request);
             flow.answer(&plugin, Reply::Answer(Response::CreateContainer(response)));
         }
-        drop(kept);
-        flow.finish()
+        Output {
+            report: flow.finish(),
+            _request: kept,
+        }
     }
 }
 

@@ -29,21 +29,25 @@ struct Adjusting {
 
 impl Stage for Adjusting {
     fn request(&mut self) -> Arc<Request> {
-        Arc::clone(&self.current)
+        let current = &mut self.current;
+        self.combined.show(|| container(current));
+        Arc::clone(current)
     }
 
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
-            // The request is a creation with a container, see `CreateFlow::new`; the default is never used.
-            let mut unused = api::Container::default();
-            self.combined.apply(plugin, response, || {
-                match Arc::make_mut(&mut self.current) {
-                    Request::CreateContainer(request) => request.container.get_or_insert_default(),
-                    _ => &mut unused,
-                }
-            })?;
+            self.combined
+                .apply(plugin, response, || container(&mut self.current))?;
         }
         Ok(())
+    }
+}
+
+/// The container in the request. There is one, see `CreateFlow::new`.
+fn container(request: &mut Arc<Request>) -> Option<&mut api::Container> {
+    match Arc::make_mut(request) {
+        Request::CreateContainer(request) => request.container.as_mut(),
+        _ => None,
     }
 }
 

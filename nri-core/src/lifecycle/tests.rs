@@ -337,8 +337,17 @@ impl Heard {
     }
 }
 
+/// A case is cheap, so there are more than usual.
+fn many_cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: usual.cases.max(2000),
+        ..usual
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(many_cases())]
 
     /// Law: whatever a runtime announces in whatever order, each life yields at most one stop and at most one removal, never
     /// a removal before the stop, and nothing but a creation after the removal.

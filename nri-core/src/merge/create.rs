@@ -8,7 +8,7 @@ use super::owners::{ContainerOwners, Owners};
 use super::rule::Group as _;
 use super::table::Adjustments;
 use super::updates::{MergedUpdate, Updates};
-use crate::RegisteredPlugin;
+use crate::{PluginId, RegisteredPlugin};
 
 /// What the plugins of a creation ask for so far, and what the next plugin is to see.
 ///
@@ -104,7 +104,9 @@ impl CreateMerge {
         plugin: &RegisteredPlugin,
         response: api::CreateContainerResponse,
     ) -> Result<(), MergeError> {
-        self.combined.apply(plugin, response, || &mut self.view)
+        self.combined.apply(plugin, response, || None)?;
+        self.combined.show(|| Some(&mut self.view));
+        Ok(())
     }
 
     /// What the plugins ask for together.
@@ -121,6 +123,9 @@ impl CreateMerge {
 pub(crate) struct Combined {
     container_id: String,
     adjustments: Adjustments,
+    /// What was asked for last. It is checked, but not taken in before somebody looks: after the last plugin nobody does.
+    last: Option<api::ContainerAdjustment>,
+    last_plugin: Option<PluginId>,
     updates: Updates,
     evictions: Evictions,
     omissions: Vec<Omission>,
@@ -135,38 +140,47 @@ impl Combined {
         }
     }
 
-    /// [`CreateMerge::apply`]. The view is the original in the first call and always the same; it is only asked for if it
+    /// Brings the view up to date. It is the original in the first call and always the same; it is only asked for if it
     /// changes.
+    pub(crate) fn show<'v>(&mut self, view: impl FnOnce() -> Option<&'v mut api::Container>) {
+        if let Some(plugin) = self.last_plugin.take()
+            && let Some(adjust) = self.last.take()
+        {
+            self.adjustments.take(adjust, &plugin, view());
+        }
+    }
+
+    /// [`CreateMerge::apply`], where the view is only brought up to date with what was asked for before. (It is already, if it
+    /// was shown to the plugin.)
     pub(crate) fn apply<'v>(
         &mut self,
         plugin: &RegisteredPlugin,
         response: api::CreateContainerResponse,
-        view: impl FnOnce() -> &'v mut api::Container,
+        view: impl FnOnce() -> Option<&'v mut api::Container>,
     ) -> Result<(), MergeError> {
-        let api::CreateContainerResponse {
-            adjust,
-            update,
-            evict,
-        } = response;
+        self.show(view);
         let plugin = &plugin.id;
-        let adjust = adjust.filter(Adjustments::asks);
-        if let Some(adjust) = &adjust {
+        let adjust = response.adjust.as_ref();
+        let adjust = adjust.filter(|adjust| Adjustments::asks(adjust));
+        if let Some(adjust) = adjust {
             self.adjustments
                 .check(adjust)
                 .map_err(|clash| clash.on(&self.container_id, plugin))?;
         }
+        let asks = adjust.is_some();
         let mut staged = self
             .updates
-            .stage(plugin, update, Some(&self.container_id))?;
+            .stage(plugin, response.update, Some(&self.container_id))?;
 
         // From here on nothing fails.
-        if let Some(adjust) = adjust {
-            self.adjustments.take(adjust, plugin, view());
+        if asks {
+            self.last = response.adjust;
+            self.last_plugin = Some(plugin.clone());
         }
         self.omissions.append(&mut staged.omissions);
         self.updates
             .commit(plugin, staged, |_| api::LinuxResources::default());
-        for eviction in evict {
+        for eviction in response.evict {
             if eviction.container_id == self.container_id {
                 self.omissions.push(Omission::Eviction {
                     plugin: plugin.clone(),
@@ -179,13 +193,14 @@ impl Combined {
         Ok(())
     }
 
-    /// Makes the view the original again. To be called once, after the last response.
+    /// Makes the view the original again. To be called once, after the last response; nobody looks at it any more then.
     pub(crate) fn restore(&mut self, view: &mut api::Container) {
         self.adjustments.restore(view);
     }
 
     /// [`CreateMerge::finish`].
-    pub(crate) fn finish(self) -> CreateOutcome {
+    pub(crate) fn finish(mut self) -> CreateOutcome {
+        self.show(|| None);
         let mut owners = Owners::default();
         let mut created = ContainerOwners::default();
         let adjustment = self.adjustments.finish(&mut created);

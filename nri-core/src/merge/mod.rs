@@ -32,6 +32,7 @@ mod defects;
 pub mod differences {}
 mod error;
 mod evictions;
+mod key_table;
 mod kind;
 #[cfg(test)]
 mod laws;

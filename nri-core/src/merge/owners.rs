@@ -5,6 +5,7 @@ use std::fmt;
 
 use nri_proto::api::{self, Field};
 
+use super::key_table::KeyTable;
 use super::removal_marker::{MARKER, marked};
 use crate::PluginId;
 
@@ -29,6 +30,14 @@ impl Owner {
             Owner::Set(plugin) | Owner::Removed(plugin) => std::slice::from_ref(plugin),
             Owner::Many(plugins) => plugins,
             Owner::Unrecognised(_) => &[],
+        }
+    }
+
+    /// The plugin that set the value, if one did.
+    pub(super) fn setter(&self) -> Option<&PluginId> {
+        match self {
+            Owner::Set(plugin) => Some(plugin),
+            _ => None,
         }
     }
 
@@ -153,7 +162,7 @@ impl Owners {
         match key {
             Some(key) => {
                 let entries = owners.entries.entry(field as i32).or_default();
-                entries.insert(key.to_owned(), owner);
+                entries.insert(key, owner);
             }
             None => owners.insert(field, owner),
         }
@@ -166,7 +175,7 @@ impl Owners {
             let compound = owners.entries.iter().map(|(field, entries)| {
                 let owners = entries
                     .iter()
-                    .map(|(key, owner)| (key.clone(), owner.to_wire(*field)));
+                    .map(|(key, owner)| (key.to_owned(), owner.to_wire(*field)));
                 let owners = owners.collect();
                 (*field, api::CompoundFieldOwners { owners })
             });
@@ -188,11 +197,12 @@ impl Owners {
         let containers = message.owners.iter().map(|(container, owners)| {
             let single = owners.simple.iter();
             let entries = owners.compound.iter().map(|(field, entries)| {
-                let owners = entries
-                    .owners
-                    .iter()
-                    .map(|(key, text)| (key.clone(), Owner::from_wire(*field, text)));
-                (*field, owners.collect())
+                let owners = entries.owners.iter();
+                let mut table = KeyTable::default();
+                table.insert_all(
+                    owners.map(|(key, text)| (key.as_str(), Owner::from_wire(*field, text))),
+                );
+                (*field, table)
             });
             let owners = ContainerOwners {
                 single: single
@@ -219,7 +229,7 @@ impl Owners {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ContainerOwners {
     single: BTreeMap<i32, Owner>,
-    entries: BTreeMap<i32, BTreeMap<String, Owner>>,
+    entries: BTreeMap<i32, KeyTable<Owner>>,
 }
 
 impl ContainerOwners {
@@ -228,14 +238,14 @@ impl ContainerOwners {
     }
 
     /// Takes in the owners of a field's entries, unless there are none.
-    pub(super) fn insert_entries(&mut self, field: Field, owners: BTreeMap<String, Owner>) {
+    pub(super) fn insert_entries(&mut self, field: Field, owners: KeyTable<Owner>) {
         if !owners.is_empty() {
             self.entries.insert(field as i32, owners);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.entries.values().all(BTreeMap::is_empty)
+        self.single.is_empty() && self.entries.values().all(KeyTable::is_empty)
     }
 
     fn iter<'a>(&'a self, container: &'a str) -> impl Iterator<Item = Owned<'a>> {
@@ -246,7 +256,7 @@ impl ContainerOwners {
         let entries = self.entries.iter().flat_map(|(field, entries)| {
             entries
                 .iter()
-                .map(|(key, owner)| (*field, Some(key.as_str()), owner))
+                .map(|(key, owner)| (*field, Some(key), owner))
         });
         let mut all: Vec<_> = single.chain(entries).collect();
         all.sort_by_key(|(field, key, _)| (*field, *key));

@@ -38,10 +38,11 @@ pub(super) trait Rule: Default + Clone {
     fn check(&self, field: Field, asked: &Self::Asked) -> Result<(), Clash>;
 
     /// Takes a checked response in, and brings the view up to date: what the original becomes with everything so far. The
-    /// view is the same in all calls, and the original in the first.
-    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: &mut Self::Shown);
+    /// view is the same in all calls, and the original in the first. There is none where nobody looks any more; then there is
+    /// none in later calls either.
+    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>);
 
-    /// Makes the view the original again. To be called once, after the last response.
+    /// Makes the view the original again. To be called once, after the last response that was taken in with the view.
     fn restore(&mut self, view: &mut Self::Shown);
 
     /// The combined value, as one plugin could have asked for it; the owners go into `owners`.
@@ -82,7 +83,7 @@ pub(super) trait Group: Default + Clone {
     fn fields() -> Vec<Field>;
     fn asks(asked: &Self::Asked) -> bool;
     fn check(&self, asked: &Self::Asked) -> Result<(), Clash>;
-    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: &mut Self::Shown);
+    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>);
     fn restore(&mut self, view: &mut Self::Shown);
     fn finish(self, owners: &mut ContainerOwners) -> Self::Asked;
     fn apply(asked: &Self::Asked, shown: &mut Self::Shown);
@@ -96,7 +97,9 @@ pub(super) trait Group: Default + Clone {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Nested<G> {
     group: G,
-    /// Whether the original lacks the message, once something has been taken in.
+    /// Whether anything has been taken in.
+    asked: bool,
+    /// Whether the original lacks the message, once something has been shown.
     absent: Option<bool>,
 }
 
@@ -126,11 +129,17 @@ impl<G: Group> Rule for Nested<G> {
             .map_or(Ok(()), |asked| self.group.check(asked))
     }
 
-    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: &mut Self::Shown) {
-        if let Some(asked) = asked {
-            let absent = *self.absent.get_or_insert(view.is_none());
-            self.group.take(asked, plugin, view.get_or_insert_default());
-            drop_empty(absent, view);
+    fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>) {
+        let Some(asked) = asked else { return };
+        self.asked = true;
+        match view {
+            Some(view) => {
+                let absent = *self.absent.get_or_insert(view.is_none());
+                self.group
+                    .take(asked, plugin, Some(view.get_or_insert_default()));
+                drop_empty(absent, view);
+            }
+            None => self.group.take(asked, plugin, None),
         }
     }
 
@@ -143,7 +152,7 @@ impl<G: Group> Rule for Nested<G> {
     }
 
     fn finish(self, _field: Field, owners: &mut ContainerOwners) -> Self::Asked {
-        self.absent.map(|_| self.group.finish(owners))
+        self.asked.then(|| self.group.finish(owners))
     }
 
     fn apply(asked: &Self::Asked, shown: &mut Self::Shown) {
@@ -186,6 +195,16 @@ macro_rules! shown {
     };
     ([hidden] $message:ident . $place:ident) => {
         &mut Default::default()
+    };
+}
+
+/// Like `shown!`, if anybody looks.
+macro_rules! shown_to {
+    ([] $message:ident . $place:ident) => {
+        $message.as_deref_mut().map(|message| &mut message.$place)
+    };
+    ([hidden] $message:ident . $place:ident) => {
+        None
     };
 }
 
@@ -235,9 +254,14 @@ macro_rules! group {
                 Ok(())
             }
 
-            fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: &mut Self::Shown) {
+            fn take(
+                &mut self,
+                asked: Self::Asked,
+                plugin: &PluginId,
+                mut view: Option<&mut Self::Shown>,
+            ) {
                 $( if <$rule>::asks(&asked.$place) {
-                    self.$place.take(asked.$place, plugin, shown!([$($hidden)?] view.$place));
+                    self.$place.take(asked.$place, plugin, shown_to!([$($hidden)?] view.$place));
                 } )+
             }
 

@@ -106,7 +106,7 @@ impl Updates {
                         in_response.entry(container_id.clone()).or_default().take(
                             resources.clone(),
                             plugin,
-                            &mut LinuxResources::default(),
+                            None,
                         );
                     }
                     staged.accepted.push(Accepted {
@@ -154,7 +154,9 @@ impl Updates {
                     self.list.len() - 1
                 });
             let entry = &mut self.list[at];
-            entry.rules.take(resources, plugin, &mut entry.resources);
+            entry
+                .rules
+                .take(resources, plugin, Some(&mut entry.resources));
             entry.ignore_failure &= ignore_failure;
             if entry.plugins.last() != Some(plugin) {
                 entry.plugins.push(plugin.clone());

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::active::{Active, Stage};
 use super::instance::{Instance, Phase};
-use super::scheduler::{Timing, Work};
+use super::scheduler::Work;
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
 use crate::flow::{Member, Reply, Roster};
@@ -264,10 +264,7 @@ impl<J: Job> Scheduler<J> {
             self.cancel_timers(call, &turn);
             let handed_over = turn.handed;
             let gone = Reply::Gone { handed_over };
-            let timing = Timing {
-                since: turn.since,
-                took: Some(now - turn.began),
-            };
+            let timing = turn.timing(call, now);
             self.answer(&turn.purpose, turn.message.event(), gone, timing);
         }
         for waiting in instance.waiting {
@@ -353,7 +350,7 @@ impl<J: Job> Scheduler<J> {
 
     /// One member per identity: the newest instance that joins or is open. While that one is not open, it stands for the
     /// older one as well, which takes its place if it fails.
-    fn update_roster(&mut self) {
+    pub(super) fn update_roster(&mut self) {
         let mut members: BTreeMap<&PluginId, Member> = BTreeMap::new();
         for (plugin, instance) in &self.plugins {
             if instance.is_held() || instance.is_retiring() {

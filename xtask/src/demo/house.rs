@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -38,7 +38,10 @@ impl House {
             TempDir::with_prefix("nri-demo-").map_err(|e| format!("a temporary directory: {e}"))?;
         let house = Self { directory };
         for path in [house.plugins(), house.plugin_configs()] {
-            fs::create_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            fs::DirBuilder::new()
+                .mode(0o755)
+                .create(&path)
+                .map_err(|e| format!("{}: {e}", path.display()))?;
         }
         Ok(house)
     }

@@ -36,9 +36,11 @@ impl<T: Clone> Rule for AppendedList<T> {
         Ok(())
     }
 
-    fn take(&mut self, asked: Vec<T>, _plugin: &PluginId, view: &mut Vec<T>) {
-        self.original.get_or_insert(view.len());
-        view.extend_from_slice(&asked);
+    fn take(&mut self, asked: Vec<T>, _plugin: &PluginId, view: Option<&mut Vec<T>>) {
+        if let Some(view) = view {
+            self.original.get_or_insert(view.len());
+            view.extend_from_slice(&asked);
+        }
         self.added.extend(asked);
     }
 
@@ -95,12 +97,14 @@ impl Rule for AppendedHooks {
         Ok(())
     }
 
-    fn take(&mut self, asked: Option<Hooks>, plugin: &PluginId, view: &mut Option<Hooks>) {
-        if self.owners.is_empty() {
-            self.original.clone_from(view);
-        }
+    fn take(&mut self, asked: Option<Hooks>, plugin: &PluginId, view: Option<&mut Option<Hooks>>) {
         let asked = asked.unwrap_or_default();
-        append(view.get_or_insert_default(), asked.clone());
+        if let Some(view) = view {
+            if self.owners.is_empty() {
+                self.original.clone_from(view);
+            }
+            append(view.get_or_insert_default(), asked.clone());
+        }
         append(&mut self.hooks, asked);
         if self.owners.last() != Some(plugin) {
             self.owners.push(plugin.clone());

@@ -43,18 +43,20 @@ impl Rule for Args {
         }
     }
 
-    fn take(&mut self, mut asked: Vec<String>, plugin: &PluginId, view: &mut Vec<String>) {
-        if self.owner.is_none() {
-            self.original = std::mem::take(view);
-        }
+    fn take(&mut self, mut asked: Vec<String>, plugin: &PluginId, view: Option<&mut Vec<String>>) {
         if takes_over(&asked) {
             asked.remove(0);
         }
-        view.clone_from(if asked.is_empty() {
-            &self.original
-        } else {
-            &asked
-        });
+        if let Some(view) = view {
+            if self.owner.is_none() {
+                self.original = std::mem::take(view);
+            }
+            view.clone_from(if asked.is_empty() {
+                &self.original
+            } else {
+                &asked
+            });
+        }
         self.value = asked;
         self.owner = Some(plugin.clone());
     }

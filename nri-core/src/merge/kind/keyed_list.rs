@@ -7,10 +7,10 @@ use nri_proto::api::{
     CdiDevice, Field, HugepageLimit, KeyValue, LinuxDevice, LinuxNamespace, Mount, PosixRlimit,
 };
 
-use super::slots::Slots;
 use crate::PluginId;
 use crate::merge::error::Clash;
-use crate::merge::owners::ContainerOwners;
+use crate::merge::key_table::KeyTable;
+use crate::merge::owners::{ContainerOwners, Owner};
 use crate::merge::removal_marker::{mark, marked};
 use crate::merge::rule::Rule;
 
@@ -121,7 +121,10 @@ impl Entry for KeyValue {
 /// The combined list has one entry per touched key: the value, or the marker if the last touch removed it.
 #[derive(Debug, Clone)]
 pub(in crate::merge) struct KeyedList<E: Entry> {
-    slots: Slots<E>,
+    /// The combined list so far.
+    reply: Vec<E>,
+    /// Who touched which key last.
+    owners: KeyTable<Owner>,
     original: Original<E::Shown>,
     /// How many entries at the beginning of the view come from the original. The others were added, and only a second touch
     /// of their keys addresses them.
@@ -145,7 +148,8 @@ enum Original<S> {
 impl<E: Entry> Default for KeyedList<E> {
     fn default() -> Self {
         Self {
-            slots: Slots::default(),
+            reply: Vec::new(),
+            owners: KeyTable::default(),
             original: Original::View,
             head: 0,
             ambiguous: false,
@@ -154,10 +158,15 @@ impl<E: Entry> Default for KeyedList<E> {
 }
 
 impl<E: Entry> KeyedList<E> {
-    /// The combined list so far.
-    fn reply(&self) -> Vec<E> {
-        let asked = self.slots.asked();
-        in_place_order(asked.map(|(place, entry)| (place, entry.clone())))
+    /// The plugin whose value the key has.
+    fn setter(&self, key: &str) -> Option<&PluginId> {
+        self.owners.get(key).and_then(Owner::setter)
+    }
+
+    /// Takes the entries of these keys out of the combined list.
+    fn forget<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
+        let keys: BTreeSet<&str> = keys.collect();
+        self.reply.retain(|entry| !keys.contains(entry.bare_key()));
     }
 
     /// Applies what is asked for to the view, and keeps what it was where it changes.
@@ -184,18 +193,32 @@ const FEW: usize = 8;
 /// Whether any entry in a container has a key that is asked about.
 fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown]) -> bool {
     if asked.len() <= FEW {
-        let asked_about = |shown| asked.iter().any(|e| E::has_key(shown, e.bare_key()));
-        shown.iter().any(asked_about)
+        asked.iter().any(|entry| {
+            let key = entry.bare_key();
+            shown.iter().any(|shown| E::has_key(shown, key))
+        })
     } else {
         let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
         shown.iter().any(|shown| keys.contains(E::shown_key(shown)))
     }
 }
 
-fn in_place_order<E>(entries: impl Iterator<Item = (usize, E)>) -> Vec<E> {
-    let mut entries: Vec<(usize, E)> = entries.collect();
-    entries.sort_unstable_by_key(|(place, _)| *place);
-    entries.into_iter().map(|(_, entry)| entry).collect()
+/// Sets as given, then removals as given: without those of keys that are set, and each once.
+fn settle<E: Entry>(asked: &mut Vec<E>) {
+    if asked.iter().all(|entry| entry.removes().is_none()) {
+        return;
+    }
+    let (removals, mut sets): (Vec<E>, Vec<E>) = std::mem::take(asked)
+        .into_iter()
+        .partition(|entry| entry.removes().is_some());
+    let mut settled: BTreeSet<&str> = sets.iter().map(E::key).collect();
+    let needed: Vec<bool> = removals
+        .iter()
+        .map(|entry| entry.removes().is_some_and(|key| settled.insert(key)))
+        .collect();
+    let removals = removals.into_iter().zip(needed);
+    sets.extend(removals.filter_map(|(entry, needed)| needed.then_some(entry)));
+    *asked = sets;
 }
 
 impl<E: Entry> Rule for KeyedList<E> {
@@ -215,7 +238,7 @@ impl<E: Entry> Rule for KeyedList<E> {
         // Most lists are empty, and most others have one entry, which cannot be there twice.
         if let [] | [_] = asked[..] {
             let set = asked.iter().find(|entry| entry.removes().is_none());
-            return match set.and_then(|entry| Some((entry, self.slots.setter(entry.key())?))) {
+            return match set.and_then(|entry| Some((entry, self.setter(entry.key())?))) {
                 None => Ok(()),
                 Some((entry, other)) => Err(Clash {
                     field,
@@ -232,7 +255,7 @@ impl<E: Entry> Rule for KeyedList<E> {
                 None
             } else if removed.contains(key) {
                 continue;
-            } else if let Some(other) = self.slots.setter(key) {
+            } else if let Some(other) = self.setter(key) {
                 Some(other.clone())
             } else {
                 continue;
@@ -246,42 +269,43 @@ impl<E: Entry> Rule for KeyedList<E> {
         Ok(())
     }
 
-    fn take(&mut self, asked: Vec<E>, plugin: &PluginId, view: &mut Vec<E::Shown>) {
+    fn take(&mut self, mut asked: Vec<E>, plugin: &PluginId, mut view: Option<&mut Vec<E::Shown>>) {
+        settle(&mut asked);
         self.ambiguous |= asked.iter().any(E::is_ambiguous);
+        let again = asked
+            .iter()
+            .any(|entry| self.owners.contains(entry.bare_key()));
         // What nobody has touched yet is applied on top of the view. A second touch moves an entry, so then the view is made
         // anew from the original.
-        let anew = self.ambiguous
-            || asked
-                .iter()
-                .any(|entry| self.slots.touched(entry.bare_key()));
-        if !anew {
+        let anew = self.ambiguous || again;
+        if let Some(view) = view.as_deref_mut().filter(|_| !anew) {
             self.show(&asked, view);
         }
-        let before = self.slots.touches();
-        let mut removals = Vec::new();
-        for entry in asked {
-            match entry.removes() {
-                Some(_) => removals.push(entry),
-                None => {
-                    let key = entry.key().to_owned();
-                    self.slots.set(key, plugin, entry);
-                }
-            }
+        if again {
+            self.forget(asked.iter().map(E::bare_key));
         }
-        for marker in removals {
-            let key = marker.removes().unwrap_or_default().to_owned();
-            if !self.slots.touched_since(before, &key) {
-                self.slots.remove(key, plugin, marker);
-            }
+        self.owners.insert_all(asked.iter().map(|entry| {
+            let owner = match entry.removes() {
+                Some(_) => Owner::Removed(plugin.clone()),
+                None => Owner::Set(plugin.clone()),
+            };
+            (entry.bare_key(), owner)
+        }));
+        if self.reply.is_empty() {
+            self.reply = asked;
+        } else {
+            self.reply.extend(asked);
         }
-        if anew {
+        if let Some(view) = view.filter(|_| anew) {
             match &self.original {
                 Original::View => {}
                 Original::Beginning(length) => view.truncate(*length),
                 Original::Kept(original) => view.clone_from(original),
             }
             self.head = view.len();
-            self.show(&self.reply(), view);
+            let reply = std::mem::take(&mut self.reply);
+            self.show(&reply, view);
+            self.reply = reply;
         }
     }
 
@@ -294,11 +318,8 @@ impl<E: Entry> Rule for KeyedList<E> {
     }
 
     fn finish(self, field: Field, owners: &mut ContainerOwners) -> Vec<E> {
-        let mut entries = Vec::new();
-        self.slots.drain(field, owners, |_, slot| {
-            entries.push((slot.place, slot.asked));
-        });
-        in_place_order(entries.into_iter())
+        owners.insert_entries(field, self.owners);
+        self.reply
     }
 
     /// Removes all entries of a marked key. A set replaces the first entry of its key where it is (a mount that others are
@@ -308,20 +329,13 @@ impl<E: Entry> Rule for KeyedList<E> {
         apply_to_head(asked, shown, shown.len());
     }
 
-    /// Sets as given, then removals as given: without those of keys that are set, and each once.
     fn normalise(asked: &mut Vec<E>) {
-        let (removals, mut sets): (Vec<E>, Vec<E>) = std::mem::take(asked)
-            .into_iter()
-            .partition(|entry| entry.removes().is_some());
-        let mut settled: BTreeSet<&str> = sets.iter().map(E::key).collect();
-        let markers: Vec<E> = removals
-            .iter()
-            .filter_map(E::removes)
-            .filter(|key| settled.insert(key))
-            .map(|key| E::with_key(mark(key)))
-            .collect();
-        sets.extend(markers);
-        *asked = sets;
+        settle(asked);
+        for entry in asked {
+            if let Some(key) = entry.removes() {
+                *entry = E::with_key(mark(key));
+            }
+        }
     }
 
     fn sort(asked: &mut Vec<E>) {

@@ -5,59 +5,102 @@ use std::collections::BTreeMap;
 
 use nri_proto::api::Field;
 
-use super::slots::Slots;
 use crate::PluginId;
 use crate::merge::error::Clash;
-use crate::merge::owners::ContainerOwners;
+use crate::merge::key_table::KeyTable;
+use crate::merge::owners::{ContainerOwners, Owner};
 use crate::merge::removal_marker::{bare, mark, marked};
 use crate::merge::rule::Rule;
 
 type Map<V> = BTreeMap<String, V>;
 
-/// What both kinds of map have: the touched keys, and what the original had there.
+/// What both kinds of map have.
 #[derive(Debug, Clone)]
 struct Entries<V> {
-    slots: Slots<V>,
+    /// The combined map so far.
+    reply: Map<V>,
+    /// Who touched which key last.
+    owners: KeyTable<Owner>,
+    /// What the original had where the view was changed.
     original: Map<V>,
 }
 
 impl<V> Default for Entries<V> {
     fn default() -> Self {
         Self {
-            slots: Slots::default(),
+            reply: Map::new(),
+            owners: KeyTable::default(),
             original: Map::new(),
         }
     }
 }
 
 impl<V: Default + Clone> Entries<V> {
-    // A map has no order that an earlier touch could have changed, so the view need not be made anew by a later one.
-
-    fn set(&mut self, key: String, plugin: &PluginId, value: V, view: &mut Map<V>) {
-        let before = view.insert(key.clone(), value.clone());
-        self.keep(&key, before);
-        self.slots.set(key, plugin, value);
+    /// The plugin whose value the key has.
+    fn setter(&self, key: &str) -> Option<&PluginId> {
+        self.owners.get(key).and_then(Owner::setter)
     }
 
-    fn remove(&mut self, key: &str, plugin: &PluginId, view: &mut Map<V>) {
-        let before = view.remove(key);
-        self.keep(key, before);
-        self.slots.remove(key.to_owned(), plugin, V::default());
+    // A map has no order that an earlier touch could have changed, so the view need not be made anew by a later one.
+
+    fn set_all(&mut self, asked: Map<V>, plugin: &PluginId, view: Option<&mut Map<V>>) {
+        if let Some(view) = view {
+            for (key, value) in &asked {
+                let before = view.insert(key.clone(), value.clone());
+                self.keep(key, before);
+            }
+        }
+        let keys = asked.keys();
+        self.owners
+            .insert_all(keys.map(|key| (key.as_str(), Owner::Set(plugin.clone()))));
+        if self.reply.is_empty() {
+            self.reply = asked;
+        } else {
+            self.reply.extend(asked);
+        }
+    }
+
+    fn remove_all<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+        plugin: &PluginId,
+        view: Option<&mut Map<V>>,
+    ) {
+        if let Some(view) = view {
+            for key in keys.clone() {
+                let before = view.remove(key);
+                self.keep(key, before);
+            }
+        }
+        for key in keys.clone() {
+            // A key that looks like a marker cannot be set; in the reply it is one.
+            if marked(key).is_none() {
+                self.reply.remove(key);
+            }
+            self.reply.insert(mark(key), V::default());
+        }
+        self.owners
+            .insert_all(keys.map(|key| (key, Owner::Removed(plugin.clone()))));
     }
 
     fn keep(&mut self, key: &str, before: Option<V>) {
         if let Some(before) = before
-            && !self.slots.touched(key)
+            && !self.owners.contains(key)
         {
             self.original.insert(key.to_owned(), before);
         }
     }
 
     fn restore(&mut self, view: &mut Map<V>) {
-        for key in self.slots.keys() {
+        for key in self.owners.keys() {
             view.remove(key);
         }
         view.append(&mut self.original);
+    }
+
+    fn finish(self, field: Field, owners: &mut ContainerOwners) -> Map<V> {
+        owners.insert_entries(field, self.owners);
+        self.reply
     }
 }
 
@@ -85,7 +128,7 @@ impl<V: Default + Clone> Rule for KeyedMap<V> {
 
     fn check(&self, field: Field, asked: &Map<V>) -> Result<(), Clash> {
         for key in asked.keys().filter(|key| marked(key).is_none()) {
-            if let Some(other) = self.0.slots.setter(key)
+            if let Some(other) = self.0.setter(key)
                 && !asked.contains_key(&mark(key))
             {
                 return Err(Clash {
@@ -98,15 +141,14 @@ impl<V: Default + Clone> Rule for KeyedMap<V> {
         Ok(())
     }
 
-    fn take(&mut self, asked: Map<V>, plugin: &PluginId, view: &mut Map<V>) {
-        for key in asked.keys().filter_map(|key| marked(key)) {
-            self.0.remove(key, plugin, view);
+    fn take(&mut self, asked: Map<V>, plugin: &PluginId, mut view: Option<&mut Map<V>>) {
+        let removals = asked.keys().filter_map(|key| marked(key));
+        if removals.clone().next().is_none() {
+            return self.0.set_all(asked, plugin, view);
         }
-        for (key, value) in asked {
-            if marked(&key).is_none() {
-                self.0.set(key, plugin, value, view);
-            }
-        }
+        self.0.remove_all(removals, plugin, view.as_deref_mut());
+        let sets = asked.into_iter().filter(|(key, _)| marked(key).is_none());
+        self.0.set_all(sets.collect(), plugin, view);
     }
 
     fn restore(&mut self, view: &mut Map<V>) {
@@ -114,16 +156,7 @@ impl<V: Default + Clone> Rule for KeyedMap<V> {
     }
 
     fn finish(self, field: Field, owners: &mut ContainerOwners) -> Map<V> {
-        let mut reply = Map::new();
-        self.0.slots.drain(field, owners, |key, slot| {
-            if slot.was_removed {
-                reply.insert(mark(key), V::default());
-            }
-            if slot.is_set {
-                reply.insert(key.to_owned(), slot.asked);
-            }
-        });
-        reply
+        self.0.finish(field, owners)
     }
 
     fn apply(asked: &Map<V>, shown: &mut Map<V>) {
@@ -179,7 +212,7 @@ impl<V: Default + Clone> Rule for LiteralMap<V> {
     fn check(&self, field: Field, asked: &Map<V>) -> Result<(), Clash> {
         match asked
             .keys()
-            .find_map(|key| self.0.slots.setter(key).map(|other| (key, other)))
+            .find_map(|key| self.0.setter(key).map(|other| (key, other)))
         {
             Some((key, other)) => Err(Clash {
                 field,
@@ -190,10 +223,8 @@ impl<V: Default + Clone> Rule for LiteralMap<V> {
         }
     }
 
-    fn take(&mut self, asked: Map<V>, plugin: &PluginId, view: &mut Map<V>) {
-        for (key, value) in asked {
-            self.0.set(key, plugin, value, view);
-        }
+    fn take(&mut self, asked: Map<V>, plugin: &PluginId, view: Option<&mut Map<V>>) {
+        self.0.set_all(asked, plugin, view);
     }
 
     fn restore(&mut self, view: &mut Map<V>) {
@@ -201,11 +232,7 @@ impl<V: Default + Clone> Rule for LiteralMap<V> {
     }
 
     fn finish(self, field: Field, owners: &mut ContainerOwners) -> Map<V> {
-        let mut reply = Map::new();
-        self.0.slots.drain(field, owners, |key, slot| {
-            reply.insert(key.to_owned(), slot.asked);
-        });
-        reply
+        self.0.finish(field, owners)
     }
 
     fn apply(asked: &Map<V>, shown: &mut Map<V>) {

@@ -7,7 +7,6 @@ mod keyed_list;
 mod keyed_map;
 mod rdt;
 mod single;
-mod slots;
 
 pub(super) use appended::{AppendedHooks, AppendedList};
 pub(super) use args::Args;

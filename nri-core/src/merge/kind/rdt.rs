@@ -124,8 +124,12 @@ impl Rule for Rdt {
         }
     }
 
-    fn take(&mut self, asked: Option<LinuxRdt>, plugin: &PluginId, view: &mut Option<LinuxRdt>) {
-        view.clone_from(self.original.get_or_insert_with(|| view.clone()));
+    fn take(
+        &mut self,
+        asked: Option<LinuxRdt>,
+        plugin: &PluginId,
+        view: Option<&mut Option<LinuxRdt>>,
+    ) {
         let LinuxRdt {
             clos_id,
             schemata,
@@ -137,7 +141,10 @@ impl Rule for Rdt {
         self.schemata.take(remove, schemata, plugin);
         self.enable_monitoring
             .take(remove, enable_monitoring, plugin);
-        Self::apply(&Some(self.reply()), view);
+        if let Some(view) = view {
+            view.clone_from(self.original.get_or_insert_with(|| view.clone()));
+            Self::apply(&Some(self.reply()), view);
+        }
     }
 
     fn restore(&mut self, view: &mut Option<LinuxRdt>) {

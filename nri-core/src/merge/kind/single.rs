@@ -53,8 +53,10 @@ impl<V: Settable> Rule for Single<V> {
         }
     }
 
-    fn take(&mut self, asked: V, plugin: &PluginId, view: &mut V) {
-        self.original = std::mem::replace(view, asked.clone());
+    fn take(&mut self, asked: V, plugin: &PluginId, view: Option<&mut V>) {
+        if let Some(view) = view {
+            self.original = std::mem::replace(view, asked.clone());
+        }
         self.value = asked;
         self.owner = Some(plugin.clone());
     }

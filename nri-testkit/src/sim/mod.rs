@@ -1,0 +1,30 @@
+//! The simulated runtime behind `nri-sim`: NRI as a container runtime embeds it, around pods and containers in memory.
+//!
+//! [`Simulator`] takes one [`Command`] after the other (or several at a time); [`serve`] reads them from a stream, one JSON
+//! object per line.
+//!
+//! What may not enter: knowledge of a particular plugin.
+
+mod books;
+mod command;
+mod error;
+mod lines;
+mod members;
+mod nearest;
+mod options;
+mod reply;
+mod serve;
+mod simulator;
+mod table;
+mod watch;
+
+pub use command::{BadRequest, Command, End, Request, Start};
+pub use error::SimError;
+pub use options::{RuntimeOptions, Setup};
+pub use reply::{
+    Created, Evicted, FieldOwners, OutcomeReply, OwnersReply, PluginReply, PodState, Refused,
+    Reply, State, Stopped, UpdateReply, Updated, Version,
+};
+pub use serve::serve;
+pub use simulator::Simulator;
+pub use table::{COMMANDS, Member, Spec, manual};

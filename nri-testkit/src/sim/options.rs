@@ -1,0 +1,167 @@
+//! What every simulated runtime can be told on the command line, and the configuration that comes of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nri_adaptation::Config;
+use tempfile::TempDir;
+
+use super::error::SimError;
+
+/// How the simulated runtime is set up.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RuntimeOptions {
+    /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary directory].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// A directory of plugins to launch: executable files called NN-name [default: none are launched].
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+    /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub plugin_config: Option<PathBuf>,
+    /// The runtime's configuration, as TOML: plugin_request_timeout = "5s", [default_validator], and so on.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A runtime's configuration, and the temporary directory in which it is at home. The directory is gone with the value.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration.
+    pub config: Config,
+    _home: TempDir,
+}
+
+impl RuntimeOptions {
+    /// Reads what is to be read. What is said here goes before the file; paths that nobody names are in a fresh temporary
+    /// directory, so the node's own runtime is left alone.
+    ///
+    /// # Errors
+    /// A file or directory that is not there, or a configuration that is none.
+    pub fn setup(&self) -> Result<Setup, SimError> {
+        let home = TempDir::with_prefix("nri-sim-").map_err(|error| SimError::Setup {
+            path: std::env::temp_dir(),
+            reason: format!("cannot make a temporary directory: {error}"),
+        })?;
+        let (mut config, keys) = match &self.config {
+            Some(file) => read(file)?,
+            None => (Config::default(), toml::Table::new()),
+        };
+        let places = [
+            (
+                &mut config.socket_path,
+                &self.socket,
+                ["socket_path", "socketPath"],
+                "nri.sock",
+            ),
+            (
+                &mut config.plugin_path,
+                &self.plugins,
+                ["plugin_path", "pluginPath"],
+                "plugins",
+            ),
+            (
+                &mut config.plugin_config_path,
+                &self.plugin_config,
+                ["plugin_config_path", "pluginConfigPath"],
+                "conf.d",
+            ),
+        ];
+        for (path, option, names, name) in places {
+            match option {
+                Some(said) => path.clone_from(said),
+                None if names.iter().any(|name| keys.contains_key(*name)) => {}
+                None => *path = home.path().join(name),
+            }
+        }
+        for directory in [&self.plugins, &self.plugin_config].into_iter().flatten() {
+            if !directory.is_dir() {
+                return Err(SimError::Setup {
+                    path: directory.clone(),
+                    reason: "there is no such directory: make it, or leave the option out"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(Setup {
+            config,
+            _home: home,
+        })
+    }
+}
+
+fn read(file: &Path) -> Result<(Config, toml::Table), SimError> {
+    let wrong = |reason: String| SimError::Setup {
+        path: file.to_owned(),
+        reason,
+    };
+    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let config = Config::from_toml(&text).map_err(|error| wrong(error.to_string()))?;
+    // It was just read, so it is TOML.
+    Ok((config, text.parse().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_go_before_the_file_and_what_nobody_says_is_our_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("nri.toml");
+        fs::write(
+            &file,
+            "socket_path = '/run/said.sock'\nplugin_request_timeout = '7s'\n",
+        )
+        .unwrap();
+        let mut options = RuntimeOptions {
+            config: Some(file),
+            ..Default::default()
+        };
+        let setup = options.setup().unwrap();
+        assert_eq!(setup.config.socket_path, Path::new("/run/said.sock"));
+        assert_eq!(setup.config.plugin_request_timeout.as_secs(), 7);
+        assert!(!setup.config.plugin_path.exists());
+
+        options.socket = Some("/run/other.sock".into());
+        assert_eq!(
+            options.setup().unwrap().config.socket_path,
+            Path::new("/run/other.sock")
+        );
+
+        let none = RuntimeOptions::default().setup().unwrap();
+        let home = none.config.socket_path.parent().unwrap().to_owned();
+        assert!(home.is_dir());
+        drop(none);
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let missing = || Some(PathBuf::from("/nonexistent"));
+        for options in [
+            RuntimeOptions {
+                plugins: missing(),
+                ..Default::default()
+            },
+            RuntimeOptions {
+                plugin_config: missing(),
+                ..Default::default()
+            },
+            RuntimeOptions {
+                config: missing(),
+                ..Default::default()
+            },
+        ] {
+            assert!(
+                options
+                    .setup()
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("/nonexistent: ")
+            );
+        }
+    }
+}

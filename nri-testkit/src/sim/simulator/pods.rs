@@ -1,0 +1,114 @@
+//! What a runtime does with its pods around their events.
+
+use nri_adaptation::{Api as _, Ctx};
+use nri_core::{Event, api};
+
+use super::{Done, Inner, nevertheless};
+use crate::sim::books::lives;
+use crate::sim::command::End;
+use crate::sim::error::SimError;
+use crate::sim::reply::Reply;
+
+impl Inner {
+    fn new_pod(&self, pod: &api::PodSandbox) -> Result<(), SimError> {
+        match self.books.pod(&pod.id) {
+            None => Ok(()),
+            Some(_) => Err(SimError::Exists {
+                kind: "pod",
+                id: pod.id.clone(),
+                remove: "remove-pod",
+            }),
+        }
+    }
+
+    pub(super) fn add_pod(&self, pod: api::PodSandbox) -> Done {
+        self.new_pod(&pod)?;
+        self.books.put_pod(pod);
+        Ok(Reply::Done {})
+    }
+
+    pub(super) async fn run_pod(&self, pod: api::PodSandbox) -> Done {
+        self.new_pod(&pod)?;
+        let cx = Ctx::new();
+        let since = self.watch.next_call();
+        // It is there already: a plugin that joins right after the event is to see it.
+        self.books.put_pod(pod.clone());
+        if let Err(error) = self.nri.run_pod_sandbox(&cx, &pod).await {
+            self.books.stop_pod(&pod.id);
+            for undone in [
+                self.nri.stop_pod_sandbox(&cx, &pod).await,
+                self.nri.remove_pod_sandbox(&cx, &pod).await,
+            ] {
+                if let Err(error) = undone {
+                    tracing::warn!(pod = pod.id, %error, "undoing a pod went wrong");
+                }
+            }
+            self.books.remove_pod(&pod.id);
+            return Err(error.into());
+        }
+        Ok(self.told(since, Event::RunPodSandbox, &pod.id, ""))
+    }
+
+    pub(super) async fn update_pod(
+        &self,
+        id: &str,
+        overhead: Option<api::LinuxResources>,
+        resources: Option<api::LinuxResources>,
+    ) -> Done {
+        let pod = self.pod(id).await?;
+        let since = self.watch.next_call();
+        self.nri
+            .update_pod_sandbox(&Ctx::new(), &pod, overhead.clone(), resources.clone())
+            .await?;
+        if overhead.is_some() || resources.is_some() {
+            let accept = |pod: &mut api::PodSandbox| {
+                let linux = pod.linux.get_or_insert_default();
+                linux.pod_overhead = overhead.or(linux.pod_overhead.take());
+                linux.pod_resources = resources.or(linux.pod_resources.take());
+            };
+            self.books.change_pod(id, accept).await;
+        }
+        Ok(self.told(since, Event::UpdatePodSandbox, id, ""))
+    }
+
+    /// The containers of a pod.
+    async fn containers_of(&self, pod: &str) -> Vec<api::Container> {
+        let mut containers = self.books.containers().await;
+        containers.retain(|container| container.pod_sandbox_id == pod);
+        containers
+    }
+
+    pub(super) async fn stop_pod(&self, id: &str) -> Done {
+        let pod = self.pod(id).await?;
+        for container in self.containers_of(id).await.into_iter().filter(lives) {
+            let stopped = self.stop_container(&container.id, End::default()).await;
+            implied(&container.id, stopped);
+        }
+        self.books.stop_pod(id);
+        let since = self.watch.next_call();
+        let told = self.nri.stop_pod_sandbox(&Ctx::new(), &pod).await;
+        nevertheless(told, "pod", "stopped")?;
+        Ok(self.told(since, Event::StopPodSandbox, id, ""))
+    }
+
+    pub(super) async fn remove_pod(&self, id: &str) -> Done {
+        let pod = self.pod(id).await?;
+        for container in self.containers_of(id).await {
+            let removed = self.remove_container(&container.id).await;
+            implied(&container.id, removed);
+        }
+        self.books.stop_pod(id);
+        let since = self.watch.next_call();
+        let told = self.nri.remove_pod_sandbox(&Ctx::new(), &pod).await;
+        self.books.remove_pod(id);
+        nevertheless(told, "pod", "removed")?;
+        Ok(self.told(since, Event::RemovePodSandbox, id, ""))
+    }
+}
+
+/// Logs what went wrong with a container while something was done with its pod.
+fn implied(container: &str, result: Done) {
+    if let Err(error) = result {
+        tracing::warn!(container, %error, "ending a container of a pod that ends went wrong");
+    }
+}

@@ -1,0 +1,474 @@
+//! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nri_adaptation::{Api, Builder, Config, Nri, PluginState, UpdateResult};
+use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
+use nri_core::merge;
+use nri_core::{Creation, Ctx, Error};
+use tempfile::TempDir;
+
+use crate::{Connected, FakePlugin, MemoryDomain, PATIENCE, Watcher};
+
+/// How often something is looked at that nobody tells about.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A container runtime without containers: an NRI instance with a socket, a domain in memory, and an observer to wait for, all in
+/// a temporary directory. Dropping it cuts off the plugins and removes the directory, also when the test panics.
+///
+/// Its methods are what a runtime does at each step: they call the API and keep the domain as it must be. They panic where NRI
+/// refuses; those that begin with `try_` return the error. Whatever else is needed goes through [`nri`](Self::nri).
+///
+/// ```
+/// use nri_testkit::{FakePlugin, TestRuntime};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let runtime = TestRuntime::start().await;
+/// let plugin = FakePlugin::new("10-watch");
+/// let _connected = runtime.join(&plugin).await;
+/// runtime.whole_life("p1", "c1").await;
+/// assert_eq!(plugin.events().first().unwrap(), "RunPodSandbox p1");
+/// assert_eq!(plugin.events().last().unwrap(), "RemovePodSandbox p1");
+/// # });
+/// ```
+pub struct TestRuntime {
+    nri: Nri,
+    domain: Arc<MemoryDomain>,
+    watcher: Arc<Watcher>,
+    cx: Ctx,
+    // Last, so that it is there until all else is gone.
+    directory: TempDir,
+}
+
+impl fmt::Debug for TestRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRuntime")
+            .field("directory", &self.directory.path())
+            .field("plugins", &self.plugins())
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+type Configure = Box<dyn FnOnce(&mut Config) + Send>;
+type Build = Box<dyn FnOnce(Builder) -> Builder + Send>;
+
+/// Describes a [`TestRuntime`].
+#[must_use = "nothing is built before `build` or `start`"]
+pub struct TestRuntimeBuilder {
+    directory: TempDir,
+    domain: Arc<MemoryDomain>,
+    configure: Vec<Configure>,
+    build: Vec<Build>,
+}
+
+impl fmt::Debug for TestRuntimeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRuntimeBuilder")
+            .field("directory", &self.directory.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TestRuntimeBuilder {
+    /// Changes the configuration. Socket, plugin directory (`plugins`) and their configurations (`conf.d`) are in the
+    /// runtime's own directory unless this says otherwise.
+    pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.configure.push(Box::new(change));
+        self
+    }
+
+    /// Sets how long a plugin may take to answer; 2 s without it.
+    pub fn request_timeout(self, time: Duration) -> Self {
+        self.config(move |config| config.plugin_request_timeout = time)
+    }
+
+    /// Changes how the instance is built.
+    pub fn with(mut self, build: impl FnOnce(Builder) -> Builder + Send + 'static) -> Self {
+        self.build.push(Box::new(build));
+        self
+    }
+
+    /// Makes a fake plugin a part of the runtime.
+    ///
+    /// # Panics
+    /// Its identity is none.
+    pub fn built_in(self, plugin: &FakePlugin) -> Self {
+        match plugin.identity().parse() {
+            Ok(id) => {
+                let plugin = plugin.plugin();
+                self.with(|builder| builder.plugin(id, plugin))
+            }
+            Err(error) => panic!("{} cannot be built in: {error}", plugin.identity()),
+        }
+    }
+
+    /// What the runtime has; to be filled before the start.
+    pub fn domain(&self) -> &Arc<MemoryDomain> {
+        &self.domain
+    }
+
+    /// The runtime's own directory; to put plugins into it before the start.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Builds it without starting it.
+    ///
+    /// # Panics
+    /// The configuration is impossible.
+    pub fn build(self) -> TestRuntime {
+        let path = self.directory.path();
+        let mut config = Config::default();
+        config.socket_path = path.join("nri.sock");
+        config.plugin_path = path.join("plugins");
+        config.plugin_config_path = path.join("conf.d");
+        for change in self.configure {
+            change(&mut config);
+        }
+        let watcher = Arc::new(Watcher::default());
+        let mut builder = Nri::builder(config)
+            .runtime("nri-testkit", env!("CARGO_PKG_VERSION"))
+            .domain(self.domain.clone())
+            .observer(watcher.clone());
+        for change in self.build {
+            builder = change(builder);
+        }
+        let nri = match builder.build() {
+            Ok(nri) => nri,
+            Err(error) => panic!("the runtime of the test cannot be built: {error}"),
+        };
+        TestRuntime {
+            nri,
+            domain: self.domain,
+            watcher,
+            cx: Ctx::new(),
+            directory: self.directory,
+        }
+    }
+
+    /// Builds and starts it.
+    ///
+    /// # Panics
+    /// It cannot be built or started.
+    pub async fn start(self) -> TestRuntime {
+        let runtime = self.build();
+        if let Err(error) = runtime.nri.start().await {
+            panic!("the runtime of the test does not start: {error}");
+        }
+        runtime
+    }
+}
+
+impl TestRuntime {
+    /// Begins to describe a runtime.
+    ///
+    /// # Panics
+    /// There is no place for temporary directories.
+    pub fn builder() -> TestRuntimeBuilder {
+        let directory = match tempfile::Builder::new().prefix("nri-test-").tempdir() {
+            Ok(directory) => directory,
+            Err(error) => panic!("a test needs a temporary directory: {error}"),
+        };
+        TestRuntimeBuilder {
+            directory,
+            domain: Arc::new(MemoryDomain::new("test")),
+            configure: Vec::new(),
+            build: Vec::new(),
+        }
+    }
+
+    /// A started runtime, with everything as by default.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// The instance.
+    pub fn nri(&self) -> &Nri {
+        &self.nri
+    }
+
+    /// What the runtime has, and what plugins did to it.
+    pub fn domain(&self) -> &Arc<MemoryDomain> {
+        &self.domain
+    }
+
+    /// What the instance told about its plugins.
+    pub fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// Where plugins connect.
+    pub fn socket(&self) -> PathBuf {
+        self.nri.config().socket_path.clone()
+    }
+
+    /// The runtime's own directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes every further call of its methods with this context.
+    pub fn set_context(&mut self, cx: Ctx) {
+        self.cx = cx;
+    }
+
+    /// Connects and registers a plugin, and waits until it takes part.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn join(&self, plugin: &FakePlugin) -> Connected {
+        let notice = format!("synchronized {}", plugin.identity());
+        let before = self.watcher.count(&notice);
+        let connected = match plugin.connect(self.socket()).await {
+            Ok(connected) => connected,
+            Err(error) => panic!("{} cannot connect: {error}", plugin.identity()),
+        };
+        if let Err(error) = connected.register().await {
+            panic!("{} cannot register: {error}", plugin.identity());
+        }
+        self.watcher.wait_for_nth(&notice, before + 1).await;
+        connected
+    }
+
+    /// The identities of the plugins that take part and are not late, in the order in which they are called.
+    pub fn plugins(&self) -> Vec<String> {
+        let ready = self.nri.plugins().into_iter();
+        ready
+            .filter(|info| info.state == PluginState::Ready)
+            .map(|info| info.plugin.to_string())
+            .collect()
+    }
+
+    /// Waits until exactly these plugins take part, and none of them is late.
+    ///
+    /// # Panics
+    /// That did not happen within [`PATIENCE`].
+    pub async fn wait_for_plugins(&self, expected: &[&str]) {
+        self.wait_until(&format!("the plugins to be {expected:?}"), || {
+            self.plugins() == expected && self.nri.plugins().len() == expected.len()
+        })
+        .await;
+    }
+
+    /// Waits until something holds that nobody tells about.
+    ///
+    /// # Panics
+    /// It did not within [`PATIENCE`]; `what` says what it is.
+    pub async fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let waiting = async {
+            while !holds() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!(
+                "waited {PATIENCE:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
+                self.nri.plugins(),
+                self.watcher.notices()
+            );
+        }
+    }
+
+    /// A pod as its methods make it, which is not run.
+    pub fn pod(&self, id: &str) -> PodSandbox {
+        PodSandbox {
+            id: id.to_owned(),
+            name: format!("{id}-name"),
+            namespace: "default".to_owned(),
+            uid: format!("{id}-uid"),
+            ..Default::default()
+        }
+    }
+
+    /// A container as its methods make it, which is not created.
+    pub fn container(&self, pod: &PodSandbox, id: &str) -> Container {
+        Container {
+            id: id.to_owned(),
+            pod_sandbox_id: pod.id.clone(),
+            name: format!("{id}-name"),
+            state: ContainerState::ContainerCreated.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Runs a pod. One that is refused is not kept.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn try_run_pod(&self, id: &str) -> Result<PodSandbox, Error> {
+        let pod = self.pod(id);
+        self.nri.run_pod_sandbox(&self.cx, &pod).await?;
+        self.domain.put_pod(pod.clone());
+        Ok(pod)
+    }
+
+    /// As [`try_run_pod`](Self::try_run_pod).
+    ///
+    /// # Panics
+    /// The pod is refused.
+    pub async fn run_pod(&self, id: &str) -> PodSandbox {
+        accepted(self.try_run_pod(id).await)
+    }
+
+    /// Creates a container as plugins want it; the domain has it as adjusted. One that is refused never was.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn try_create(&self, pod: &PodSandbox, id: &str) -> Result<Container, Error> {
+        let container = self.container(pod, id);
+        let creation = self.ask_to_create(pod, &container).await?;
+        let adjusted = match creation.adjustment() {
+            Some(adjustment) => merge::apply(&container, adjustment),
+            None => container,
+        };
+        self.domain.put_container(adjusted.clone());
+        creation.commit();
+        Ok(adjusted)
+    }
+
+    /// Only asks for the creation of a container: what becomes of it is the caller's business.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn ask_to_create(
+        &self,
+        pod: &PodSandbox,
+        container: &Container,
+    ) -> Result<Creation, Error> {
+        self.nri.create_container(&self.cx, pod, container).await
+    }
+
+    /// As [`try_create`](Self::try_create), and says afterwards that it was created.
+    ///
+    /// # Panics
+    /// The container is refused.
+    pub async fn create(&self, pod: &PodSandbox, id: &str) -> Container {
+        let container = accepted(self.try_create(pod, id).await);
+        let told = self
+            .nri
+            .post_create_container(&self.cx, pod, &container)
+            .await;
+        accepted(told);
+        container
+    }
+
+    /// Starts a container, and says afterwards that it was started.
+    ///
+    /// # Panics
+    /// The start is refused.
+    pub async fn start_container(&self, pod: &PodSandbox, id: &str) {
+        let container = self.known(id);
+        accepted(self.nri.start_container(&self.cx, pod, &container).await);
+        let running = self.in_state(id, ContainerState::ContainerRunning);
+        accepted(self.nri.post_start_container(&self.cx, pod, &running).await);
+    }
+
+    /// Changes a container's resources as plugins want it. The answer is put into the domain; saying afterwards that it was
+    /// changed is the caller's business.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn try_update(
+        &self,
+        pod: &PodSandbox,
+        id: &str,
+        resources: LinuxResources,
+    ) -> Result<UpdateResult, Error> {
+        let container = self.known(id);
+        let asked = Some(resources.clone());
+        let result = self
+            .nri
+            .update_container(&self.cx, pod, &container, asked)
+            .await?;
+        let resources = result.resources.clone().unwrap_or(resources);
+        self.domain.overlay(id, resources);
+        Ok(result)
+    }
+
+    /// Says that a container was stopped.
+    ///
+    /// # Panics
+    /// A plugin fails it.
+    pub async fn stop_container(&self, pod: &PodSandbox, id: &str) {
+        let stopped = self.in_state(id, ContainerState::ContainerStopped);
+        accepted(self.nri.stop_container(&self.cx, pod, &stopped).await);
+    }
+
+    /// Removes a container.
+    ///
+    /// # Panics
+    /// A plugin fails it.
+    pub async fn remove_container(&self, pod: &PodSandbox, id: &str) {
+        let container = self.known(id);
+        accepted(self.nri.remove_container(&self.cx, pod, &container).await);
+        self.domain.remove_container(id);
+    }
+
+    /// Says that a pod was stopped.
+    ///
+    /// # Panics
+    /// A plugin fails it.
+    pub async fn stop_pod(&self, pod: &PodSandbox) {
+        accepted(self.nri.stop_pod_sandbox(&self.cx, pod).await);
+    }
+
+    /// Removes a pod.
+    ///
+    /// # Panics
+    /// A plugin fails it.
+    pub async fn remove_pod(&self, pod: &PodSandbox) {
+        accepted(self.nri.remove_pod_sandbox(&self.cx, pod).await);
+        self.domain.remove_pod(&pod.id);
+    }
+
+    /// Runs a pod with one container through all of their lives: each of the thirteen events that are not validation, once.
+    ///
+    /// # Panics
+    /// A plugin refuses or fails something.
+    pub async fn whole_life(&self, pod_id: &str, container_id: &str) {
+        let pod = self.run_pod(pod_id).await;
+        let updated = self.nri.update_pod_sandbox(&self.cx, &pod, None, None);
+        accepted(updated.await);
+        accepted(self.nri.post_update_pod_sandbox(&self.cx, &pod).await);
+        self.create(&pod, container_id).await;
+        self.start_container(&pod, container_id).await;
+        let updated = self.try_update(&pod, container_id, LinuxResources::default());
+        accepted(updated.await);
+        let container = self.known(container_id);
+        let told = self.nri.post_update_container(&self.cx, &pod, &container);
+        accepted(told.await);
+        self.stop_container(&pod, container_id).await;
+        self.remove_container(&pod, container_id).await;
+        self.stop_pod(&pod).await;
+        self.remove_pod(&pod).await;
+    }
+
+    fn known(&self, id: &str) -> Container {
+        match self.domain.container(id) {
+            Some(container) => container,
+            None => panic!("the test has no container {id:?}"),
+        }
+    }
+
+    fn in_state(&self, id: &str, state: ContainerState) -> Container {
+        let mut container = self.known(id);
+        container.set_state(state);
+        self.domain.put_container(container.clone());
+        container
+    }
+}
+
+#[track_caller]
+fn accepted<T>(result: Result<T, Error>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("a plugin was in the way: {error}"),
+    }
+}

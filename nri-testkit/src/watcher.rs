@@ -1,0 +1,165 @@
+//! An observer that a test can wait for.
+
+use std::fmt;
+
+use nri_adaptation::{CallOutcome, Observer, PluginCallReport, PluginInfo};
+use nri_core::Event;
+
+use crate::Journal;
+
+/// What an instance told about its plugins. It displays as one line: `synchronized 10-a`, `gone 10-a: closed by the peer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A plugin is registered and configured.
+    Connected(PluginInfo),
+    /// A plugin takes part.
+    Synchronized(PluginInfo),
+    /// A plugin that had connected is gone.
+    Gone {
+        /// The plugin.
+        plugin: PluginInfo,
+        /// Why.
+        reason: String,
+    },
+    /// A peer did not become a plugin.
+    Refused {
+        /// Who that was.
+        peer: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected(info) => write!(f, "connected {}", info.plugin),
+            Self::Synchronized(info) => write!(f, "synchronized {}", info.plugin),
+            Self::Gone { plugin, reason } => write!(f, "gone {}: {reason}", plugin.plugin),
+            Self::Refused { peer, reason } => write!(f, "refused {peer}: {reason}"),
+        }
+    }
+}
+
+/// One call of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The plugin's identity.
+    pub plugin: String,
+    /// What it was asked.
+    pub event: Event,
+    /// The id of the container, else of the pod, that it was asked about.
+    pub id: String,
+    /// What came of it.
+    pub outcome: CallOutcome,
+}
+
+/// An observer that writes down what it is told.
+///
+/// ```
+/// use std::sync::Arc;
+/// use nri_testkit::{FakePlugin, TestRuntime};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let runtime = TestRuntime::start().await;
+/// let connected = runtime.join(&FakePlugin::new("10-short-lived")).await;
+/// connected.exit();
+/// let reason = runtime.watcher().wait_for("gone 10-short-lived").await.to_string();
+/// assert!(reason.contains("closed by the peer"), "{reason}");
+/// # });
+/// ```
+#[derive(Debug, Default)]
+pub struct Watcher {
+    notices: Journal<Notice>,
+    calls: Journal<Call>,
+}
+
+impl Watcher {
+    /// Who came and went.
+    pub fn notices(&self) -> &Journal<Notice> {
+        &self.notices
+    }
+
+    /// What plugins were asked, and what came of it.
+    pub fn calls(&self) -> &Journal<Call> {
+        &self.calls
+    }
+
+    /// The outcomes of a plugin's calls for an event.
+    pub fn outcomes(&self, plugin: &str, event: Event) -> Vec<CallOutcome> {
+        self.calls.look(|calls| {
+            let of_it = |call: &&Call| call.plugin == plugin && call.event == event;
+            let calls = calls.iter().filter(of_it);
+            calls.map(|call| call.outcome.clone()).collect()
+        })
+    }
+
+    /// Waits for a notice that begins so, as it displays, and returns the latest such one.
+    ///
+    /// # Panics
+    /// It did not come within [`PATIENCE`](crate::PATIENCE); the message says what came instead.
+    pub async fn wait_for(&self, beginning: &str) -> Notice {
+        self.wait_for_nth(beginning, 1).await
+    }
+
+    /// As [`wait_for`](Self::wait_for), until there are `count` such notices.
+    ///
+    /// # Panics
+    /// As there.
+    pub async fn wait_for_nth(&self, beginning: &str, count: usize) -> Notice {
+        let fits = |notice: &Notice| notice.to_string().starts_with(beginning);
+        let what = format!("the notice {beginning:?} ({count} times)");
+        let enough = |all: &[Notice]| all.iter().filter(|notice| fits(notice)).count() >= count;
+        let all = self.notices.wait_for(&what, enough).await;
+        match all.into_iter().rfind(fits) {
+            Some(notice) => notice,
+            None => panic!("{what}: a count of 0 is no wait"),
+        }
+    }
+
+    /// How many notices begin so.
+    pub fn count(&self, beginning: &str) -> usize {
+        self.notices.look(|all| {
+            let fits = |notice: &&Notice| notice.to_string().starts_with(beginning);
+            all.iter().filter(fits).count()
+        })
+    }
+}
+
+impl Observer for Watcher {
+    fn plugin_call(&self, report: &PluginCallReport<'_>) {
+        let id = match report.container {
+            "" => report.pod,
+            container => container,
+        };
+        self.calls.push(Call {
+            plugin: report.plugin.to_string(),
+            event: report.event,
+            id: id.to_owned(),
+            outcome: report.outcome.clone(),
+        });
+    }
+
+    fn plugin_connected(&self, plugin: &PluginInfo) {
+        self.notices.push(Notice::Connected(plugin.clone()));
+    }
+
+    fn plugin_synchronized(&self, plugin: &PluginInfo) {
+        self.notices.push(Notice::Synchronized(plugin.clone()));
+    }
+
+    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+        self.notices.push(Notice::Gone {
+            plugin: plugin.clone(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn plugin_refused(&self, peer: &str, reason: &str) {
+        self.notices.push(Notice::Refused {
+            peer: peer.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+}

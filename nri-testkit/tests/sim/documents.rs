@@ -1,0 +1,99 @@
+//! The examples of the README and of `--help` are run, so that they cannot rot.
+
+use nri_testkit::sim::COMMANDS;
+use serde_json::Value;
+
+use crate::support::*;
+
+const README: &str = include_str!("../../README.md");
+
+/// Whether everything that is expected is there: members of objects, all elements of lists, a text up to its `...`.
+fn holds(expected: &Value, actual: &Value) -> bool {
+    match (expected, actual) {
+        (Value::Object(expected), Value::Object(actual)) => expected.iter().all(|(key, value)| {
+            // Times differ from run to run.
+            actual
+                .get(key)
+                .is_some_and(|actual| key == "ms" && actual.is_number() || holds(value, actual))
+        }),
+        (Value::Array(expected), Value::Array(actual)) => {
+            expected.len() == actual.len() && expected.iter().zip(actual).all(|(e, a)| holds(e, a))
+        }
+        (Value::String(expected), Value::String(actual)) => match expected.strip_suffix("...") {
+            Some(beginning) => actual.starts_with(beginning),
+            None => expected == actual,
+        },
+        _ => expected == actual,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_the_readme_is_what_happens() {
+    let mut serve = Serve::start();
+    let _plugin = annotates().join(&mut serve, "10-notes").await;
+    let mut results = 0;
+    let mut lines = README
+        .lines()
+        .filter(|line| line.starts_with("> {") || line.starts_with("< {"));
+    while let Some(line) = lines.next() {
+        let command = line
+            .strip_prefix("> ")
+            .unwrap_or_else(|| panic!("no command before {line}"));
+        let expected = lines
+            .next()
+            .and_then(|line| line.strip_prefix("< "))
+            .unwrap();
+        let expected: Value =
+            serde_json::from_str(expected).unwrap_or_else(|e| panic!("{expected}: {e}"));
+        let result = serve.ask(command);
+        assert!(
+            holds(&expected, &result),
+            "{command}\nexpected {expected}\ngot {result}"
+        );
+        results += 1;
+    }
+    assert!(results >= 9, "the session is not found in the README");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_the_help_works_in_the_order_of_the_help() {
+    let output = program().args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let examples: Vec<&str> = help
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with(r#"{"cmd":""#))
+        .collect();
+    assert_eq!(examples.len(), COMMANDS.len());
+    let mut serve = Serve::start();
+    let mut plugins = Vec::new();
+    for (example, spec) in examples.iter().zip(COMMANDS) {
+        match spec.name {
+            "wait-plugins" => {
+                for identity in ["10-one", "20-two"] {
+                    plugins.push(Script::default().connect(&serve.socket(), identity).await);
+                }
+            }
+            "abort-container" => {
+                serve.ok(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c2"}}"#);
+            }
+            _ => {}
+        }
+        let result = serve.ok(example);
+        assert_eq!(result["cmd"], spec.name);
+    }
+    assert!(serve.finish().1.success());
+}
+
+#[test]
+fn every_subcommand_has_help_that_says_what_it_is_for() {
+    let output = program().arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for name in ["serve", "vectors"] {
+        assert!(help.contains(name), "{help}");
+        let output = program().args([name, "--help"]).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("Usage: nri-sim"), "{text}");
+    }
+}

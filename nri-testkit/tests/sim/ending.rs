@@ -1,0 +1,94 @@
+//! How it ends: with the input, with a signal, with `quit`, with a reader that is gone.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_input_stops_the_runtime_and_plugins_hear_of_it() {
+    let mut serve = Serve::start();
+    let mut plugin = Script::default().join(&mut serve, "10-all").await;
+    let socket = serve.socket();
+    assert!(socket.exists());
+    serve.send(r#"{"cmd":"run-pod","pod":{"id":"p1"},"async":true}"#);
+    let (rest, status, log) = serve.finish();
+    assert_eq!((rest.len(), &rest[0]["cmd"]), (1, &json!("run-pod")));
+    assert!(status.success(), "{log}");
+    assert!(!socket.exists());
+    plugin.ended().await;
+    assert_eq!(plugin.heard(), ["RunPodSandbox p1", "Shutdown "]);
+    assert!(
+        log.contains(&format!("plugins can connect to {}", socket.display())),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_end_it_cleanly_even_in_the_middle_of_a_command() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut serve = Serve::start();
+        let mut plugin = Script::default().join(&mut serve, "10-all").await;
+        serve.send(r#"{"cmd":"wait-plugins","count":9,"timeout_ms":3600000}"#);
+        let socket = serve.socket();
+        let pid = Pid::from_raw(serve.pid().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+        plugin.ended().await;
+        // The input is still open.
+        assert_eq!(serve.next(), None);
+        assert!(!socket.exists());
+        let (_, status, log) = serve.finish();
+        assert!(status.success(), "{log}");
+        assert_eq!(plugin.heard(), ["Shutdown "]);
+    }
+}
+
+#[test]
+fn quit_is_answered_last_and_nothing_after_it_is_read() {
+    let mut serve = Serve::start();
+    serve.send_bytes(b"{\"cmd\":\"quit\"}\n{\"cmd\":\"version\"}\n");
+    assert_eq!(serve.next(), Some(json!({"ok": true, "cmd": "quit"})));
+    assert_eq!(serve.next(), None);
+    assert!(serve.finish().1.success());
+}
+
+#[test]
+fn without_commands_the_socket_opens_all_the_same_and_is_in_a_directory_of_its_own() {
+    let mut child = program()
+        .arg("serve")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let socket = lines.find_map(|line| {
+        line.unwrap()
+            .strip_prefix("nri-sim: plugins can connect to ")
+            .map(std::path::PathBuf::from)
+    });
+    let socket = socket.unwrap();
+    assert!(socket.exists());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert!(!socket.parent().unwrap().exists());
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_it() {
+    let mut child = program()
+        .arg("serve")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().unwrap();
+    // Whether the last ones can still be written depends on how fast it notices.
+    while std::io::Write::write_all(&mut input, b"{\"cmd\":\"version\"}\n").is_ok() {}
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("the results cannot be written"), "{text}");
+}

@@ -1,0 +1,10 @@
+//! `nri-sim` as a program: driven over pipes, with plugins on its socket.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod documents;
+mod ending;
+mod errors;
+mod lifecycle;
+mod plugins;
+mod support;
