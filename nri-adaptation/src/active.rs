@@ -11,6 +11,7 @@ use nri_proto::transport::Code;
 use crate::config::PluginSettings;
 use crate::endpoint::{Endpoint, Subscription};
 use crate::observer::{PluginInfo, PluginKind, PluginState};
+use crate::session::Credentials;
 use crate::statistics::Statistics;
 
 /// What is known of a plugin from outside.
@@ -86,7 +87,7 @@ impl Active {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts other settings in force. The scheduler has to be told, see [`Instance::set_settings`](crate::instance::Instance).
+    /// Puts other settings in force. The scheduler has to be told too.
     pub(crate) fn set_settings(&self, settings: PluginSettings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
@@ -124,6 +125,15 @@ impl Active {
         info
     }
 
+    /// Whose process it is, where it is another one.
+    pub(crate) fn peer(&self) -> Option<Credentials> {
+        Some(Credentials {
+            pid: self.origin.pid,
+            uid: self.origin.uid?,
+            gid: self.origin.gid?,
+        })
+    }
+
     pub(crate) fn kind(&self) -> PluginKind {
         self.origin.kind
     }
@@ -132,18 +142,18 @@ impl Active {
         self.kind() == PluginKind::BuiltIn
     }
 
-    /// It knows what exists. Whether that is new.
-    pub(crate) fn set_synchronized(&self) -> bool {
-        !self.synchronized.swap(true, Ordering::AcqRel)
+    /// Whether it knows what exists and is not gone.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_synchronized() && self.close_reason().is_none()
+    }
+
+    /// It knows what exists.
+    pub(crate) fn set_synchronized(&self) {
+        self.synchronized.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_synchronized(&self) -> bool {
         self.synchronized.load(Ordering::Acquire)
-    }
-
-    /// Whether it knows what exists and is not gone.
-    pub(crate) fn is_there(&self) -> bool {
-        self.is_synchronized() && self.close_reason().is_none()
     }
 
     /// Cuts it off; the first reason counts.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, Came};
-use nri_core::{Event, RegisteredPlugin, Request, Subject};
+use nri_core::{Event, RegisteredPlugin, Subject};
 use tracing::{Instrument as _, Span, field};
 
 use crate::active::Active;
@@ -22,55 +22,58 @@ pub(crate) struct Outgoing {
     pub(crate) active: Arc<Active>,
     pub(crate) request: Arc<Prepared>,
     pub(crate) deadline: Instant,
+    /// Of the request that it is part of.
     pub(crate) span: Span,
-}
-
-/// The span of a call: from its turn to whatever comes of it.
-pub(crate) fn call_span(parent: &Span, plugin: &RegisteredPlugin, request: &Request) -> Span {
-    let pod = request.pod().map_or("", |pod| &pod.id);
-    let container = request.container().map_or("", |container| &container.id);
-    tracing::debug_span!(
-        parent: parent, "nri_plugin_call",
-        event = %request.event(), pod, container, %plugin,
-        outcome = field::Empty, duration = field::Empty,
-    )
 }
 
 /// Makes a call, waits for what comes of it, and goes on with the call that follows from that.
 pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
     let mut next = Some(first);
     while let Some(outgoing) = next {
-        let call = outgoing.call;
-        let span = outgoing.span.clone();
-        let plugin = outgoing.active.plugin.id.clone();
-        let traced = !span.is_disabled();
-        let reply = outgoing.reply().instrument(span).await;
-        if let Reply::Answer(response) = &reply
-            && instance.dispatch.lock().scheduler.awaits(call)
-        {
-            instance.plugin_answered(&plugin, response);
-        }
+        let (call, span) = (outgoing.call, outgoing.span());
+        let reply = outgoing.reply(&instance).instrument(span).await;
         next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, reply, now));
-        if traced {
-            instance.dispatch.lock().forget_span(call);
-        }
     }
 }
 
 impl Outgoing {
+    fn span(&self) -> Span {
+        let request = self.request.request();
+        let pod = request.pod().map_or("", |pod| &pod.id);
+        let container = request.container().map_or("", |container| &container.id);
+        tracing::debug_span!(
+            parent: &self.span, "nri_plugin_call",
+            event = %request.event(), pod, container, plugin = %self.active.plugin,
+            outcome = field::Empty, duration = field::Empty,
+        )
+    }
+
     /// What comes of it, at whatever time: the scheduler knows when it is late.
-    async fn reply(self: Box<Self>) -> Reply {
-        let time = self.deadline.saturating_duration_since(now());
+    async fn reply(self: Box<Self>, instance: &Instance) -> Reply {
+        let began = now();
+        let event = self.request.request().event();
+        let _in_flight = self.active.statistics.begin();
+        let time = self.deadline.saturating_duration_since(began);
         let relaying = self.active.endpoint.relay(self.request, time);
         let handed_over = relaying.handed_over;
-        match relaying.answer.await {
-            Ok(response) => Reply::Answer(response),
+        let reply = match relaying.answer.await {
+            Ok(response) => {
+                // What comes later is dropped, and was asked for in vain.
+                if now() <= self.deadline {
+                    instance.answered(&self.active.plugin.id, event, &response);
+                }
+                Reply::Answer(response)
+            }
             Err(Failure::Status { code, message }) => Reply::Error { code, message },
             // It did not get out in time, so nothing will come.
             Err(Failure::Closed(_) | Failure::Late) => Reply::Gone {
                 handed_over: handed_over.get(),
             },
-        }
+        };
+        Span::current()
+            .record("outcome", outcome(&Came::from(&reply)).name())
+            .record("duration", field::debug(now() - began));
+        reply
     }
 }
 
@@ -113,9 +116,6 @@ impl Instance {
                 .and_then(|active| active.does_not_know(*event, *code)),
             _ => None,
         };
-        let duration = now().saturating_duration_since(*since);
-        span.record("outcome", outcome.name())
-            .record("duration", field::debug(duration));
         span.in_scope(|| match (&outcome, unknown) {
             (CallOutcome::Answered, _) | (_, Some(false)) => {
                 tracing::debug!(%plugin, %event, container, ?took, "the plugin answered");
@@ -138,7 +138,7 @@ impl Instance {
             pod: pod.id(),
             container,
             started: *since,
-            duration,
+            duration: now().saturating_duration_since(*since),
             outcome: &outcome,
         };
         self.plugin_called(active.as_deref(), &report);

@@ -61,13 +61,8 @@ impl Instance {
             container: keys.object().clone(),
             request: Some(request),
         };
-        self.asked(
-            message.event(),
-            &keys.pod,
-            keys.object(),
-            &asked.owners,
-            &asked.evictions,
-        );
+        let asked = self.supported_creation(&message, asked)?;
+        self.asked(&message, &asked.owners, &asked.evictions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         Ok(Creation::new(asked, outcomes, move |settlement| {

@@ -13,14 +13,14 @@ use std::time::Instant;
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    CallId, CloseReason, Config, Effect, Order, RequestId, RequestOutcome, Scheduler,
+    CloseReason, Config, Effect, Order, RequestId, RequestOutcome, Scheduler,
 };
-use nri_core::{Ctx, Error, Event, RegisteredPlugin, Request, Settlement};
+use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
 use crate::active::Active;
-use crate::call::{Outgoing, Told, call_span};
+use crate::call::{Outgoing, Told};
 use crate::instance::{Instance, good_bye};
 use crate::prepared::Preparation;
 use crate::subject::Keys;
@@ -46,6 +46,7 @@ pub(crate) struct Ticket {
 /// A request that is not through the plugins.
 struct Asked {
     message: Arc<Request>,
+    key: ObjectKey,
     cx: Ctx,
     span: Span,
     preparation: Preparation,
@@ -60,8 +61,6 @@ pub(crate) struct State {
     pub(crate) seats: BTreeMap<RegisteredPlugin, Seat>,
     pub(crate) unlisted: Unlisted,
     asked: BTreeMap<RequestId, Asked>,
-    /// Of the calls under way, where anybody traces.
-    spans: BTreeMap<CallId, Span>,
     /// How many exits have been handed in and are not through.
     exits: usize,
     /// Whether no plugin is admitted any more.
@@ -89,7 +88,7 @@ enum Action {
     Stopped(
         Option<oneshot::Sender<Ended>>,
         Box<Report<RequestOutcome>>,
-        [ObjectKey; 2],
+        Option<Arc<Request>>,
         Ctx,
         Span,
     ),
@@ -103,7 +102,6 @@ impl Dispatch {
                 seats: BTreeMap::new(),
                 unlisted: Unlisted::default(),
                 asked: BTreeMap::new(),
-                spans: BTreeMap::new(),
                 exits: 0,
                 closed: false,
                 armed: None,
@@ -181,6 +179,7 @@ impl State {
         let order = order.with_deadline(cx.deadline());
         let id = self.scheduler.handle_request(order, now);
         let asked = Asked {
+            key: keys.object().clone(),
             cx: cx.clone(),
             span: keys.span(message.event(), cx),
             message,
@@ -190,11 +189,6 @@ impl State {
         };
         self.asked.insert(id, asked);
         id
-    }
-
-    /// Forgets the span of a call of which no request has heard.
-    pub(crate) fn forget_span(&mut self, call: CallId) {
-        self.spans.remove(&call);
     }
 
     /// Everything that the scheduler wants to be done now.
@@ -216,15 +210,11 @@ impl State {
                 deadline,
             } => {
                 let active = Arc::clone(&self.seats.get(&plugin)?.active);
-                let (parent, request) = match self.asked.get_mut(&request) {
+                let (span, request) = match self.asked.get_mut(&request) {
                     Some(asked) => (asked.span.clone(), asked.preparation.of(message)),
                     // Undoing is nobody's request.
                     None => (Span::none(), Preparation::default().of(message)),
                 };
-                let span = call_span(&parent, &plugin, request.request());
-                if !span.is_disabled() {
-                    self.spans.insert(call, span.clone());
-                }
                 Action::Call(Box::new(Outgoing {
                     call,
                     active,
@@ -239,7 +229,6 @@ impl State {
                 event,
                 pod,
                 object,
-                call,
                 came,
                 since,
                 took,
@@ -252,10 +241,10 @@ impl State {
                 came,
                 since,
                 took,
-                span: call
-                    .and_then(|call| self.spans.remove(&call))
-                    .or_else(|| Some(self.asked.get(&request)?.span.clone()))
-                    .unwrap_or_else(Span::none),
+                span: self
+                    .asked
+                    .get(&request)
+                    .map_or_else(Span::none, |asked| asked.span.clone()),
             }),
             Effect::Snapshot { plugin } => {
                 Action::Synchronize(Arc::clone(&self.seats.get(&plugin)?.active))
@@ -275,34 +264,25 @@ impl State {
                 Action::Tell(asked.tell.take(), Box::new(Err(error)))
             }
             Effect::Finished {
-                request,
-                report,
-                pod,
-                object,
-                ..
-            } => self.finished(request, report, pod, object),
+                request, report, ..
+            } => self.finished(request, report)?,
             _ => return None,
         })
     }
 
-    fn finished(
-        &mut self,
-        id: RequestId,
-        report: Report<RequestOutcome>,
-        pod: ObjectKey,
-        object: ObjectKey,
-    ) -> Action {
+    fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> Option<Action> {
         let Some(asked) = self.asked.remove(&id) else {
             // Undoing is nobody's request.
-            return told(None, report, [pod, object], Ctx::new(), Span::none());
+            return Some(told(None, report, None, Ctx::new(), Span::none()));
         };
         self.exits -= usize::from(asked.exit);
         let event = asked.message.event();
         if report.result.is_ok() || event.is_notification() {
             let lives = self.scheduler.lives();
-            self.unlisted.note(lives, &object, &asked.message);
+            self.unlisted.note(lives, &asked.key, &asked.message);
         }
-        told(asked.tell, report, [pod, object], asked.cx, asked.span)
+        let message = Some(asked.message);
+        Some(told(asked.tell, report, message, asked.cx, asked.span))
     }
 }
 
@@ -310,13 +290,13 @@ impl State {
 fn told(
     tell: Option<oneshot::Sender<Ended>>,
     report: Report<RequestOutcome>,
-    about: [ObjectKey; 2],
+    message: Option<Arc<Request>>,
     cx: Ctx,
     span: Span,
 ) -> Action {
     match &report.result {
         Ok(RequestOutcome::Stop(stop)) if !stop.updates.is_empty() => {
-            Action::Stopped(tell, Box::new(report), about, cx, span)
+            Action::Stopped(tell, Box::new(report), message, cx, span)
         }
         _ => Action::Tell(tell, Box::new(Ok(report))),
     }
@@ -384,15 +364,17 @@ impl Instance {
                 let _ = tell.send(*ended);
             }
             Action::Tell(None, ended) => log_unheard(&ended),
-            Action::Stopped(tell, report, about, cx, span) => {
-                self.stopped(tell, report, about, cx, span);
+            Action::Stopped(tell, report, message, cx, span) => {
+                if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
+                    self.asked(&message, &stop.owners, &[]);
+                }
+                self.stopped(tell, report, cx, span);
             }
         }
         None
     }
 
     fn close(self: &Arc<Self>, active: Arc<Active>, reason: &CloseReason) {
-        self.plugins_changed();
         if let CloseReason::Replaced { .. } = reason {
             tracing::info!(plugin = %active.plugin, "another instance of the plugin takes over");
             self.tasks.spawn(good_bye(
@@ -410,16 +392,12 @@ impl Instance {
         self: &Arc<Self>,
         tell: Option<oneshot::Sender<Ended>>,
         mut report: Box<Report<RequestOutcome>>,
-        [pod, object]: [ObjectKey; 2],
         cx: Ctx,
         span: Span,
     ) {
         let instance = Arc::clone(self);
         let updates = match &report.result {
-            Ok(RequestOutcome::Stop(stop)) => {
-                self.asked(Event::StopContainer, &pod, &object, &stop.owners, &[]);
-                stop.updates.clone()
-            }
+            Ok(RequestOutcome::Stop(stop)) => stop.updates.clone(),
             _ => Vec::new(),
         };
         let work = async move {

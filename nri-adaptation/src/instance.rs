@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_core::schedule;
+use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
 use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
@@ -20,11 +21,13 @@ use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::listening::Listening;
+use crate::live_validator::LiveValidator;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
 use crate::readiness::Readiness;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
+use crate::supported::Supported;
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -56,6 +59,12 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
+    pub(crate) supported: Supported,
+    pub(crate) validator: Arc<LiveValidator>,
+    /// Held while the configuration is changed.
+    pub(crate) reconfiguring: tokio::sync::Mutex<()>,
+    /// Whether the runtime brought a listener along.
+    pub(crate) has_listener: bool,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
     pub(crate) listener: Mutex<Option<UnixListener>>,
@@ -74,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
+    pub(crate) supported: Supported,
 }
 
 impl fmt::Debug for Instance {
@@ -86,15 +96,17 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        parts.domains.set_time(parts.config.domain_timeout);
-        let required = &parts.config.default_validator.required_plugins;
-        let readiness = watch::Sender::new(match parts.config.disable {
+        let config = &parts.config;
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
+        parts.domains.set_time(config.domain_timeout);
+        let required = &config.default_validator.required_plugins;
+        let readiness = match config.disable {
             true => Readiness::default(),
             false => Readiness::of(required, std::iter::empty()),
-        });
-        let mut scheduling = schedule::Config::default();
-        scheduling.serial = parts.config.serial;
-        scheduling.settle_timeout = parts.config.plugin_request_timeout * SETTLE_DEADLINES;
+        };
+        let validator = LiveValidator::new(&config.default_validator);
         Self {
             config: Mutex::new(Arc::new(parts.config)),
             info: Arc::new(parts.info),
@@ -103,8 +115,12 @@ impl Instance {
             tasks: Tasks::default(),
             observer: parts.observer,
             metrics: parts.metrics,
-            readiness,
+            readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
+            supported: parts.supported,
+            validator: Arc::new(validator),
+            reconfiguring: tokio::sync::Mutex::default(),
+            has_listener: parts.listener.is_some(),
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
             listening: Mutex::default(),
@@ -118,10 +134,40 @@ impl Instance {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Puts another configuration in force.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.domains.set_time(config.domain_timeout);
+        self.validator.set(&config.default_validator);
+        let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let mut state = self.dispatch.lock();
+        state.scheduler.set_settle_timeout(settling);
+        drop(state);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Waits until the instance is not just about to be brought up. Whether it is up then; `None` if it is stopped.
+    pub(crate) async fn is_up(&self) -> Option<bool> {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let phase = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match phase.as_deref() {
+            Ok(Phase::New) => Some(false),
+            Ok(Phase::Started) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What the default validator, where there is one, requires of pods.
+    pub(crate) fn requirements(&self) -> Option<(PluginId, ValidatorOptions)> {
+        let validator = &self.config().default_validator;
+        let id = DefaultValidator::IDENTITY.parse().ok()?;
+        validator.enable.then(|| (id, validator.into()))
+    }
+
     /// Whether a plugin takes part, wherever it comes from.
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
-        let those = self.taking_part();
-        those.iter().any(|active| active.plugin.id == *plugin)
+        let plugins = self.taking_part();
+        plugins.iter().any(|active| active.plugin.id == *plugin)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -130,12 +176,12 @@ impl Instance {
 
     /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
     pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
-        let those = self.taking_part();
-        let active = those
-            .into_iter()
+        let plugins = self.taking_part();
+        let active = plugins
+            .iter()
             .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
         if let Some(active) = active {
-            good_bye(active, "it is no longer installed like that").await;
+            good_bye(Arc::clone(active), "it is no longer installed like that").await;
         }
         connection.close();
     }
@@ -219,15 +265,25 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        let installed = self.look_for_plugins(&self.config())?;
+        let config = self.config();
+        if config.default_validator.enable {
+            self.start_validator().await?;
+        }
+        let installed = self.look_for_plugins(&config)?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
-        let config = self.config();
         if !config.disable_connections {
             let opened = self.open_socket(&config.socket_path).await?;
             self.listen(opened);
         }
         Ok(())
+    }
+
+    /// Has the default validator take part.
+    pub(crate) async fn start_validator(self: &Arc<Self>) -> Result<(), Error> {
+        let plugin: Arc<dyn Plugin> = self.validator.clone();
+        self.start_built_in(&DefaultValidator::IDENTITY.parse()?, &plugin)
+            .await
     }
 
     async fn start_built_in(
@@ -315,10 +371,8 @@ impl Instance {
 
     /// Lets no plugin in any more; returns those that are there.
     fn admit_no_more(&self) -> Vec<Arc<Active>> {
-        let mut state = self.dispatch.lock();
-        state.closed = true;
-        let seats = state.seats.values();
-        seats.map(|seat| Arc::clone(&seat.active)).collect()
+        self.dispatch.lock().closed = true;
+        self.seats()
     }
 
     /// Cuts everything off without a good-bye; for an instance that was dropped.

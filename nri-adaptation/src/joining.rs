@@ -7,10 +7,11 @@ use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
 use nri_core::schedule::{AfterLate, PluginLimits, Showing};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::active::Active;
-use crate::config::{self, PluginSettings};
-use crate::dispatch::{Seat, State, now};
+use crate::config;
+use crate::dispatch::{Seat, State};
 use crate::domains::Listed;
 use crate::error::Error;
 use crate::instance::Instance;
@@ -67,7 +68,7 @@ impl Instance {
         })
     }
 
-    fn limits(&self, active: &Active) -> PluginLimits {
+    pub(crate) fn limits(&self, active: &Active) -> PluginLimits {
         let settings = active.settings();
         let mut limits = PluginLimits::default();
         limits.request_timeout = settings.request_timeout;
@@ -88,18 +89,6 @@ impl Instance {
             state.scheduler.handle_lost(&active.plugin, now);
         });
         self.plugins_changed();
-    }
-
-    /// Puts other settings of a plugin in force, for the calls that begin from now on.
-    #[allow(dead_code, reason = "for a configuration that changes under way")]
-    pub(crate) fn set_settings(self: &Arc<Self>, active: &Active, settings: PluginSettings) {
-        active.set_settings(settings);
-        let limits = self.limits(active);
-        self.act(|state, now| {
-            state
-                .scheduler
-                .handle_settings(active.member(), limits, now);
-        });
     }
 
     /// Takes note that a plugin gets requests from now on.
@@ -156,14 +145,14 @@ impl Instance {
         };
         let counts = (pods.len(), containers.len());
         let time = active.settings().request_timeout;
-        let begun = now();
         let progress =
             || self.act(|state, now| state.scheduler.handle_progress(&active.plugin, now));
+        let begun = Instant::now();
         let answer = active
             .endpoint
             .synchronize(pods, containers, time, &progress)
             .await;
-        self.synchronize_called(&active.plugin.id, now() - begun, &answer);
+        self.synchronize_called(&active.plugin.id, begun.elapsed(), &answer);
         let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
         tracing::info!(
             plugin = %active.plugin, pods = counts.0, containers = counts.1, updates = updates.len(),
@@ -197,28 +186,34 @@ impl Instance {
     /// The plugins that a request that begins now includes, in order.
     pub(crate) fn taking_part(&self) -> Vec<Arc<Active>> {
         let state = self.dispatch.lock();
-        let members = state.scheduler.roster().members().iter();
-        let seats = members.filter_map(|member| state.seats.get(&member.plugin));
-        seats.map(|seat| Arc::clone(&seat.active)).collect()
+        let seats = state.scheduler.roster().members().iter();
+        seats
+            .filter_map(|member| state.seats.get(&member.plugin))
+            .map(|seat| Arc::clone(&seat.active))
+            .collect()
     }
 
-    /// The plugins that are connected, whether requests include them (yet, or still) or not.
-    pub(crate) fn connected(&self) -> Vec<Arc<Active>> {
+    /// All plugins that the scheduler knows, those among them that join or give way to another instance.
+    pub(crate) fn seats(&self) -> Vec<Arc<Active>> {
         let state = self.dispatch.lock();
         let seats = state.seats.values();
         seats.map(|seat| Arc::clone(&seat.active)).collect()
     }
 
-    /// What is known of a plugin, and of how it keeps up.
-    pub(crate) fn info(&self, active: &Active) -> PluginInfo {
-        let mut info = active.info();
+    /// What is known of those that requests include.
+    pub(crate) fn infos(&self) -> Vec<PluginInfo> {
         let state = self.dispatch.lock();
-        if info.state == PluginState::Ready && state.scheduler.is_late(&info.plugin) {
-            info.state = PluginState::Late;
-        }
-        let under_way = state.scheduler.under_way(&info.plugin);
-        info.calls.in_flight = u32::try_from(under_way).unwrap_or(u32::MAX);
-        info
+        let seats = state.scheduler.roster().members().iter();
+        seats
+            .filter_map(|member| state.seats.get(&member.plugin))
+            .map(|seat| {
+                let mut info = seat.active.info();
+                if info.state == PluginState::Ready && state.scheduler.is_late(&info.plugin) {
+                    info.state = PluginState::Late;
+                }
+                info
+            })
+            .collect()
     }
 
     /// Keeps plugins from joining as long as the guard lives.

@@ -74,9 +74,11 @@ impl Instance {
                     }
                 }
                 Step::Wait => match calls.join_next().await {
-                    Some(Ok((active, reply, began))) => {
-                        self.report_judging(&active, update, &reply, began);
-                        flow.answer(&active.plugin, reply);
+                    Some(Ok((plugin, reply, began))) => {
+                        let active = validators.iter().find(|active| active.plugin == plugin);
+                        let active = active.map(|active| &**active);
+                        self.report_judging(&plugin, active, update, &reply, began);
+                        flow.answer(&plugin, reply);
                     }
                     // Whoever was not heard does not accept.
                     Some(Err(_)) => {}
@@ -112,13 +114,14 @@ impl Instance {
 
     fn report_judging(
         &self,
-        active: &Active,
+        plugin: &RegisteredPlugin,
+        active: Option<&Active>,
         update: &api::ContainerUpdate,
         reply: &Reply,
         began: std::time::Instant,
     ) {
         let report = PluginCallReport {
-            plugin: &active.plugin,
+            plugin,
             event: Event::ValidateContainerAdjustment,
             pod: "",
             container: &update.container_id,
@@ -126,7 +129,7 @@ impl Instance {
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
         };
-        self.plugin_called(Some(active), &report);
+        self.plugin_called(active, &report);
     }
 }
 
@@ -149,7 +152,7 @@ fn merged(plugin: &PluginId, update: &api::ContainerUpdate) -> StopOutcome {
 async fn ask(
     active: Arc<Active>,
     request: Arc<Prepared>,
-) -> (Arc<Active>, Reply, std::time::Instant) {
+) -> (RegisteredPlugin, Reply, std::time::Instant) {
     let began = now();
     let time = active.settings().request_timeout;
     let relaying = active.endpoint.relay(request, time);
@@ -161,5 +164,5 @@ async fn ask(
         },
         Ok(Err(Failure::Late)) | Err(_) => Reply::Late { after: time },
     };
-    (active, reply, began)
+    (active.plugin.clone(), reply, began)
 }

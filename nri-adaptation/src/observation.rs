@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, Owners};
-use nri_core::{Event, PluginId, Response, Subject, api};
+use nri_core::{Event, PluginId, Request, Response, api};
 
 use crate::active::Active;
 use crate::audit::{AuditRecord, owners_of};
@@ -32,12 +31,11 @@ impl Instance {
         self.observer.plugin_call(report);
     }
 
-    /// A plugin has answered, in time.
-    pub(crate) fn plugin_answered(&self, plugin: &PluginId, response: &Response) {
+    /// A plugin has answered in time.
+    pub(crate) fn answered(&self, plugin: &PluginId, event: Event, response: &Response) {
         let (adjustment, updates, evictions) = asked_for(response);
-        let operation = response.event().name();
         self.metrics
-            .record_adjustments(plugin, operation, adjustment, updates, evictions);
+            .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
     }
 
     /// A plugin was shown what exists, or could not be.
@@ -67,8 +65,9 @@ impl Instance {
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
             self.metrics.set_plugin_count(self.taking_part().len());
-            let connected = self.connected();
-            let there = connected.iter().filter(|active| active.is_there());
+            // While a plugin takes over, the one before it is there too.
+            let seats = self.seats();
+            let there = seats.iter().filter(|active| active.is_there());
             let now = Readiness::of(required, there.map(|active| &active.plugin.id));
             let changed = *readiness != now;
             *readiness = now;
@@ -77,14 +76,7 @@ impl Instance {
     }
 
     /// Plugins asked for something in a request.
-    pub(crate) fn asked(
-        &self,
-        event: Event,
-        pod: &ObjectKey,
-        object: &ObjectKey,
-        owners: &Owners,
-        evictions: &[Eviction],
-    ) {
+    pub(crate) fn asked(&self, request: &Request, owners: &Owners, evictions: &[Eviction]) {
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -93,12 +85,9 @@ impl Instance {
             })
             .collect();
         self.audit(&AuditRecord {
-            event: Some(event),
-            pod: pod.id(),
-            container: match object.subject() {
-                Subject::Container => object.id(),
-                Subject::Pod => "",
-            },
+            event: Some(request.event()),
+            pod: request.pod().map_or("", |pod| &pod.id),
+            container: request.container().map_or("", |container| &container.id),
             owners,
             evictions: &evictions,
         });

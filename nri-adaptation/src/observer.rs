@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nri_core::merge::{Owners, Unsupported};
 use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
 
 use crate::audit::AuditRecord;
@@ -172,6 +173,11 @@ pub trait Observer: Send + Sync + 'static {
     /// Plugins asked for something: who, and for what.
     fn adjusted(&self, record: &AuditRecord<'_>) {
         let _ = record;
+    }
+
+    /// The runtime cannot apply this of what plugins asked of a container, and it was left out.
+    fn unsupported(&self, container: &str, parts: &[Unsupported], owners: &Owners) {
+        let _ = (container, parts, owners);
     }
 
     /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and

@@ -9,10 +9,8 @@ use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::merge::{Eviction, MergedUpdate};
 use nri_core::schedule::{RequestId, RequestOutcome};
-use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
-use nri_core::{
-    Ctx, Error, Event, InvalidIdentity, Request, Settlement, StopResult, UpdateResult, api,
-};
+use nri_core::validate::required;
+use nri_core::{Ctx, Error, Event, Request, Settlement, StopResult, UpdateResult, api};
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
@@ -110,19 +108,12 @@ impl Instance {
             result, outcomes, ..
         } = waiting.end().await?;
         result?;
-        let config = self.config();
-        let Some(pod) = message.pod().filter(|_| config.default_validator.enable) else {
+        let (Some((validator, options)), Some(pod)) = (self.requirements(), message.pod()) else {
             return Ok(());
         };
-        let options = ValidatorOptions::from(&config.default_validator);
-        let Err(rejection) = required::check_pod(&options, pod, &outcomes) else {
-            return Ok(());
-        };
-        Err(Error::Refused {
+        required::check_pod(&options, pod, &outcomes).map_err(|rejection| Error::Refused {
             pod: format!("{}/{}", pod.namespace, pod.name),
-            validator: DefaultValidator::IDENTITY
-                .parse()
-                .map_err(|error: InvalidIdentity| Error::Invalid(error.to_string()))?,
+            validator,
             reason: rejection.to_string(),
         })
     }
@@ -206,13 +197,8 @@ impl Instance {
         let RequestOutcome::Update(asked) = result? else {
             return Ok(UpdateResult::default());
         };
-        self.asked(
-            message.event(),
-            &keys.pod,
-            keys.object(),
-            &asked.owners,
-            &asked.evictions,
-        );
+        let asked = self.supported_update(&message, asked)?;
+        self.asked(&message, &asked.owners, &asked.evictions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

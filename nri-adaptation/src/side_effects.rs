@@ -31,7 +31,12 @@ impl Instance {
         update: &api::ContainerUpdate,
         plugins: &[PluginId],
     ) -> Result<(), DomainError> {
-        let result = self.domains.update(cx, update).await;
+        let result = match self.supported_side_update(update, plugins) {
+            Ok(None) => self.domains.update(cx, update).await,
+            Ok(Some(rest)) if !has_content(&rest) => Ok(()),
+            Ok(Some(rest)) => self.domains.update(cx, &rest).await,
+            Err(error) => Err(error),
+        };
         self.observer
             .container_updated(plugins, update, result.as_ref().copied());
         result

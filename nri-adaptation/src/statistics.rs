@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::duration::nanoseconds;
+
 use crate::observer::{CallOutcome, PluginCallReport};
 
 /// What the calls of one plugin came to so far, since it connected; a snapshot.
@@ -45,7 +47,7 @@ impl Latency {
     pub fn mean(&self) -> Duration {
         let nanos = self.total.as_nanos().checked_div(u128::from(self.count));
         // No more than the longest, which is a duration.
-        Duration::from_nanos_u128(nanos.unwrap_or_default())
+        nanoseconds(nanos.unwrap_or_default())
     }
 
     fn add(&mut self, time: Duration) {
@@ -66,10 +68,27 @@ struct Books {
     last_error: Option<String>,
 }
 
+/// While it lives, a call is under way.
+#[derive(Debug)]
+pub(crate) struct InFlight<'a>(&'a Statistics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut books = self.0.lock();
+        books.calls.in_flight = books.calls.in_flight.saturating_sub(1);
+    }
+}
+
 impl Statistics {
     fn lock(&self) -> MutexGuard<'_, Books> {
         // No foreign code runs under the lock, so a poisoned one is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.lock().calls.in_flight += 1;
+        InFlight(self)
     }
 
     /// A call is over.
@@ -142,8 +161,9 @@ mod tests {
         record(CallOutcome::Late, 2000);
         record(CallOutcome::Late, 2000);
         record(CallOutcome::Busy, 0);
+        let under_way = statistics.begin();
         let (calls, error) = statistics.snapshot();
-        assert_eq!((calls.calls, calls.failures), (5, 1));
+        assert_eq!((calls.in_flight, calls.calls, calls.failures), (1, 5, 1));
         assert_eq!(
             (calls.timeouts, calls.timeouts_in_a_row, calls.skipped),
             (2, 2, 1)
@@ -158,9 +178,10 @@ mod tests {
             error.as_deref(),
             Some("StartContainer: it did not answer in time")
         );
+        drop(under_way);
         record(CallOutcome::Answered, 1);
         let (calls, _) = statistics.snapshot();
-        assert_eq!(calls.timeouts_in_a_row, 0);
+        assert_eq!((calls.in_flight, calls.timeouts_in_a_row), (0, 0));
         assert_eq!(Latency::default().mean(), Duration::ZERO);
     }
 }

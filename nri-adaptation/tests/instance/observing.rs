@@ -8,6 +8,7 @@ use nri_core::{Event, PluginId, api};
 use nri_proto::transport::{Code, Status};
 use prost::Message as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::{Fake, PATIENCE, World, container, memory, on, pod};
 
@@ -219,6 +220,7 @@ async fn who_changed_what_is_recorded_without_values() {
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_max_level(tracing::Level::DEBUG)
+        .with_span_events(FmtSpan::CLOSE)
         .with_writer(log.clone())
         .finish();
     // With one subscriber only, tracing asks that of the thread that first comes to a place, which may be another test's
@@ -265,10 +267,8 @@ async fn who_changed_what_is_recorded_without_values() {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
     // The span of the call says what it was about, and what came of it.
-    let call = log
-        .lines()
-        .find(|line| line.contains("the plugin answered"))
-        .unwrap();
+    let mut spans = log.lines().filter(|line| line.contains(": close"));
+    let call = spans.find(|line| line.contains("nri_plugin_call")).unwrap();
     for part in [
         "nri_event{event=CreateContainer pod=\"p\" container=\"c\"}",
         "nri_plugin_call{event=CreateContainer pod=\"p\" container=\"c\" plugin=10-a",

@@ -49,6 +49,12 @@ async fn evictions_come_before_updates_and_before_the_creation_returns() {
         evictions[0].reason.contains("10-greedy")
             && evictions[0].reason.contains("needed the room")
     );
+    for notice in [
+        r#"evicted victim for [(PluginId(10-greedy), "needed the room")]: Ok(())"#,
+        "updated other for [PluginId(10-greedy)]: Ok(())",
+    ] {
+        world.observer.wait_for(notice).await;
+    }
 }
 
 fn refuse_updates(world: &World) {

@@ -13,6 +13,7 @@ use nri_adaptation::{
     Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
     PluginCallReport, PluginInfo,
 };
+use nri_core::merge::{Owners, Unsupported};
 use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
@@ -378,11 +379,36 @@ impl Observer for Recorder {
     fn adjusted(&self, record: &AuditRecord<'_>) {
         self.notices.push(format!("adjusted {}", record.to_line()));
     }
+    fn unsupported(&self, container: &str, parts: &[Unsupported], _: &Owners) {
+        for part in parts {
+            self.notices
+                .push(format!("unsupported {container}: {part}"));
+        }
+    }
     fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
         self.notices.push(format!("deprecated {plugin} {event}"));
     }
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
+    }
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let id = &update.container_id;
+        self.notices
+            .push(format!("updated {id} for {plugins:?}: {result:?}"));
+    }
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices
+            .push(format!("evicted {container} for {reasons:?}: {result:?}"));
     }
 }
 

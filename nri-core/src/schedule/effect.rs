@@ -110,8 +110,6 @@ pub enum Effect<T> {
         pod: ObjectKey,
         /// The pod or container that it is about.
         object: ObjectKey,
-        /// The call; `None` if it was not made.
-        call: Option<CallId>,
         /// What came.
         came: Came,
         /// When the call was to be made.
@@ -147,10 +145,6 @@ pub enum Effect<T> {
     Finished {
         /// The request.
         request: RequestId,
-        /// The pod that it was about.
-        pod: ObjectKey,
-        /// The pod or container that it was about.
-        object: ObjectKey,
         /// What came of it.
         report: Report<T>,
         /// Whether this is a creation that succeeded, which [`handle_settled`](super::Scheduler::handle_settled) has to

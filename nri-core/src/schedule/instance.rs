@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{CallId, PluginLimits, RequestId};
 use crate::flow::Member;
@@ -84,36 +84,6 @@ pub(super) struct Turn {
     pub(super) late: bool,
     /// Whether it was handed to the transport.
     pub(super) handed: bool,
-}
-
-impl Turn {
-    /// How long the call has had its turn, under which number.
-    pub(super) fn timing(&self, call: CallId, now: Instant) -> Timing {
-        Timing {
-            call: Some(call),
-            since: self.since,
-            took: Some(now - self.began),
-        }
-    }
-}
-
-/// When a call was to be made, and how long it had its turn, if it had one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    pub(super) call: Option<CallId>,
-    pub(super) since: Instant,
-    pub(super) took: Option<Duration>,
-}
-
-impl Timing {
-    /// Of a call that is not made.
-    pub(super) fn unmade(since: Instant) -> Self {
-        Self {
-            call: None,
-            since,
-            took: None,
-        }
-    }
 }
 
 #[derive(Debug)]

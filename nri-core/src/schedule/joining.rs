@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::active::{Active, Stage};
 use super::instance::{Instance, Phase};
-use super::scheduler::Work;
+use super::scheduler::{Timing, Work};
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
 use crate::flow::{Member, Reply, Roster};
@@ -264,7 +264,10 @@ impl<J: Job> Scheduler<J> {
             self.cancel_timers(call, &turn);
             let handed_over = turn.handed;
             let gone = Reply::Gone { handed_over };
-            let timing = turn.timing(call, now);
+            let timing = Timing {
+                since: turn.since,
+                took: Some(now - turn.began),
+            };
             self.answer(&turn.purpose, turn.message.event(), gone, timing);
         }
         for waiting in instance.waiting {
@@ -364,6 +367,6 @@ impl<J: Job> Scheduler<J> {
             }
             members.insert(&plugin.id, member);
         }
-        self.roster = Roster::new(members.into_values());
+        self.roster = Roster::new(members.into_values()).with_support(self.config.support);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::active::{Active, Record, Running, Stage, correct};
-use super::instance::{Instance, Purpose, Timing, Turn, Waiting};
-use super::scheduler::Work;
+use super::instance::{Instance, Purpose, Turn, Waiting};
+use super::scheduler::{Timing, Work};
 use super::timers::Timer;
 use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, Order, RequestId, Scheduler};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
@@ -41,7 +41,7 @@ impl<J: Job> Scheduler<J> {
                     judge.events = judging.into();
                     judge
                 });
-                Roster::new(those.cloned().chain(judges))
+                Roster::new(those.cloned().chain(judges)).with_support(self.config.support)
             }
         };
         let flow = active.job.begin(&roster);
@@ -142,7 +142,10 @@ impl<J: Job> Scheduler<J> {
     /// The same for a call that is on record already.
     pub(super) fn queue(&mut self, mut waiting: Waiting) {
         let event = waiting.message.event();
-        let untimed = Timing::unmade(waiting.since);
+        let untimed = Timing {
+            since: waiting.since,
+            took: None,
+        };
         let Some(active) = self.requests.get(&waiting.purpose.request) else {
             return;
         };
@@ -257,7 +260,6 @@ impl<J: Job> Scheduler<J> {
                     event,
                     pod,
                     object,
-                    call: timing.call,
                     came: Came::from(&reply),
                     since: timing.since,
                     took: timing.took,
@@ -348,7 +350,10 @@ impl<J: Job> Scheduler<J> {
             self.timers.set(until, Timer::Owed(call));
         }
         let (purpose, event) = (turn.purpose.clone(), turn.message.event());
-        let timing = turn.timing(call, now);
+        let timing = Timing {
+            since: turn.since,
+            took: Some(now - turn.began),
+        };
         instance.strikes += 1;
         let strikes = instance.strikes;
         let away = instance.turn_away();
@@ -365,7 +370,7 @@ impl<J: Job> Scheduler<J> {
             turn.purpose.awaited = false;
         }
         for (purpose, event, since) in away {
-            let timing = Timing::unmade(since);
+            let timing = Timing { since, took: None };
             self.answer(&purpose, event, Reply::Busy, timing);
         }
         self.work.push_back(Work::Phases);
@@ -463,8 +468,6 @@ impl<J: Job> Scheduler<J> {
         let unsettled = is_creation && report.result.is_ok();
         self.effects.push_back(Effect::Finished {
             request: id,
-            pod: active.pod.clone(),
-            object: active.object.clone(),
             report,
             unsettled,
             undoes: active.undoes.as_ref().map(|(creation, _)| *creation),

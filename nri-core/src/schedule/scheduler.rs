@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active::Active;
 use super::instance::{Instance, Phase};
@@ -29,6 +29,13 @@ pub(super) enum Work {
     Slot(ObjectKey),
     /// What plugins wait for that join or retire may have come.
     Phases,
+}
+
+/// When a call was to be made, and how long it had its turn, if it had one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) since: Instant,
+    pub(super) took: Option<Duration>,
 }
 
 /// Requests and plugins, and who waits for what. See [the module](super).
@@ -79,17 +86,23 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
-    /// A plugin has other limits, and another policy, from now on: for calls and requests that begin later. What it is
-    /// subscribed to does not change. One that is not known is ignored.
-    pub fn handle_settings(&mut self, member: Member, limits: PluginLimits, now: Instant) {
-        if let Some(instance) = self.plugins.get_mut(&member.plugin) {
-            instance.member.policy = member.policy;
-            instance.member.validates_updates = member.validates_updates;
+    /// What holds for a plugin is another thing from now on: its policy for requests that begin later, its limits for calls that
+    /// begin later. One that is not known is ignored.
+    pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
+        let plugin = member.plugin.clone();
+        if let Some(instance) = self.plugins.get_mut(&plugin) {
+            instance.member = member;
             instance.limits = limits;
-            self.work.push_back(Work::Turns(member.plugin));
             self.update_roster();
+            // There may be more places than before.
+            self.work.push_back(Work::Turns(plugin));
+            self.run(now);
         }
-        self.run(now);
+    }
+
+    /// Another [`settle_timeout`](Config::settle_timeout) holds for plugins that join later.
+    pub fn set_settle_timeout(&mut self, time: Duration) {
+        self.config.settle_timeout = time;
     }
 
     /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One that is not known is
@@ -235,22 +248,6 @@ impl<J: Job> Scheduler<J> {
             .is_some_and(|instance| instance.turns.values().any(|turn| turn.late))
     }
 
-    /// How many calls a plugin has or is to get, but for those whose time is over.
-    pub fn under_way(&self, plugin: &RegisteredPlugin) -> usize {
-        self.plugins.get(plugin).map_or(0, |instance| {
-            let turns = instance.turns.values();
-            instance.waiting.len() + turns.filter(|turn| !turn.late).count()
-        })
-    }
-
-    /// Whether a request waits for the answer to a call.
-    pub fn awaits(&self, call: CallId) -> bool {
-        self.calls
-            .get(&call)
-            .and_then(|plugin| self.plugins.get(plugin)?.turns.get(&call))
-            .is_some_and(|turn| turn.purpose.awaited && !turn.late)
-    }
-
     /// The plugins that a request that begins now includes, in order.
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -329,7 +326,10 @@ impl<J: Job> Scheduler<J> {
         if let Reply::Answer(_) | Reply::Error { .. } = reply {
             instance.strikes = 0;
         }
-        let timing = turn.timing(call, now);
+        let timing = Timing {
+            since: turn.since,
+            took: Some(now - turn.began),
+        };
         self.answer(&turn.purpose, turn.message.event(), reply, timing);
     }
 
