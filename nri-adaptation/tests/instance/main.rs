@@ -6,6 +6,7 @@
     reason = "a panic is the report of a test"
 )]
 
+mod cancelling;
 mod gating;
 mod handshake;
 mod joining;

@@ -423,6 +423,21 @@ pub(crate) struct DomainState {
     pub(crate) evictions: Log<api::ContainerEviction>,
     pub(crate) on_update: Mutex<Option<OnUpdate>>,
     pub(crate) on_evict: Mutex<Option<OnEvict>>,
+    /// How often it was asked what there is.
+    listed: Log<()>,
+    listing: Arc<tokio::sync::RwLock<()>>,
+}
+
+impl DomainState {
+    /// Has it list nothing as long as the guard lives.
+    pub(crate) fn hold_lists(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.listing).try_write_owned().unwrap()
+    }
+
+    /// Waits until it was asked what there is.
+    pub(crate) async fn asked_for_lists(&self) {
+        self.listed.wait("a list", |asked| !asked.is_empty()).await;
+    }
 }
 
 pub(crate) struct TestDomain(pub(crate) Arc<DomainState>);
@@ -433,6 +448,8 @@ impl Domain for TestDomain {
         "test"
     }
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        self.0.listed.push(());
+        let _may_list = self.0.listing.read().await;
         let pods = self.0.pods.lock().unwrap();
         Ok(pods
             .values()
