@@ -16,6 +16,7 @@ mod limits;
 mod observing;
 mod order;
 mod reconfiguring;
+mod recorder;
 mod requests;
 mod side_effects;
 mod support;
