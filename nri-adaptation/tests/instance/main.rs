@@ -17,6 +17,7 @@ mod limits;
 mod observing;
 mod order;
 mod reconfiguring;
+mod recorder;
 mod requests;
 mod side_effects;
 mod support;
