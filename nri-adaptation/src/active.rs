@@ -1,17 +1,18 @@
-//! A plugin that takes part: who it is, how it is reached, and its turns.
+//! A plugin that takes part: who it is and how it is reached.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nri_core::flow::{Member, Reply};
+use nri_core::flow::Member;
 use nri_core::{Event, EventMask, RegisteredPlugin};
 use nri_proto::transport::Code;
 
 use crate::config::PluginSettings;
 use crate::endpoint::{Endpoint, Subscription};
 use crate::observer::{PluginInfo, PluginKind, PluginState};
-use crate::turns::Turns;
+use crate::session::Credentials;
+use crate::statistics::Statistics;
 
 /// What is known of a plugin from outside.
 #[derive(Debug, Clone)]
@@ -29,15 +30,13 @@ pub(crate) struct Active {
     settings: Mutex<Arc<PluginSettings>>,
     pub(crate) subscription: Subscription,
     pub(crate) endpoint: Arc<dyn Endpoint>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) statistics: Statistics,
     origin: Origin,
     synchronized: AtomicBool,
     /// The events that it has said it does not know, as a mask.
     unknown_events: AtomicI32,
     /// Why we closed it, if we did; or else why it went.
     closed: Mutex<Option<String>>,
-    /// The instance of the same identity that it takes over from, while it is not sure that it can.
-    predecessor: Mutex<Option<Arc<Active>>>,
 }
 
 impl fmt::Debug for Active {
@@ -56,30 +55,27 @@ impl Active {
         endpoint: Arc<dyn Endpoint>,
         origin: Origin,
     ) -> Self {
-        let turns = Arc::new(Turns::new(settings.max_in_flight));
         Self {
             plugin,
             settings: Mutex::new(Arc::new(settings)),
             subscription,
             endpoint,
-            turns,
+            statistics: Statistics::default(),
             origin,
             synchronized: AtomicBool::new(false),
             unknown_events: AtomicI32::new(0),
             closed: Mutex::default(),
-            predecessor: Mutex::default(),
         }
     }
 
-    /// Whether this answer is the first one that says that it does not know an event to which it is subscribed only because
-    /// it named none. `None` if the answer says nothing of the kind.
-    pub(crate) fn does_not_know(&self, event: Event, reply: &Reply) -> Option<bool> {
+    /// Whether this error is the first one that says that it does not know an event to which it is subscribed only because it
+    /// named none. `None` if the error says nothing of the kind.
+    pub(crate) fn does_not_know(&self, event: Event, code: i32) -> Option<bool> {
         let newer = matches!(
             event,
             Event::ValidateContainerAdjustment | Event::UpdatePodSandbox
         );
-        let unknown =
-            matches!(reply, Reply::Error { code, .. } if *code == Code::Unimplemented.value());
+        let unknown = code == Code::Unimplemented.value();
         (self.subscription.implicit && newer && unknown).then(|| {
             let bit = EventMask::from(event).bits();
             self.unknown_events.fetch_or(bit, Ordering::Relaxed) & bit == 0
@@ -91,7 +87,7 @@ impl Active {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts other settings in force. How many requests it gets at a time is settled when it connects.
+    /// Puts other settings in force. The scheduler has to be told too.
     pub(crate) fn set_settings(&self, settings: PluginSettings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
@@ -99,19 +95,23 @@ impl Active {
     /// Its part in requests.
     pub(crate) fn member(&self) -> Member {
         let Subscription { events, implicit } = self.subscription;
-        let member = Member::new(self.plugin.clone(), events).with_policy(self.settings().policy);
+        let settings = self.settings();
+        let mut member = Member::new(self.plugin.clone(), events).with_policy(settings.policy);
         if implicit {
-            member.implicitly_subscribed()
-        } else {
-            member
+            member = member.implicitly_subscribed();
         }
+        // What is part of the runtime's program was written for it; others know of creations only, unless it is said.
+        if self.is_built_in() || settings.validate_updates {
+            member = member.validating_updates();
+        }
+        member
     }
 
+    /// What is known of it here. Whether it is late is known to the scheduler.
     pub(crate) fn info(&self) -> PluginInfo {
         let state = match self {
             _ if self.close_reason().is_some() => PluginState::Closed,
             _ if !self.is_synchronized() => PluginState::Synchronizing,
-            _ if self.turns.is_late() => PluginState::Late,
             _ => PluginState::Ready,
         };
         let plugin = self.plugin.clone();
@@ -121,7 +121,17 @@ impl Active {
         info.uid = self.origin.uid;
         info.gid = self.origin.gid;
         info.nri_version = self.origin.nri_version.clone();
+        (info.calls, info.last_error) = self.statistics.snapshot();
         info
+    }
+
+    /// Whose process it is, where it is another one.
+    pub(crate) fn peer(&self) -> Option<Credentials> {
+        Some(Credentials {
+            pid: self.origin.pid,
+            uid: self.origin.uid?,
+            gid: self.origin.gid?,
+        })
     }
 
     pub(crate) fn kind(&self) -> PluginKind {
@@ -130,6 +140,11 @@ impl Active {
 
     pub(crate) fn is_built_in(&self) -> bool {
         self.kind() == PluginKind::BuiltIn
+    }
+
+    /// Whether it knows what exists and is not gone.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_synchronized() && self.close_reason().is_none()
     }
 
     /// It knows what exists.
@@ -141,13 +156,12 @@ impl Active {
         self.synchronized.load(Ordering::Acquire)
     }
 
-    /// Cuts it off; the first reason counts. Requests that wait for it, or for their turn, hear of it at once.
+    /// Cuts it off; the first reason counts.
     pub(crate) fn close(&self, reason: impl Into<String>) {
         self.closed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(reason.into());
-        self.turns.close();
         self.endpoint.close();
     }
 
@@ -157,23 +171,5 @@ impl Active {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Remembers whose place it takes; or, with `None`, that it has taken it.
-    pub(crate) fn set_predecessor(&self, predecessor: Option<Arc<Active>>) -> Option<Arc<Active>> {
-        let mut place = self
-            .predecessor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, predecessor)
-    }
-
-    /// Who stands in for it, if it never came to take part.
-    pub(crate) fn stand_in(&self) -> Option<Arc<Active>> {
-        let place = self
-            .predecessor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        place.clone().filter(|_| !self.is_synchronized())
     }
 }

@@ -4,15 +4,18 @@ use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
+use nri_core::merge::SupportedFields;
 use nri_core::validate::DefaultValidator;
 use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
 use crate::config::Config;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::instance::Instance;
+use crate::instance::{Instance, Parts};
+use crate::metrics::{Metrics, NoMetrics};
 use crate::nri::Nri;
 use crate::observer::{NoObserver, Observer};
+use crate::supported::{OnUnsupported, Supported};
 
 /// Describes an instance; made by [`Nri::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -24,6 +27,8 @@ pub struct Builder {
     plugins: Vec<(PluginId, Arc<dyn Plugin>)>,
     listener: Option<UnixListener>,
     observer: Arc<dyn Observer>,
+    metrics: Arc<dyn Metrics>,
+    supported: Supported,
 }
 
 impl fmt::Debug for Builder {
@@ -44,6 +49,8 @@ impl Builder {
             plugins: Vec::new(),
             listener: None,
             observer: Arc::new(NoObserver),
+            metrics: Arc::new(NoMetrics),
+            supported: Supported::default(),
         }
     }
 
@@ -78,6 +85,27 @@ impl Builder {
         self
     }
 
+    /// Has someone keep metrics. None are kept by default.
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Says what the runtime can apply, and what is done where plugins ask for more. By default it can apply everything.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri, OnUnsupported};
+    /// use nri_core::{api::Field, merge::SupportedFields};
+    ///
+    /// let fields = SupportedFields::ALL.without(Field::RdtClosId).without(Field::BlockioClass);
+    /// let nri = Nri::builder(Config::default()).supported_fields(fields, OnUnsupported::Report).build()?;
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    pub fn supported_fields(mut self, fields: SupportedFields, otherwise: OnUnsupported) -> Self {
+        self.supported = Supported { fields, otherwise };
+        self
+    }
+
     /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::Api::start).
     ///
     /// # Errors
@@ -89,24 +117,26 @@ impl Builder {
             domains.register(domain)?;
         }
         let mut plugins = self.plugins;
-        let validator = &self.config.default_validator;
-        if validator.enable {
-            let id = DefaultValidator::IDENTITY.parse()?;
-            plugins.push((id, Arc::new(DefaultValidator::new(validator.into()))));
-        }
         plugins.sort_by(|(a, _), (b, _)| a.cmp(b));
-        if let Some(pair) = plugins.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::DuplicatePlugin(pair[0].0.clone()));
+        // The default validator is one of them, whether it is enabled now or later.
+        let validator = DefaultValidator::IDENTITY.parse()?;
+        let twice = plugins.windows(2).find(|pair| pair[0].0 == pair[1].0);
+        let twice = twice.map(|pair| &pair[0].0);
+        let mut own = plugins.iter().map(|(id, _)| id);
+        if let Some(id) = twice.or(own.find(|id| **id == validator)) {
+            return Err(Error::DuplicatePlugin(id.clone()));
         }
         let info = RuntimeInfo::new(self.name, self.version, NRI_VERSION);
         let config = self.config.effective();
-        Ok(Nri::new(Instance::new(
+        Ok(Nri::new(Instance::new(Parts {
             config,
             info,
             domains,
-            self.observer,
-            plugins,
-            self.listener,
-        )))
+            observer: self.observer,
+            metrics: self.metrics,
+            built_in: plugins,
+            listener: self.listener,
+            supported: self.supported,
+        })))
     }
 }

@@ -16,9 +16,11 @@ use nri_core::{
 use nri_proto::transport::Code;
 use tokio::sync::watch;
 
-use crate::endpoint::{Endpoint, Failure, HandedOver, Relaying, Subscription};
+use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
 use crate::instance::Instance;
 use crate::prepared::Prepared;
+
+const CLOSED: &str = "closed by the runtime";
 
 /// A plugin in this process.
 pub(crate) struct BuiltIn {
@@ -124,10 +126,16 @@ impl Endpoint for BuiltIn {
         let handed_over = HandedOver::default();
         let (plugin, context) = (Arc::clone(&self.plugin), self.context(time));
         let handed = handed_over.clone();
+        let mut closed = self.closed.subscribe();
         let answer = async move {
             handed.set();
             let request = (**request.request()).clone();
-            caught(dispatch(&*plugin, &context, request)).await
+            tokio::select! {
+                biased;
+                answer = caught(dispatch(&*plugin, &context, request)) => answer,
+                // A handler that never ends must not outlive the plugin.
+                _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(CLOSED.to_owned())),
+            }
         };
         Relaying {
             answer: Box::pin(answer),
@@ -156,6 +164,7 @@ impl Endpoint for BuiltIn {
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
         time: Duration,
+        _progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let context = self.context(time);
         self.bounded(time, self.plugin.synchronize(&context, pods, containers))
@@ -180,6 +189,6 @@ impl Endpoint for BuiltIn {
         let mut closed = self.closed.subscribe();
         // The sender is in `self`, so waiting cannot fail.
         let _ = closed.wait_for(|closed| *closed).await;
-        "closed by the runtime".to_owned()
+        CLOSED.to_owned()
     }
 }

@@ -10,9 +10,6 @@ use nri_core::{Ctx, Domain, DomainError, api};
 
 use crate::error::Error;
 
-/// How long a domain may take for one call.
-pub(crate) const DOMAIN_TIME: Duration = Duration::from_secs(10);
-
 /// The domains of an instance, in the order of their registration.
 #[derive(Default)]
 pub(crate) struct Domains(Mutex<Registry>);
@@ -21,6 +18,8 @@ pub(crate) struct Domains(Mutex<Registry>);
 struct Registry {
     domains: Vec<Arc<dyn Domain>>,
     closed: bool,
+    /// How long a domain may take for one call.
+    time: Duration,
 }
 
 /// What a domain lists.
@@ -59,6 +58,11 @@ impl Domains {
         self.lock().closed = true;
     }
 
+    /// Sets how long a domain may take for one call.
+    pub(crate) fn set_time(&self, time: Duration) {
+        self.lock().time = time;
+    }
+
     fn all(&self) -> Vec<Arc<dyn Domain>> {
         self.lock().domains.clone()
     }
@@ -89,8 +93,14 @@ impl Domains {
         let mut lists = Vec::new();
         for domain in self.all() {
             let failed = |error| (domain.name().to_owned(), error);
-            let pods = bounded(domain.list_pod_sandboxes()).await.map_err(failed)?;
-            let containers = bounded(domain.list_containers()).await.map_err(failed)?;
+            let pods = self
+                .bounded(domain.list_pod_sandboxes())
+                .await
+                .map_err(failed)?;
+            let containers = self
+                .bounded(domain.list_containers())
+                .await
+                .map_err(failed)?;
             lists.push(Listed {
                 domain: domain.name().into(),
                 pods: pods
@@ -109,12 +119,34 @@ impl Domains {
     /// The domain that has a container.
     async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
         for domain in self.all() {
-            let has = bounded(async { Ok(domain.has_container(container).await) }).await?;
+            let has = self
+                .bounded(async { Ok(domain.has_container(container).await) })
+                .await?;
             if has {
                 return Ok(domain);
             }
         }
         Err(DomainError::NotFound(container.to_owned()))
+    }
+
+    /// A container and its pod, as far as a domain knows them.
+    pub(crate) async fn container_and_pod(
+        &self,
+        id: &str,
+    ) -> (Option<api::PodSandbox>, Option<api::Container>) {
+        let Ok(domain) = self.owner(id).await else {
+            return (None, None);
+        };
+        let look_up = async {
+            let container = domain.get_container(id).await;
+            let container = container.map(|container| container.to_message());
+            let pod = match &container {
+                Some(container) => domain.get_pod_sandbox(&container.pod_sandbox_id).await,
+                None => None,
+            };
+            Ok((pod.map(|pod| pod.to_message()), container))
+        };
+        self.bounded(look_up).await.unwrap_or_default()
     }
 
     /// Updates a container in the domain that has it.
@@ -125,7 +157,7 @@ impl Domains {
     ) -> Result<(), DomainError> {
         let id = named(&update.container_id)?;
         let domain = self.owner(id).await?;
-        bounded(domain.update_container(cx, update)).await
+        self.bounded(domain.update_container(cx, update)).await
     }
 
     /// Evicts a container from the domain that has it.
@@ -136,7 +168,21 @@ impl Domains {
     ) -> Result<(), DomainError> {
         let id = named(&eviction.container_id)?;
         let domain = self.owner(id).await?;
-        bounded(domain.evict_container(cx, eviction)).await
+        self.bounded(domain.evict_container(cx, eviction)).await
+    }
+
+    /// Waits for a domain, but not for ever.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, DomainError>>,
+    ) -> Result<T, DomainError> {
+        let time = self.lock().time;
+        match tokio::time::timeout(time, call).await {
+            Ok(result) => result,
+            Err(_) => Err(DomainError::Failed(format!(
+                "the runtime did not do it within {time:?} (`domain_timeout`)"
+            ))),
+        }
     }
 }
 
@@ -147,15 +193,5 @@ fn named(id: &str) -> Result<&str, DomainError> {
             reason: "the container id is empty".to_owned(),
         }),
         id => Ok(id),
-    }
-}
-
-/// Waits for a domain, but not for ever.
-async fn bounded<T>(call: impl Future<Output = Result<T, DomainError>>) -> Result<T, DomainError> {
-    match tokio::time::timeout(DOMAIN_TIME, call).await {
-        Ok(result) => result,
-        Err(_) => Err(DomainError::Failed(format!(
-            "the runtime did not do it within {DOMAIN_TIME:?}"
-        ))),
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Relaying {
     pub(crate) handed_over: HandedOver,
 }
 
+/// Told when a plugin has answered a part of its synchronisation.
+pub(crate) type Progress<'a> = &'a (dyn Fn() + Send + Sync);
+
 /// What a plugin gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -78,12 +81,14 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
         time: Duration,
     ) -> Result<Subscription, Failure>;
 
-    /// Shows what exists and returns what the plugin wants updated. It may take `time` for each message.
+    /// Shows what exists and returns what the plugin wants updated. It may take `time` for each message; `progress` is called
+    /// when one of several is answered.
     async fn synchronize(
         &self,
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
         time: Duration,
+        progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure>;
 
     /// Says good-bye. A plugin that does not know the call is one too.

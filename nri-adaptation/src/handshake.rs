@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use nri_core::{InvalidIdentity, PluginId, api};
 use nri_proto::transport::{CallContext, Code, RuntimeService, Status};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
+use crate::admission::may_be;
 use crate::instance::Instance;
+use crate::rate::{Bucket, Rate};
 use crate::session::Credentials;
 use crate::text::sanitized;
 
@@ -33,6 +36,8 @@ pub(crate) struct Desk {
     instance: Weak<Instance>,
     claim: Claim,
     state: Mutex<State>,
+    since: Instant,
+    asking: Mutex<Asking>,
     /// Why the connection must be closed, once it must.
     violation: watch::Sender<Option<String>>,
 }
@@ -58,6 +63,8 @@ impl Desk {
                 instance,
                 claim,
                 state,
+                since: Instant::now(),
+                asking: Mutex::default(),
                 violation,
             }),
             introduced,
@@ -84,37 +91,59 @@ impl Desk {
         };
         let plugin = PluginId::from_parts(&request.plugin_idx, &request.plugin_name)
             .map_err(|error| Status::unknown(in_words(&error)))?;
-        let bound = self
-            .instance
-            .upgrade()
-            .and_then(|i| i.config().plugin(&plugin).allowed_uids);
-        let general = self
-            .instance
-            .upgrade()
-            .is_some_and(|i| i.config().allowed_uids.is_empty());
-        match bound {
-            Some(uids) if !uids.contains(&peer.uid) => Err(Status::new(
-                Code::PermissionDenied,
-                format!("user {} may not register plugin {plugin}", peer.uid),
-            )),
-            // Let in for the sake of another name.
-            None if !self.may_be_anyone(peer, general) => Err(Status::new(
-                Code::PermissionDenied,
-                format!("user {} may not register plugin {plugin}", peer.uid),
-            )),
-            _ => Ok(plugin),
+        let us = rustix::process::geteuid().as_raw();
+        let may = |i: Arc<Instance>| may_be(&i.config(), &plugin, peer, us);
+        if self.instance.upgrade().is_some_and(may) {
+            return Ok(plugin);
         }
+        Err(Status::new(
+            Code::PermissionDenied,
+            format!("user {} may not register plugin {plugin}", peer.uid),
+        ))
     }
 
-    fn may_be_anyone(&self, peer: &Credentials, default: bool) -> bool {
-        let Some(instance) = self.instance.upgrade() else {
-            return false;
+    /// Lets a plugin ask for so many updates and evictions on its own account.
+    fn let_through(
+        &self,
+        instance: &Instance,
+        plugin: &PluginId,
+        count: usize,
+    ) -> Result<(), Status> {
+        let config = instance.config();
+        let rate = Rate {
+            per_second: config.update_rate_limit,
+            burst: config.update_burst,
         };
-        let own = rustix::process::geteuid().as_raw();
-        instance.config().allowed_uids.contains(&peer.uid)
-            || instance.config().allowed_gids.contains(&peer.gid)
-            || (default && (peer.uid == own || peer.uid == 0))
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asking for nothing costs something as well.
+        let taken = asking.bucket.take(rate, count.max(1), self.since.elapsed());
+        let refused = taken.is_err();
+        if refused && !asking.refused {
+            tracing::warn!(
+                %plugin, per_second = rate.per_second, burst = rate.burst,
+                "the plugin asks for more updates than it may, and is refused for now"
+            );
+        }
+        asking.refused = refused;
+        taken.map_err(|wait| {
+            let (per_second, burst) = (rate.per_second, rate.burst);
+            Status::new(
+                Code::ResourceExhausted,
+                format!(
+                    "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
+                     (`update_rate_limit`, `update_burst`); try again in {wait:?}"
+                ),
+            )
+        })
     }
+}
+
+/// What a plugin has asked for on its own account.
+#[derive(Debug, Default)]
+struct Asking {
+    bucket: Bucket,
+    /// Whether the last request was refused.
+    refused: bool,
 }
 
 /// In the words of the protocol's other implementations.
@@ -189,6 +218,8 @@ impl RuntimeService for Desk {
                 "the runtime has stopped NRI",
             ));
         };
+        let count = request.update.len() + request.evict.len();
+        self.let_through(&instance, &plugin, count)?;
         let failed = instance
             .unsolicited(&plugin, request.update, request.evict)
             .await;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nri_core::lifecycle::Lifecycles;
+use nri_core::schedule;
+use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
 use nri_proto::transport::Connection;
 use tokio::sync::{oneshot, watch};
@@ -16,19 +17,23 @@ use tokio::time::timeout;
 use crate::active::{Active, Origin};
 use crate::builtin::BuiltIn;
 use crate::config::Config;
+use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
-use crate::exits::Exits;
+use crate::listening::Listening;
+use crate::live_validator::LiveValidator;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
-use crate::pods::Lines;
-use crate::roster::Rosters;
+use crate::readiness::Readiness;
 use crate::session::Configuring;
-use crate::socket::{SocketFile, open};
 use crate::supervision::{Launched, Supervised};
+use crate::supported::Supported;
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
 pub(crate) const GOOD_BYE_TIME: Duration = Duration::from_secs(1);
+/// How many request deadlines a joining plugin waits for requests from before.
+const SETTLE_DEADLINES: u32 = 2;
 /// How long stopping may take in all, good-byes and processes included.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -48,19 +53,37 @@ pub(crate) struct Instance {
     config: Mutex<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) domains: Domains,
-    lives: Mutex<Lifecycles>,
-    pub(crate) lines: Lines,
-    pub(crate) rosters: Rosters,
+    pub(crate) dispatch: Dispatch,
     pub(crate) tasks: Tasks,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) exits: Exits,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
+    pub(crate) supported: Supported,
+    pub(crate) validator: Arc<LiveValidator>,
+    /// Held while the configuration is changed.
+    pub(crate) reconfiguring: tokio::sync::Mutex<()>,
+    /// Whether the runtime brought a listener along.
+    pub(crate) has_listener: bool,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
-    listener: Mutex<Option<UnixListener>>,
-    socket: Mutex<Option<SocketFile>>,
+    pub(crate) listener: Mutex<Option<UnixListener>>,
+    pub(crate) listening: Mutex<Option<Listening>>,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
+}
+
+/// What an instance is built from.
+pub(crate) struct Parts {
+    /// With defaults in place.
+    pub(crate) config: Config,
+    pub(crate) info: RuntimeInfo,
+    pub(crate) domains: Domains,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
+    pub(crate) listener: Option<UnixListener>,
+    pub(crate) supported: Supported,
 }
 
 impl fmt::Debug for Instance {
@@ -72,28 +95,35 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        config: Config,
-        info: RuntimeInfo,
-        domains: Domains,
-        observer: Arc<dyn Observer>,
-        built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
-        listener: Option<UnixListener>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let config = &parts.config;
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
+        parts.domains.set_time(config.domain_timeout);
+        let required = &config.default_validator.required_plugins;
+        let readiness = match config.disable {
+            true => Readiness::default(),
+            false => Readiness::of(required, std::iter::empty()),
+        };
+        let validator = LiveValidator::new(&config.default_validator);
         Self {
-            config: Mutex::new(Arc::new(config)),
-            info: Arc::new(info),
-            domains,
-            lives: Mutex::default(),
-            lines: Lines::default(),
-            rosters: Rosters::default(),
+            config: Mutex::new(Arc::new(parts.config)),
+            info: Arc::new(parts.info),
+            domains: parts.domains,
+            dispatch: Dispatch::new(scheduling),
             tasks: Tasks::default(),
-            observer,
-            exits: Exits::default(),
+            observer: parts.observer,
+            metrics: parts.metrics,
+            readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
-            built_in,
-            listener: Mutex::new(listener),
-            socket: Mutex::default(),
+            supported: parts.supported,
+            validator: Arc::new(validator),
+            reconfiguring: tokio::sync::Mutex::default(),
+            has_listener: parts.listener.is_some(),
+            built_in: parts.built_in,
+            listener: Mutex::new(parts.listener),
+            listening: Mutex::default(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
         }
@@ -104,10 +134,40 @@ impl Instance {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Puts another configuration in force.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.domains.set_time(config.domain_timeout);
+        self.validator.set(&config.default_validator);
+        let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let mut state = self.dispatch.lock();
+        state.scheduler.set_settle_timeout(settling);
+        drop(state);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Waits until the instance is not just about to be brought up. Whether it is up then; `None` if it is stopped.
+    pub(crate) async fn is_up(&self) -> Option<bool> {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let phase = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match phase.as_deref() {
+            Ok(Phase::New) => Some(false),
+            Ok(Phase::Started) => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What the default validator, where there is one, requires of pods.
+    pub(crate) fn requirements(&self) -> Option<(PluginId, ValidatorOptions)> {
+        let validator = &self.config().default_validator;
+        let id = DefaultValidator::IDENTITY.parse().ok()?;
+        validator.enable.then(|| (id, validator.into()))
+    }
+
     /// Whether a plugin takes part, wherever it comes from.
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
-        let view = self.rosters.view();
-        view.iter().any(|active| active.plugin.id == *plugin)
+        let plugins = self.taking_part();
+        plugins.iter().any(|active| active.plugin.id == *plugin)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -116,8 +176,8 @@ impl Instance {
 
     /// Says good-bye to a launched plugin, if it takes part, and cuts it off.
     pub(crate) async fn dismiss(&self, plugin: &PluginId, connection: &Connection) {
-        let view = self.rosters.view();
-        let active = view
+        let plugins = self.taking_part();
+        let active = plugins
             .iter()
             .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
         if let Some(active) = active {
@@ -146,10 +206,9 @@ impl Instance {
         }
     }
 
-    /// Where all pods and containers are in their lives. Not to be held while anything is awaited.
-    pub(crate) fn lives(&self) -> MutexGuard<'_, Lifecycles> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing happens any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopped
     }
 
     fn advance(&self, to: Phase) {
@@ -180,6 +239,7 @@ impl Instance {
         });
         begun?;
         self.tasks.adopt_current_runtime();
+        self.keep_time();
         self.domains.close();
         let result = tokio::select! {
             result = self.bring_up() => result,
@@ -194,7 +254,7 @@ impl Instance {
 
     async fn bring_up(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
-        if let Err(reason) = self.inventory().await {
+        if let Err(reason) = self.recover().await {
             tracing::error!(
                 reason,
                 "what exists already is not known: its stop and removal will not be relayed"
@@ -203,13 +263,25 @@ impl Instance {
         for (id, plugin) in &self.built_in {
             self.start_built_in(id, plugin).await?;
         }
-        let installed = self.look_for_plugins(&self.config())?;
+        let config = self.config();
+        if config.default_validator.enable {
+            self.start_validator().await?;
+        }
+        let installed = self.look_for_plugins(&config)?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
-        if !self.config().disable_connections {
-            self.listen().await?;
+        if !config.disable_connections {
+            let opened = self.open_socket(&config.socket_path).await?;
+            self.listen(opened);
         }
         Ok(())
+    }
+
+    /// Has the default validator take part.
+    pub(crate) async fn start_validator(self: &Arc<Self>) -> Result<(), Error> {
+        let plugin: Arc<dyn Plugin> = self.validator.clone();
+        self.start_built_in(&DefaultValidator::IDENTITY.parse()?, &plugin)
+            .await
     }
 
     async fn start_built_in(
@@ -260,32 +332,6 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    async fn listen(self: &Arc<Self>) -> Result<(), Error> {
-        let given = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let listener = match given {
-            Some(listener) => listener,
-            None => {
-                let (listener, file) = open(&self.config().socket_path).await?;
-                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
-                listener
-            }
-        };
-        let failed = |error: std::io::Error| Error::Socket {
-            path: self.config().socket_path.clone(),
-            reason: error.to_string(),
-        };
-        listener.set_nonblocking(true).map_err(failed)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-        self.tasks
-            .spawn(crate::listener::accept(Arc::clone(self), listener));
-        tracing::info!(socket = %self.config().socket_path.display(), "NRI plugins can connect");
-        Ok(())
-    }
-
     /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
     pub(crate) async fn stop(&self) {
         let mut first = false;
@@ -295,8 +341,8 @@ impl Instance {
             first
         });
         if first {
-            self.remove_socket();
-            let plugins: Vec<Arc<Active>> = self.rosters.close().iter().cloned().collect();
+            self.listen_no_more();
+            let plugins = self.admit_no_more();
             // Good-byes at the same time: a plugin that does not answer holds nobody up.
             for active in plugins {
                 self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
@@ -305,30 +351,27 @@ impl Instance {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
             self.advance(Phase::Stopped);
+            self.wake_timekeeper();
         }
         let mut phase = self.phase.subscribe();
         let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
     }
 
+    /// Lets no plugin in any more; returns those that are there.
+    fn admit_no_more(&self) -> Vec<Arc<Active>> {
+        self.dispatch.lock().closed = true;
+        self.seats()
+    }
+
     /// Cuts everything off without a good-bye; for an instance that was dropped.
     pub(crate) fn abandon(&self) {
         self.advance(Phase::Stopping);
-        self.remove_socket();
-        for active in self.rosters.close().iter() {
+        self.listen_no_more();
+        for active in self.admit_no_more() {
             active.close("the runtime has dropped NRI");
         }
         self.advance(Phase::Stopped);
-    }
-
-    fn remove_socket(&self) {
-        let socket = self
-            .socket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(socket) = socket {
-            socket.remove();
-        }
+        self.wake_timekeeper();
     }
 }
 

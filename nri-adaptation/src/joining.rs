@@ -1,134 +1,271 @@
-//! How a plugin comes to take part, so that each pod and container reaches it exactly once: in what it is shown, or as an
-//! event.
-//!
-//! It takes all of its turns, then it is admitted: every later request includes it and waits for a turn. Requests from before
-//! do not know it; once they are settled, a creation's outcome included, it is shown what exists, and gives its turns free.
+//! How a plugin comes to take part, and how it goes. In which order things happen is the scheduler's business; here the
+//! runtime is asked what it has, and the plugin is shown it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nri_core::api::{self, ContainerState};
-use nri_core::lifecycle::{ObjectKey, Observed};
-use tokio::time::timeout;
+use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
+use nri_core::schedule::{AfterLate, PluginLimits, Showing};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::active::Active;
+use crate::config;
+use crate::dispatch::{Seat, State};
+use crate::domains::Listed;
 use crate::error::Error;
-use crate::instance::{Instance, good_bye};
-
-/// How many request deadlines a joining plugin waits for requests from before.
-const SETTLE_DEADLINES: u32 = 2;
+use crate::instance::Instance;
+use crate::observer::{PluginInfo, PluginState};
+use crate::unlisted::Shown;
 
 /// What exists, as plugins see it.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    pub(crate) pods: Vec<api::PodSandbox>,
-    pub(crate) containers: Vec<api::Container>,
-}
-
-/// What came of showing a plugin what exists.
-struct Shown {
-    updates: Vec<api::ContainerUpdate>,
-    /// The plugin whose place it has taken.
-    replaced: Option<Arc<Active>>,
+    pods: Vec<api::PodSandbox>,
+    containers: Vec<api::Container>,
 }
 
 impl Instance {
-    /// Makes a configured plugin take part.
+    /// Makes a configured plugin take part, and waits until it does.
     ///
     /// # Errors
     /// Why it does not; it is cut off then.
     pub(crate) async fn join(self: &Arc<Self>, active: &Arc<Active>) -> Result<(), String> {
-        let turns = active.turns.take_all().await;
-        let shown = tokio::select! {
-            shown = self.admit_and_show(active) => shown,
-            () = self.stopping() => Err(Error::Stopped.to_string()),
+        let reason = match self.admit(active) {
+            Err(reason) => reason,
+            Ok(joined) => tokio::select! {
+                biased;
+                joined = joined => match joined {
+                    Ok(()) => return Ok(()),
+                    // It was closed meanwhile, with a reason.
+                    Err(_) => String::new(),
+                },
+                reason = active.endpoint.closed() => reason,
+                () = self.stopping() => Error::Stopped.to_string(),
+            },
         };
-        match shown {
-            Ok(shown) => {
-                active.set_synchronized();
-                drop(turns);
-                self.joined(active, shown).await;
-                Ok(())
-            }
-            Err(reason) => {
-                self.rosters.leave(active);
-                // Before the turns are given back: nobody is to get one.
-                active.close(reason.clone());
-                Err(reason)
-            }
-        }
+        active.close(reason);
+        self.leave(active);
+        Err(active.close_reason().unwrap_or_default())
     }
 
-    async fn admit_and_show(&self, active: &Arc<Active>) -> Result<Shown, String> {
-        let admitted = self
-            .rosters
-            .admit(active, self.config().max_plugins)
-            .await?;
-        let limit: Duration = self.config().plugin_request_timeout * SETTLE_DEADLINES;
-        if timeout(limit, self.rosters.settled(&admitted))
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                plugin = %active.plugin, ?limit,
-                "requests from before the plugin came are still under way: it may miss what comes of them"
-            );
-        }
-        let inventory = self.inventory().await?;
-        let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
-        let time = active.settings().request_timeout;
-        let updates = active
-            .endpoint
-            .synchronize(inventory.pods, inventory.containers, time)
-            .await
-            .map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
-        tracing::info!(plugin = %active.plugin, pods, containers, updates = updates.len(), "the plugin takes part");
-        Ok(Shown {
-            updates,
-            replaced: admitted.replaced,
+    /// Has the scheduler let a plugin in.
+    fn admit(self: &Arc<Self>, active: &Arc<Active>) -> Result<oneshot::Receiver<()>, String> {
+        let limits = self.limits(active);
+        let most = self.config().max_plugins;
+        self.act(|state, now| {
+            state.may_join(active, most)?;
+            let (joined, told) = oneshot::channel();
+            let seat = Seat {
+                active: Arc::clone(active),
+                joined: Some(joined),
+            };
+            state.seats.insert(active.plugin.clone(), seat);
+            state
+                .scheduler
+                .handle_admitted(active.member(), limits, now);
+            Ok(told)
         })
     }
 
-    /// What follows when a plugin takes part. Its turns are free by now, so a domain may call back into the API from here.
-    async fn joined(&self, active: &Arc<Active>, shown: Shown) {
-        active.set_predecessor(None);
-        if let Some(replaced) = shown.replaced {
-            tracing::info!(plugin = %active.plugin, "it takes over from another instance of it");
-            self.tasks.spawn(good_bye(
-                replaced,
-                "another instance of the plugin has taken over",
-            ));
-        }
-        self.synchronized_updates(&active.plugin.id, shown.updates)
-            .await;
-        self.observer.plugin_synchronized(&active.info());
+    pub(crate) fn limits(&self, active: &Active) -> PluginLimits {
+        let settings = active.settings();
+        let mut limits = PluginLimits::default();
+        limits.request_timeout = settings.request_timeout;
+        limits.max_in_flight = settings.max_in_flight;
+        limits.strikes = self.config().plugin_strikes;
+        limits.after_late = match settings.after_late {
+            config::AfterLate::Keep => AfterLate::Keep,
+            config::AfterLate::Resync => AfterLate::Resync,
+            config::AfterLate::Close => AfterLate::Close,
+        };
+        limits
     }
 
-    /// Asks the domains what exists, and takes it into account. Returned is what a plugin that joins has to be shown: what is
-    /// not about to reach it as an event.
+    /// A plugin is gone: nobody waits for it any more. May be repeated.
+    pub(crate) fn leave(self: &Arc<Self>, active: &Active) {
+        self.act(|state, now| {
+            state.seats.remove(&active.plugin);
+            state.scheduler.handle_lost(&active.plugin, now);
+        });
+        self.plugins_changed();
+    }
+
+    /// Takes note that a plugin gets requests from now on.
+    pub(crate) fn opened(&self, active: &Active) {
+        active.set_synchronized();
+        self.plugins_changed();
+    }
+
+    /// Shows a plugin what exists, when it joins or after it was late, and does what it asks for then.
+    pub(crate) async fn synchronize(self: Arc<Self>, active: Arc<Active>) {
+        match self.show(&active).await {
+            Ok(Some(updates)) => {
+                // Requests go on: a domain may call back into the API from what follows.
+                let opened = self.act(|state, now| {
+                    state.scheduler.handle_synchronized(&active.plugin, now);
+                    state.seats.contains_key(&active.plugin)
+                });
+                if opened {
+                    self.synchronized_updates(&active.plugin.id, updates).await;
+                }
+                let joined = self
+                    .dispatch
+                    .lock()
+                    .seats
+                    .get_mut(&active.plugin)
+                    .and_then(|seat| seat.joined.take());
+                if let Some(joined) = joined {
+                    self.observer.plugin_synchronized(&active.info());
+                    // Whoever waited for it may have stopped waiting.
+                    let _ = joined.send(());
+                }
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                active.close(reason);
+                self.leave(&active);
+            }
+        }
+    }
+
+    /// What a plugin that was shown what exists asks for; `None` if it is not waited for any more.
+    async fn show(
+        self: &Arc<Self>,
+        active: &Active,
+    ) -> Result<Option<Vec<api::ContainerUpdate>>, String> {
+        let (listing, lists) = self.listed().await?;
+        let inventory = self.act(|state, now| {
+            state.take_in(listing, &lists);
+            let showing = state.scheduler.handle_snapshot(&active.plugin, now)?;
+            Some(state.inventory(lists, &showing))
+        });
+        let Some(Inventory { pods, containers }) = inventory else {
+            return Ok(None);
+        };
+        let counts = (pods.len(), containers.len());
+        let time = active.settings().request_timeout;
+        let progress =
+            || self.act(|state, now| state.scheduler.handle_progress(&active.plugin, now));
+        let begun = Instant::now();
+        let answer = active
+            .endpoint
+            .synchronize(pods, containers, time, &progress)
+            .await;
+        self.synchronize_called(&active.plugin.id, begun.elapsed(), &answer);
+        let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
+        tracing::info!(
+            plugin = %active.plugin, pods = counts.0, containers = counts.1, updates = updates.len(),
+            "the plugin knows what exists"
+        );
+        Ok(Some(updates))
+    }
+
+    /// Asks the domains what exists.
     ///
     /// # Errors
     /// A domain cannot say.
-    pub(crate) async fn inventory(&self) -> Result<Inventory, String> {
-        let listing = self.lives().begin_listing();
+    async fn listed(&self) -> Result<(Listing, Vec<Listed>), String> {
+        let listing = self.dispatch.lock().scheduler.lives().begin_listing();
         let lists = self.domains.list().await.map_err(|(domain, error)| {
             format!("domain {domain:?} cannot list its pods and containers: {error}")
         })?;
-        let mut inventory = Inventory::default();
-        let mut lives = self.lives();
+        Ok((listing, lists))
+    }
+
+    /// Takes into account what exists already when the instance starts.
+    ///
+    /// # Errors
+    /// A domain cannot say.
+    pub(crate) async fn recover(&self) -> Result<(), String> {
+        let (listing, lists) = self.listed().await?;
+        self.dispatch.lock().take_in(listing, &lists);
+        Ok(())
+    }
+
+    /// The plugins that a request that begins now includes, in order.
+    pub(crate) fn taking_part(&self) -> Vec<Arc<Active>> {
+        let state = self.dispatch.lock();
+        let seats = state.scheduler.roster().members().iter();
+        seats
+            .filter_map(|member| state.seats.get(&member.plugin))
+            .map(|seat| Arc::clone(&seat.active))
+            .collect()
+    }
+
+    /// All plugins that the scheduler knows, those among them that join or give way to another instance.
+    pub(crate) fn seats(&self) -> Vec<Arc<Active>> {
+        let state = self.dispatch.lock();
+        let seats = state.seats.values();
+        seats.map(|seat| Arc::clone(&seat.active)).collect()
+    }
+
+    /// What is known of those that requests include.
+    pub(crate) fn infos(&self) -> Vec<PluginInfo> {
+        let state = self.dispatch.lock();
+        let seats = state.scheduler.roster().members().iter();
+        seats
+            .filter_map(|member| state.seats.get(&member.plugin))
+            .map(|seat| {
+                let mut info = seat.active.info();
+                if info.state == PluginState::Ready && state.scheduler.is_late(&info.plugin) {
+                    info.state = PluginState::Late;
+                }
+                info
+            })
+            .collect()
+    }
+
+    /// Keeps plugins from joining as long as the guard lives.
+    pub(crate) fn block_joining(self: &Arc<Self>) -> Block {
+        self.act(|state, _| state.scheduler.block_joining());
+        Block(Arc::clone(self))
+    }
+}
+
+/// While it lives, no plugin joins.
+pub(crate) struct Block(Arc<Instance>);
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.0
+            .act(|state, now| state.scheduler.unblock_joining(now));
+    }
+}
+
+impl State {
+    fn may_join(&self, active: &Active, most: usize) -> Result<(), String> {
+        if self.closed {
+            return Err(Error::Stopped.to_string());
+        }
+        let mut others = 0;
+        for seat in self.seats.values() {
+            if seat.active.plugin.id != active.plugin.id {
+                others += 1;
+            } else if seat.active.is_built_in() {
+                return Err(format!("plugin {} is part of the runtime", active.plugin));
+            }
+        }
+        if others >= most {
+            return Err(format!(
+                "there are {most} plugins already; raise `max_plugins`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Learns from lists what exists.
+    fn take_in(&mut self, listing: Listing, lists: &[Listed]) {
+        let lives = self.scheduler.lives_mut();
         for list in lists {
-            let pod_key = |pod: &api::PodSandbox| ObjectKey::pod(list.domain.clone(), &*pod.id);
-            let key = |container: &api::Container| {
-                ObjectKey::container(list.domain.clone(), &*container.id)
-            };
             let pods = list.pods.iter().map(|(pod, ready)| {
                 let observed = ready.map_or(Observed::Unknown, Observed::pod);
-                (pod_key(pod), observed)
+                (list.pod_key(pod), observed)
             });
             let containers = list
                 .containers
                 .iter()
-                .map(|c| (key(c), Observed::from(c.state())));
+                .map(|c| (list.container_key(c), Observed::from(c.state())));
             let gone = lives.seed(listing, &list.domain, pods.chain(containers));
             if !gone.is_empty() {
                 tracing::debug!(
@@ -136,17 +273,49 @@ impl Instance {
                     "forgetting what the runtime no longer has"
                 );
             }
-            let shown = list
-                .pods
-                .iter()
-                .filter(|(pod, ready)| ready.is_some() && lives.shows(&pod_key(pod)));
-            inventory.pods.extend(shown.map(|(pod, _)| pod.clone()));
-            let shown = list.containers.iter().filter(|container| {
-                container.state() != ContainerState::ContainerUnknown
-                    && lives.shows(&key(container))
-            });
-            inventory.containers.extend(shown.cloned());
         }
-        Ok(inventory)
+        self.unlisted.retain(self.scheduler.lives());
+    }
+
+    /// What a plugin is shown: what the lists have, as far as it lives and will not reach the plugin as an event, and what
+    /// lives and the lists do not have yet.
+    fn inventory(&self, lists: Vec<Listed>, showing: &Showing) -> Inventory {
+        let lives = self.scheduler.lives();
+        let shows =
+            |lives: &Lifecycles, key: &ObjectKey| lives.shows(key) && !showing.hide.contains(key);
+        let mut inventory = Inventory::default();
+        for (key, object) in self.unlisted.shown(lives) {
+            match object {
+                _ if !shows(lives, &key) => {}
+                Shown::Pod(pod) => inventory.pods.push(pod),
+                Shown::Container(container) => inventory.containers.push(container),
+            }
+        }
+        for list in lists {
+            let (domain, pods, containers) = (list.domain, list.pods, list.containers);
+            let pods = pods.into_iter().filter(|(pod, ready)| {
+                ready.is_some() && shows(lives, &ObjectKey::pod(Arc::clone(&domain), &*pod.id))
+            });
+            inventory.pods.extend(pods.map(|(pod, _)| pod));
+            let containers = containers.into_iter().filter(|container| {
+                container.state() != ContainerState::ContainerUnknown
+                    && shows(
+                        lives,
+                        &ObjectKey::container(Arc::clone(&domain), &*container.id),
+                    )
+            });
+            inventory.containers.extend(containers);
+        }
+        inventory
+    }
+}
+
+impl Listed {
+    fn pod_key(&self, pod: &api::PodSandbox) -> ObjectKey {
+        ObjectKey::pod(Arc::clone(&self.domain), &*pod.id)
+    }
+
+    fn container_key(&self, container: &api::Container) -> ObjectKey {
+        ObjectKey::container(Arc::clone(&self.domain), &*container.id)
     }
 }

@@ -1,45 +1,62 @@
 #![doc = include_str!("../README.md")]
 
 mod active;
+mod admission;
+mod audit;
 mod builder;
 mod builtin;
+mod call;
 pub mod config;
 mod creation;
 mod discovery;
+mod dispatch;
 mod domains;
-mod drive;
 pub mod duration;
 mod endpoint;
 mod error;
-mod exits;
 mod handshake;
 mod instance;
 mod joining;
+mod judging;
 mod launch;
 mod listener;
+mod listening;
+mod live_validator;
+mod metrics;
 mod nri;
+mod observation;
 mod observer;
-mod pods;
 mod prepared;
-mod relay;
+mod rate;
+mod readiness;
+mod reconfigure;
 mod remote;
 mod requests;
 mod restarts;
-mod roster;
 mod session;
 mod side_effects;
 mod socket;
+mod statistics;
 mod subject;
 mod supervision;
+mod supported;
 mod tasks;
 mod text;
-mod turns;
+mod unlisted;
 
+pub use audit::AuditRecord;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsFacade;
+pub use metrics::{ErrorClass, Metrics};
 pub use nri::Nri;
 pub use nri_core::{
     Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
 };
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};
+pub use readiness::Readiness;
+pub use reconfigure::Reconfigured;
+pub use statistics::{CallStatistics, Latency};
+pub use supported::OnUnsupported;

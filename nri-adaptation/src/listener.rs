@@ -1,12 +1,15 @@
 //! Accepting connections: each in a task of its own, and only so many that have not said who they are.
 
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
 
+use crate::admission::may_connect;
 use crate::instance::Instance;
 use crate::session::{Credentials, external};
 
@@ -15,44 +18,62 @@ pub(crate) const MOST_UNREGISTERED: usize = 16;
 /// The pauses after errors of accepting: the first one, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Accepts plugins until the instance stops. No error ends it.
-pub(crate) async fn accept(instance: Arc<Instance>, listener: UnixListener) {
+/// Where connections come from.
+pub(crate) trait Incoming: Send {
+    /// The next one.
+    fn next(&self) -> impl Future<Output = io::Result<UnixStream>> + Send;
+}
+
+impl Incoming for UnixListener {
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Accepts plugins until the instance stops, or `stop` is used or dropped.
+pub(crate) async fn accept(
+    instance: Arc<Instance>,
+    listener: UnixListener,
+    stop: oneshot::Receiver<()>,
+) {
+    let take = |stream: UnixStream, place| match admit(&instance, &stream) {
+        Ok(peer) => {
+            instance
+                .tasks
+                .spawn(external(Arc::clone(&instance), stream, peer, place));
+        }
+        Err((peer, reason)) => {
+            tracing::warn!(peer, reason, "refusing a connection to the NRI socket");
+            instance.observer.plugin_refused(&peer, &reason);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = instance.stopping() => {}
+        _ = stop => {}
+        () = accept_all(&listener, take) => {}
+    }
+}
+
+/// Hands over every connection, with a place among those that have not registered. No error ends it.
+async fn accept_all(
+    incoming: &impl Incoming,
+    mut take: impl FnMut(UnixStream, OwnedSemaphorePermit),
+) {
     let places = Arc::new(Semaphore::new(MOST_UNREGISTERED));
     let mut pause = BACK_OFF.0;
-    loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
-        };
-        let (accepted, place) = tokio::select! {
-            biased;
-            () = instance.stopping() => return,
-            next = next => match next {
-                Some(next) => next,
-                None => return,
-            },
-        };
-        match accepted {
-            Ok((stream, _)) => {
+    // It is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match incoming.next().await {
+            Ok(stream) => {
                 pause = BACK_OFF.0;
-                match admit(&instance, &stream) {
-                    Ok(peer) => {
-                        instance
-                            .tasks
-                            .spawn(external(Arc::clone(&instance), stream, peer, place));
-                    }
-                    Err((peer, reason)) => {
-                        tracing::warn!(peer, reason, "refusing a connection to the NRI socket");
-                        instance.observer.plugin_refused(&peer, &reason);
-                    }
-                }
+                take(stream, place);
             }
             Err(error) => {
+                // Most of all there are no descriptors left, which passes.
                 tracing::warn!(%error, ?pause, "cannot accept a connection to the NRI socket; trying again");
-                tokio::select! {
-                    () = instance.stopping() => return,
-                    () = sleep(pause) => pause = (pause * 2).min(BACK_OFF.1),
-                }
+                sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
             }
         }
     }
@@ -71,18 +92,8 @@ fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (Strin
         uid: cred.uid(),
         gid: cred.gid(),
     };
-    let config = instance.config();
-    let own = rustix::process::geteuid().as_raw();
-    let listed = config.allowed_uids.contains(&peer.uid) || config.allowed_gids.contains(&peer.gid);
-    // Names can be bound to users that nobody else may be; whether that holds is seen at registration.
-    let named = config.plugins.values().any(|plugin| {
-        plugin
-            .allowed_uids
-            .as_ref()
-            .is_some_and(|uids| uids.contains(&peer.uid))
-    });
-    let default = config.allowed_uids.is_empty() && (peer.uid == own || peer.uid == 0);
-    if listed || named || default {
+    let us = rustix::process::geteuid().as_raw();
+    if may_connect(&instance.config(), &peer, us) {
         tracing::debug!(%peer, "a connection to the NRI socket");
         Ok(peer)
     } else {
@@ -91,5 +102,74 @@ fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (Strin
             peer.uid, peer.gid
         );
         Err((peer.to_string(), reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    /// Fails so many times, then has a connection, and again.
+    struct Failing {
+        times: u32,
+        left: Mutex<u32>,
+    }
+
+    impl Incoming for Failing {
+        async fn next(&self) -> io::Result<UnixStream> {
+            let mut left = self.left.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                return Err(rustix::io::Errno::MFILE.into());
+            }
+            *left = self.times;
+            Ok(UnixStream::pair()?.0)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_of_accepting_are_waited_out() {
+        let failing = Failing {
+            times: 10,
+            left: Mutex::new(10),
+        };
+        let (taken, mut connections) = mpsc::unbounded_channel();
+        let accepting = accept_all(&failing, |stream, place| {
+            taken.send((Instant::now(), stream, place)).unwrap();
+        });
+        let begun = Instant::now();
+        let watching = async {
+            // 10 ms, twice as long each time, 1 s at most; and from the beginning after each success.
+            let pauses = 10 + 20 + 40 + 80 + 160 + 320 + 640 + 3 * 1000;
+            for n in 1..=3 {
+                let (at, stream, _place) = connections.recv().await.unwrap();
+                assert_eq!((at - begun).as_millis(), n * pauses);
+                drop(stream);
+            }
+        };
+        tokio::select! {
+            () = accepting => panic!("no error ends it"),
+            () = watching => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_have_a_place() {
+        let failing = Failing {
+            times: 0,
+            left: Mutex::new(0),
+        };
+        let places = Mutex::new(Vec::new());
+        let accepting = accept_all(&failing, |_, place| places.lock().unwrap().push(place));
+        let mut accepting = std::pin::pin!(accepting);
+        for _ in 0..2 {
+            let soon = tokio::time::timeout(Duration::from_secs(1), accepting.as_mut());
+            soon.await.unwrap_err();
+            assert_eq!(places.lock().unwrap().len(), MOST_UNREGISTERED);
+            places.lock().unwrap().clear();
+        }
     }
 }

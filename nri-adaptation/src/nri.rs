@@ -8,11 +8,14 @@ use nri_core::{
     Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
     api,
 };
+use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::observer::PluginInfo;
+use crate::readiness::Readiness;
+use crate::reconfigure::Reconfigured;
 use crate::subject::Subject;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
@@ -62,10 +65,54 @@ impl Nri {
         self.instance().domains.register(domain)
     }
 
+    /// Puts another configuration in force, from the next request on. Plugins stay connected, unless their user is not allowed
+    /// any more.
+    ///
+    /// The plugin directory is looked at again: new plugins are launched, and those that were given up; those whose file or
+    /// configuration has changed are stopped and launched again; those that are gone are stopped. Another socket is opened
+    /// before the one before it is closed. A plugin is told of another `request_timeout` when it connects the next time.
+    ///
+    /// Returns when the launched plugins take part, or are known not to, and the stopped ones are gone. Dropping the future
+    /// ends the waiting, not the change.
+    ///
+    /// # Errors
+    /// A value cannot be, the plugin directory is bad (with `strict_discovery`), the socket cannot be opened, the instance is
+    /// stopped, or a key has changed that cannot: `disable`, `serial`, and, where the runtime brought a listener along,
+    /// `socket_path` and `disable_connections`. Nothing has changed then.
+    pub async fn reconfigure(&self, config: Config) -> Result<Reconfigured, crate::Error> {
+        let instance = Arc::clone(self.instance());
+        let work = async move { instance.reconfigure(config).await };
+        match self.instance().tasks.spawn(work) {
+            Some(task) => task.await.unwrap_or(Err(crate::Error::Stopped)),
+            None => Err(crate::Error::Stopped),
+        }
+    }
+
     /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.instance().plugins()
+    }
+
+    /// Whether the plugins are there that have to be.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri};
+    /// let config = Config::from_toml("[default_validator]\nrequired_plugins = ['policy']").unwrap();
+    /// let nri = Nri::builder(config).build()?;
+    /// assert_eq!(nri.readiness().missing, ["policy"]);
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.instance().readiness.borrow().clone()
+    }
+
+    /// The same as a stream: it changes when a required plugin comes or goes, and ends with the instance. A runtime maps it to
+    /// a condition of the node.
+    #[must_use]
+    pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
+        self.instance().readiness.subscribe()
     }
 
     /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
@@ -81,25 +128,13 @@ impl Nri {
         Ok(Some((instance, subject)))
     }
 
-    /// Relays an event that an error refuses, and that says no more than what it is about.
-    async fn propose(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
+    /// Relays an event that says no more than what it is about.
+    async fn tell(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
         let Some((instance, subject)) = entered? else {
             return Ok(());
         };
-        let Some(request) = subject.plain_request(event) else {
-            return Err(Error::Invalid(format!(
-                "{event} says more than what it is about"
-            )));
-        };
-        instance.propose(cx, &subject, request).await
-    }
-
-    /// Relays an event of something that has happened.
-    async fn announce(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
-        match entered? {
-            Some((instance, subject)) => instance.announce(cx, Arc::new(subject), event).await,
-            None => Ok(()),
-        }
+        let keys = subject.keys.clone();
+        instance.tell(cx, &keys, subject.into_request(event)?).await
     }
 }
 
@@ -121,8 +156,10 @@ impl Api for Nri {
     }
 
     async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        self.propose(cx, self.enter(pod, None), Event::RunPodSandbox)
-            .await
+        match self.enter(pod, None)? {
+            Some((instance, subject)) => instance.run_pod(cx, subject).await,
+            None => Ok(()),
+        }
     }
 
     async fn update_pod_sandbox(
@@ -136,28 +173,29 @@ impl Api for Nri {
             return Ok(());
         };
         let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
-            pod: Some(subject.pod.clone()),
+            pod: Some(subject.pod),
             overhead_linux_resources: overhead,
             linux_resources: resources,
         });
-        instance.propose(cx, &subject, request).await
+        instance.tell(cx, &subject.keys, request).await
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        self.announce(cx, self.enter(pod, None), Event::PostUpdatePodSandbox)
+        self.tell(cx, self.enter(pod, None), Event::PostUpdatePodSandbox)
             .await
     }
 
     async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        match self.enter(pod, None)? {
-            Some((instance, subject)) => instance.stop_pod(cx, Arc::new(subject)).await,
-            None => Ok(()),
-        }
+        self.tell(cx, self.enter(pod, None), Event::StopPodSandbox)
+            .await
     }
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
         match self.enter(pod, None)? {
-            Some((instance, subject)) => instance.remove_pod(cx, Arc::new(subject)).await,
+            Some((instance, subject)) => {
+                let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
+                instance.remove(cx, subject, events).await
+            }
             None => Ok(()),
         }
     }
@@ -180,7 +218,7 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.announce(
+        self.tell(
             cx,
             self.enter(pod, Some(container)),
             Event::PostCreateContainer,
@@ -194,7 +232,7 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.propose(cx, self.enter(pod, Some(container)), Event::StartContainer)
+        self.tell(cx, self.enter(pod, Some(container)), Event::StartContainer)
             .await
     }
 
@@ -204,7 +242,7 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.announce(
+        self.tell(
             cx,
             self.enter(pod, Some(container)),
             Event::PostStartContainer,
@@ -220,7 +258,7 @@ impl Api for Nri {
         request: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.update_container(cx, &subject, request).await,
+            Some((instance, subject)) => instance.update_container(cx, subject, request).await,
             None => Ok(UpdateResult::default()),
         }
     }
@@ -231,7 +269,7 @@ impl Api for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.announce(
+        self.tell(
             cx,
             self.enter(pod, Some(container)),
             Event::PostUpdateContainer,
@@ -246,16 +284,19 @@ impl Api for Nri {
         container: &dyn Container,
     ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.stop_container(cx, Arc::new(subject)).await,
+            Some((instance, subject)) => instance.stop_container(cx, subject).await,
             None => Ok(StopResult::default()),
         }
     }
 
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container) {
-        match self.enter(pod, Some(container)) {
+        let notified = match self.enter(pod, Some(container)) {
             Ok(Some((instance, subject))) => instance.notify_exit(subject),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "an exit cannot be relayed"),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = notified {
+            tracing::error!(%error, "an exit cannot be relayed");
         }
     }
 
@@ -266,14 +307,17 @@ impl Api for Nri {
         container: &dyn Container,
     ) -> Result<(), Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.remove_container(cx, Arc::new(subject)).await,
+            Some((instance, subject)) => {
+                let events = [Event::StopContainer, Event::RemoveContainer];
+                instance.remove(cx, subject, events).await
+            }
             None => Ok(()),
         }
     }
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {
         match self.is_enabled() {
-            true => PluginSyncBlock::new(self.instance().rosters.block()),
+            true => PluginSyncBlock::new(self.instance().block_joining()),
             false => PluginSyncBlock::inert(),
         }
     }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use nri_core::merge::{Owners, Unsupported};
 use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
+
+use crate::audit::AuditRecord;
+use crate::statistics::CallStatistics;
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,9 +60,11 @@ pub struct PluginInfo {
     pub nri_version: String,
     /// How far it is.
     pub state: PluginState,
+    /// What its calls came to, since it connected.
+    pub calls: CallStatistics,
     /// How often it was launched again.
     pub restarts: u64,
-    /// Why it last ended, where it was launched; or why its last call went wrong.
+    /// Why its last call that did not succeed went wrong; or else why it last ended, where it was launched.
     pub last_error: Option<String>,
 }
 
@@ -79,6 +85,7 @@ impl PluginInfo {
             events,
             nri_version: String::new(),
             state,
+            calls: CallStatistics::default(),
             restarts: 0,
             last_error: None,
         }
@@ -161,6 +168,22 @@ pub trait Observer: Send + Sync + 'static {
     /// A plugin that had connected is gone.
     fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
         let _ = (plugin, reason);
+    }
+
+    /// Plugins asked for something: who, and for what.
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        let _ = record;
+    }
+
+    /// The runtime cannot apply this of what plugins asked of a container, and it was left out.
+    fn unsupported(&self, container: &str, parts: &[Unsupported], owners: &Owners) {
+        let _ = (container, parts, owners);
+    }
+
+    /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and
+    /// event, after it was served.
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        let _ = (plugin, event);
     }
 
     /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.

@@ -1,5 +1,6 @@
 //! A plugin over a connection, with the old form of events for plugins that were built before v0.12.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, Plu
 use nri_proto::{Method as _, rpc};
 use tokio::time::Instant;
 
-use crate::endpoint::{Endpoint, Failure, HandedOver, Relaying, Subscription};
+use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
+use crate::observer::Observer;
 use crate::prepared::Prepared;
 use crate::text::sanitized;
 
@@ -25,10 +27,15 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn new(plugin: PluginId, connection: Connection) -> Self {
+    pub(crate) fn new(
+        plugin: PluginId,
+        connection: Connection,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let client = PluginClient::new(connection.client());
         let old = Arc::new(OldForm {
             plugin,
+            observer,
             in_use: AtomicBool::new(false),
             warned: AtomicU32::new(0),
         });
@@ -41,12 +48,21 @@ impl Remote {
 }
 
 /// Whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
-#[derive(Debug)]
 struct OldForm {
     plugin: PluginId,
+    observer: Arc<dyn Observer>,
     in_use: AtomicBool,
     /// The events that were warned about, as a mask.
     warned: AtomicU32,
+}
+
+impl fmt::Debug for OldForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldForm")
+            .field("plugin", &self.plugin)
+            .field("in_use", &self.in_use)
+            .finish_non_exhaustive()
+    }
 }
 
 impl OldForm {
@@ -59,6 +75,7 @@ impl OldForm {
                 "the plugin was built against an NRI older than v0.12 and gets this event as StateChange (deprecated): \
                  rebuild it against a newer one"
             );
+            self.observer.plugin_deprecated(&self.plugin, event);
         }
     }
 }
@@ -117,7 +134,9 @@ async fn relay(
             Err(failure) => return Err(failure),
             Ok(bytes) => {
                 let error = |error| impossible(format!("its answer cannot be decoded: {error}"));
-                return Response::decode(event, &bytes).map_err(error);
+                return Response::decode(event, &bytes)
+                    .map(printable)
+                    .map_err(error);
             }
         }
     }
@@ -132,6 +151,14 @@ async fn relay(
     .await?;
     old.warn(event);
     Ok(Response::empty(event))
+}
+
+/// An answer whose texts for people are fit for a log.
+fn printable(mut response: Response) -> Response {
+    if let Response::ValidateContainerAdjustment(verdict) = &mut response {
+        verdict.reason = sanitized(&verdict.reason);
+    }
+    response
 }
 
 #[async_trait]
@@ -187,6 +214,7 @@ impl Endpoint for Remote {
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
         time: Duration,
+        progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
         while let Some(part) = flow.next_part() {
@@ -198,6 +226,7 @@ impl Endpoint for Remote {
             if let Some(updates) = flow.answer(answer).map_err(impossible)? {
                 return Ok(updates);
             }
+            progress();
         }
         Ok(Vec::new())
     }

@@ -234,7 +234,11 @@ impl Registering {
             }) => {
                 connection.lift_budget();
                 origin.nri_version = nri_version;
-                let endpoint: Arc<dyn Endpoint> = Arc::new(Remote::new(plugin.clone(), connection));
+                let endpoint: Arc<dyn Endpoint> = Arc::new(Remote::new(
+                    plugin.clone(),
+                    connection,
+                    Arc::clone(&instance.observer),
+                ));
                 let plugin = instance.registration(plugin);
                 Ok(Configuring {
                     instance,
@@ -362,7 +366,7 @@ impl Ready {
         let reason = active.endpoint.closed().await;
         // If we closed it, that reason counts.
         active.close(reason);
-        instance.rosters.leave(&active);
+        instance.leave(&active);
         let reason = active.close_reason().unwrap_or_default();
         tracing::info!(plugin = %active.plugin, reason, "a plugin is gone");
         instance.observer.plugin_gone(&active.info(), &reason);

@@ -1,6 +1,6 @@
 //! What plugins ask for other containers: evictions first, then updates, through the domain that has the container.
 //!
-//! Runs while no pod's line and no turn is held, so a domain may call back into the API.
+//! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain may call back into the API.
 
 use nri_core::merge::{Eviction, MergedUpdate};
 use nri_core::{Ctx, DomainError, Error, PluginId, api};
@@ -31,7 +31,12 @@ impl Instance {
         update: &api::ContainerUpdate,
         plugins: &[PluginId],
     ) -> Result<(), DomainError> {
-        let result = self.domains.update(cx, update).await;
+        let result = match self.supported_side_update(update, plugins) {
+            Ok(None) => self.domains.update(cx, update).await,
+            Ok(Some(rest)) if !has_content(&rest) => Ok(()),
+            Ok(Some(rest)) => self.domains.update(cx, &rest).await,
+            Err(error) => Err(error),
+        };
         self.observer
             .container_updated(plugins, update, result.as_ref().copied());
         result
@@ -83,13 +88,18 @@ impl Instance {
         }
     }
 
-    /// Carries out what a plugin asks for on its own account; returns the updates that could not be applied.
+    /// Carries out what a plugin asks for on its own account, as far as validators that judge updates accept it; returns the
+    /// updates that could not be applied. It waits for nothing that the plugin may hold up, so the plugin may wait for it inside
+    /// a handler.
+    ///
+    /// Dropping the future leaves the rest undone.
     pub(crate) async fn unsolicited(
         &self,
         plugin: &PluginId,
         updates: Vec<api::ContainerUpdate>,
         evictions: Vec<api::ContainerEviction>,
     ) -> Vec<api::ContainerUpdate> {
+        self.asks(plugin, &updates, &evictions);
         let cx = Ctx::new();
         for eviction in evictions {
             let (container, reason) = (&eviction.container_id, sanitized(&eviction.reason));
@@ -105,8 +115,7 @@ impl Instance {
             if !has_content(&update) && !update.container_id.is_empty() {
                 continue;
             }
-            let plugins = std::slice::from_ref(plugin);
-            if let Err(error) = self.update(&cx, &update, plugins).await {
+            if let Err(error) = self.update_for(&cx, plugin, &update).await {
                 let container = &update.container_id;
                 tracing::warn!(%plugin, container, %error, "cannot update a container for a plugin");
                 if !update.ignore_failure {
@@ -115,6 +124,24 @@ impl Instance {
             }
         }
         failed
+    }
+
+    /// Has an update judged, and carries it out.
+    async fn update_for(
+        &self,
+        cx: &Ctx,
+        plugin: &PluginId,
+        update: &api::ContainerUpdate,
+    ) -> Result<(), Error> {
+        self.judge(plugin, update).await?;
+        let failed = |source| Error::SideEffect {
+            plugin: plugin.clone(),
+            action: "update",
+            container: update.container_id.clone(),
+            source,
+        };
+        let plugins = std::slice::from_ref(plugin);
+        self.update(cx, update, plugins).await.map_err(failed)
     }
 
     /// Applies what a plugin asks for when it is shown what exists. Failures are logged.

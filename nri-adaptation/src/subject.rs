@@ -2,18 +2,42 @@
 
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Error, Event, Request, api};
+use nri_core::{Ctx, Error, Event, Request, api};
+use tracing::Span;
 
-use crate::drive::About;
 use crate::instance::Instance;
-use crate::pods::{Line, Place};
+
+/// What a pod, and the container of it that a request is about, if it is about one, are known by.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    pub(crate) pod: ObjectKey,
+    pub(crate) container: Option<ObjectKey>,
+}
+
+impl Keys {
+    /// The pod's or container's.
+    pub(crate) fn object(&self) -> &ObjectKey {
+        self.container.as_ref().unwrap_or(&self.pod)
+    }
+
+    /// The span of a request about it: a child of the caller's if there is one, else of the current one. Ids only, no values.
+    pub(crate) fn span(&self, event: Event, cx: &Ctx) -> Span {
+        let pod = self.pod.id();
+        let container = self.container.as_ref().map_or("", ObjectKey::id);
+        if cx.span().is_none() {
+            tracing::info_span!("nri_event", %event, pod, container)
+        } else {
+            tracing::info_span!(parent: cx.span(), "nri_event", %event, pod, container)
+        }
+    }
+}
 
 /// A pod, and the container of it that a request is about, if it is about one.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
+    pub(crate) keys: Keys,
     pub(crate) pod: api::PodSandbox,
-    pub(crate) pod_key: ObjectKey,
-    pub(crate) container: Option<(api::Container, ObjectKey)>,
+    pub(crate) container: Option<api::Container>,
 }
 
 impl Instance {
@@ -24,10 +48,12 @@ impl Instance {
         let domain = self
             .domains
             .name_of(&pod.domain(), &format!("pod {id:?}"))?;
-        let pod_key = ObjectKey::pod(domain, id);
         Ok(Subject {
+            keys: Keys {
+                pod: ObjectKey::pod(domain, id),
+                container: None,
+            },
             pod: message,
-            pod_key,
             container: None,
         })
     }
@@ -43,20 +69,12 @@ impl Instance {
         let id = identified("container", &message.name, &message.id)?;
         let said = container.domain();
         let domain = match said.as_str() {
-            "" => subject.pod_key.domain(),
+            "" => subject.keys.pod.domain(),
             said => said,
         };
-        subject.container = Some((message, ObjectKey::container(domain, id)));
+        subject.keys.container = Some(ObjectKey::container(domain, id));
+        subject.container = Some(message);
         Ok(subject)
-    }
-
-    /// Takes a place in the line of a subject's pod.
-    pub(crate) fn line_up(&self, subject: &Subject) -> Place {
-        let line = match self.config().serial {
-            true => Line::All,
-            false => Line::Pod(subject.pod_key.clone()),
-        };
-        self.lines.enter(line)
     }
 }
 
@@ -70,58 +88,30 @@ fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {
 }
 
 impl Subject {
-    /// What it is known by.
-    pub(crate) fn key(&self) -> &ObjectKey {
-        self.container
-            .as_ref()
-            .map_or(&self.pod_key, |(_, key)| key)
-    }
-
-    /// The container's message, to be changed.
-    pub(crate) fn container_mut(&mut self) -> Option<&mut api::Container> {
-        self.container.as_mut().map(|(container, _)| container)
-    }
-
-    pub(crate) fn container_message(&self) -> Option<api::Container> {
-        self.container
-            .as_ref()
-            .map(|(container, _)| container.clone())
-    }
-
-    pub(crate) fn about(&self, event: Event) -> About {
-        About {
-            event,
-            pod: self.pod.id.clone(),
-            container: self
-                .container
-                .as_ref()
-                .map(|(_, key)| key.id().to_owned())
-                .unwrap_or_default(),
-        }
-    }
-
-    /// The request of an event that says no more than what it is about; `None` for the others.
-    pub(crate) fn plain_request(&self, event: Event) -> Option<Request> {
-        Request::from_state_change(api::StateChangeEvent {
-            event: event.number(),
-            pod: Some(self.pod.clone()),
-            container: self.container_message(),
-        })
-    }
-
-    /// In words, for errors.
-    pub(crate) fn in_words(&self) -> String {
-        match &self.container {
-            Some((container, _)) => format!("container {:?} ({:?})", container.name, container.id),
-            None => {
-                let api::PodSandbox {
-                    namespace,
-                    name,
-                    id,
-                    ..
-                } = &self.pod;
-                format!("pod {namespace}/{name} ({id:?})")
+    /// The request of an event that says no more than what it is about.
+    ///
+    /// # Errors
+    /// The event says more.
+    pub(crate) fn into_request(self, event: Event) -> Result<Request, Error> {
+        let Self { pod, container, .. } = self;
+        let pod = Some(pod);
+        Ok(match event {
+            Event::CreateContainer => {
+                Request::CreateContainer(api::CreateContainerRequest { pod, container })
             }
-        }
+            Event::StopContainer => {
+                Request::StopContainer(api::StopContainerRequest { pod, container })
+            }
+            event => {
+                let change = api::StateChangeEvent {
+                    event: event.number(),
+                    pod,
+                    container,
+                };
+                Request::from_state_change(change).ok_or_else(|| {
+                    Error::Invalid(format!("{event} says more than what it is about"))
+                })?
+            }
+        })
     }
 }

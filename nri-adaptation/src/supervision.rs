@@ -164,25 +164,20 @@ impl Instance {
     /// All plugins, in the order in which they are called: those that take part, and launched ones that do not.
     pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
         let mut launched = self.launched.all();
-        let view = self.rosters.view();
-        let mut plugins: Vec<PluginInfo> = view
-            .iter()
-            .map(|active| {
-                let mut info = active.info();
-                if info.kind == PluginKind::Launched {
-                    launched.retain(|supervised| {
-                        let same = supervised.installed.plugin == active.plugin.id;
-                        if same {
-                            let (restarts, last_error) = supervised.history();
-                            info.restarts = restarts;
-                            info.last_error = info.last_error.take().or(last_error);
-                        }
-                        !same
-                    });
-                }
-                info
-            })
-            .collect();
+        let mut plugins = self.infos();
+        for info in &mut plugins {
+            if info.kind != PluginKind::Launched {
+                continue;
+            }
+            let own = launched
+                .iter()
+                .position(|supervised| supervised.installed.plugin == info.plugin.id);
+            if let Some(own) = own {
+                let (restarts, last_error) = launched.remove(own).history();
+                info.restarts = restarts;
+                info.last_error = info.last_error.take().or(last_error);
+            }
+        }
         plugins.extend(launched.iter().map(|supervised| supervised.info()));
         plugins.sort_by(|a, b| a.plugin.cmp(&b.plugin));
         plugins

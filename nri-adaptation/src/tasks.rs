@@ -59,6 +59,17 @@ impl Tasks {
         }))
     }
 
+    /// The same for a task that ends with the instance by itself, so that nobody waits for it.
+    pub(crate) fn spawn_uncounted<F>(&self, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = self.runtime.get().cloned();
+        if let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) {
+            runtime.spawn(future);
+        }
+    }
+
     /// Waits until no task is left.
     pub(crate) async fn idle(&self) {
         let mut count = self.count.0.subscribe();

@@ -116,6 +116,18 @@ impl Event {
         }
     }
 
+    /// Whether what is told of a container by it shows that the container exists.
+    pub(crate) fn shows_existence(self) -> bool {
+        matches!(
+            self,
+            Event::PostCreateContainer
+                | Event::StartContainer
+                | Event::PostStartContainer
+                | Event::UpdateContainer
+                | Event::PostUpdateContainer
+        )
+    }
+
     /// Whether all plugins hear of the event whatever an earlier one answered.
     ///
     /// True for what has already happened: stop, remove and post events. The others may be refused, and the first error ends

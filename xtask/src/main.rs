@@ -13,6 +13,7 @@ mod fence;
 mod fuzz;
 #[cfg(feature = "product")]
 mod interop;
+mod laws;
 #[cfg_attr(not(feature = "product"), allow(dead_code))]
 mod process;
 mod workspace;
@@ -43,6 +44,8 @@ enum Command {
     Ci,
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
+    /// Check the laws of merging and scheduling with many more cases than the tests.
+    Laws(laws::Options),
     /// Fuzz with coverage guidance (needs a C++ compiler).
     Fuzz(fuzz::Options),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "product")]
         Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Laws(options) => laws::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     };
     match result {

@@ -1,13 +1,12 @@
 //! Running other programs: cargo above all, and peers that run beside us.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The cargo that runs us.
@@ -99,21 +98,6 @@ impl Beside {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Gives it a line to read.
-    pub(crate) fn tell(&mut self, line: &str) -> Result<(), String> {
-        let input = self.child.stdin.as_mut().ok_or("it has no input")?;
-        writeln!(input, "{line}").map_err(|e| format!("{}: {e}", self.name))
-    }
-
-    /// Asks it to end.
-    pub(crate) fn terminate(&self) -> Result<(), String> {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or("it has no pid")?;
-        kill_process(pid, Signal::TERM).map_err(|e| format!("{}: {e}", self.name))
     }
 
     /// The next line that it prints; `None` when there will be no more.

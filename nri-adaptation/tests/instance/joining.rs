@@ -292,3 +292,173 @@ async fn in_a_storm_of_creations_each_container_reaches_a_joining_plugin_once() 
         assert!(times.values().all(|count| *count == 1));
     }
 }
+
+/// Between an event and the runtime's own books there is a gap, and a plugin may join in it.
+#[tokio::test]
+async fn what_the_runtime_does_not_list_yet_is_shown_all_the_same() {
+    let world = World::started().await;
+    let cx = Ctx::new();
+    let (p, gone) = (pod("p"), pod("gone"));
+    for pod in [&p, &gone] {
+        world.nri.run_pod_sandbox(&cx, pod).await.unwrap();
+    }
+    for id in ["created", "started", "stopped", "removed", "undone"] {
+        let c = container(&p, id);
+        let creation = world.nri.create_container(&cx, &p, &c).await.unwrap();
+        match id {
+            "undone" => drop(creation),
+            _ => creation.commit(),
+        }
+        if id == "started" {
+            let mut adjusted = c.clone();
+            adjusted.env = vec!["ADJUSTED=1".into()];
+            world
+                .nri
+                .post_create_container(&cx, &p, &adjusted)
+                .await
+                .unwrap();
+            world.nri.start_container(&cx, &p, &adjusted).await.unwrap();
+        }
+        if id == "stopped" {
+            world.nri.stop_container(&cx, &p, &c).await.unwrap();
+        }
+        if id == "removed" {
+            world.nri.remove_container(&cx, &p, &c).await.unwrap();
+        }
+    }
+    world.nri.remove_pod_sandbox(&cx, &gone).await.unwrap();
+    let fake = Fake::all_events("10-joins");
+    let _peer = fake.join(&world).await;
+    assert_eq!(
+        fake.shown(),
+        (
+            vec!["p".to_owned()],
+            vec!["created".to_owned(), "started".to_owned()]
+        )
+    );
+    let shown = fake.got.all();
+    let shown = shown
+        .iter()
+        .find(|got| got.method == "Synchronize")
+        .unwrap();
+    let shown = api::SynchronizeRequest::decode(&*shown.payload).unwrap();
+    assert_eq!(shown.containers[1].env, ["ADJUSTED=1"]);
+    assert_eq!(
+        shown.containers[1].state(),
+        api::ContainerState::ContainerRunning
+    );
+
+    // Once a list had it, the list counts.
+    world
+        .domain
+        .pods
+        .lock()
+        .unwrap()
+        .insert("p".into(), p.clone());
+    let lists = Fake::all_events("20-lists");
+    let _lists = lists.join(&world).await;
+    assert_eq!(lists.shown().0, ["p"]);
+    world.domain.pods.lock().unwrap().clear();
+    let lost = Fake::all_events("30-lost");
+    let _lost = lost.join(&world).await;
+    assert_eq!(lost.shown().0, [] as [&str; 0]);
+}
+
+/// A runtime may start a container and settle its creation later: what is told of it shows that it exists.
+#[tokio::test]
+async fn a_container_that_was_started_exists_though_its_creation_is_not_settled() {
+    let world = World::started().await;
+    let p = world.pod("p").await;
+    let c = container(&p, "c");
+    let cx = Ctx::new();
+    let creation = world.nri.create_container(&cx, &p, &c).await.unwrap();
+    world.list(&c);
+    world.nri.start_container(&cx, &p, &c).await.unwrap();
+    let fake = Fake::all_events("10-joins");
+    let _peer = fake.join(&world).await;
+    assert_eq!(fake.shown().1, ["c"]);
+    // It comes to nothing after all: whoever was shown it hears of that.
+    drop(creation);
+    world.seen(&fake, "RemoveContainer c").await;
+    assert_eq!(fake.events_seen(), ["StopContainer c", "RemoveContainer c"]);
+}
+
+/// Pods and containers come and go while plugins join. Each reaches a plugin once, as an event or in what it is shown; and
+/// nothing is told of what is gone before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_storm_of_creations_and_removals_each_object_reaches_a_joining_plugin_once() {
+    let world = Arc::new(World::started().await);
+    let steady = Fake::all_events("05-steady");
+    let _steady = steady.join(&world).await;
+    let storm: Vec<_> = (0..8)
+        .map(|lane| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move {
+                let cx = Ctx::new();
+                for n in 0..25 {
+                    let pod = pod(&format!("p{lane}-{n}"));
+                    world.nri.run_pod_sandbox(&cx, &pod).await.unwrap();
+                    // The runtime's books lag behind.
+                    tokio::task::yield_now().await;
+                    let lock = &world.domain.pods;
+                    lock.lock().unwrap().insert(pod.id.clone(), pod.clone());
+                    let c = container(&pod, &format!("c{lane}-{n}"));
+                    let creation = world.nri.create_container(&cx, &pod, &c).await.unwrap();
+                    creation.commit();
+                    tokio::task::yield_now().await;
+                    world.list(&c);
+                    world.nri.start_container(&cx, &pod, &c).await.unwrap();
+                    if n % 2 == 0 {
+                        world.nri.notify_container_exit(&pod, &c);
+                        world.nri.remove_container(&cx, &pod, &c).await.unwrap();
+                        world.domain.containers.lock().unwrap().remove(&c.id);
+                        world.nri.remove_pod_sandbox(&cx, &pod).await.unwrap();
+                        world.domain.pods.lock().unwrap().remove(&pod.id);
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut joining = Vec::new();
+    for n in 0..8 {
+        let fake = Fake::all_events(&format!("1{n}-joins"));
+        let enough = 80 * (n + 1);
+        steady.got.wait("the storm", |got| got.len() > enough).await;
+        let peer = fake.join(&world).await;
+        joining.push((fake, peer));
+    }
+    for task in storm {
+        task.await.unwrap();
+    }
+    let (pods, containers) = {
+        let pods = world.domain.pods.lock().unwrap();
+        let containers = world.domain.containers.lock().unwrap();
+        let left = pods.keys().chain(containers.keys());
+        (left.cloned().collect::<Vec<_>>(), containers.len())
+    };
+    assert_eq!((pods.len(), containers), (8 * 24, 8 * 12));
+    for (fake, _peer) in &joining {
+        let (shown_pods, shown_containers) = fake.shown();
+        assert!(!shown_pods.is_empty());
+        let mut met: BTreeMap<String, usize> = BTreeMap::new();
+        for id in shown_pods.into_iter().chain(shown_containers) {
+            *met.entry(id).or_default() += 1;
+        }
+        for brief in fake.events_seen() {
+            let (event, id) = brief.split_once(' ').unwrap();
+            match event {
+                "RunPodSandbox" | "CreateContainer" => *met.entry(id.to_owned()).or_default() += 1,
+                // The stop and the removal of what was there when the plugin came are told as well; nothing else is told of
+                // what it does not know.
+                "StopPodSandbox" | "StopContainer" | "RemovePodSandbox" | "RemoveContainer" => {}
+                _ => assert!(met.contains_key(id), "{brief} for {}", fake.index),
+            }
+        }
+        for (id, times) in &met {
+            assert_eq!(*times, 1, "{id} for {}", fake.index);
+        }
+        for id in &pods {
+            assert!(met.contains_key(id), "{id} never reaches {}", fake.index);
+        }
+    }
+}

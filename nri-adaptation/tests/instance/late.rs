@@ -118,7 +118,10 @@ async fn a_plugin_that_hangs_for_long_is_closed() {
     assert!(begun.elapsed() >= TIME * 3, "{:?}", begun.elapsed());
     let notices = world.observer.wait_for("gone 10-hung").await;
     assert!(
-        notices.last().unwrap().contains("3 times in a row"),
+        notices
+            .last()
+            .unwrap()
+            .contains("owed an answer for too long"),
         "{notices:?}"
     );
     world.pod("b").await;
@@ -282,4 +285,35 @@ async fn a_plugin_that_stops_reading_holds_nobody_up_for_long() {
     );
     world.observer.wait_for("gone 10-deaf").await;
     world.pod("c").await;
+}
+
+#[tokio::test]
+async fn a_plugin_can_be_synchronised_again_after_it_was_late() {
+    let world = World::started_with(|config| {
+        config.plugin_request_timeout = TIME;
+        config.plugin_strikes = 1000;
+        config.after_late = AfterLate::Resync;
+    })
+    .await;
+    let release = Arc::new(Notify::new());
+    let late = hanging("10-late", &release);
+    let peer = late.join(&world).await;
+    world.pod("a").await;
+    // What it misses meanwhile it learns from what it is shown.
+    world.pod("b").await;
+    assert_eq!(world.nri.plugins()[0].state, PluginState::Late);
+    assert_eq!(late.shown().0, [] as [&str; 0]);
+    release.notify_one();
+    let shown = |got: &Vec<Got>| got.iter().filter(|g| g.method == "Synchronize").count() == 2;
+    late.got.wait("the second synchronisation", shown).await;
+    assert_eq!(late.shown().0, ["a", "b"]);
+    release.notify_one();
+    world.pod("c").await;
+    assert_eq!(late.events_seen(), ["RunPodSandbox a", "RunPodSandbox c"]);
+    assert_eq!(world.nri.plugins()[0].state, PluginState::Ready);
+    // It took part all the time.
+    let notices = world.observer.notices.all();
+    let synchronized = notices.iter().filter(|n| n.starts_with("synchronized"));
+    assert_eq!(synchronized.count(), 1, "{notices:?}");
+    drop(peer);
 }

@@ -6,11 +6,18 @@
     reason = "a panic is the report of a test"
 )]
 
+mod gating;
 mod handshake;
 mod joining;
+mod judging;
 mod late;
 mod life;
+mod limits;
+mod observing;
 mod order;
+mod reconfiguring;
 mod requests;
 mod side_effects;
 mod support;
+mod supporting;
+mod undoing;

@@ -157,3 +157,157 @@ async fn serial_instances_handle_one_request_at_a_time() {
         run.await.unwrap().unwrap();
     }
 }
+
+/// Creates 50 pods at once with a plugin that lets each of its answers wait for its turn in `gate`, and two fast ones.
+async fn fifty_pods(world: &World, slow: Fake, fast: [Fake; 2]) -> Vec<Peer> {
+    let mut peers = vec![slow.join(world).await];
+    for fake in &fast {
+        peers.push(fake.join(world).await);
+    }
+    let runs: Vec<_> = (0..50)
+        .map(|n| {
+            let nri = world.nri.clone();
+            tokio::spawn(async move {
+                let pod = pod(&format!("p{n}"));
+                nri.run_pod_sandbox(&Ctx::new(), &pod).await
+            })
+        })
+        .collect();
+    for run in runs {
+        run.await.unwrap().unwrap();
+    }
+    peers
+}
+
+#[tokio::test]
+async fn the_work_of_other_plugins_overlaps_that_of_a_slow_one() {
+    let world = World::started().await;
+    // The first plugin, and one after the slow one. What matters is who was where when.
+    let first = Fake::all_events("05-first");
+    let last = Fake::all_events("90-last");
+    let (got_by_first, got_by_last) = (Arc::clone(&first.got), Arc::clone(&last.got));
+    let handshake = 2;
+    let overlaps = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&overlaps);
+    let slow = Fake::all_events("50-slow").on("RunPodSandbox", move |_| {
+        let (first, last) = (Arc::clone(&got_by_first), Arc::clone(&got_by_last));
+        let count = Arc::clone(&count);
+        async move {
+            // It answers its n-th request when the first plugin has got far ahead of it, or is through, and the last one has
+            // all that went before. With one request at a time in all, neither would ever happen.
+            let mine = count.fetch_add(1, Ordering::SeqCst);
+            let ahead = (mine + 10).min(50) + handshake;
+            first.wait("the first one", |got| got.len() >= ahead).await;
+            last.wait("the last one", |got| got.len() >= mine + handshake)
+                .await;
+            None
+        }
+    });
+    let _peers = fifty_pods(&world, slow.clone(), [first.clone(), last.clone()]).await;
+    assert_eq!(overlaps.load(Ordering::SeqCst), 50);
+    for fake in [&first, &slow, &last] {
+        assert_eq!(fake.events_seen().len(), 50);
+    }
+    // Each plugin got one at a time, in the order in which the one before had answered.
+    assert_eq!(slow.events_seen(), last.events_seen());
+}
+
+#[tokio::test]
+async fn one_request_in_the_whole_instance_when_serial() {
+    let world = World::started_with(|config| {
+        config.serial = true;
+        for name in ["first", "slow", "last"] {
+            let mut roomy = nri_adaptation::config::PluginConfig::default();
+            roomy.max_in_flight = Some(16);
+            config.plugins.insert(name.into(), roomy);
+        }
+    })
+    .await;
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let watched = |id: &str| {
+        let (inside, most) = (Arc::clone(&inside), Arc::clone(&most));
+        Fake::all_events(id).on("RunPodSandbox", move |_| {
+            let (inside, most) = (Arc::clone(&inside), Arc::clone(&most));
+            async move {
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                inside.fetch_sub(1, Ordering::SeqCst);
+                None
+            }
+        })
+    };
+    let (first, slow, last) = (watched("05-first"), watched("50-slow"), watched("90-last"));
+    let _peers = fifty_pods(&world, slow.clone(), [first.clone(), last.clone()]).await;
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    assert_eq!(first.events_seen(), last.events_seen());
+}
+
+#[tokio::test]
+async fn a_pods_stop_waits_for_the_exits_of_its_containers_and_a_removal_drains_them() {
+    let world = World::started().await;
+    let (release, released) = oneshot::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(Some(released)));
+    let slow = Fake::all_events("10-slow").on("PostStartContainer", move |_| {
+        let released = released.lock().unwrap().take();
+        async move {
+            if let Some(released) = released {
+                released.await.unwrap();
+            }
+            None
+        }
+    });
+    let _slow = slow.join(&world).await;
+    let p = world.pod("p").await;
+    let (a, b) = (
+        world.container(&p, "a").await,
+        world.container(&p, "b").await,
+    );
+    let cx = Ctx::new();
+    let held = tokio::spawn({
+        let (nri, p, a) = (world.nri.clone(), p.clone(), a.clone());
+        async move { nri.post_start_container(&Ctx::new(), &p, &a).await }
+    });
+    world.seen(&slow, "PostStartContainer a").await;
+    // Both exits are queued behind what is held; then everything ends at once.
+    world.nri.notify_container_exit(&p, &a);
+    world.nri.notify_container_exit(&p, &b);
+    let mut stop = tokio::spawn({
+        let (nri, p, a) = (world.nri.clone(), p.clone(), a.clone());
+        async move {
+            let cx = Ctx::new();
+            // The exit was first, so this has no effect; but it ends after the exit is told.
+            let stopped = nri.stop_container(&cx, &p, &a).await.unwrap();
+            assert!(stopped.outcomes.is_empty());
+            nri.stop_pod_sandbox(&cx, &p).await
+        }
+    });
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stop.is_finished());
+    release.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    (&mut stop).await.unwrap().unwrap();
+    assert_eq!(
+        slow.events_seen()[3..],
+        [
+            "PostStartContainer a",
+            "StopContainer a",
+            "StopContainer b",
+            "StopPodSandbox p"
+        ]
+    );
+    world.nri.remove_container(&cx, &p, &b).await.unwrap();
+    world.nri.remove_container(&cx, &p, &a).await.unwrap();
+    world.nri.remove_pod_sandbox(&cx, &p).await.unwrap();
+    assert_eq!(
+        slow.events_seen()[7..],
+        [
+            "RemoveContainer b",
+            "RemoveContainer a",
+            "RemovePodSandbox p"
+        ]
+    );
+}

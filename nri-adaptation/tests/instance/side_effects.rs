@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_adaptation::config::SideUpdateFailure;
-use nri_adaptation::{Api, Ctx, DomainError};
+use nri_adaptation::{Api, CallOutcome, Ctx, DomainError};
 use nri_core::{Error, api};
 use prost::Message as _;
 
@@ -49,6 +49,12 @@ async fn evictions_come_before_updates_and_before_the_creation_returns() {
         evictions[0].reason.contains("10-greedy")
             && evictions[0].reason.contains("needed the room")
     );
+    for notice in [
+        r#"evicted victim for [(PluginId(10-greedy), "needed the room")]: Ok(())"#,
+        "updated other for [PluginId(10-greedy)]: Ok(())",
+    ] {
+        world.observer.wait_for(notice).await;
+    }
 }
 
 fn refuse_updates(world: &World) {
@@ -333,6 +339,123 @@ async fn a_domain_may_call_back_into_the_api() {
             "CreateContainer new",
             "StopContainer victim",
             "UpdateContainer other"
+        ]
+    );
+}
+
+/// A plugin asks for updates inside the creation of a container and waits for them: of another container, and of this one,
+/// which the runtime does not have yet.
+#[tokio::test]
+async fn a_plugin_may_wait_for_its_updates_inside_a_creation() {
+    for serial in [false, true] {
+        let world = World::started_with(|config| config.serial = serial).await;
+        let way = Way::default();
+        let back = way.clone();
+        let fake = Fake::all_events("10-eager").on("CreateContainer", move |got| {
+            let back = back.clone();
+            async move {
+                if got.brief() == "CreateContainer new" {
+                    let updates = vec![memory("other", 1), memory("new", 2)];
+                    let failed = back.update(updates).await.unwrap();
+                    assert_eq!(failed, [memory("new", 2)]);
+                }
+                None
+            }
+        });
+        let peer = fake.join(&world).await;
+        way.lead_to(&peer);
+        let pod = world.pod("p").await;
+        world.container(&pod, "other").await;
+        world.container(&pod, "new").await;
+        assert_eq!(world.domain.updates.all(), [memory("other", 1)]);
+        let calls = world.observer.calls.all();
+        let answered = |(.., outcome): &(String, _, _)| *outcome == CallOutcome::Answered;
+        assert!(calls.iter().all(answered), "{calls:?}");
+    }
+}
+
+/// A domain that updates through the API that calls it.
+fn update_through_the_api(world: &World, pod: &api::PodSandbox, other: &api::Container) {
+    let (nri, pod, other) = (world.nri.clone(), pod.clone(), other.clone());
+    let on_update: OnUpdate = Arc::new(move |update: api::ContainerUpdate| {
+        let (nri, pod, other) = (nri.clone(), pod.clone(), other.clone());
+        Box::pin(async move {
+            let resources = update.linux.and_then(|linux| linux.resources);
+            let result = nri
+                .update_container(&Ctx::new(), &pod, &other, resources)
+                .await;
+            result
+                .map(|_| ())
+                .map_err(|error| DomainError::Failed(error.to_string()))
+        })
+    });
+    *world.domain.on_update.lock().unwrap() = Some(on_update);
+}
+
+#[tokio::test]
+async fn a_domain_may_call_back_from_any_update_even_if_requests_go_one_by_one() {
+    let world = World::started_with(|config| config.serial = true).await;
+    let p = pod("p");
+    let other = container(&p, "other");
+    world
+        .domain
+        .pods
+        .lock()
+        .unwrap()
+        .insert("p".into(), p.clone());
+    world.list(&other);
+    update_through_the_api(&world, &p, &other);
+    // When it is synchronised, in the answer to a creation, to a stop, and on its own account.
+    let fake = Fake::all_events("10-asks").acting(Arc::new(|got: Got| {
+        Box::pin(async move {
+            let update = vec![memory("other", 1)];
+            let answer = match got.method.as_str() {
+                "Synchronize" => api::SynchronizeResponse {
+                    update,
+                    more: false,
+                }
+                .encode_to_vec(),
+                "CreateContainer" => api::CreateContainerResponse {
+                    update,
+                    ..Default::default()
+                }
+                .encode_to_vec(),
+                "StopContainer" => api::StopContainerResponse { update }.encode_to_vec(),
+                _ => return None,
+            };
+            Some(Ok(answer))
+        })
+    }));
+    let peer = fake.join(&world).await;
+    world.seen(&fake, "UpdateContainer other").await;
+    let new = container(&p, "new");
+    let creation = world
+        .nri
+        .create_container(&Ctx::new(), &p, &new)
+        .await
+        .unwrap();
+    creation.commit();
+    world
+        .nri
+        .stop_container(&Ctx::new(), &p, &new)
+        .await
+        .unwrap();
+    assert!(
+        peer.update(vec![memory("other", 1)], vec![])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let update = "UpdateContainer other";
+    assert_eq!(
+        fake.events_seen(),
+        [
+            update,
+            "CreateContainer new",
+            update,
+            "StopContainer new",
+            update,
+            update
         ]
     );
 }

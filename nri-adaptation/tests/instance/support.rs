@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
 use nri_adaptation::{
-    Api, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer, PluginCallReport, PluginInfo,
+    Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
+    PluginCallReport, PluginInfo,
 };
-use nri_core::{Event, Request, Response, api};
+use nri_core::merge::{Owners, Unsupported};
+use nri_core::{Event, PluginId, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
-    CallContext, CallError, CallOptions, Connection, Role, RuntimeClient, Service, Status,
+    CallContext, CallError, CallOptions, Connection, Limits, Role, RuntimeClient, Service, Status,
 };
 use prost::Message as _;
 use tokio::net::UnixStream;
@@ -105,6 +107,7 @@ pub(crate) struct Fake {
     pub(crate) events: i32,
     pub(crate) act: Act,
     pub(crate) got: Arc<Log<Got>>,
+    pub(crate) limits: Limits,
 }
 
 /// A plugin's end of a connection.
@@ -187,7 +190,14 @@ impl Fake {
                 .bits(),
             act: usual(),
             got: Arc::default(),
+            limits: Limits::default(),
         }
+    }
+
+    /// With other bounds on its end of the connection.
+    pub(crate) fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     pub(crate) fn all_events(id: &str) -> Self {
@@ -219,6 +229,7 @@ impl Fake {
 
     pub(crate) fn over(&self, stream: UnixStream) -> Peer {
         let connection = Connection::builder(Role::Plugin)
+            .limits(self.limits.clone())
             .serve(Served(self.clone()))
             .start(stream);
         let runtime = RuntimeClient::new(connection.client());
@@ -301,6 +312,31 @@ impl Peer {
     }
 }
 
+/// A plugin's way back to the runtime, for use inside its handlers: known once it has connected.
+#[derive(Clone, Default)]
+pub(crate) struct Way(Arc<Mutex<Option<RuntimeClient>>>);
+
+impl Way {
+    pub(crate) fn lead_to(&self, peer: &Peer) {
+        *self.0.lock().unwrap() = Some(peer.runtime.clone());
+    }
+
+    pub(crate) async fn update(
+        &self,
+        update: Vec<api::ContainerUpdate>,
+    ) -> Result<Vec<api::ContainerUpdate>, CallError> {
+        let client = self.0.lock().unwrap().clone().unwrap();
+        let request = api::UpdateContainersRequest {
+            update,
+            evict: Vec::new(),
+        };
+        let response = client
+            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .await?;
+        Ok(response.failed)
+    }
+}
+
 /// Notices as words, with the calls in a list of their own.
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -340,8 +376,39 @@ impl Observer for Recorder {
         self.notices
             .push(format!("gone {}: {reason}", plugin.plugin));
     }
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        self.notices.push(format!("adjusted {}", record.to_line()));
+    }
+    fn unsupported(&self, container: &str, parts: &[Unsupported], _: &Owners) {
+        for part in parts {
+            self.notices
+                .push(format!("unsupported {container}: {part}"));
+        }
+    }
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        self.notices.push(format!("deprecated {plugin} {event}"));
+    }
     fn plugin_refused(&self, peer: &str, reason: &str) {
         self.notices.push(format!("refused {peer}: {reason}"));
+    }
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let id = &update.container_id;
+        self.notices
+            .push(format!("updated {id} for {plugins:?}: {result:?}"));
+    }
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices
+            .push(format!("evicted {container} for {reasons:?}: {result:?}"));
     }
 }
 

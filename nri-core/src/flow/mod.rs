@@ -32,6 +32,7 @@ mod outcome;
 mod roster;
 mod synchronize;
 mod update;
+mod validating;
 
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub use outcome::{Outcome, PluginOutcome, Reply, Report};
 pub use roster::{Member, OnTrouble, Policy, Roster};
 pub use synchronize::{ENVELOPE_RESERVE, MESSAGE_LIMIT, SynchronizeError, SynchronizeFlow};
 pub use update::{StopFlow, UpdateFlow};
+pub use validating::ValidateFlow;
+pub(crate) use validating::consulted;
 
 use crate::{RegisteredPlugin, Request};
 

@@ -28,11 +28,12 @@ impl Stage for Telling {
 
 impl NotifyFlow {
     /// The flow of `request` through the plugins of `roster`.
-    pub fn new(roster: &Roster, request: Request) -> Self {
+    pub fn new(roster: &Roster, request: impl Into<Arc<Request>>) -> Self {
+        let request = request.into();
         let chain = Chain::new(roster, request.event(), request.subject());
         Self {
             chain,
-            telling: Telling(Arc::new(request)),
+            telling: Telling(request),
         }
     }
 }

@@ -61,6 +61,16 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// Whether a requirement that the plugin be consulted is met: it did its part, or has none in this event.
+    pub fn counts_as_consulted(&self) -> bool {
+        match self {
+            Self::Answered | Self::Unsubscribed | Self::NotReached => true,
+            Self::Failed { .. } | Self::Late { .. } | Self::Gone | Self::Abandoned => false,
+        }
+    }
+}
+
 /// A plugin's part in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

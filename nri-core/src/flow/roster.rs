@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::merge::Support;
 use crate::{Event, EventMask, RegisteredPlugin};
 
 /// What a plugin's trouble means for the request.
@@ -47,6 +48,9 @@ pub struct Member {
     /// Whether it gets them because it answered the empty mask, which means all. Such a plugin may be older than some of
     /// them, so "unimplemented" counts as "not subscribed" for validation and pod updates.
     pub implicit: bool,
+    /// Whether, being subscribed to validation, it judges updates of containers as well. The protocol has creations in mind
+    /// only: such a request has no adjustment in it, only updates. Default: false.
+    pub validates_updates: bool,
     /// What its trouble means.
     pub policy: Policy,
 }
@@ -58,6 +62,7 @@ impl Member {
             plugin,
             events,
             implicit: false,
+            validates_updates: false,
             policy: Policy::default(),
         }
     }
@@ -77,6 +82,13 @@ impl Member {
         self
     }
 
+    /// The same member, which judges updates as well.
+    #[must_use]
+    pub fn validating_updates(mut self) -> Self {
+        self.validates_updates = true;
+        self
+    }
+
     /// Whether "unimplemented" as an answer to `event` means that the plugin is not subscribed to it.
     pub(super) fn may_not_know(&self, event: Event) -> bool {
         self.implicit
@@ -87,20 +99,39 @@ impl Member {
     }
 }
 
-/// The plugins of a runtime, in the order (index, name, registration). Cheap to clone: a request keeps the one it began with.
+/// The plugins of a runtime, in the order (index, name, registration), and what the runtime can apply of what they ask for. Cheap
+/// to clone: a request keeps the one it began with.
 #[derive(Debug, Clone, Default)]
-pub struct Roster(Arc<[Member]>);
+pub struct Roster {
+    members: Arc<[Member]>,
+    support: Support,
+}
 
 impl Roster {
     /// A roster of these members, put in order.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         let mut members: Vec<Member> = members.into_iter().collect();
         members.sort_by(|a, b| a.plugin.cmp(&b.plugin));
-        Self(members.into())
+        Self {
+            members: members.into(),
+            support: Support::default(),
+        }
+    }
+
+    /// The same plugins of a runtime that can apply just this. Without it, everything can be applied.
+    #[must_use]
+    pub fn with_support(mut self, support: Support) -> Self {
+        self.support = support;
+        self
+    }
+
+    /// What the runtime can apply.
+    pub fn support(&self) -> Support {
+        self.support
     }
 
     /// The members in order.
     pub fn members(&self) -> &[Member] {
-        &self.0
+        &self.members
     }
 }

@@ -6,8 +6,12 @@
 //! A step counts from the moment in which it is begun, so of two callers only one gets it. That its event reaches all plugins,
 //! and in order with the others of its pod, is for whoever relays it.
 //!
+//! What is different from the Go implementation is listed in [`differences`].
+//!
 //! What may not enter: plugins, and the contents of pods and containers.
 
+#[doc = include_str!("differences.md")]
+pub mod differences {}
 mod error;
 mod key;
 mod removed;
@@ -161,12 +165,21 @@ impl Lifecycles {
 
     /// Begins any other step and says what is due.
     ///
-    /// Post and update events are always due and change nothing.
+    /// Post and update events are always due and change nothing. Whatever but a stop or a removal is told of a container shows
+    /// that it exists, even if its creation is not settled yet.
     ///
     /// # Errors
     /// The step does not exist for the object ([`LifecycleError::NoSuchStep`]), or would lead backwards.
     pub fn begin(&mut self, key: &ObjectKey, event: Event) -> Result<Due, LifecycleError> {
         check_subject(key, event)?;
+        let due = self.take_step(key, event)?;
+        if event.shows_existence() {
+            self.show_existence(key);
+        }
+        Ok(due)
+    }
+
+    fn take_step(&mut self, key: &ObjectKey, event: Event) -> Result<Due, LifecycleError> {
         match event {
             Event::RunPodSandbox => {
                 self.appear(key, event, State::Running, Creation::Settled)?;
@@ -199,6 +212,15 @@ impl Lifecycles {
     /// Whether no pod and no container lives.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Something happens to a container whose creation may not be settled: it exists.
+    fn show_existence(&mut self, key: &ObjectKey) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.creation == Creation::Unsettled
+        {
+            entry.creation = Creation::Settled;
+        }
     }
 
     fn next_tick(&mut self) -> u64 {

@@ -104,6 +104,24 @@ impl Lifecycles {
         })
     }
 
+    /// What was announced and lives, and no list of the runtime has ever had: a list may lag behind the events. A plugin that
+    /// is synchronised has to be shown it as well. No stopped pods and containers, and nothing that is not settled.
+    pub fn unlisted(&self) -> impl Iterator<Item = (&ObjectKey, State)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| {
+                !entry.listed
+                    && entry.creation == Creation::Settled
+                    && entry.state != State::Stopped
+            })
+            .map(|(key, entry)| (key, entry.state))
+    }
+
+    /// Whether something lives that no list of the runtime has ever had.
+    pub fn is_unlisted(&self, key: &ObjectKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| !entry.listed)
+    }
+
     fn observe(&mut self, key: &ObjectKey, observed: Observed) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.listed = true;

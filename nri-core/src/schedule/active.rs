@@ -1,10 +1,10 @@
 //! A request in a scheduler, from the moment it is handed in until it is settled, and the record of whom it was sent to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Job, Order, RequestId};
 use crate::flow::{Outcome, PluginOutcome, Roster};
-use crate::lifecycle::ObjectKey;
+use crate::lifecycle::{Birth, ObjectKey};
 use crate::{Event, RegisteredPlugin};
 
 /// What became of one call of a flow.
@@ -21,6 +21,8 @@ pub(super) struct Record {
     pub(super) unsubscribed: bool,
     /// Whether the flow knows what came of it.
     pub(super) resolved: bool,
+    /// How long it had its turn until then.
+    pub(super) took: Option<Duration>,
 }
 
 pub(super) struct Running<F> {
@@ -48,6 +50,10 @@ pub(super) struct Active<J: Job> {
     pub(super) stage: Stage<J::Flow>,
     /// The creation that it undoes, and those that it goes to then.
     pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
+    /// Of a creation that has begun and is not settled.
+    pub(super) birth: Option<Birth>,
+    /// Whether something else that happened to its object shows that a creation came to something, settled or not.
+    pub(super) exists: bool,
 }
 
 impl<J: Job> Active<J> {
@@ -60,7 +66,14 @@ impl<J: Job> Active<J> {
             deadline: order.deadline,
             stage: Stage::Queued,
             undoes: None,
+            birth: None,
+            exists: false,
         }
+    }
+
+    /// Whether it ends before it begins: its caller's time is over, and it may be refused.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        !self.event.is_notification() && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     pub(super) fn running(&mut self) -> Option<&mut Running<J::Flow>> {
@@ -108,7 +121,12 @@ impl<J: Job> Active<J> {
                 .roster
                 .members()
                 .iter()
-                .filter(move |member| member.events.contains(event) && !resolved(&member.plugin))
+                .filter(move |member| {
+                    let judges = event != Event::ValidateContainerAdjustment
+                        || self.event == Event::CreateContainer
+                        || member.validates_updates;
+                    member.events.contains(event) && judges && !resolved(&member.plugin)
+                })
                 .map(|member| &member.plugin)
         })
     }
@@ -137,6 +155,7 @@ pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
         };
         outcome.plugin = record.actual.clone();
         outcome.saw_it = record.handed;
+        outcome.took = record.took;
         if record.unsubscribed {
             outcome.outcome = Outcome::Unsubscribed;
         } else if !record.resolved {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::flow::Report;
+use crate::flow::{Reply, Report};
 use crate::lifecycle::ObjectKey;
-use crate::{RegisteredPlugin, Request};
+use crate::{Event, RegisteredPlugin, Request};
 
 /// A request that was handed to a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,42 @@ pub enum CloseReason {
     },
 }
 
+/// What came of a call, as its request hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Came {
+    /// An answer.
+    Answer,
+    /// An answer that is an error.
+    Error {
+        /// The status code.
+        code: i32,
+        /// The text.
+        message: String,
+    },
+    /// Nothing in time.
+    Late,
+    /// It was not made: the plugin still owes the answer to an earlier one.
+    Busy,
+    /// Nothing: the connection is lost.
+    Gone,
+}
+
+impl From<&Reply> for Came {
+    fn from(reply: &Reply) -> Self {
+        match reply {
+            Reply::Answer(_) => Self::Answer,
+            Reply::Error { code, message } => Self::Error {
+                code: *code,
+                message: message.clone(),
+            },
+            Reply::Late { .. } => Self::Late,
+            Reply::Busy => Self::Busy,
+            Reply::Gone { .. } => Self::Gone,
+        }
+    }
+}
+
 /// Something that is to be done. `T` is what comes out of a request that succeeds.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -61,6 +97,25 @@ pub enum Effect<T> {
         message: Arc<Request>,
         /// By when the plugin is to answer; this is what it is told.
         deadline: Instant,
+    },
+    /// For the record: a request has heard what came of one of its calls, made or not. There is nothing to be done.
+    Came {
+        /// The request.
+        request: RequestId,
+        /// The plugin.
+        plugin: RegisteredPlugin,
+        /// What it was asked, or would have been.
+        event: Event,
+        /// The pod that it is about.
+        pod: ObjectKey,
+        /// The pod or container that it is about.
+        object: ObjectKey,
+        /// What came.
+        came: Came,
+        /// When the call was to be made.
+        since: Instant,
+        /// How long the plugin had its turn; `None` if it had none.
+        took: Option<Duration>,
     },
     /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show the plugin the list
     /// without what that hides, and call [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
@@ -104,7 +159,8 @@ pub enum Effect<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Showing {
-    /// By when it is to have answered all parts.
+    /// By when it is to have answered; for each part that it answers, see
+    /// [`handle_progress`](super::Scheduler::handle_progress), it gets as much time again.
     pub deadline: Instant,
     /// What it must not be shown, whether the runtime lists it or not: it will hear of it through events.
     pub hide: BTreeSet<ObjectKey>,

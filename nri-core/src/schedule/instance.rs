@@ -65,6 +65,8 @@ pub(super) struct Purpose {
 pub(super) struct Waiting {
     pub(super) purpose: Purpose,
     pub(super) message: Arc<Request>,
+    /// Since when.
+    pub(super) since: Instant,
 }
 
 /// A call that has its turn.
@@ -72,6 +74,10 @@ pub(super) struct Waiting {
 pub(super) struct Turn {
     pub(super) purpose: Purpose,
     pub(super) message: Arc<Request>,
+    /// When the call was to be made.
+    pub(super) since: Instant,
+    /// When it got the turn.
+    pub(super) began: Instant,
     pub(super) deadline: Instant,
     /// When the plugin is closed if the answer still has not come; set once it is late, unless it never is closed.
     pub(super) owed_until: Option<Instant>,
@@ -132,14 +138,18 @@ impl Instance {
     }
 
     /// Takes out the waiting calls that a late plugin does not get, and parts those it gets later from their requests.
-    pub(super) fn turn_away(&mut self) -> Vec<(Purpose, Event)> {
+    pub(super) fn turn_away(&mut self) -> Vec<(Purpose, Event, Instant)> {
         let mut away = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
             if !waiting.purpose.awaited || !self.is_busy_for(&waiting.purpose.pod) {
                 self.waiting.push_back(waiting);
                 continue;
             }
-            away.push((waiting.purpose.clone(), waiting.message.event()));
+            away.push((
+                waiting.purpose.clone(),
+                waiting.message.event(),
+                waiting.since,
+            ));
             if waiting.purpose.undoes {
                 waiting.purpose.awaited = false;
                 self.waiting.push_back(waiting);

@@ -1,5 +1,6 @@
 //! What a scheduler has to know of a request.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::flow::{
@@ -16,6 +17,9 @@ pub trait Job: Sized {
 
     /// The event.
     fn event(&self) -> Event;
+
+    /// The pod or container that it is about, in words for messages.
+    fn subject(&self) -> String;
 
     /// The flow through the plugins of a roster. Called once; a creation must keep what [`undo`](Job::undo) needs.
     fn begin(&mut self, roster: &Roster) -> Self::Flow;
@@ -127,41 +131,41 @@ fn map<T>(report: Report<T>, wrap: impl FnOnce(T) -> RequestOutcome) -> Report<R
     }
 }
 
-impl Job for Request {
+impl Job for Arc<Request> {
     type Flow = RequestFlow;
 
     fn event(&self) -> Event {
-        self.event()
+        (**self).event()
+    }
+
+    fn subject(&self) -> String {
+        (**self).subject()
     }
 
     fn begin(&mut self, roster: &Roster) -> RequestFlow {
-        if let Request::CreateContainer(request) = self {
-            return RequestFlow::Create(CreateFlow::new(roster, request.clone()));
-        }
-        // Nothing but a creation is needed again.
-        let nothing = Request::RunPodSandbox(api::RunPodSandboxRequest::default());
-        match std::mem::replace(self, nothing) {
-            Request::UpdateContainer(request) => {
-                RequestFlow::Update(UpdateFlow::new(roster, request))
-            }
-            Request::StopContainer(request) => RequestFlow::Stop(StopFlow::new(roster, request)),
-            request => RequestFlow::Notify(NotifyFlow::new(roster, request)),
+        let request = Arc::clone(self);
+        match &**self {
+            Request::CreateContainer(_) => RequestFlow::Create(CreateFlow::shared(roster, request)),
+            Request::UpdateContainer(_) => RequestFlow::Update(UpdateFlow::shared(roster, request)),
+            Request::StopContainer(_) => RequestFlow::Stop(StopFlow::shared(roster, request)),
+            _ => RequestFlow::Notify(NotifyFlow::new(roster, request)),
         }
     }
 
     fn undo(&self) -> Vec<Self> {
-        let Request::CreateContainer(api::CreateContainerRequest { pod, container }) = self else {
+        let Request::CreateContainer(api::CreateContainerRequest { pod, container }) = &**self
+        else {
             return Vec::new();
         };
         vec![
-            Request::StopContainer(api::StopContainerRequest {
+            Arc::new(Request::StopContainer(api::StopContainerRequest {
                 pod: pod.clone(),
                 container: container.clone(),
-            }),
-            Request::RemoveContainer(api::RemoveContainerRequest {
+            })),
+            Arc::new(Request::RemoveContainer(api::RemoveContainerRequest {
                 pod: pod.clone(),
                 container: container.clone(),
-            }),
+            })),
         ]
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::active::{Active, Stage};
 use super::instance::{Instance, Phase};
-use super::scheduler::Work;
+use super::scheduler::{Timing, Work};
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
 use crate::flow::{Member, Reply, Roster};
@@ -73,10 +73,15 @@ impl<J: Job> Scheduler<J> {
     /// the request wait for the plugin to judge it.
     fn comes_before(&self, active: &Active<J>, plugin: &RegisteredPlugin) -> bool {
         let judges = || {
-            active.event == Event::CreateContainer
-                && self.will_get(active, Event::ValidateContainerAdjustment, plugin)
+            matches!(
+                active.event,
+                Event::CreateContainer | Event::UpdateContainer | Event::StopContainer
+            ) && self.will_get(active, Event::ValidateContainerAdjustment, plugin)
         };
-        !matches!(active.stage, Stage::Queued) && !self.will_hear(active, plugin) && !judges()
+        !matches!(active.stage, Stage::Queued)
+            && !active.exists
+            && !self.will_hear(active, plugin)
+            && !judges()
     }
 
     /// Whether a request that has begun will still be brought to a plugin, to be answered.
@@ -176,6 +181,16 @@ impl<J: Job> Scheduler<J> {
         Some(Showing { deadline, hide })
     }
 
+    /// Gives a plugin that is synchronised the time for another part.
+    pub(super) fn progress(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        if let Some(instance) = self.plugins.get(plugin)
+            && let Phase::Synchronizing { .. } = instance.phase
+        {
+            let until = now + instance.limits.request_timeout;
+            self.set_phase(plugin, Phase::Synchronizing { until });
+        }
+    }
+
     /// Whether what a request makes appear is not shown to a plugin that is synchronised while the request is under way: it
     /// will hear of it, or it would not hear of it if a creation that may still fail were undone.
     fn is_hidden(&self, active: &Active<J>, plugin: &RegisteredPlugin, events: EventMask) -> bool {
@@ -184,7 +199,7 @@ impl<J: Job> Scheduler<J> {
             Stage::Queued => events.contains(active.event),
             Stage::Running(_) | Stage::Unsettled(_) => self.will_hear(active, plugin),
         };
-        will_hear || (active.event == Event::CreateContainer && !saw_it())
+        will_hear || (active.event == Event::CreateContainer && !active.exists && !saw_it())
     }
 
     /// A plugin is synchronised: it gets requests, and older instances of it retire.
@@ -249,7 +264,11 @@ impl<J: Job> Scheduler<J> {
             self.cancel_timers(call, &turn);
             let handed_over = turn.handed;
             let gone = Reply::Gone { handed_over };
-            self.answer(&turn.purpose, turn.message.event(), gone);
+            let timing = Timing {
+                since: turn.since,
+                took: Some(now - turn.began),
+            };
+            self.answer(&turn.purpose, turn.message.event(), gone, timing);
         }
         for waiting in instance.waiting {
             if waiting.purpose.awaited {
@@ -334,7 +353,7 @@ impl<J: Job> Scheduler<J> {
 
     /// One member per identity: the newest instance that joins or is open. While that one is not open, it stands for the
     /// older one as well, which takes its place if it fails.
-    fn update_roster(&mut self) {
+    pub(super) fn update_roster(&mut self) {
         let mut members: BTreeMap<&PluginId, Member> = BTreeMap::new();
         for (plugin, instance) in &self.plugins {
             if instance.is_held() || instance.is_retiring() {
@@ -348,6 +367,6 @@ impl<J: Job> Scheduler<J> {
             }
             members.insert(&plugin.id, member);
         }
-        self.roster = Roster::new(members.into_values());
+        self.roster = Roster::new(members.into_values()).with_support(self.config.support);
     }
 }

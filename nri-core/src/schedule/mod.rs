@@ -2,6 +2,8 @@
 //!
 //! * **Slots.** The events of one pod go through the plugins one after the other; those of different pods overlap, unless
 //!   [`Config::serial`] says otherwise.
+//! * **Steps.** Whether an event is due is decided when it has its pod's slot, by the [`Lifecycles`](crate::lifecycle::Lifecycles)
+//!   that the scheduler keeps. One that is not due succeeds without any plugin; one that cannot be fails.
 //! * **Turns.** A plugin gets [`PluginLimits::max_in_flight`] calls at a time, in the order in which they came to it, and
 //!   never two of one pod. Its time begins with the turn; waiting is charged to the caller's deadline.
 //! * **Lateness.** When a plugin's time is over, the request goes on as the plugin's policy says, and the plugin keeps its turn
@@ -24,17 +26,18 @@
 //! [`handle_timeout`](Scheduler::handle_timeout) when [`poll_timeout`](Scheduler::poll_timeout) says so:
 //!
 //! ```
+//! use std::sync::Arc;
 //! use std::time::Instant;
 //! use nri_core::flow::{Member, Reply};
 //! use nri_core::lifecycle::ObjectKey;
 //! use nri_core::schedule::{Config, Effect, Order, PluginLimits, Scheduler};
 //! use nri_core::{api, EventMask, RegisteredPlugin, Request, Response};
 //!
-//! let mut scheduler: Scheduler<Request> = Scheduler::new(Config::default());
+//! let mut scheduler: Scheduler = Scheduler::new(Config::default());
 //! let plugin = RegisteredPlugin { id: "10-logger".parse()?, registration: 1 };
 //! let now = Instant::now();
 //! scheduler.handle_admitted(Member::new(plugin, EventMask::ALL), PluginLimits::default(), now);
-//! let run = Request::RunPodSandbox(api::RunPodSandboxRequest::default());
+//! let run = Arc::new(Request::RunPodSandbox(api::RunPodSandboxRequest::default()));
 //! let mine = scheduler.handle_request(Order::new(run, ObjectKey::pod("", "p1")), now);
 //!
 //! let mut log = Vec::new();
@@ -57,16 +60,17 @@
 //!             assert!(report.result.is_ok());
 //!             log.push("done".into());
 //!         }
+//!         Effect::Came { plugin, came, .. } => log.push(format!("{plugin}: {came:?}")),
 //!         Effect::Close { .. } | Effect::OutOfTime { .. } => unreachable!(),
 //!         _ => unreachable!("there are no other effects"),
 //!     }
 //! }
-//! assert_eq!(log, ["10-logger is open", "RunPodSandbox", "done"]);
+//! assert_eq!(log, ["10-logger is open", "RunPodSandbox", "10-logger: Answer", "done"]);
 //! assert!(scheduler.poll_timeout().is_none());
 //! # Ok::<(), nri_core::InvalidIdentity>(())
 //! ```
 //!
-//! What may not enter: how plugins are reached, what they are asked ([`flow`](crate::flow) knows), which steps are due
+//! What may not enter: how plugins are reached, what they are asked ([`flow`](crate::flow) knows), which steps lead where
 //! ([`lifecycle`](crate::lifecycle) knows).
 
 mod active;
@@ -83,7 +87,7 @@ mod timers;
 #[cfg(test)]
 mod scenes;
 
-pub use effect::{CallId, CloseReason, Effect, RequestId, Showing};
+pub use effect::{CallId, Came, CloseReason, Effect, RequestId, Showing};
 pub use job::{Job, Order, RequestFlow, RequestOutcome};
 pub use limits::{AfterLate, Config, PluginLimits};
 pub use scheduler::Scheduler;

@@ -4,28 +4,45 @@ use std::time::Instant;
 
 use super::active::{Active, Record, Running, Stage, correct};
 use super::instance::{Instance, Purpose, Turn, Waiting};
-use super::scheduler::Work;
+use super::scheduler::{Timing, Work};
 use super::timers::Timer;
-use super::{AfterLate, CallId, CloseReason, Effect, Job, Order, RequestId, Scheduler};
+use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, Order, RequestId, Scheduler};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
-use crate::lifecycle::Due;
-use crate::{Error, Event, RegisteredPlugin, Response};
+use crate::lifecycle::{Due, LifecycleError, ObjectKey};
+use crate::{Error, Event, RegisteredPlugin, Response, Settlement};
 
 impl<J: Job> Scheduler<J> {
     /// Begins a request that has its pod's slot.
     pub(super) fn begin(&mut self, id: RequestId, now: Instant) {
+        let Some(active) = self.requests.get(&id) else {
+            return;
+        };
+        if active.is_over(now) {
+            return self.request_is_out_of_time(id);
+        }
+        let step = self.step(id);
         let Some(active) = self.requests.get_mut(&id) else {
             return;
         };
         let roster = match &active.undoes {
-            None => self.roster.clone(),
-            Some((_, seen)) => Roster::new(
-                self.plugins
-                    .values()
-                    .map(|instance| &instance.member)
-                    .filter(|member| seen.contains(&member.plugin))
-                    .cloned(),
-            ),
+            None if step != Ok(Due::Nothing) => self.roster.clone(),
+            None => Roster::default(),
+            Some((_, seen)) => {
+                let those = self.plugins.values().map(|instance| &instance.member);
+                let those = those.filter(|member| seen.contains(&member.plugin));
+                // What they ask for is judged by others as well.
+                let judging = Event::ValidateContainerAdjustment;
+                let judges = self.roster.members().iter().filter(|member| {
+                    member.validates_updates
+                        && member.events.contains(judging)
+                        && !seen.contains(&member.plugin)
+                });
+                let judges = judges.cloned().map(|mut judge| {
+                    judge.events = judging.into();
+                    judge
+                });
+                Roster::new(those.cloned().chain(judges)).with_support(self.config.support)
+            }
         };
         let flow = active.job.begin(&roster);
         active.stage = Stage::Running(Running {
@@ -33,20 +50,58 @@ impl<J: Job> Scheduler<J> {
             roster,
             records: Vec::new(),
         });
-        if active.deadline.is_some_and(|deadline| deadline <= now) {
-            self.request_is_out_of_time(id);
+        if let Err(error) = step {
+            return self.finish(id, Some(error.into()));
         }
         self.work.push_back(Work::Advance(id));
     }
 
+    /// Begins the step in an object's life that a request is, and says what is due. An undoing is no step: it was taken when
+    /// the creation came to nothing.
+    fn step(&mut self, id: RequestId) -> Result<Due, LifecycleError> {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return Ok(Due::Nothing);
+        };
+        if active.undoes.is_some() {
+            return Ok(Due::Event);
+        }
+        if active.event == Event::CreateContainer {
+            active.birth = Some(self.lives.create(&active.object)?);
+            return Ok(Due::Event);
+        }
+        let due = self.lives.begin(&active.object, active.event)?;
+        if active.event.shows_existence() {
+            let object = active.object.clone();
+            self.note_existence(&object);
+        }
+        Ok(due)
+    }
+
+    /// What is told of a container shows that its creation came to something, so joining plugins need not wait for that.
+    fn note_existence(&mut self, object: &ObjectKey) {
+        let unsettled = self
+            .requests
+            .iter_mut()
+            .find(|(_, active)| {
+                matches!(active.stage, Stage::Unsettled(_)) && active.object == *object
+            })
+            .map(|(id, active)| {
+                active.exists = true;
+                *id
+            });
+        if let Some(creation) = unsettled {
+            self.no_longer_before(creation);
+        }
+    }
+
     /// Makes the calls that a request's flow wants, as far as it can go.
-    pub(super) fn advance(&mut self, id: RequestId) {
+    pub(super) fn advance(&mut self, id: RequestId, now: Instant) {
         loop {
             let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
                 return;
             };
             match running.flow.next() {
-                Step::Call(call) => self.place(id, call),
+                Step::Call(call) => self.place(id, call, now),
                 Step::Wait => return,
                 Step::Done => return self.finish(id, None),
             }
@@ -54,7 +109,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Puts a call in the queue of the plugin it is for, or answers it if there is no use in that.
-    fn place(&mut self, id: RequestId, call: Call) {
+    fn place(&mut self, id: RequestId, call: Call, now: Instant) {
         let Some(active) = self.requests.get_mut(&id) else {
             return;
         };
@@ -73,11 +128,13 @@ impl<J: Job> Scheduler<J> {
                 handed: false,
                 unsubscribed: false,
                 resolved: false,
+                took: None,
             });
         }
         let waiting = Waiting {
             purpose,
             message: call.request,
+            since: now,
         };
         self.queue(waiting);
     }
@@ -85,6 +142,10 @@ impl<J: Job> Scheduler<J> {
     /// The same for a call that is on record already.
     pub(super) fn queue(&mut self, mut waiting: Waiting) {
         let event = waiting.message.event();
+        let untimed = Timing {
+            since: waiting.since,
+            took: None,
+        };
         let Some(active) = self.requests.get(&waiting.purpose.request) else {
             return;
         };
@@ -99,7 +160,7 @@ impl<J: Job> Scheduler<J> {
             .and_then(|target| self.plugins.get_mut(target))
         else {
             let gone = Reply::Gone { handed_over: false };
-            return self.answer(&waiting.purpose, event, gone);
+            return self.answer(&waiting.purpose, event, gone, untimed);
         };
         let subscribed = instance.member.events.contains(event);
         if let Some(record) = record {
@@ -108,7 +169,7 @@ impl<J: Job> Scheduler<J> {
         }
         if !subscribed {
             let nothing = Reply::Answer(Response::empty(event));
-            return self.answer(&waiting.purpose, event, nothing);
+            return self.answer(&waiting.purpose, event, nothing, untimed);
         }
         if !instance.is_busy_for(&waiting.purpose.pod) {
             self.work
@@ -122,7 +183,7 @@ impl<J: Job> Scheduler<J> {
             waiting.purpose.awaited = false;
             instance.waiting.push_back(waiting);
         }
-        self.answer(&purpose, event, Reply::Busy);
+        self.answer(&purpose, event, Reply::Busy, untimed);
     }
 
     /// The instance that gets an event of a request that is meant for a plugin.
@@ -177,16 +238,33 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Tells a request what came of one of its calls.
-    pub(super) fn answer(&mut self, purpose: &Purpose, event: Event, reply: Reply) {
+    pub(super) fn answer(&mut self, purpose: &Purpose, event: Event, reply: Reply, timing: Timing) {
         let id = purpose.request;
         if !purpose.awaited {
             return;
         }
-        let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let (pod, object) = (active.pod.clone(), active.object.clone());
+        let Some(running) = active.running() else {
             return;
         };
         if let Some(record) = running.record(&purpose.asked_as, event) {
             record.resolved = true;
+            record.took = timing.took;
+            if !record.unsubscribed {
+                self.effects.push_back(Effect::Came {
+                    request: id,
+                    plugin: record.actual.clone(),
+                    event,
+                    pod,
+                    object,
+                    came: Came::from(&reply),
+                    since: timing.since,
+                    took: timing.took,
+                });
+            }
             if let Reply::Gone { handed_over } = reply {
                 record.handed = handed_over;
             }
@@ -197,7 +275,11 @@ impl<J: Job> Scheduler<J> {
 
     /// Begins the calls that a plugin has places for.
     pub(super) fn give_turns(&mut self, plugin: &RegisteredPlugin, now: Instant) {
-        while let Some(Waiting { purpose, message }) = self
+        while let Some(Waiting {
+            purpose,
+            message,
+            since,
+        }) = self
             .plugins
             .get_mut(plugin)
             .and_then(|instance| instance.next_turn())
@@ -211,6 +293,8 @@ impl<J: Job> Scheduler<J> {
             let turn = Turn {
                 purpose,
                 message: message.clone(),
+                since,
+                began: now,
                 deadline,
                 owed_until: None,
                 late: false,
@@ -266,13 +350,17 @@ impl<J: Job> Scheduler<J> {
             self.timers.set(until, Timer::Owed(call));
         }
         let (purpose, event) = (turn.purpose.clone(), turn.message.event());
+        let timing = Timing {
+            since: turn.since,
+            took: Some(now - turn.began),
+        };
         instance.strikes += 1;
         let strikes = instance.strikes;
         let away = instance.turn_away();
         let late = Reply::Late {
             after: limits.request_timeout,
         };
-        self.answer(&purpose, event, late);
+        self.answer(&purpose, event, late, timing);
         // Parted from its request: what comes is dropped.
         if let Some(turn) = self
             .plugins
@@ -281,8 +369,9 @@ impl<J: Job> Scheduler<J> {
         {
             turn.purpose.awaited = false;
         }
-        for (purpose, event) in away {
-            self.answer(&purpose, event, Reply::Busy);
+        for (purpose, event, since) in away {
+            let timing = Timing { since, took: None };
+            self.answer(&purpose, event, Reply::Busy, timing);
         }
         self.work.push_back(Work::Phases);
         if limits.after_late == AfterLate::Close {
@@ -341,7 +430,7 @@ impl<J: Job> Scheduler<J> {
         }
         let error = Error::OutOfTime {
             event: active.event,
-            subject: active.object.to_string(),
+            subject: active.job.subject(),
         };
         let mut unmade = Vec::new();
         for instance in self.plugins.values_mut() {
@@ -387,37 +476,60 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Slot(active.pod.clone()));
         active.stage = Stage::Unsettled(records);
         if unsettled {
+            if let Some(birth) = &mut active.birth {
+                self.lives.asked(birth);
+            }
             self.requests.insert(id, active);
             self.work.push_back(Work::Phases);
             return;
         }
-        if is_creation {
-            self.undo(id, &active, Due::StopFirst);
-        }
+        self.come_to_nothing(id, active);
         self.no_longer_before(id);
     }
 
     /// Ends the wait for what becomes of a creation.
-    pub(super) fn settle(&mut self, id: RequestId, due: Due) {
+    pub(super) fn settle(&mut self, id: RequestId, settlement: Settlement) {
         let Some(active) = self.requests.get(&id) else {
             return;
         };
         if !matches!(active.stage, Stage::Unsettled(_)) {
             return;
         }
-        if let Some(active) = self.requests.remove(&id) {
-            self.undo(id, &active, due);
+        if let Some(mut active) = self.requests.remove(&id) {
+            match (settlement, active.birth.take()) {
+                (Settlement::Committed, Some(birth)) => {
+                    // Nothing is due of what exists.
+                    let _ = self.lives.settle(birth, settlement);
+                }
+                (Settlement::Abandoned, birth) => {
+                    active.birth = birth;
+                    self.come_to_nothing(id, active);
+                }
+                (Settlement::Committed, None) => {}
+            }
         }
         self.no_longer_before(id);
     }
 
+    /// Ends the life that a creation began, if this is one.
+    fn come_to_nothing(&mut self, id: RequestId, mut active: Active<J>) {
+        if let Some(birth) = active.birth.take() {
+            let due = self.lives.settle(birth, Settlement::Abandoned);
+            self.undo(id, &active, due);
+        }
+    }
+
     /// Takes a creation back towards the plugins that saw it, before anything else happens to the pod.
     fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
-        let seen: Vec<RegisteredPlugin> = active
-            .seen_by()
-            .filter(|plugin| self.plugins.contains_key(*plugin))
-            .cloned()
-            .collect();
+        let seen: Vec<RegisteredPlugin> = match active.exists {
+            // Those that joined since were shown it.
+            true => self.plugins.keys().cloned().collect(),
+            false => active
+                .seen_by()
+                .filter(|plugin| self.plugins.contains_key(*plugin))
+                .cloned()
+                .collect(),
+        };
         if seen.is_empty() || due == Due::Nothing {
             return;
         }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::active::Active;
 use super::instance::{Instance, Phase};
@@ -12,8 +13,8 @@ use super::{
     AfterLate, CallId, CloseReason, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
 };
 use crate::flow::{Flow, Member, Reply, Roster};
-use crate::lifecycle::{Due, ObjectKey};
-use crate::{RegisteredPlugin, Request};
+use crate::lifecycle::{Lifecycles, ObjectKey};
+use crate::{RegisteredPlugin, Request, Settlement};
 
 type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
 
@@ -30,9 +31,17 @@ pub(super) enum Work {
     Phases,
 }
 
+/// When a call was to be made, and how long it had its turn, if it had one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) since: Instant,
+    pub(super) took: Option<Duration>,
+}
+
 /// Requests and plugins, and who waits for what. See [the module](super).
-pub struct Scheduler<J: Job = Request> {
+pub struct Scheduler<J: Job = Arc<Request>> {
     pub(super) config: Config,
+    pub(super) lives: Lifecycles,
     pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
     /// The plugins that a request that begins now includes.
     pub(super) roster: Roster,
@@ -54,6 +63,7 @@ impl<J: Job> Scheduler<J> {
         let slots = Slots::new(config.serial);
         Self {
             config,
+            lives: Lifecycles::new(),
             plugins: BTreeMap::new(),
             roster: Roster::default(),
             requests: BTreeMap::new(),
@@ -76,6 +86,25 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
+    /// What holds for a plugin is another thing from now on: its policy for requests that begin later, its limits for calls that
+    /// begin later. One that is not known is ignored.
+    pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
+        let plugin = member.plugin.clone();
+        if let Some(instance) = self.plugins.get_mut(&plugin) {
+            instance.member = member;
+            instance.limits = limits;
+            self.update_roster();
+            // There may be more places than before.
+            self.work.push_back(Work::Turns(plugin));
+            self.run(now);
+        }
+    }
+
+    /// Another [`settle_timeout`](Config::settle_timeout) holds for plugins that join later.
+    pub fn set_settle_timeout(&mut self, time: Duration) {
+        self.config.settle_timeout = time;
+    }
+
     /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One that is not known is
     /// ignored.
     pub fn handle_lost(&mut self, plugin: &RegisteredPlugin, now: Instant) {
@@ -88,6 +117,11 @@ impl<J: Job> Scheduler<J> {
     #[must_use = "what it says must be hidden from the plugin"]
     pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
         self.show(plugin, now)
+    }
+
+    /// A plugin has answered a part of its synchronisation, and gets the time for another one.
+    pub fn handle_progress(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        self.progress(plugin, now);
     }
 
     /// A plugin has answered all parts of its synchronisation. One that failed it is lost instead.
@@ -114,16 +148,18 @@ impl<J: Job> Scheduler<J> {
         id
     }
 
-    /// A caller does not wait any more. What may be refused ends; a notification goes on, since it has happened.
+    /// A caller does not wait any more. What may be refused ends; a notification goes on, since it has happened. A creation
+    /// that has succeeded is not concerned: it has to be settled.
     pub fn handle_abandoned(&mut self, request: RequestId, now: Instant) {
         self.abandon(request);
         self.run(now);
     }
 
-    /// What became of a creation that succeeded: what [`Lifecycles::settle`](crate::lifecycle::Lifecycles::settle) says is
-    /// due. Anything but [`Due::Nothing`] undoes it towards the plugins that saw it.
-    pub fn handle_settled(&mut self, request: RequestId, due: Due, now: Instant) {
-        self.settle(request, due);
+    /// What became of a creation that succeeded. One that came to nothing is undone towards the plugins that saw it, unless
+    /// its removal was announced meanwhile; towards all, if it existed for a time. Requests that are no creations, and those
+    /// that are settled, are ignored.
+    pub fn handle_settled(&mut self, request: RequestId, settlement: Settlement, now: Instant) {
+        self.settle(request, settlement);
         self.run(now);
     }
 
@@ -179,6 +215,7 @@ impl<J: Job> Scheduler<J> {
                     .is_some_and(|instance| matches!(instance.phase, Phase::Snapshot { .. })),
                 Effect::Opened { .. }
                 | Effect::Close { .. }
+                | Effect::Came { .. }
                 | Effect::OutOfTime { .. }
                 | Effect::Finished { .. } => true,
             };
@@ -192,6 +229,23 @@ impl<J: Job> Scheduler<J> {
     /// When [`handle_timeout`](Scheduler::handle_timeout) has to be called next, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first()
+    }
+
+    /// Where all pods and containers are in their lives.
+    pub fn lives(&self) -> &Lifecycles {
+        &self.lives
+    }
+
+    /// The same, to take in what the runtime [lists](Lifecycles::seed). Steps are begun by requests and by nothing else.
+    pub fn lives_mut(&mut self) -> &mut Lifecycles {
+        &mut self.lives
+    }
+
+    /// Whether a plugin owes an answer whose time is over.
+    pub fn is_late(&self, plugin: &RegisteredPlugin) -> bool {
+        self.plugins
+            .get(plugin)
+            .is_some_and(|instance| instance.turns.values().any(|turn| turn.late))
     }
 
     /// The plugins that a request that begins now includes, in order.
@@ -208,7 +262,7 @@ impl<J: Job> Scheduler<J> {
     fn run(&mut self, now: Instant) {
         while let Some(work) = self.work.pop_front() {
             match work {
-                Work::Advance(request) => self.advance(request),
+                Work::Advance(request) => self.advance(request, now),
                 Work::Turns(plugin) => self.give_turns(&plugin, now),
                 Work::Slot(pod) => {
                     if let Some(request) = self.slots.next(&pod) {
@@ -272,7 +326,11 @@ impl<J: Job> Scheduler<J> {
         if let Reply::Answer(_) | Reply::Error { .. } = reply {
             instance.strikes = 0;
         }
-        self.answer(&turn.purpose, turn.message.event(), reply);
+        let timing = Timing {
+            since: turn.since,
+            took: Some(now - turn.began),
+        };
+        self.answer(&turn.purpose, turn.message.event(), reply, timing);
     }
 
     /// Whether nothing is under way and no memory is used for what was, for tests.

@@ -62,6 +62,9 @@ pub struct ValidatorOptions {
 
 /// The default validator as a plugin. Its identity in a runtime is [`DefaultValidator::IDENTITY`].
 ///
+/// It accepts updates of containers (a request without an adjustment): none of its rules is about what an update can change,
+/// and requirements are about how a container comes to be.
+///
 /// ```
 /// use nri_core::validate::{DefaultValidator, ValidatorOptions};
 /// use nri_core::{Event, Plugin};
@@ -100,6 +103,9 @@ impl Plugin for DefaultValidator {
         _cx: &PluginCtx,
         request: api::ValidateContainerAdjustmentRequest,
     ) -> Result<api::ValidateContainerAdjustmentResponse, HandlerError> {
+        if request.adjust.is_none() {
+            return Ok(api::ValidateContainerAdjustmentResponse::default());
+        }
         Ok(check(&self.options, &request)
             .err()
             .map(|rejection| api::ValidateContainerAdjustmentResponse {

@@ -7,6 +7,8 @@ use nri_proto::api;
 
 use super::sequence::{self, SyntaxError};
 use super::{Rejection, ValidatorOptions};
+use crate::flow::{PluginOutcome, consulted};
+use crate::model::effective_annotation;
 
 /// The annotation with which a pod requires plugins: a list in YAML, hence also in JSON.
 pub const REQUIRED_PLUGINS_ANNOTATION: &str = "required-plugins.noderesource.dev";
@@ -22,32 +24,6 @@ pub struct InvalidAnnotation {
     pub value: String,
     /// What it should be.
     pub expected: String,
-}
-
-/// The annotation of a pod that counts for one of its containers: `KEY/container.NAME` if there is one, else `KEY/pod`, else
-/// `KEY`. Returns the key as the pod has it, and the value.
-///
-/// ```
-/// use std::collections::BTreeMap;
-/// use nri_core::validate::required::effective_annotation;
-///
-/// let pod = BTreeMap::from([("k".to_owned(), "all".to_owned()), ("k/container.a".to_owned(), "one".to_owned())]);
-/// assert_eq!(effective_annotation(&pod, "k", "a").unwrap().1, "one");
-/// assert_eq!(effective_annotation(&pod, "k", "b").unwrap().1, "all");
-/// ```
-pub fn effective_annotation<'a>(
-    pod: &'a BTreeMap<String, String>,
-    key: &str,
-    container_name: &str,
-) -> Option<(&'a str, &'a str)> {
-    [
-        format!("{key}/container.{container_name}"),
-        format!("{key}/pod"),
-        key.to_owned(),
-    ]
-    .iter()
-    .find_map(|key| pod.get_key_value(key))
-    .map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
 /// Whether a pod tolerates for one of its containers that required plugins are missing. `key` is the annotation's; if it is
@@ -120,6 +96,43 @@ pub fn missing<'a>(
     let unmet = |name: &&'a str| !met.contains(*name) && named.insert(*name);
     let missing = required.into_iter().filter(unmet);
     missing.map(str::to_owned).collect()
+}
+
+/// Whether all plugins that a pod requires have done their part in running it, by what became of each of them. What its
+/// containers require alone counts for those. A pod of which any container tolerates that plugins are missing may run, as
+/// that container could not come to be otherwise.
+///
+/// # Errors
+/// One has not, or an annotation makes no sense.
+pub fn check_pod(
+    options: &ValidatorOptions,
+    pod: &api::PodSandbox,
+    outcomes: &[PluginOutcome],
+) -> Result<(), Rejection> {
+    let key = &options.tolerate_missing_plugins_annotation;
+    let tolerates = || -> Result<bool, InvalidAnnotation> {
+        if effective_annotation(&pod.annotations, key, "").is_some() || key.is_empty() {
+            return tolerates_missing(&pod.annotations, key, "");
+        }
+        let of_containers = format!("{key}/container.");
+        for name in pod.annotations.keys() {
+            if let Some(container) = name.strip_prefix(&of_containers)
+                && tolerates_missing(&pod.annotations, key, container)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    if tolerates()? {
+        return Ok(());
+    }
+    let annotated = annotated(&pod.annotations, "")?;
+    let required = options.required_plugins.iter().chain(&annotated);
+    match missing(required.map(String::as_str), &consulted(outcomes)) {
+        plugins if plugins.is_empty() => Ok(()),
+        plugins => Err(Rejection::MissingPlugins { plugins }),
+    }
 }
 
 /// The check of the default validator.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{Outcome, PluginOutcome, Reply, Report};
-use nri_core::lifecycle::{Due, ObjectKey};
+use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     AfterLate, CallId, CloseReason, Effect, RequestId, RequestOutcome, Showing,
 };
@@ -36,6 +36,7 @@ impl World {
                     }
                 }
                 Effect::Close { plugin, reason } => self.closed(&plugin, &reason),
+                Effect::Came { .. } => {}
                 Effect::OutOfTime { request } => {
                     let asked = self.asked.get_mut(&request).unwrap();
                     assert!(!asked.told && asked.event.is_notification());
@@ -320,8 +321,6 @@ impl World {
         if unsettled {
             assert!(report.result.is_ok());
             self.outcomes.insert(request, report.outcomes);
-            let asked = self.asked.get_mut(&request).unwrap();
-            self.lives.asked(asked.birth.as_mut().unwrap());
             let settlement = match self.chance.percent(80) {
                 true => Settlement::Committed,
                 false => Settlement::Abandoned,
@@ -333,13 +332,9 @@ impl World {
             self.plan(after, Plan::Settle(request, settlement));
             return;
         }
-        let mut asked = self.asked.remove(&request).unwrap();
-        if let Some(birth) = asked.birth.take() {
+        let asked = self.asked.remove(&request).unwrap();
+        if asked.event == Event::CreateContainer {
             assert!(report.result.is_err());
-            assert_eq!(
-                self.lives.settle(birth, Settlement::Abandoned),
-                Due::StopFirst
-            );
             self.store.remove(&asked.container);
             self.expect_undo(request, &asked);
             self.count("creations failed");

@@ -1,10 +1,11 @@
 //! The simulated world: a runtime with pods and containers, plugins of all manners, and a clock that jumps from event to event.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{PluginOutcome, Reply, Roster};
-use nri_core::lifecycle::{Birth, Due, Lifecycles, ObjectKey};
+use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, Config, Job, Order, RequestFlow, RequestId, Scheduler, Showing};
 use nri_core::{Event, RegisteredPlugin, Request, Settlement, api};
 
@@ -13,7 +14,7 @@ use crate::peer::{Peer, Reaction, Where};
 
 /// A request of which only the event and the ids matter.
 #[derive(Clone)]
-pub(crate) struct Errand(Request);
+pub(crate) struct Errand(Arc<Request>);
 
 impl Errand {
     fn new(event: Event, pod: &str, container: &str) -> Self {
@@ -26,7 +27,7 @@ impl Errand {
             ..Default::default()
         };
         let (pod, container) = (Some(pod), Some(container));
-        Self(match event {
+        Self(Arc::new(match event {
             Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
             Event::UpdatePodSandbox => Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
                 pod,
@@ -57,7 +58,7 @@ impl Errand {
                 Request::RemoveContainer(api::RemoveContainerRequest { pod, container })
             }
             other => panic!("the simulated runtime has no {other}"),
-        })
+        }))
     }
 
     fn container(&self) -> String {
@@ -74,6 +75,10 @@ impl Job for Errand {
 
     fn event(&self) -> Event {
         self.0.event()
+    }
+
+    fn subject(&self) -> String {
+        Job::subject(&self.0)
     }
 
     fn begin(&mut self, roster: &Roster) -> RequestFlow {
@@ -122,7 +127,6 @@ pub(crate) struct Asked {
     pub(crate) container: String,
     pub(crate) since: Instant,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) birth: Option<Birth>,
     /// Whether its caller has been told.
     pub(crate) told: bool,
 }
@@ -140,7 +144,6 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) scheduler: Scheduler<Errand>,
-    pub(crate) lives: Lifecycles,
     pub(crate) peers: BTreeMap<RegisteredPlugin, Peer>,
     pub(crate) plans: BTreeMap<(Instant, u64), Plan>,
     pub(crate) last_number: u64,
@@ -182,7 +185,6 @@ impl World {
             now: start,
             scheduler: Scheduler::new(config.clone()),
             config,
-            lives: Lifecycles::new(),
             peers: BTreeMap::new(),
             plans: BTreeMap::new(),
             last_number: 0,
@@ -417,18 +419,13 @@ impl World {
     fn pod_step(&mut self) {
         if self.pods.len() < 8 {
             let pod = format!("p{}", self.number());
-            let due = self
-                .lives
-                .begin(&ObjectKey::pod("", pod.as_str()), Event::RunPodSandbox);
-            assert_eq!(due, Ok(Due::Event));
             self.pods.push(pod.clone());
-            self.submit(Event::RunPodSandbox, &pod, "", None);
+            self.submit(Event::RunPodSandbox, &pod, "");
             return;
         }
         let Some(pod) = self.chance.pick(&self.pods).cloned() else {
             return;
         };
-        let key = ObjectKey::pod("", pod.as_str());
         let event = [
             Event::UpdatePodSandbox,
             Event::StopPodSandbox,
@@ -440,8 +437,7 @@ impl World {
             }
             self.pods.retain(|other| *other != pod);
         }
-        let due = self.lives.begin(&key, event).unwrap();
-        self.follow(due, event, &pod, "");
+        self.follow(event, &pod, "");
     }
 
     fn create(&mut self) {
@@ -449,15 +445,11 @@ impl World {
             return;
         };
         let id = format!("c{}", self.number());
-        let birth = self
-            .lives
-            .create(&ObjectKey::container("", id.as_str()))
-            .unwrap();
         if self.chance.percent(30) {
             // A runtime may list what it is about to create.
             self.keep(&pod, &id, false);
         }
-        self.submit(Event::CreateContainer, &pod, &id, Some(birth));
+        self.submit(Event::CreateContainer, &pod, &id);
         self.count("creations");
     }
 
@@ -489,26 +481,20 @@ impl World {
             5 | 6 => Event::StopContainer,
             _ => Event::RemoveContainer,
         };
-        let key = ObjectKey::container("", id.as_str());
-        if let Ok(due) = self.lives.begin(&key, event) {
-            self.follow(due, event, &pod, &id);
-        }
+        self.follow(event, &pod, &id);
     }
 
-    fn follow(&mut self, due: Due, event: Event, pod: &str, container: &str) {
-        let stop = match event {
-            Event::RemovePodSandbox => Event::StopPodSandbox,
-            _ => Event::StopContainer,
-        };
-        if due == Due::StopFirst {
-            self.submit(stop, pod, container, None);
+    /// A removal implies a stop.
+    fn follow(&mut self, event: Event, pod: &str, container: &str) {
+        match event {
+            Event::RemovePodSandbox => self.submit(Event::StopPodSandbox, pod, container),
+            Event::RemoveContainer => self.submit(Event::StopContainer, pod, container),
+            _ => {}
         }
-        if due != Due::Nothing {
-            self.submit(event, pod, container, None);
-        }
+        self.submit(event, pod, container);
     }
 
-    fn submit(&mut self, event: Event, pod: &str, container: &str, birth: Option<Birth>) {
+    fn submit(&mut self, event: Event, pod: &str, container: &str) {
         let deadline = match self.chance.below(10) {
             0..=2 => None,
             3 => Some(self.chance.millis(1..100)),
@@ -534,7 +520,6 @@ impl World {
             container: container.to_owned(),
             since: self.now,
             deadline,
-            birth,
             told: false,
         };
         self.asked.insert(request, asked);
@@ -561,13 +546,9 @@ impl World {
     }
 
     fn settle(&mut self, request: RequestId, settlement: Settlement) {
-        let Some(mut asked) = self.asked.remove(&request) else {
+        let Some(asked) = self.asked.remove(&request) else {
             return;
         };
-        let Some(birth) = asked.birth.take() else {
-            return;
-        };
-        let due = self.lives.settle(birth, settlement);
         match settlement {
             Settlement::Committed => {
                 self.keep(&asked.pod, &asked.container, true);
@@ -576,13 +557,12 @@ impl World {
             }
             Settlement::Abandoned => {
                 self.store.remove(&asked.container);
-                assert_eq!(due, Due::StopFirst);
                 self.expect_undo(request, &asked);
                 self.count("creations abandoned");
             }
         }
         self.told.remove(&request);
         self.outcomes.remove(&request);
-        self.scheduler.handle_settled(request, due, self.now);
+        self.scheduler.handle_settled(request, settlement, self.now);
     }
 }

@@ -6,20 +6,26 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use nri_testkit::sim::{self, RuntimeOptions};
+use nri_testkit::sim::{
+    self, Json, PlayOptions, PluginCommand, Progress, RuntimeOptions, Scenario, Text,
+};
 use nri_testkit::vectors;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+/// Tests for NRI runtimes and plugins.
+///
+/// NRI, the Node Resource Interface, lets plugins watch and adjust the containers of a node: a plugin is a program that connects to
+/// the container runtime. This program is a runtime for tests: it has no containers, but plugins cannot tell.
+///
+/// To try a plugin by hand, run `nri-sim serve --socket /tmp/nri.sock`, start the plugin with that socket, and type
+/// {"cmd":"run-pod","pod":{"id":"p1"}}. To test it in a CI, write a scenario and use `nri-sim run`.
 #[derive(Parser)]
-#[command(
-    name = "nri-sim",
-    about = "Tests for NRI runtimes and plugins.",
-    version
-)]
+#[command(name = "nri-sim", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,8 +42,36 @@ enum Command {
     Serve {
         #[command(flatten)]
         runtime: RuntimeOptions,
-        #[command(flatten)]
-        logs: Logs,
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
+        #[arg(long = "log", value_name = "LEVEL", default_value = "info", value_parser = filter)]
+        filter: EnvFilter,
+    },
+    /// Play a scenario: pods, containers, steps and expectations from a file, with real plugins.
+    ///
+    /// Prints a timeline, the adjustment of every container with its owners, and what is not as expected. The exit code is 0 if
+    /// all is as expected, 1 if not.
+    #[command(after_long_help = sim::scenario_manual())]
+    Run {
+        /// The scenario, as TOML.
+        #[arg(value_name = "SCENARIO")]
+        scenario: PathBuf,
+        /// Start a plugin, in place of what the scenario says: its identity and a command for a shell. The runtime launches it
+        /// as one that is installed; if there is {socket} in the command, it is started beside the runtime, with the socket's
+        /// path in that place. A plugin of the scenario that nobody starts is waited for.
+        #[arg(long = "plugin", value_name = "NN-name=COMMAND")]
+        plugins: Vec<PluginCommand>,
+        /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary directory].
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// How long plugins may take to come, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+        wait: u32,
+        /// Print one JSON object per line: kind waiting, ready, step or end.
+        #[arg(long)]
+        json: bool,
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
+        #[arg(long = "log", value_name = "LEVEL", default_value = "warn", value_parser = filter)]
+        filter: EnvFilter,
     },
     /// Replay recorded behaviour of the reference on this implementation.
     ///
@@ -48,14 +82,6 @@ enum Command {
         #[arg(value_name = "FILE.jsonl")]
         file: PathBuf,
     },
-}
-
-/// What is logged.
-#[derive(clap::Args)]
-struct Logs {
-    /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
-    #[arg(long = "log", value_name = "LEVEL", default_value = "info", value_parser = filter)]
-    filter: EnvFilter,
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
@@ -70,21 +96,36 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         .map_err(|error| format!("{error}: {form}"))
 }
 
-impl Logs {
-    fn begin(self) {
-        tracing_subscriber::fmt()
-            .with_env_filter(self.filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .init();
-    }
+fn log(filter: EnvFilter) {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve { runtime, logs } => {
-            logs.begin();
+        Command::Serve { runtime, filter } => {
+            log(filter);
             serve(&runtime)
+        }
+        Command::Run {
+            scenario,
+            plugins,
+            socket,
+            wait,
+            json,
+            filter,
+        } => {
+            log(filter);
+            let wait = Duration::from_secs(wait.into());
+            let options = PlayOptions {
+                plugins,
+                socket,
+                wait,
+            };
+            run(&scenario, &options, json)
         }
         Command::Vectors { file } => replay(&file),
     };
@@ -98,33 +139,70 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves stdin until it ends, or until SIGTERM or SIGINT.
+/// Resolves with SIGTERM or SIGINT.
+fn signals() -> Result<impl Future<Output = ()>, String> {
+    let broken = |e: std::io::Error| format!("cannot wait for signals: {e}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn tokio() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Runtime::new().map_err(|e| format!("cannot run: {e}"))
+}
+
+/// Serves stdin until it ends, or until a signal.
 fn serve(options: &RuntimeOptions) -> Result<bool, String> {
-    let tokio = tokio::runtime::Runtime::new().map_err(|e| format!("cannot run: {e}"))?;
-    tokio.block_on(async {
-        let broken = |e: std::io::Error| format!("cannot wait for signals: {e}");
-        let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+    tokio()?.block_on(async {
         let ready = |sim: &sim::Simulator| match sim.socket() {
             Some(socket) => eprintln!("nri-sim: plugins can connect to {}", socket.display()),
             None => eprintln!("nri-sim: no plugin can connect"),
         };
-        sim::serve(options, std::io::stdin(), std::io::stdout(), ready, stop)
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        sim::serve(options, input, output, ready, signals()?)
             .await
             .map(|()| true)
             .map_err(|error| error.to_string())
     })
 }
 
+/// Plays a scenario; whether all is as expected.
+fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
+    let scenario = Scenario::load(path).map_err(|error| error.to_string())?;
+    tokio()?.block_on(async {
+        let (mut text, mut lines) = (Text(std::io::stdout()), Json(std::io::stdout()));
+        let mut printed = Ok(());
+        let print = |progress: &Progress| {
+            let result = match json {
+                true => lines.print(progress),
+                false => text.print(progress),
+            };
+            if printed.is_ok() {
+                printed = result;
+            }
+        };
+        let end = tokio::select! {
+            end = sim::play(&scenario, options, print) => end.map_err(|error| error.to_string())?,
+            () = signals()? => return Err("ended by a signal".to_owned()),
+        };
+        printed.map_err(|e| format!("cannot print: {e}"))?;
+        Ok(end.is_success())
+    })
+}
+
 /// Replays a recording; whether all is as it should be.
 fn replay(path: &Path) -> Result<bool, String> {
-    let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file = File::open(path).map_err(|e| {
+        format!(
+            "{}: {e}. The recordings that there are: nri-testkit/data/vectors-merge.jsonl and vectors-events.jsonl",
+            path.display()
+        )
+    })?;
     let summary = vectors::run(BufReader::new(file));
     println!("{summary}");
     Ok(summary.is_success())

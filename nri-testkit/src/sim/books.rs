@@ -133,6 +133,12 @@ impl Books {
         Some(container)
     }
 
+    /// Sets of a container what `resources` sets.
+    pub(super) async fn overlay(&self, id: &str, resources: api::LinuxResources) {
+        let _changing = self.changing.lock().await;
+        self.memory.overlay(id, resources);
+    }
+
     /// All pods with whether they are ready, by id.
     pub(super) async fn pods(&self) -> Vec<(api::PodSandbox, bool)> {
         // A domain in memory can always list.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use nri_core::api;
+use nri_core::{Event, api};
 use serde_json::{Map, Value};
 
 use super::members::{Members, shown};
@@ -94,6 +94,64 @@ pub enum Command {
     Quit,
 }
 
+impl Command {
+    /// The event that it is about.
+    pub(super) fn event(&self) -> Option<Event> {
+        match self {
+            Self::RunPod { .. } => Some(Event::RunPodSandbox),
+            Self::UpdatePod { .. } => Some(Event::UpdatePodSandbox),
+            Self::PostUpdatePod { .. } => Some(Event::PostUpdatePodSandbox),
+            Self::StopPod { .. } => Some(Event::StopPodSandbox),
+            Self::RemovePod { .. } => Some(Event::RemovePodSandbox),
+            Self::CreateContainer { .. } | Self::AbortContainer { .. } => {
+                Some(Event::CreateContainer)
+            }
+            Self::PostCreateContainer { .. } => Some(Event::PostCreateContainer),
+            Self::StartContainer { .. } => Some(Event::StartContainer),
+            Self::PostStartContainer { .. } => Some(Event::PostStartContainer),
+            Self::UpdateContainer { .. } => Some(Event::UpdateContainer),
+            Self::PostUpdateContainer { .. } => Some(Event::PostUpdateContainer),
+            Self::StopContainer { .. } | Self::ContainerExit { .. } => Some(Event::StopContainer),
+            Self::RemoveContainer { .. } => Some(Event::RemoveContainer),
+            Self::Version
+            | Self::AddPod { .. }
+            | Self::AddContainer { .. }
+            | Self::WaitPlugins { .. }
+            | Self::Plugins
+            | Self::State
+            | Self::Fail { .. }
+            | Self::Quit => None,
+        }
+    }
+
+    /// The id of the pod or container that it is about.
+    pub(super) fn about(&self) -> Option<&str> {
+        match self {
+            Self::Version | Self::WaitPlugins { .. } | Self::Plugins | Self::State | Self::Quit => {
+                None
+            }
+            Self::AddPod { pod } | Self::RunPod { pod } => Some(&pod.id),
+            Self::AddContainer { container } | Self::CreateContainer { container } => {
+                Some(&container.id)
+            }
+            Self::UpdatePod { pod_id, .. }
+            | Self::PostUpdatePod { pod_id }
+            | Self::StopPod { pod_id }
+            | Self::RemovePod { pod_id } => Some(pod_id),
+            Self::PostCreateContainer { container_id }
+            | Self::StartContainer { container_id, .. }
+            | Self::PostStartContainer { container_id }
+            | Self::UpdateContainer { container_id, .. }
+            | Self::PostUpdateContainer { container_id }
+            | Self::StopContainer { container_id, .. }
+            | Self::ContainerExit { container_id, .. }
+            | Self::RemoveContainer { container_id }
+            | Self::AbortContainer { container_id }
+            | Self::Fail { container_id, .. } => Some(container_id),
+        }
+    }
+}
+
 /// What is known of a container that starts. Times are nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Start {
@@ -171,19 +229,24 @@ impl Request {
                 COMMANDS[0].example
             ))
         })?;
-        let Value::Object(mut members) = value else {
+        let Value::Object(members) = value else {
             return Err(bad(format!(
                 "this line is JSON but no object: write {}",
                 COMMANDS[0].example
             )));
         };
+        Self::of_members(members)
+    }
+
+    /// Reads the members of a line.
+    pub(super) fn of_members(mut members: Map<String, Value>) -> Result<Self, BadRequest> {
         let id = members.remove("id");
         let name = members.remove("cmd");
         let said = match &name {
             Some(Value::String(name)) => Some(name.clone()),
             _ => None,
         };
-        Self::of_members(id.clone(), said.as_deref(), name.is_some(), members).map_err(|reason| {
+        Self::of_command(id.clone(), said.as_deref(), name.is_some(), members).map_err(|reason| {
             BadRequest {
                 id,
                 name: said,
@@ -192,7 +255,7 @@ impl Request {
         })
     }
 
-    fn of_members(
+    fn of_command(
         id: Option<Value>,
         name: Option<&str>,
         has_name: bool,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::reply::OutcomeReply;
+
 /// Why the simulated runtime did not do something.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,9 +77,24 @@ pub enum SimError {
         /// Where to look for what went wrong.
         hint: &'static str,
     },
+    /// A plugin of a scenario did not come.
+    #[error("plugin {plugin} is not there after {after:?}: {details}")]
+    NoPlugin {
+        /// The plugin.
+        plugin: String,
+        /// How long it was waited for.
+        after: Duration,
+        /// What it printed, and what to do.
+        details: String,
+    },
     /// A plugin refused something, or the runtime's core did.
-    #[error(transparent)]
-    Refused(Box<nri_core::Error>),
+    #[error("{error}")]
+    Refused {
+        /// Who refused it and why.
+        error: Box<nri_core::Error>,
+        /// What every plugin that was asked did.
+        outcomes: Vec<OutcomeReply>,
+    },
     /// Plugins failed an event of something that has happened all the same.
     #[error("{error}. The {kind} is {done} all the same")]
     Nevertheless {
@@ -87,6 +104,8 @@ pub enum SimError {
         kind: &'static str,
         /// What has happened, as a participle.
         done: &'static str,
+        /// What every plugin that was told did.
+        outcomes: Vec<OutcomeReply>,
     },
     /// The runtime cannot be set up.
     #[error("{}: {reason}", path.display())]
@@ -109,6 +128,33 @@ pub enum SimError {
 
 impl From<nri_core::Error> for SimError {
     fn from(error: nri_core::Error) -> Self {
-        Self::Refused(Box::new(error))
+        Self::Refused {
+            error: Box::new(error),
+            outcomes: Vec::new(),
+        }
+    }
+}
+
+impl SimError {
+    /// What every plugin did that was asked or told before it went wrong.
+    #[must_use]
+    pub fn outcomes(&self) -> &[OutcomeReply] {
+        match self {
+            Self::Refused { outcomes, .. } | Self::Nevertheless { outcomes, .. } => outcomes,
+            _ => &[],
+        }
+    }
+
+    /// The same with what plugins did, if any was asked at all.
+    pub(super) fn with_outcomes(mut self, those: Vec<OutcomeReply>) -> Self {
+        let asked = those
+            .iter()
+            .any(|outcome| outcome.outcome != "unsubscribed");
+        if asked
+            && let Self::Refused { outcomes, .. } | Self::Nevertheless { outcomes, .. } = &mut self
+        {
+            *outcomes = those;
+        }
+        self
     }
 }

@@ -1,7 +1,7 @@
 //! The simulated runtime behind `nri-sim`: NRI as a container runtime embeds it, around pods and containers in memory.
 //!
 //! [`Simulator`] takes one [`Command`] after the other (or several at a time); [`serve`] reads them from a stream, one JSON
-//! object per line.
+//! object per line; [`play`] takes them from a [`Scenario`].
 //!
 //! What may not enter: knowledge of a particular plugin.
 
@@ -13,6 +13,7 @@ mod members;
 mod nearest;
 mod options;
 mod reply;
+mod scenario;
 mod serve;
 mod simulator;
 mod table;
@@ -24,6 +25,10 @@ pub use options::{RuntimeOptions, Setup};
 pub use reply::{
     Created, Evicted, FieldOwners, OutcomeReply, OwnersReply, PluginReply, PodState, Refused,
     Reply, State, Stopped, UpdateReply, Updated, Version,
+};
+pub use scenario::{
+    Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
+    Step, StepReport, Text, play, scenario_manual,
 };
 pub use serve::serve;
 pub use simulator::Simulator;

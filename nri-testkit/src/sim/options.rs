@@ -21,7 +21,7 @@ pub struct RuntimeOptions {
     /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
     #[arg(long, value_name = "DIR")]
     pub plugin_config: Option<PathBuf>,
-    /// The runtime's configuration, as TOML: plugin_request_timeout = "5s", [default_validator], and so on.
+    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s".
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -41,14 +41,23 @@ impl RuntimeOptions {
     /// # Errors
     /// A file or directory that is not there, or a configuration that is none.
     pub fn setup(&self) -> Result<Setup, SimError> {
+        let (config, keys) = match &self.config {
+            Some(file) => read(file)?,
+            None => (Config::default(), toml::Table::new()),
+        };
+        self.complete(config, &keys)
+    }
+
+    /// The same with a configuration that does not come from a file. Its paths do not count.
+    pub(super) fn setup_with(&self, config: Config) -> Result<Setup, SimError> {
+        self.complete(config, &toml::Table::new())
+    }
+
+    fn complete(&self, mut config: Config, keys: &toml::Table) -> Result<Setup, SimError> {
         let home = TempDir::with_prefix("nri-sim-").map_err(|error| SimError::Setup {
             path: std::env::temp_dir(),
             reason: format!("cannot make a temporary directory: {error}"),
         })?;
-        let (mut config, keys) = match &self.config {
-            Some(file) => read(file)?,
-            None => (Config::default(), toml::Table::new()),
-        };
         let places = [
             (
                 &mut config.socket_path,

@@ -41,6 +41,24 @@ pub enum Reply {
     State(State),
 }
 
+impl Reply {
+    /// Adds how long each plugin took, from its calls, where the outcome itself does not say.
+    pub(super) fn add_times(&mut self, calls: &[OutcomeReply]) {
+        let outcomes = match self {
+            Self::Created(Created { outcomes, .. })
+            | Self::Updated(UpdateReply { outcomes, .. })
+            | Self::Stopped(Stopped { outcomes, .. }) => outcomes,
+            _ => return,
+        };
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
+            let same = |call: &&OutcomeReply| {
+                (&call.plugin, call.event) == (&outcome.plugin, outcome.event)
+            };
+            outcome.ms = calls.iter().find(same).and_then(|call| call.ms);
+        }
+    }
+}
+
 /// What runs here.
 #[derive(Debug, Clone, Serialize)]
 pub struct Version {
@@ -68,7 +86,7 @@ pub struct PluginReply {
     pub name: String,
     /// `external`, `launched` or `built-in`.
     pub kind: &'static str,
-    /// `ready`, `synchronizing`, `late` or `closed`.
+    /// `ready`, `synchronizing`, `late` or `closed`; of one that was launched `starting`, `restarting` or `failed` too.
     pub state: &'static str,
     /// Its process, if it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +98,12 @@ pub struct PluginReply {
     pub events: Vec<&'static str>,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// How often it was launched again; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// Why it last ended, if it was launched, or why its last call went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 impl From<PluginInfo> for PluginReply {
@@ -99,12 +123,17 @@ impl From<PluginInfo> for PluginReply {
                 PluginState::Ready => "ready",
                 PluginState::Late => "late",
                 PluginState::Closed => "closed",
+                PluginState::Starting => "starting",
+                PluginState::Restarting => "restarting",
+                PluginState::Failed => "failed",
                 _ => "other",
             },
             pid: info.pid,
             uid: info.uid,
             events: info.events.iter().map(Event::name).collect(),
             nri_version: info.nri_version,
+            restarts: (info.restarts > 0).then_some(info.restarts),
+            last_error: info.last_error,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::command::{BadRequest, Command, Request};
 use super::error::SimError;
 use super::lines::{self, Line, Results};
 use super::options::RuntimeOptions;
-use super::reply::Reply;
+use super::reply::{OutcomeReply, Reply};
 use super::simulator::Simulator;
 
 /// How many asynchronous commands may be under way.
@@ -34,32 +34,59 @@ struct Answer<'a> {
     reply: Option<Reply>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outcomes: Vec<OutcomeReply>,
 }
 
-fn answer(id: Option<&Value>, cmd: Option<&str>, result: Result<Reply, String>) -> String {
-    let (ok, reply, error) = match result {
-        Ok(reply) => (true, Some(reply), None),
-        Err(error) => (false, None, Some(error)),
-    };
-    let line = Answer {
+/// What went wrong with a command.
+pub(super) struct Failure {
+    error: String,
+    outcomes: Vec<OutcomeReply>,
+}
+
+impl From<SimError> for Failure {
+    fn from(error: SimError) -> Self {
+        Self {
+            outcomes: error.outcomes().to_vec(),
+            error: error.to_string(),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self {
+            error,
+            outcomes: Vec::new(),
+        }
+    }
+}
+
+/// The line that answers a command.
+pub(super) fn answer(
+    id: Option<&Value>,
+    cmd: Option<&str>,
+    result: Result<Reply, Failure>,
+) -> String {
+    let line = |ok, reply, error, outcomes| Answer {
         ok,
         id,
         cmd,
         reply,
         error,
+        outcomes,
     };
-    serde_json::to_string(&line).unwrap_or_else(|error| {
+    let written = match result {
+        Ok(reply) => serde_json::to_string(&line(true, Some(reply), None, Vec::new())),
+        Err(Failure { error, outcomes }) => {
+            serde_json::to_string(&line(false, None, Some(error), outcomes))
+        }
+    };
+    written.unwrap_or_else(|error| {
         // A plugin may send enum numbers that have no name.
         let error = format!("it is done, but the result cannot be written as JSON: {error}");
-        let line = Answer {
-            ok: false,
-            id,
-            cmd,
-            reply: None,
-            error: Some(error),
-        };
         // Nothing is left in it that could fail.
-        serde_json::to_string(&line).unwrap_or_default()
+        serde_json::to_string(&line(false, None, Some(error), Vec::new())).unwrap_or_default()
     })
 }
 
@@ -173,7 +200,7 @@ impl Session {
             let request = match request {
                 Ok(request) => request,
                 Err(BadRequest { id, name, reason }) => {
-                    let line = answer(id.as_ref(), name.as_deref(), Err(reason));
+                    let line = answer(id.as_ref(), name.as_deref(), Err(reason.into()));
                     if !self.results.send(line).await {
                         return Ok(End::Input);
                     }
@@ -218,10 +245,7 @@ impl Session {
         } = request;
         let (sim, results) = (Arc::clone(&self.sim), self.results.clone());
         let work = async move {
-            let result = sim
-                .execute(command)
-                .await
-                .map_err(|error| error.to_string());
+            let result = sim.execute(command).await.map_err(Failure::from);
             results.send(answer(id.as_ref(), Some(name), result)).await
         };
         if !asynchronous {
@@ -250,7 +274,7 @@ mod tests {
             r#"{"ok":true,"id":7,"cmd":"stop-pod"}"#
         );
         assert_eq!(
-            answer(None, None, Err("no".into())),
+            answer(None, None, Err("no".to_owned().into())),
             r#"{"ok":false,"error":"no"}"#
         );
     }

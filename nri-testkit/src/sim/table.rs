@@ -22,6 +22,8 @@ pub struct Spec {
     pub members: &'static [Member],
     /// A line that would do.
     pub example: &'static str,
+    /// The members of a good result beside `ok`, `id` and `cmd`; those with a `?` are not always there.
+    pub answers: &'static str,
 }
 
 const fn must(name: &'static str, what: &'static str) -> Member {
@@ -58,18 +60,21 @@ pub const COMMANDS: &[Spec] = &[
         about: "Says what runs here: program, protocol level, and the socket for plugins.",
         members: &[],
         example: r#"{"cmd":"version"}"#,
+        answers: "name, version, nri_version, socket?, enabled",
     },
     Spec {
         name: "add-pod",
         about: "Puts a pod where plugins find it when they are synchronised. No event.",
         members: &[POD],
         example: r#"{"cmd":"add-pod","pod":{"id":"p0","name":"old","namespace":"default"}}"#,
+        answers: "",
     },
     Spec {
         name: "add-container",
         about: "Puts a container where plugins find it when they are synchronised, running unless it says otherwise. No event.",
         members: &[POD_ID, CONTAINER],
         example: r#"{"cmd":"add-container","pod_id":"p0","container":{"id":"c0","name":"web","state":"CONTAINER_RUNNING","pid":4711}}"#,
+        answers: "",
     },
     Spec {
         name: "wait-plugins",
@@ -82,18 +87,21 @@ pub const COMMANDS: &[Spec] = &[
             ),
         ],
         example: r#"{"cmd":"wait-plugins","count":2,"timeout_ms":5000}"#,
+        answers: "plugins",
     },
     Spec {
         name: "plugins",
         about: "Lists the plugins that take part, in the order in which they are called.",
         members: &[],
         example: r#"{"cmd":"plugins"}"#,
+        answers: "plugins",
     },
     Spec {
         name: "run-pod",
         about: "RunPodSandbox. If a plugin refuses it, the pod is stopped and removed again.",
         members: &[POD],
         example: r#"{"cmd":"run-pod","pod":{"id":"p1","name":"web-1","namespace":"default","labels":{"app":"web"}}}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "update-pod",
@@ -104,30 +112,35 @@ pub const COMMANDS: &[Spec] = &[
             may("resources", "a LinuxResources message"),
         ],
         example: r#"{"cmd":"update-pod","pod_id":"p1","overhead":{"memory":{"limit":{"value":"1048576"}}},"resources":{"cpu":{"shares":{"value":"512"}}}}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "post-update-pod",
         about: "PostUpdatePodSandbox.",
         members: &[POD_ID],
         example: r#"{"cmd":"post-update-pod","pod_id":"p1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "create-container",
         about: "CreateContainer. The container is kept as plugins adjust it; `abort-container` can still undo it.",
         members: &[POD_ID, CONTAINER],
         example: r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1","name":"nginx","args":["nginx"],"env":["A=1"]}}"#,
+        answers: "adjustment?, owners, updates, evictions, outcomes",
     },
     Spec {
         name: "abort-container",
         about: "Gives up a creation that has just been asked for: plugins that saw it hear of a stop and a removal.",
         members: &[CONTAINER_ID],
         example: r#"{"cmd":"abort-container","container_id":"c2"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "post-create-container",
         about: "PostCreateContainer.",
         members: &[CONTAINER_ID],
         example: r#"{"cmd":"post-create-container","container_id":"c1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "start-container",
@@ -138,24 +151,28 @@ pub const COMMANDS: &[Spec] = &[
             may("started_at", "when it started (nanoseconds since 1970)"),
         ],
         example: r#"{"cmd":"start-container","container_id":"c1","pid":4712}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "post-start-container",
         about: "PostStartContainer.",
         members: &[CONTAINER_ID],
         example: r#"{"cmd":"post-start-container","container_id":"c1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "update-container",
         about: "UpdateContainer. What is asked for, or what plugins make of it, is in the container from then on.",
         members: &[CONTAINER_ID, may("resources", "a LinuxResources message")],
         example: r#"{"cmd":"update-container","container_id":"c1","resources":{"cpu":{"shares":{"value":"512"}}}}"#,
+        answers: "resources?, updates, evictions, outcomes",
     },
     Spec {
         name: "post-update-container",
         about: "PostUpdateContainer.",
         members: &[CONTAINER_ID],
         example: r#"{"cmd":"post-update-container","container_id":"c1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "fail",
@@ -166,48 +183,56 @@ pub const COMMANDS: &[Spec] = &[
             may("reason", "what the refusal says (a text)"),
         ],
         example: r#"{"cmd":"fail","container_id":"c1","what":"update","reason":"no memory"}"#,
+        answers: "",
     },
     Spec {
         name: "state",
         about: "Shows pods, containers as they are now, and every update and eviction that was applied, with the plugin that asked for it.",
         members: &[],
         example: r#"{"cmd":"state"}"#,
+        answers: "pods, containers, updates, evictions, refused, forgotten?",
     },
     Spec {
         name: "stop-container",
         about: "Stops the container, then StopContainer. Of a container that has ended plugins do not hear again.",
         members: &[CONTAINER_ID, EXIT_CODE, FINISHED_AT, REASON],
         example: r#"{"cmd":"stop-container","container_id":"c1","exit_code":0}"#,
+        answers: "updates, outcomes",
     },
     Spec {
         name: "container-exit",
         about: "The container's process ends by itself: StopContainer, with the exit code.",
         members: &[CONTAINER_ID, EXIT_CODE, FINISHED_AT, REASON],
         example: r#"{"cmd":"container-exit","container_id":"c0","exit_code":7}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "remove-container",
         about: "RemoveContainer, after StopContainer if that is still due.",
         members: &[CONTAINER_ID],
         example: r#"{"cmd":"remove-container","container_id":"c1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "stop-pod",
         about: "Stops the pod's containers, then StopPodSandbox.",
         members: &[POD_ID],
         example: r#"{"cmd":"stop-pod","pod_id":"p1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "remove-pod",
         about: "Removes the pod's containers, then RemovePodSandbox, after StopPodSandbox if that is still due.",
         members: &[POD_ID],
         example: r#"{"cmd":"remove-pod","pod_id":"p1"}"#,
+        answers: "outcomes",
     },
     Spec {
         name: "quit",
         about: "Waits for what is still under way, says good-bye to the plugins and ends. So does the end of the input.",
         members: &[],
         example: r#"{"cmd":"quit"}"#,
+        answers: "",
     },
 ];
 
@@ -227,7 +252,10 @@ with an error, and the next one works. The end of the input, SIGTERM and SIGINT 
 The socket opens, and plugins are launched, with the first command that is not add-pod or add-container, or when none comes for a
 moment. A plugin is any NRI plugin: start it and give it the socket's path, which `version` answers and the log says.
 
-Commands:
+What a command answers: `outcomes` says what each plugin did (answered, failed, unsubscribed, late, gone, not-reached, abandoned) and
+for how long, in errors too; `owners` which plugin asked for what; `updates` and `evictions` what plugins asked for other containers.
+
+Commands (what is answered with a ? is not always there):
 ",
     );
     for spec in COMMANDS {
@@ -238,6 +266,9 @@ Commands:
                 "        {}: {}{needed}\n",
                 member.name, member.what
             ));
+        }
+        if !spec.answers.is_empty() {
+            text.push_str(&format!("        answers {}\n", spec.answers));
         }
         text.push_str(&format!("      {}\n", spec.example));
     }

@@ -17,6 +17,17 @@ pub(super) fn judge(vector: &MergeVector) -> Result<Verdict, VectorError> {
     Ok(Verdict::of(differences))
 }
 
+/// Compares two recordings by the exceptions of the first.
+pub(super) fn compare_recordings(
+    vector: &MergeVector,
+    ours: &MergeVector,
+) -> Result<Vec<String>, VectorError> {
+    let mut recorded = Observed::recorded(vector)?;
+    let mut ours = Observed::recorded(ours)?;
+    exceptions::settle(vector, &mut recorded, &mut ours);
+    Ok(compare(&recorded, &ours))
+}
+
 /// The last plugin of a creation (which changes nothing itself, in all vectors) sees the original with the combined adjustment
 /// applied. Holds whatever was recorded, so it stands for the parts of views that exceptions leave out.
 fn law_of_the_view(ours: &Observed) -> Option<String> {

@@ -106,6 +106,34 @@ pub fn run(vectors: impl BufRead) -> Summary {
     summary
 }
 
+/// Compares two recordings of one request: that of the reference, and one of what this implementation did elsewhere. The tags of
+/// the first say which exceptions apply. Returns the differences, in words.
+///
+/// Both are vectors as in a file of vectors.
+///
+/// ```
+/// let vector: serde_json::Value = serde_json::from_str(
+///     r#"{"kind":"stop","tags":[],"request_b64":"","plugins":[],"expect":
+///         {"error_class":null,"conflict":null,"response_b64":"","validator_called":false}}"#,
+/// )?;
+/// assert!(nri_testkit::vectors::compare(&vector, &vector)?.is_empty());
+/// # Ok::<(), nri_testkit::vectors::VectorError>(())
+/// ```
+///
+/// # Errors
+/// One of them is no vector about a request.
+pub fn compare(
+    recorded: &serde_json::Value,
+    ours: &serde_json::Value,
+) -> Result<Vec<String>, VectorError> {
+    use serde::Deserialize as _;
+
+    merge::compare_recordings(
+        &record::MergeVector::deserialize(recorded)?,
+        &record::MergeVector::deserialize(ours)?,
+    )
+}
+
 fn judge(header: &Header, line: &str) -> Result<Verdict, VectorError> {
     match header.kind.as_str() {
         "create" | "update" | "stop" => merge::judge(&serde_json::from_str(line)?),

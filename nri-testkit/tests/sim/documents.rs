@@ -81,6 +81,24 @@ async fn every_example_of_the_help_works_in_the_order_of_the_help() {
         }
         let result = serve.ok(example);
         assert_eq!(result["cmd"], spec.name);
+        let answers: Vec<&str> = spec
+            .answers
+            .split(", ")
+            .filter(|name| !name.is_empty())
+            .collect();
+        for name in &answers {
+            assert!(
+                name.ends_with('?') || result.get(name).is_some(),
+                "{name}: {result}"
+            );
+        }
+        for name in result.as_object().unwrap().keys() {
+            let documented = ["ok", "cmd"].contains(&name.as_str())
+                || answers
+                    .iter()
+                    .any(|answer| answer.trim_end_matches('?') == name);
+            assert!(documented, "{name} is not documented: {result}");
+        }
     }
     assert!(serve.finish().1.success());
 }
@@ -89,11 +107,36 @@ async fn every_example_of_the_help_works_in_the_order_of_the_help() {
 fn every_subcommand_has_help_that_says_what_it_is_for() {
     let output = program().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for name in ["serve", "vectors"] {
+    for name in ["serve", "run", "vectors"] {
         assert!(help.contains(name), "{help}");
         let output = program().args([name, "--help"]).output().unwrap();
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("Usage: nri-sim"), "{text}");
     }
+}
+
+#[test]
+fn the_shell_example_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("annotate.toml");
+    std::fs::write(&file, "[env]\nTZ = 'UTC'\n").unwrap();
+    let output = std::process::Command::new("sh")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/serve.sh"))
+        .arg(env!("CARGO_BIN_EXE_nri-sim"))
+        .arg(&examples()["annotate"])
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let (text, log) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{text}{log}");
+    let results = text
+        .lines()
+        .filter(|line| line.starts_with("< {\"ok\":true"));
+    assert_eq!(results.count(), 10, "{text}");
+    assert!(text.contains(r#"{"key":"TZ","value":"UTC"}"#), "{text}");
 }

@@ -370,6 +370,37 @@ async fn what_a_plugin_refuses_does_not_come_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_says_what_every_plugin_did_and_comes_after_the_undoing() {
+    let mut serve = Serve::start();
+    let first = Script::default().join(&mut serve, "10-first").await;
+    let script = Script {
+        refuses: Some("CreateContainer"),
+        ..Default::default()
+    };
+    let _second = script.join(&mut serve, "20-no").await;
+    serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    let refused = serve.ask(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#);
+    let outcomes = refused["outcomes"].as_array().unwrap();
+    let brief: Vec<_> = outcomes
+        .iter()
+        .map(|o| (&o["plugin"], &o["event"], &o["outcome"], &o["error"]))
+        .map(|(plugin, event, outcome, error)| json!([plugin, event, outcome, error]))
+        .collect();
+    assert_eq!(
+        json!(brief),
+        json!([
+            ["10-first", null, "answered", null],
+            ["10-first", "StopContainer", "answered", null],
+            ["10-first", "RemoveContainer", "answered", null],
+            ["20-no", null, "failed", "no CreateContainer today"],
+            ["20-no", "StopContainer", "answered", null],
+            ["20-no", "RemoveContainer", "answered", null],
+        ])
+    );
+    assert_eq!(first.heard().last().unwrap(), "RemoveContainer c1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_happened_has_happened_whatever_plugins_say() {
     let mut serve = Serve::start();
     let script = Script {

@@ -7,4 +7,5 @@ mod ending;
 mod errors;
 mod lifecycle;
 mod plugins;
+mod scenarios;
 mod support;

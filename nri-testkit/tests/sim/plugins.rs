@@ -88,7 +88,9 @@ async fn a_configuration_counts() {
         fs::write(&file, text).unwrap();
         command.arg("--config").arg(file);
     });
-    serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    let error = serve.error(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    assert!(error.contains("guard"), "{error}");
+    serve.ok(r#"{"cmd":"add-pod","pod":{"id":"p1"}}"#);
     let create = r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#;
     let error = serve.error(create);
     assert!(error.contains("guard"), "{error}");
@@ -128,6 +130,8 @@ async fn asynchronous_commands_let_later_ones_go_on() {
         (&state["id"], &state["containers"]),
         (&json!("fast"), &json!([]))
     );
+    let error = serve.error(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#);
+    assert!(error.contains("container \"c1\" exists already"), "{error}");
     gate.add_permits(1);
     let created = serve.next().unwrap();
     assert_eq!(
@@ -144,6 +148,32 @@ async fn asynchronous_commands_let_later_ones_go_on() {
     assert_eq!(commands, ["create-container", "quit"]);
     assert_eq!(rest[1]["id"], json!([1, {"a": null}]));
     assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_connects_during_a_creation_is_shown_what_comes_of_it() {
+    let mut serve = Serve::start();
+    let gate = Arc::new(Semaphore::new(0));
+    let script = Script {
+        gate: Some(Arc::clone(&gate)),
+        ..Default::default()
+    };
+    let first = script.join(&mut serve, "10-slow").await;
+    serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    serve.send(
+        r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"},"async":true,"id":"slow"}"#,
+    );
+    first.hears("CreateContainer c1").await;
+    let socket = serve.socket();
+    let second = tokio::spawn(async move { Script::default().connect(&socket, "20-comes").await });
+    // It is there, and waits for what is under way.
+    while serve.ok(r#"{"cmd":"plugins"}"#)["plugins"][1]["plugin"] != "20-comes" {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(1);
+    let second = second.await.unwrap();
+    assert_eq!(serve.next().unwrap()["id"], "slow");
+    assert_eq!((second.shown().as_str(), second.heard()), ("p1 c1", vec![]));
 }
 
 #[test]

@@ -38,7 +38,10 @@ impl House {
             TempDir::with_prefix("nri-demo-").map_err(|e| format!("a temporary directory: {e}"))?;
         let house = Self { directory };
         for path in [house.plugins(), house.plugin_configs()] {
-            fs::DirBuilder::new().mode(0o755).create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            fs::DirBuilder::new()
+                .mode(0o755)
+                .create(&path)
+                .map_err(|e| format!("{}: {e}", path.display()))?;
         }
         Ok(house)
     }

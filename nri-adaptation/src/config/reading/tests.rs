@@ -220,8 +220,10 @@ fn values_that_cannot_be_are_refused() {
          no limit"
     );
     assert!(error("restart_limit = -1").contains("line 1: key `restart_limit`: "));
-    let mut config = Config::default();
-    config.domain_timeout = Duration::MAX;
+    let config = Config {
+        domain_timeout: Duration::MAX,
+        ..Config::default()
+    };
     let text = config.check().unwrap_err().to_string();
     assert_eq!(
         text,

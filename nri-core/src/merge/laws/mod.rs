@@ -1,4 +1,4 @@
-//! The laws of merging, as properties of arbitrary containers and arbitrary answers. `PROPTEST_CASES` makes long runs.
+//! The laws of merging, as properties of arbitrary containers and arbitrary answers. `cargo xtask laws` makes long runs.
 //!
 //! Where a law says nothing about a case, the case passes: rejecting it would end long runs. The strategies see to it that this is
 //! the smaller part.

@@ -10,7 +10,7 @@ fn who_joins_hears_of_each_container_once() {
     assert!(scene.admit("10-a", 1, limits()).is_empty());
     let (_, new) = scene.submit(CREATE, "p2", "new");
     assert!(new.is_empty(), "a new request waits for the plugin");
-    assert_eq!(scene.settle(old, Due::Nothing), ["list for 10-a"]);
+    assert_eq!(scene.settle(old, Settlement::Committed), ["list for 10-a"]);
     let plugin = plugin("10-a", 1);
     let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
     assert!(showing.hide.contains(&ObjectKey::container("", "new")));

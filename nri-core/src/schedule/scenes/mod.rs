@@ -5,12 +5,13 @@ mod turns;
 mod undoing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::flow::{Member, OnTrouble, Outcome, Policy, Reply};
-use crate::lifecycle::{Due, ObjectKey};
-use crate::{Error, Event, EventMask, RegisteredPlugin, Request, Response, api};
+use crate::lifecycle::ObjectKey;
+use crate::{Error, Event, EventMask, RegisteredPlugin, Request, Response, Settlement, api};
 
 /// A scheduler whose effects are told in words, at a time in milliseconds.
 struct Scene {
@@ -128,8 +129,8 @@ impl Scene {
         self.effects()
     }
 
-    fn settle(&mut self, request: RequestId, due: Due) -> Vec<String> {
-        self.scheduler.handle_settled(request, due, self.now);
+    fn settle(&mut self, request: RequestId, settlement: Settlement) -> Vec<String> {
+        self.scheduler.handle_settled(request, settlement, self.now);
         self.effects()
     }
 
@@ -150,6 +151,7 @@ impl Scene {
         let mut told = Vec::new();
         while let Some(effect) = self.scheduler.poll_effect() {
             told.push(match effect {
+                Effect::Came { .. } => continue,
                 Effect::Call {
                     call,
                     plugin,
@@ -193,7 +195,7 @@ impl Scene {
     }
 }
 
-fn request(event: Event, pod: &str, container: &str) -> Request {
+fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
     let pod = api::PodSandbox {
         id: pod.to_owned(),
         ..Default::default()
@@ -203,7 +205,7 @@ fn request(event: Event, pod: &str, container: &str) -> Request {
         ..Default::default()
     };
     let (pod, container) = (Some(pod), Some(container));
-    match event {
+    Arc::new(match event {
         Event::CreateContainer => {
             Request::CreateContainer(api::CreateContainerRequest { pod, container })
         }
@@ -213,8 +215,14 @@ fn request(event: Event, pod: &str, container: &str) -> Request {
         Event::PostStartContainer => {
             Request::PostStartContainer(api::PostStartContainerRequest { pod, container })
         }
+        Event::StopContainer => {
+            Request::StopContainer(api::StopContainerRequest { pod, container })
+        }
+        Event::RemoveContainer => {
+            Request::RemoveContainer(api::RemoveContainerRequest { pod, container })
+        }
         other => panic!("no scene has {other}"),
-    }
+    })
 }
 
 /// A member that creates but does not judge.
@@ -226,3 +234,5 @@ fn creator(id: &str, registration: u64, policy: Policy) -> Member {
 const START: Event = Event::StartContainer;
 const POST: Event = Event::PostStartContainer;
 const CREATE: Event = Event::CreateContainer;
+const STOP: Event = Event::StopContainer;
+const REMOVE: Event = Event::RemoveContainer;

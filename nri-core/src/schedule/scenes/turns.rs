@@ -220,8 +220,8 @@ fn validators_judge_at_the_same_time_in_turns_of_their_own() {
     assert!(scene.answer(both[1]).is_empty());
     assert_eq!(scene.answer(both[0]), ["done"]);
     // A validator that is late does not accept.
-    let _ = scene.submit(CREATE, "p2", "c1");
-    let _ = scene.answer(both[1]);
+    let _ = scene.submit(CREATE, "p2", "c2");
+    let _ = scene.answer("20-b ValidateContainerAdjustment c2");
     assert_eq!(scene.pass(ms(100)), ["failed"]);
     assert!(matches!(scene.errors[..], [Error::Rejected { .. }]));
 }
@@ -255,11 +255,45 @@ fn replies_to_calls_that_nobody_made_are_ignored() {
 fn a_call_that_nobody_wants_any_more_is_not_handed_over() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());
-    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"));
+    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
+        .about(ObjectKey::container("", "c1"));
     let id = scene.scheduler.handle_request(order, scene.now);
     // The effect is there, but nobody has asked for it yet.
     scene.scheduler.handle_abandoned(id, scene.now);
     assert_eq!(scene.effects(), ["failed"]);
     assert_eq!(scene.outcomes, [Outcome::NotReached]);
     assert!(scene.scheduler.is_idle());
+}
+
+#[test]
+fn what_holds_for_a_plugin_can_change_while_it_works() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert!(scene.submit(START, "p2", "c2").1.is_empty());
+    let policy = Policy {
+        on_late: OnTrouble::Fail,
+        ..Policy::default()
+    };
+    let member = Member::new(plugin("10-a", 1), EventMask::ALL).with_policy(policy);
+    let wider = PluginLimits {
+        max_in_flight: 2,
+        request_timeout: ms(500),
+        ..limits()
+    };
+    let now = scene.now;
+    scene.scheduler.handle_changed(member, wider, now);
+    // There is a place now, with the new time; the call under way keeps its own, and its request its policy.
+    assert_eq!(scene.effects(), ["10-a StartContainer c2"]);
+    assert_eq!(scene.pass(ms(100)), ["done"]);
+    assert!(scene.errors.is_empty());
+    let _ = scene.answer("10-a StartContainer c2");
+    let _ = scene.answer("10-a StartContainer c1");
+    let _ = scene.submit(START, "p3", "c3");
+    let _ = scene.pass(ms(500));
+    assert!(matches!(scene.errors[..], [Error::Late { .. }]));
+    // One that is not known is nobody.
+    let member = Member::new(plugin("20-b", 1), EventMask::ALL);
+    scene.scheduler.handle_changed(member, limits(), now);
+    assert!(scene.effects().is_empty());
 }

@@ -37,24 +37,37 @@ fn an_abandoned_creation_is_undone_as_far_as_that_is_due() {
     let mut scene = Scene::new();
     let _ = scene.admit_member(creator("10-a", 1, Policy::default()), limits());
     let _ = scene.synchronize("10-a", 1);
-    for (due, first) in [
-        (Due::StopFirst, "10-a StopContainer c1"),
-        (Due::Event, "10-a RemoveContainer c1"),
+    for (stopped, first) in [
+        (false, "10-a StopContainer c1"),
+        (true, "10-a RemoveContainer c1"),
     ] {
         let (creation, _) = scene.submit(CREATE, "p1", "c1");
         assert_eq!(scene.answer("10-a CreateContainer c1"), ["done"]);
-        assert_eq!(scene.settle(creation, due), [first]);
+        if stopped {
+            let _ = scene.submit(STOP, "p1", "c1");
+            assert_eq!(scene.answer("10-a StopContainer c1"), ["done"]);
+        }
+        assert_eq!(scene.settle(creation, Settlement::Abandoned), [first]);
         let next = scene.answer(first);
-        if due == Due::StopFirst {
+        if !stopped {
             assert_eq!(next, ["undone", "10-a RemoveContainer c1"]);
             assert_eq!(scene.answer("10-a RemoveContainer c1"), ["undone"]);
         } else {
             assert_eq!(next, ["undone"]);
         }
     }
+    // The runtime has announced the removal itself.
     let (creation, _) = scene.submit(CREATE, "p1", "c1");
     let _ = scene.answer("10-a CreateContainer c1");
-    assert!(scene.settle(creation, Due::Nothing).is_empty());
+    let _ = scene.submit(STOP, "p1", "c1");
+    let _ = scene.answer("10-a StopContainer c1");
+    let _ = scene.submit(REMOVE, "p1", "c1");
+    let _ = scene.answer("10-a RemoveContainer c1");
+    assert!(scene.settle(creation, Settlement::Abandoned).is_empty());
+    // It exists.
+    let (creation, _) = scene.submit(CREATE, "p1", "c1");
+    let _ = scene.answer("10-a CreateContainer c1");
+    assert!(scene.settle(creation, Settlement::Committed).is_empty());
     assert!(scene.scheduler.is_idle());
 }
 

@@ -1,217 +1,199 @@
 package main
 
 import (
-	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/containerd/nri/pkg/api"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"nri-rs/interop/internal/jsonline"
 )
 
-// What -adjust sets and removes.
-const (
-	annotation  = "interop.example/plugin"
-	variable    = "NRI_INTEROP_PLUGIN"
-	mountPoint  = "/nri-interop"
-	argsPrefix  = "/nri-interop/init"
-	unwanted    = "interop.example/remove"
-	unwantedVar = "NRI_INTEROP_REMOVE"
-)
-
-// events are the names that reports and -exit-after use.
-var events = map[string]bool{
-	"Configure": true, "Synchronize": true, "Shutdown": true,
-	"RunPodSandbox": true, "UpdatePodSandbox": true, "PostUpdatePodSandbox": true,
-	"StopPodSandbox": true, "RemovePodSandbox": true,
-	"CreateContainer": true, "PostCreateContainer": true,
-	"StartContainer": true, "PostStartContainer": true,
-	"UpdateContainer": true, "PostUpdateContainer": true,
-	"StopContainer": true, "RemoveContainer": true,
-	"ValidateContainerAdjustment": true,
+// rule says how an event is answered. Without one the answer is empty.
+type rule struct {
+	// On is the event's name.
+	On string `json:"on"`
+	// ID is that of the container, or of the pod for events of pods; empty for any.
+	ID string `json:"id"`
+	// Answer is the response message.
+	Answer json.RawMessage `json:"answer"`
+	// Pad is how many bytes of environment are added to the answer to a creation.
+	Pad int `json:"pad"`
+	// Error fails the request; a validator rejects with it.
+	Error string `json:"error"`
+	// Hang does not answer until the connection is closed.
+	Hang bool `json:"hang"`
+	// Kill dies by SIGKILL instead of an answer.
+	Kill bool `json:"kill"`
+	// Keep leaves the rule for further events; others are used once.
+	Keep bool `json:"keep"`
+	// Events is what Configure subscribes to; empty for all that there are handlers for.
+	Events string `json:"events"`
 }
 
-// plugin reports every event, and adjusts containers if asked to.
+// plugin reports every event, and answers by its rules.
 type plugin struct {
-	id        string
-	adjust    bool
-	exitAfter string
-	lines     *jsonline.Writer
-	shutdown  chan struct{}
+	lines    *jsonline.Writer
+	shutdown chan struct{}
 
-	mutex  sync.Mutex
-	errors []error
+	mutex sync.Mutex
+	rules []rule
+	now   *connection
 }
 
-// report writes the event's line; a failure to do so is what the program ends with.
-func (p *plugin) report(event string, fields jsonline.Fields) {
-	if err := p.lines.Write(event, fields); err != nil {
-		p.mutex.Lock()
-		p.errors = append(p.errors, err)
-		p.mutex.Unlock()
-	}
-	if event == p.exitAfter {
-		os.Exit(3)
-	}
+func newPlugin(lines *jsonline.Writer) *plugin {
+	return &plugin{lines: lines, shutdown: make(chan struct{}, 1)}
 }
 
-func (p *plugin) failures() []error {
+// load reads rules.
+func (p *plugin) load(text []byte) error {
+	var rules []rule
+	if err := json.Unmarshal(text, &rules); err != nil {
+		return err
+	}
+	p.replace(rules)
+	return nil
+}
+
+// replace forgets the rules that there were.
+func (p *plugin) replace(rules []rule) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	return p.errors
+	p.rules = rules
 }
 
-// podEvent reports an event of a pod.
-func (p *plugin) podEvent(event string, pod *api.PodSandbox) error {
-	p.report(event, jsonline.Fields{"pod": pod.GetId()})
-	return nil
+func (p *plugin) connected(c *connection) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.now = c
 }
 
-// containerFields are what is reported of a container.
-func containerFields(pod *api.PodSandbox, container *api.Container) jsonline.Fields {
-	return jsonline.Fields{
-		"pod":         pod.GetId(),
-		"container":   container.GetId(),
-		"state":       container.GetState().String(),
-		"env_count":   len(container.GetEnv()),
-		"env_bytes":   envBytes(container),
-		"args":        container.GetArgs(),
-		"annotations": container.GetAnnotations(),
-		"mounts":      len(container.GetMounts()),
-	}
-}
-
-// containerEvent reports an event of a container.
-func (p *plugin) containerEvent(event string, pod *api.PodSandbox, container *api.Container) error {
-	p.report(event, containerFields(pod, container))
-	return nil
-}
-
-func envBytes(containers ...*api.Container) int {
-	total := 0
-	for _, container := range containers {
-		for _, entry := range container.GetEnv() {
-			total += len(entry)
+// take returns the first rule for an event, and drops it unless it is to be kept.
+func (p *plugin) take(event, id string) rule {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	for i, r := range p.rules {
+		if r.On == event && (r.ID == "" || r.ID == id) {
+			if !r.Keep {
+				p.rules = append(p.rules[:i:i], p.rules[i+1:]...)
+			}
+			return r
 		}
 	}
-	return total
+	return rule{}
 }
 
-func (p *plugin) Configure(_ context.Context, config, runtime, version string) (api.EventMask, error) {
-	p.report("Configure", jsonline.Fields{"config": config, "runtime": runtime, "version": version})
-	return 0, nil // Everything that there is a handler for.
+// called reports an event and returns the rule for it, or the error that the rule says.
+func (p *plugin) called(event, id string, fields jsonline.Fields) (rule, error) {
+	r := p.take(event, id)
+	if err := p.lines.Write(event, fields); err != nil {
+		return r, err
+	}
+	switch {
+	case r.Kill:
+		return r, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case r.Hang:
+		p.mutex.Lock()
+		c := p.now
+		p.mutex.Unlock()
+		if c != nil {
+			<-c.closed
+		}
+		return r, errors.New("the connection is closed")
+	case r.Error != "":
+		return r, errors.New(r.Error)
+	}
+	return r, nil
 }
 
-func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
-	p.report("Synchronize", jsonline.Fields{
-		"pods":       len(pods),
-		"containers": len(containers),
-		"env_bytes":  envBytes(containers...),
+// respond reads the answer of the rule into response.
+func (r rule) respond(response proto.Message) error {
+	if r.Answer == nil {
+		return nil
+	}
+	if err := protojson.Unmarshal(r.Answer, response); err != nil {
+		return fmt.Errorf("answer to %s: %w", r.On, err)
+	}
+	return nil
+}
+
+func (p *plugin) configured(config, runtime, version string) (api.EventMask, error) {
+	r, err := p.called("Configure", "", jsonline.Fields{"config": config, "runtime": runtime, "version": version})
+	if err != nil || r.Events == "" {
+		return 0, err
+	}
+	return api.ParseEventMask(strings.Split(r.Events, ",")...)
+}
+
+func (p *plugin) synchronized(pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
+	r, err := p.called("Synchronize", "", jsonline.Fields{
+		"pods": jsonline.Messages(pods), "containers": jsonline.Messages(containers),
 	})
-	fmt.Println("ready")
-	return nil, nil
+	response := &api.SynchronizeResponse{}
+	if err == nil {
+		err = r.respond(response)
+	}
+	return response.GetUpdate(), err
 }
 
-func (p *plugin) Shutdown(context.Context) {
-	p.report("Shutdown", nil)
+func (p *plugin) ended() {
+	_ = p.lines.Write("Shutdown", nil)
 	select {
 	case p.shutdown <- struct{}{}:
 	default:
 	}
 }
 
-func (p *plugin) RunPodSandbox(_ context.Context, pod *api.PodSandbox) error {
-	return p.podEvent("RunPodSandbox", pod)
+func (p *plugin) podEvent(event string, pod *api.PodSandbox) error {
+	_, err := p.called(event, pod.GetId(), jsonline.Fields{"pod": pod})
+	return err
 }
 
-func (p *plugin) UpdatePodSandbox(_ context.Context, pod *api.PodSandbox, overhead, resources *api.LinuxResources) error {
-	p.report("UpdatePodSandbox", jsonline.Fields{"pod": pod.GetId(), "overhead": overhead, "resources": resources})
-	return nil
+func (p *plugin) containerEvent(event string, pod *api.PodSandbox, container *api.Container) error {
+	_, err := p.called(event, container.GetId(), jsonline.Fields{"pod": pod, "container": container})
+	return err
 }
 
-func (p *plugin) PostUpdatePodSandbox(_ context.Context, pod *api.PodSandbox) error {
-	return p.podEvent("PostUpdatePodSandbox", pod)
-}
-
-func (p *plugin) StopPodSandbox(_ context.Context, pod *api.PodSandbox) error {
-	return p.podEvent("StopPodSandbox", pod)
-}
-
-func (p *plugin) RemovePodSandbox(_ context.Context, pod *api.PodSandbox) error {
-	return p.podEvent("RemovePodSandbox", pod)
-}
-
-func (p *plugin) CreateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
-	p.report("CreateContainer", containerFields(pod, container))
-	if !p.adjust {
-		return nil, nil, nil
+func (p *plugin) created(pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	r, err := p.called("CreateContainer", container.GetId(), jsonline.Fields{"pod": pod, "container": container})
+	response := &api.CreateContainerResponse{}
+	if err == nil {
+		err = r.respond(response)
 	}
-	return p.adjustment(container), nil, nil
-}
-
-// adjustment is what -adjust asks for: one thing of each kind, with every form of removal that applies.
-func (p *plugin) adjustment(container *api.Container) *api.ContainerAdjustment {
-	adjust := &api.ContainerAdjustment{}
-	adjust.AddAnnotation(annotation, p.id)
-	adjust.AddEnv(variable, p.id)
-	adjust.AddMount(&api.Mount{
-		Destination: mountPoint,
-		Type:        "tmpfs",
-		Source:      "tmpfs",
-		Options:     []string{"nosuid", "nodev", "size=64k"},
-	})
-	adjust.UpdateArgs(append([]string{argsPrefix, "--"}, container.GetArgs()...))
-	if _, there := container.GetAnnotations()[unwanted]; there {
-		adjust.RemoveAnnotation(unwanted)
-	}
-	for _, entry := range container.GetEnv() {
-		if strings.HasPrefix(entry, unwantedVar+"=") {
-			adjust.RemoveEnv(unwantedVar)
-			break
+	if r.Pad > 0 {
+		if response.Adjust == nil {
+			response.Adjust = &api.ContainerAdjustment{}
 		}
+		response.Adjust.AddEnv("PAD", strings.Repeat("x", r.Pad))
 	}
-	return adjust
+	return response.GetAdjust(), response.GetUpdate(), err
 }
 
-func (p *plugin) PostCreateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	return p.containerEvent("PostCreateContainer", pod, container)
+func (p *plugin) updated(pod *api.PodSandbox, container *api.Container, resources *api.LinuxResources) ([]*api.ContainerUpdate, error) {
+	fields := jsonline.Fields{"pod": pod, "container": container}
+	if resources != nil {
+		fields["resources"] = resources
+	}
+	r, err := p.called("UpdateContainer", container.GetId(), fields)
+	response := &api.UpdateContainerResponse{}
+	if err == nil {
+		err = r.respond(response)
+	}
+	return response.GetUpdate(), err
 }
 
-func (p *plugin) StartContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	return p.containerEvent("StartContainer", pod, container)
-}
-
-func (p *plugin) PostStartContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	return p.containerEvent("PostStartContainer", pod, container)
-}
-
-func (p *plugin) UpdateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container, resources *api.LinuxResources) ([]*api.ContainerUpdate, error) {
-	fields := containerFields(pod, container)
-	fields["resources"] = resources
-	p.report("UpdateContainer", fields)
-	return nil, nil
-}
-
-func (p *plugin) PostUpdateContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	return p.containerEvent("PostUpdateContainer", pod, container)
-}
-
-func (p *plugin) StopContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) ([]*api.ContainerUpdate, error) {
-	return nil, p.containerEvent("StopContainer", pod, container)
-}
-
-func (p *plugin) RemoveContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	return p.containerEvent("RemoveContainer", pod, container)
-}
-
-func (p *plugin) ValidateContainerAdjustment(_ context.Context, request *api.ValidateContainerAdjustmentRequest) error {
-	fields := containerFields(request.GetPod(), request.GetContainer())
-	fields["adjust"] = request.GetAdjust()
-	fields["owners"] = request.GetOwners()
-	fields["plugins"] = jsonline.Messages(request.GetPlugins())
-	p.report("ValidateContainerAdjustment", fields)
-	return nil
+func (p *plugin) stopped(pod *api.PodSandbox, container *api.Container) ([]*api.ContainerUpdate, error) {
+	r, err := p.called("StopContainer", container.GetId(), jsonline.Fields{"pod": pod, "container": container})
+	response := &api.StopContainerResponse{}
+	if err == nil {
+		err = r.respond(response)
+	}
+	return response.GetUpdate(), err
 }

@@ -2,60 +2,110 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"os"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
-	"google.golang.org/protobuf/proto"
-
-	"nri-rs/interop/internal/jsonline"
 )
 
-// runtime is the smallest runtime that can relay every event.
+// runtime is the smallest runtime that can relay every event: what exists, and what plugins did to it.
 type runtime struct {
-	nri       *adaptation.Adaptation
-	lines     *jsonline.Writer
-	plugins   *pluginCount
-	stock     stock
-	listening atomic.Bool
+	nri     *adaptation.Adaptation
+	started bool
+
+	mutex      sync.Mutex
+	pods       []*api.PodSandbox
+	containers []*api.Container
+	// failing are the containers whose next update is refused.
+	failing map[string]bool
+	// updates are those that plugins asked for outside of requests, or when they were synchronised.
+	updates []*api.ContainerUpdate
+	plugins int
+	changed chan struct{}
+}
+
+func newRuntime(o options) (*runtime, error) {
+	r := &runtime{failing: map[string]bool{}, changed: make(chan struct{})}
+	adaptation.SetPluginRequestTimeout(o.requestTimeout)
+	nri, err := adaptation.New(o.name, o.version, r.synchronize, r.updateContainers,
+		adaptation.WithSocketPath(o.socket),
+		adaptation.WithPluginPath(o.plugins),
+		adaptation.WithPluginConfigPath(o.pluginConfig),
+	)
+	r.nri = nri
+	return r, err
+}
+
+// start launches plugins and listens, once; what was added before is what exists.
+func (r *runtime) start() error {
+	if r.started {
+		return nil
+	}
+	r.started = true
+	if err := r.nri.Start(); err != nil {
+		return err
+	}
+	// What was synchronised up to here are launched plugins, all of them together.
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.plugins = 0
+	return nil
+}
+
+func (r *runtime) stop() {
+	if r.started {
+		r.nri.Stop()
+	}
 }
 
 // synchronize shows what exists to the plugins that have just come.
 func (r *runtime) synchronize(ctx context.Context, show adaptation.SyncCB) error {
-	began := time.Now()
-	updates, err := show(ctx, r.stock.pods, r.stock.containers)
-	fields := jsonline.Fields{
-		"pods":       len(r.stock.pods),
-		"containers": len(r.stock.containers),
-		"updates":    jsonline.Messages(updates),
-		"launched":   !r.listening.Load(),
-		"ms":         time.Since(began).Milliseconds(),
-	}
+	r.mutex.Lock()
+	pods, containers := slices.Clone(r.pods), slices.Clone(r.containers)
+	r.mutex.Unlock()
+	updates, err := show(ctx, pods, containers)
 	if err != nil {
-		fields["error"] = err.Error()
-	}
-	if err := r.lines.Write("Synchronize", fields); err != nil {
 		return err
 	}
-	return err
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.updates = append(r.updates, updates...)
+	r.plugins++
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return nil
 }
 
-// updateContainers takes what plugins ask for on their own accord; nothing ever fails.
+// updateContainers takes what plugins ask for on their own accord.
 func (r *runtime) updateContainers(_ context.Context, updates []*api.ContainerUpdate) ([]*api.ContainerUpdate, error) {
-	return nil, r.lines.Write("UpdateContainers", jsonline.Fields{"updates": jsonline.Messages(updates)})
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	var failed []*api.ContainerUpdate
+	for _, update := range updates {
+		if id := update.GetContainerId(); r.failing[id] {
+			delete(r.failing, id)
+			failed = append(failed, update)
+			continue
+		}
+		r.updates = append(r.updates, update)
+	}
+	return failed, nil
 }
 
-// waitForPlugins waits until so many plugins are active.
+// waitForPlugins waits until so many plugins that connected have been synchronised.
 func (r *runtime) waitForPlugins(wanted int, limit time.Duration) error {
 	deadline := time.After(limit)
 	for {
-		count, changed := r.plugins.get()
+		r.mutex.Lock()
+		count, changed := r.plugins, r.changed
+		r.mutex.Unlock()
 		if count >= wanted {
-			break
+			r.settled()
+			return nil
 		}
 		select {
 		case <-changed:
@@ -63,150 +113,73 @@ func (r *runtime) waitForPlugins(wanted int, limit time.Duration) error {
 			return fmt.Errorf("%d of %d plugins are synchronised after %s", count, wanted, limit)
 		}
 	}
-	// The last one may be counted a moment before its synchronisation is over, which this waits for.
-	r.nri.BlockPluginSync().Unblock()
-	return nil
 }
 
-// lifecycle relays every event of one pod with one container, in the usual order.
-//
-// Adjustments are reported and not applied: events after the creation show the container as it was asked for.
-func (r *runtime) lifecycle(ctx context.Context, plugins, envBytes int) error {
-	pod := newPod("pod-lifecycle")
-	container := newContainer("container-lifecycle", pod, envBytes)
-	podResources := &api.LinuxResources{Cpu: &api.LinuxCPU{Shares: api.UInt64(uint64(1024))}}
-	resources := &api.LinuxResources{Memory: &api.LinuxMemory{Limit: api.Int64(int64(512 << 20))}}
+func (r *runtime) fail(id string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.failing[id] = true
+}
 
-	type fields = jsonline.Fields
-	steps := []struct {
-		event string
-		relay func() (fields, error)
-	}{
-		{"RunPodSandbox", func() (fields, error) {
-			return nil, r.nri.RunPodSandbox(ctx, &api.RunPodSandboxRequest{Pod: pod})
-		}},
-		{"UpdatePodSandbox", func() (fields, error) {
-			_, err := r.nri.UpdatePodSandbox(ctx, &api.UpdatePodSandboxRequest{
-				Pod:                    pod,
-				OverheadLinuxResources: &api.LinuxResources{},
-				LinuxResources:         podResources,
-			})
-			return nil, err
-		}},
-		{"PostUpdatePodSandbox", func() (fields, error) {
-			pod.Linux.PodResources = podResources
-			return nil, r.nri.PostUpdatePodSandbox(ctx, &api.PostUpdatePodSandboxRequest{Pod: pod})
-		}},
-		{"CreateContainer", func() (fields, error) {
-			// The library writes adjustments into the container it is given.
-			asked := proto.Clone(container).(*api.Container)
-			answer, err := r.nri.CreateContainer(ctx, &api.CreateContainerRequest{Pod: pod, Container: asked})
-			if err != nil {
-				return nil, err
-			}
-			return fields{"adjust": answer.GetAdjust(), "updates": jsonline.Messages(answer.GetUpdate())}, nil
-		}},
-		{"PostCreateContainer", func() (fields, error) {
-			container.State = api.ContainerState_CONTAINER_CREATED
-			container.CreatedAt = time.Now().UnixNano()
-			return nil, r.nri.PostCreateContainer(ctx, &api.PostCreateContainerRequest{Pod: pod, Container: container})
-		}},
-		{"StartContainer", func() (fields, error) {
-			return nil, r.nri.StartContainer(ctx, &api.StartContainerRequest{Pod: pod, Container: container})
-		}},
-		{"PostStartContainer", func() (fields, error) {
-			container.State = api.ContainerState_CONTAINER_RUNNING
-			container.StartedAt = time.Now().UnixNano()
-			container.Pid = uint32(os.Getpid())
-			return nil, r.nri.PostStartContainer(ctx, &api.PostStartContainerRequest{Pod: pod, Container: container})
-		}},
-		{"UpdateContainer", func() (fields, error) {
-			answer, err := r.nri.UpdateContainer(ctx, &api.UpdateContainerRequest{
-				Pod: pod, Container: container, LinuxResources: resources,
-			})
-			if err != nil {
-				return nil, err
-			}
-			return fields{"updates": jsonline.Messages(answer.GetUpdate())}, nil
-		}},
-		{"PostUpdateContainer", func() (fields, error) {
-			container.Linux.Resources = resources
-			return nil, r.nri.PostUpdateContainer(ctx, &api.PostUpdateContainerRequest{Pod: pod, Container: container})
-		}},
-		{"StopContainer", func() (fields, error) {
-			container.State = api.ContainerState_CONTAINER_STOPPED
-			container.FinishedAt = time.Now().UnixNano()
-			container.ExitCode = 143
-			answer, err := r.nri.StopContainer(ctx, &api.StopContainerRequest{Pod: pod, Container: container})
-			if err != nil {
-				return nil, err
-			}
-			return fields{"updates": jsonline.Messages(answer.GetUpdate())}, nil
-		}},
-		{"RemoveContainer", func() (fields, error) {
-			return nil, r.nri.RemoveContainer(ctx, &api.RemoveContainerRequest{Pod: pod, Container: container})
-		}},
-		{"StopPodSandbox", func() (fields, error) {
-			return nil, r.nri.StopPodSandbox(ctx, &api.StopPodSandboxRequest{Pod: pod})
-		}},
-		{"RemovePodSandbox", func() (fields, error) {
-			return nil, r.nri.RemovePodSandbox(ctx, &api.RemovePodSandboxRequest{Pod: pod})
-		}},
+func (r *runtime) asked() []*api.ContainerUpdate {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return slices.Clone(r.updates)
+}
+
+func (r *runtime) addPod(text json.RawMessage) (*api.PodSandbox, error) {
+	pod := &api.PodSandbox{}
+	if err := read(text, pod); err != nil {
+		return nil, err
 	}
-	for _, step := range steps {
-		began := time.Now()
-		result, err := step.relay()
-		if err != nil {
-			return fmt.Errorf("%s: %w", step.event, err)
-		}
-		line := jsonline.Fields{"ms": time.Since(began).Milliseconds()}
-		for name, value := range result {
-			line[name] = value
-		}
-		if err := r.lines.Write(step.event, line); err != nil {
-			return err
-		}
-		// The library goes on without a plugin that it had to drop; a test must not.
-		if count, _ := r.plugins.get(); count < plugins {
-			return fmt.Errorf("%s: %d of %d plugins are left", step.event, count, plugins)
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.pods = append(slices.DeleteFunc(r.pods, func(p *api.PodSandbox) bool { return p.GetId() == pod.GetId() }), pod)
+	return pod, nil
+}
+
+func (r *runtime) addContainer(text json.RawMessage) (*api.Container, error) {
+	container := &api.Container{}
+	if err := read(text, container); err != nil {
+		return nil, err
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	same := func(c *api.Container) bool { return c.GetId() == container.GetId() }
+	r.containers = append(slices.DeleteFunc(r.containers, same), container)
+	return container, nil
+}
+
+func (r *runtime) pod(id string) (*api.PodSandbox, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for _, pod := range r.pods {
+		if pod.GetId() == id {
+			return pod, nil
 		}
 	}
-	return nil
+	return nil, fmt.Errorf("there is no pod %q", id)
 }
 
-// pluginCount is how many plugins are active, as the library tells its metrics.
-type pluginCount struct {
-	mutex   sync.Mutex
-	count   int
-	changed chan struct{}
+func (r *runtime) container(id string) (*api.Container, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for _, container := range r.containers {
+		if container.GetId() == id {
+			return container, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no container %q", id)
 }
 
-func newPluginCount() *pluginCount {
-	return &pluginCount{changed: make(chan struct{})}
+func (r *runtime) forgetPod(id string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.pods = slices.DeleteFunc(r.pods, func(p *api.PodSandbox) bool { return p.GetId() == id })
 }
 
-// get returns the number, and a channel that is closed when it changes.
-func (c *pluginCount) get() (int, <-chan struct{}) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	return c.count, c.changed
-}
-
-// UpdatePluginCount implements adaptation.Metrics.
-func (c *pluginCount) UpdatePluginCount(count int) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	c.count = count
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// RecordPluginInvocation implements adaptation.Metrics.
-func (*pluginCount) RecordPluginInvocation(string, string, error) {}
-
-// RecordPluginLatency implements adaptation.Metrics.
-func (*pluginCount) RecordPluginLatency(string, string, time.Duration) {}
-
-// RecordPluginAdjustments implements adaptation.Metrics.
-func (*pluginCount) RecordPluginAdjustments(string, string, *adaptation.ContainerAdjustment, int, int) {
+func (r *runtime) forgetContainer(id string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.containers = slices.DeleteFunc(r.containers, func(c *api.Container) bool { return c.GetId() == id })
 }

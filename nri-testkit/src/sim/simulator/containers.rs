@@ -2,26 +2,13 @@
 
 use nri_adaptation::{Api as _, Ctx};
 use nri_core::api::{self, ContainerState};
-use nri_core::{Event, merge};
+use nri_core::merge;
 
-use super::{Done, Inner, nevertheless};
+use super::{Done, Inner, all_the_same, nevertheless};
 use crate::sim::books::lives;
 use crate::sim::command::{End, Start};
 use crate::sim::error::SimError;
 use crate::sim::reply::{Created, Reply, Stopped, UpdateReply, list};
-
-/// A container's resources with what an update sets; what it does not set stays.
-fn with_resources(container: &api::Container, resources: api::LinuxResources) -> api::Container {
-    let linux = api::LinuxContainerAdjustment {
-        resources: Some(resources),
-        ..Default::default()
-    };
-    let adjustment = api::ContainerAdjustment {
-        linux: Some(linux),
-        ..Default::default()
-    };
-    merge::apply(container, &adjustment)
-}
 
 fn state_in_words(state: ContainerState) -> &'static str {
     match state {
@@ -37,14 +24,14 @@ impl Inner {
     async fn new_container(&self, container: &api::Container) -> Result<api::PodSandbox, SimError> {
         let pod = self.pod(&container.pod_sandbox_id).await?;
         let id = &container.id;
-        match self.books.container(id) {
-            None => Ok(pod),
-            Some(_) => Err(SimError::Exists {
-                kind: "container",
-                id: id.clone(),
-                remove: "remove-container",
-            }),
+        if self.books.container(id).is_none() && !self.pending().contains_key(id) {
+            return Ok(pod);
         }
+        Err(SimError::Exists {
+            kind: "container",
+            id: id.clone(),
+            remove: "remove-container",
+        })
     }
 
     pub(super) async fn add_container(&self, mut container: api::Container) -> Done {
@@ -62,11 +49,21 @@ impl Inner {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
-        let since = self.watch.next_call();
-        let creation = self
+        let connected = self.watch.connected();
+        // Nobody else is to create it meanwhile.
+        self.pending().insert(container.id.clone(), None);
+        let asked = self
             .nri
             .create_container(&Ctx::new(), &pod, &container)
-            .await?;
+            .await;
+        let creation = match asked {
+            Ok(creation) => creation,
+            Err(error) => {
+                self.after_undoing(&pod, &container).await;
+                self.pending().remove(&container.id);
+                return Err(error.into());
+            }
+        };
         let adjusted = match creation.adjustment() {
             Some(adjustment) => merge::apply(&container, adjustment),
             None => container,
@@ -76,41 +73,41 @@ impl Inner {
             owners: creation.owners().into(),
             updates: list(creation.updates()),
             evictions: list(creation.evictions()),
-            outcomes: self.timed(
-                list(creation.outcomes()),
-                since,
-                Event::CreateContainer,
-                &pod.id,
-                &adjusted.id,
-            ),
+            outcomes: list(creation.outcomes()),
         };
         let id = adjusted.id.clone();
         // In the books first: whoever joins once it is committed is to see it.
         self.books.put_container(adjusted);
-        self.pending().insert(id, creation);
+        self.pending().insert(id.clone(), Some(creation));
+        // One that has connected meanwhile waits for the outcome.
+        if connected.has_changed().unwrap_or(true) {
+            self.commit(&id);
+        }
         Ok(Reply::Created(reply))
     }
 
     pub(super) async fn abort_container(&self, id: &str) -> Done {
         let container = self.container(id).await?;
-        let creation = self.pending().remove(id);
-        let Some(creation) = creation else {
+        let Some(creation) = self.settle(id) else {
             return Err(SimError::Settled { id: id.to_owned() });
         };
         let pod = self.pod_of(&container);
-        let since = self.watch.next_call();
         self.books.remove_container(id);
         drop(creation);
+        self.after_undoing(&pod, &container).await;
+        Ok(Reply::Done {})
+    }
+
+    /// Returns when plugins have heard that a creation came to nothing.
+    async fn after_undoing(&self, pod: &api::PodSandbox, container: &api::Container) {
         // A stop that is not due: it stands in the pod's line behind the undoing, so that is done when it returns.
-        self.nri
-            .stop_container(&Ctx::new(), &pod, &container)
-            .await?;
-        Ok(self.told(since, Event::CreateContainer, &pod.id, id))
+        if let Err(error) = self.nri.stop_container(&Ctx::new(), pod, container).await {
+            tracing::warn!(container = container.id, %error, "undoing a creation went wrong");
+        }
     }
 
     pub(super) async fn start_container(&self, id: &str, start: Start) -> Done {
         let (pod, container) = self.used(id).await?;
-        let since = self.watch.next_call();
         if container.state() != ContainerState::ContainerCreated {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
@@ -128,7 +125,7 @@ impl Inner {
             container.started_at = start.started_at.unwrap_or(container.started_at);
         };
         self.books.change_container(id, run).await;
-        Ok(self.told(since, Event::StartContainer, &pod.id, id))
+        Ok(Reply::Done {})
     }
 
     pub(super) async fn update_container(
@@ -137,27 +134,18 @@ impl Inner {
         resources: Option<api::LinuxResources>,
     ) -> Done {
         let (pod, container) = self.used(id).await?;
-        let since = self.watch.next_call();
         let result = self
             .nri
             .update_container(&Ctx::new(), &pod, &container, resources.clone())
             .await?;
         if let Some(resources) = result.resources.clone().or(resources) {
-            let apply =
-                |container: &mut api::Container| *container = with_resources(container, resources);
-            self.books.change_container(id, apply).await;
+            self.books.overlay(id, resources).await;
         }
         Ok(Reply::Updated(UpdateReply {
             resources: result.resources,
             updates: list(&result.updates),
             evictions: list(&result.evictions),
-            outcomes: self.timed(
-                list(&result.outcomes),
-                since,
-                Event::UpdateContainer,
-                &pod.id,
-                id,
-            ),
+            outcomes: list(&result.outcomes),
         }))
     }
 
@@ -180,24 +168,12 @@ impl Inner {
 
     pub(super) async fn stop_container(&self, id: &str, end: End) -> Done {
         let (pod, container) = self.end(id, end).await?;
-        let since = self.watch.next_call();
-        match self.nri.stop_container(&Ctx::new(), &pod, &container).await {
-            Ok(result) => Ok(Reply::Stopped(Stopped {
-                updates: list(&result.updates),
-                outcomes: self.timed(
-                    list(&result.outcomes),
-                    since,
-                    Event::StopContainer,
-                    &pod.id,
-                    id,
-                ),
-            })),
-            Err(error) => Err(SimError::Nevertheless {
-                error: error.into(),
-                kind: "container",
-                done: "stopped",
-            }),
-        }
+        let told = self.nri.stop_container(&Ctx::new(), &pod, &container).await;
+        let result = told.map_err(|error| all_the_same(error, "container", "stopped"))?;
+        Ok(Reply::Stopped(Stopped {
+            updates: list(&result.updates),
+            outcomes: list(&result.outcomes),
+        }))
     }
 
     pub(super) async fn container_exit(&self, id: &str, end: End) -> Done {
@@ -211,24 +187,21 @@ impl Inner {
             });
         }
         let (pod, container) = self.end(id, end).await?;
-        let since = self.watch.next_call();
         self.nri.notify_container_exit(&pod, &container);
         // A stop that is not due any more: it stands in the pod's line behind the exit, so plugins have heard of that.
         self.nri
             .stop_container(&Ctx::new(), &pod, &container)
             .await?;
-        Ok(self.told(since, Event::StopContainer, &pod.id, id))
+        Ok(Reply::Done {})
     }
 
     pub(super) async fn remove_container(&self, id: &str) -> Done {
         let (pod, container) = self.end(id, End::default()).await?;
-        let since = self.watch.next_call();
         let told = self
             .nri
             .remove_container(&Ctx::new(), &pod, &container)
             .await;
         self.books.remove_container(id);
-        nevertheless(told, "container", "removed")?;
-        Ok(self.told(since, Event::RemoveContainer, &pod.id, id))
+        nevertheless(told, "container", "removed")
     }
 }

@@ -3,20 +3,20 @@
 mod containers;
 mod pods;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{Api, Config, Creation, Ctx, Nri, PluginInfo, PluginKind};
-use nri_core::{Event, NRI_VERSION, RegisteredPlugin, api};
+use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, Subject, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::sim::books::Books;
 use crate::sim::command::Command;
 use crate::sim::error::SimError;
-use crate::sim::reply::{OutcomeReply, PodState, Reply, State, Version};
+use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
 use crate::sim::watch::Watch;
 
 /// The name under which plugins know the simulated runtime.
@@ -56,8 +56,8 @@ struct Inner {
     nri: Nri,
     books: Arc<Books>,
     watch: Arc<Watch>,
-    /// Creations that can still be undone, by container.
-    pending: Mutex<BTreeMap<String, Creation>>,
+    /// Creations that can still be undone, by container; `None` while plugins are asked.
+    pending: Mutex<BTreeMap<String, Option<Creation>>>,
 }
 
 impl Drop for Simulator {
@@ -111,6 +111,33 @@ impl Simulator {
         self.inner.socket()
     }
 
+    /// The plugins that take part, in the order in which they are called.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginReply> {
+        self.inner.plugins()
+    }
+
+    /// Waits for plugins until they know what exists; returns those that do not in time.
+    pub(in crate::sim) async fn missing(
+        &self,
+        ids: &[PluginId],
+        within: Duration,
+    ) -> Vec<PluginId> {
+        let mut ready = self.inner.watch.ready();
+        let is_there = |ready: &BTreeSet<RegisteredPlugin>, id: &PluginId| {
+            ready.iter().any(|plugin| plugin.id == *id)
+        };
+        let all = ready.wait_for(|ready| ids.iter().all(|id| is_there(ready, id)));
+        // Whether it is in time shows in who is there.
+        let _ = tokio::time::timeout(within, all).await.is_ok();
+        let ready = self.inner.watch.ready();
+        let there = ready.borrow();
+        ids.iter()
+            .filter(|id| !is_there(&there, id))
+            .cloned()
+            .collect()
+    }
+
     /// Does what a command says. Dropping the future is what it is in [`Api`].
     ///
     /// # Errors
@@ -158,13 +185,34 @@ fn listed(kind: &str, ids: &[String]) -> String {
 type Done = Result<Reply, SimError>;
 
 impl Inner {
+    /// Does what a command says, and adds what plugins did about it where the result does not say that itself.
     async fn execute(&self, command: Command) -> Done {
+        let about = command.event().zip(command.about().map(str::to_owned));
+        let since = self.watch.next_call();
+        let result = self.perform(command).await;
+        let Some((event, id)) = about else {
+            return result;
+        };
+        let calls = self.outcomes(since, event, &id);
+        match result {
+            Ok(Reply::Done {}) => Ok(Reply::Told { outcomes: calls }),
+            Ok(mut reply) => {
+                reply.add_times(&calls);
+                Ok(reply)
+            }
+            Err(error) => Err(error.with_outcomes(calls)),
+        }
+    }
+
+    async fn perform(&self, command: Command) -> Done {
         match command {
             Command::Version => Ok(self.version()),
             Command::AddPod { pod } => self.add_pod(pod),
             Command::AddContainer { container } => self.add_container(container).await,
             Command::WaitPlugins { count, timeout } => self.wait_plugins(count, timeout).await,
-            Command::Plugins => Ok(self.plugins()),
+            Command::Plugins => Ok(Reply::Plugins {
+                plugins: self.plugins(),
+            }),
             Command::RunPod { pod } => self.run_pod(pod).await,
             Command::UpdatePod {
                 pod_id,
@@ -173,9 +221,8 @@ impl Inner {
             } => self.update_pod(&pod_id, overhead, resources).await,
             Command::PostUpdatePod { pod_id } => {
                 let pod = self.pod(&pod_id).await?;
-                let since = self.watch.next_call();
                 self.nri.post_update_pod_sandbox(&Ctx::new(), &pod).await?;
-                Ok(self.told(since, Event::PostUpdatePodSandbox, &pod_id, ""))
+                Ok(Reply::Done {})
             }
             Command::StopPod { pod_id } => self.stop_pod(&pod_id).await,
             Command::RemovePod { pod_id } => self.remove_pod(&pod_id).await,
@@ -183,11 +230,10 @@ impl Inner {
             Command::AbortContainer { container_id } => self.abort_container(&container_id).await,
             Command::PostCreateContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
-                let since = self.watch.next_call();
                 self.nri
                     .post_create_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(self.told(since, Event::PostCreateContainer, &pod.id, &container_id))
+                Ok(Reply::Done {})
             }
             Command::StartContainer {
                 container_id,
@@ -195,11 +241,10 @@ impl Inner {
             } => self.start_container(&container_id, start).await,
             Command::PostStartContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
-                let since = self.watch.next_call();
                 self.nri
                     .post_start_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(self.told(since, Event::PostStartContainer, &pod.id, &container_id))
+                Ok(Reply::Done {})
             }
             Command::UpdateContainer {
                 container_id,
@@ -207,11 +252,10 @@ impl Inner {
             } => self.update_container(&container_id, resources).await,
             Command::PostUpdateContainer { container_id } => {
                 let (pod, container) = self.used(&container_id).await?;
-                let since = self.watch.next_call();
                 self.nri
                     .post_update_container(&Ctx::new(), &pod, &container)
                     .await?;
-                Ok(self.told(since, Event::PostUpdateContainer, &pod.id, &container_id))
+                Ok(Reply::Done {})
             }
             Command::StopContainer { container_id, end } => {
                 self.stop_container(&container_id, end).await
@@ -234,23 +278,24 @@ impl Inner {
         }
     }
 
-    /// What plugins did about a pod or container (an empty id means the pod itself), from a call on. `event` is what a command
-    /// is about; what it implies may be among the calls.
-    fn outcomes(&self, since: u64, event: Event, pod: &str, container: &str) -> Vec<OutcomeReply> {
+    /// What plugins did about a pod or container, from a call on. `event` is what a command is about; what it implies may be
+    /// among the calls.
+    fn outcomes(&self, since: u64, event: Event, id: &str) -> Vec<OutcomeReply> {
         let mut calls = self.watch.calls_since(since);
-        calls.retain(|call| call.pod == pod && call.container == container);
+        calls.retain(|call| match event.subject() {
+            Subject::Pod => call.pod == id && call.container.is_empty(),
+            Subject::Container => call.container == id,
+        });
         let asked: Vec<&RegisteredPlugin> = calls.iter().map(|call| &call.plugin).collect();
         let others = self
             .nri
             .plugins()
             .into_iter()
-            .filter(|info| !asked.contains(&&info.plugin) && !info.events.contains(event));
-        let others = others.map(|info| {
-            (
-                info.plugin.clone(),
-                OutcomeReply::unsubscribed(info.plugin.to_string()),
-            )
-        });
+            .filter(|info| !asked.contains(&&info.plugin) && !info.events.contains(event))
+            .map(|info| {
+                let reply = OutcomeReply::unsubscribed(info.plugin.to_string());
+                (info.plugin, reply)
+            });
         let mut outcomes: Vec<_> = others.collect();
         outcomes.extend(
             calls
@@ -260,31 +305,6 @@ impl Inner {
         // Those of one plugin stay in their order.
         outcomes.sort_by(|(a, _), (b, _)| a.cmp(b));
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
-    }
-
-    /// Outcomes with how long each plugin took, from the calls where the outcome itself does not say.
-    fn timed(
-        &self,
-        mut outcomes: Vec<OutcomeReply>,
-        since: u64,
-        event: Event,
-        pod: &str,
-        container: &str,
-    ) -> Vec<OutcomeReply> {
-        let calls = self.outcomes(since, event, pod, container);
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
-            let call = calls
-                .iter()
-                .find(|call| (&call.plugin, call.event) == (&outcome.plugin, outcome.event));
-            outcome.ms = call.and_then(|call| call.ms);
-        }
-        outcomes
-    }
-
-    fn told(&self, since: u64, event: Event, pod: &str, container: &str) -> Reply {
-        Reply::Told {
-            outcomes: self.outcomes(since, event, pod, container),
-        }
     }
 
     fn socket(&self) -> Option<PathBuf> {
@@ -302,10 +322,8 @@ impl Inner {
         })
     }
 
-    fn plugins(&self) -> Reply {
-        Reply::Plugins {
-            plugins: self.nri.plugins().into_iter().map(Into::into).collect(),
-        }
+    fn plugins(&self) -> Vec<PluginReply> {
+        self.nri.plugins().into_iter().map(Into::into).collect()
     }
 
     async fn wait_plugins(&self, count: usize, after: Duration) -> Done {
@@ -314,14 +332,16 @@ impl Inner {
         let mut ready = self.watch.ready();
         let came = ready.wait_for(|ready| ready.len() >= count);
         if tokio::time::timeout(after, came).await.is_ok() {
-            return Ok(self.plugins());
+            return Ok(Reply::Plugins {
+                plugins: self.plugins(),
+            });
         }
         let there = self.watch.ready().borrow().len();
         let infos: Vec<PluginInfo> = self.nri.plugins();
         let list: Vec<String> = infos
             .into_iter()
             .filter(|info| info.kind != PluginKind::BuiltIn)
-            .map(crate::sim::reply::PluginReply::from)
+            .map(PluginReply::from)
             .map(|plugin| format!("{} ({})", plugin.plugin, plugin.state))
             .collect();
         Err(SimError::TooFewPlugins {
@@ -353,22 +373,30 @@ impl Inner {
         })
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Creation>> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Option<Creation>>> {
         // Nothing panics while it holds the lock, so a poisoned one is as good as any.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A creation that plugins were asked about, if it is still open.
+    fn settle(&self, container: &str) -> Option<Creation> {
+        let mut pending = self.pending();
+        match pending.get(container) {
+            Some(Some(_)) => pending.remove(container).flatten(),
+            Some(None) | None => None,
+        }
+    }
+
     /// Says that a container exists, if that was open.
     fn commit(&self, container: &str) {
-        let creation = self.pending().remove(container);
-        if let Some(creation) = creation {
+        if let Some(creation) = self.settle(container) {
             creation.commit();
         }
     }
 
     fn commit_all(&self) {
-        let pending = std::mem::take(&mut *self.pending());
-        pending.into_values().for_each(Creation::commit);
+        let ids: Vec<String> = self.pending().keys().cloned().collect();
+        ids.iter().for_each(|id| self.commit(id));
     }
 
     async fn pod(&self, id: &str) -> Result<api::PodSandbox, SimError> {
@@ -426,15 +454,20 @@ impl Inner {
     }
 }
 
-/// What comes of telling plugins what has happened already.
-fn nevertheless(
-    told: Result<(), nri_core::Error>,
-    kind: &'static str,
-    done: &'static str,
-) -> Result<(), SimError> {
-    told.map_err(|error| SimError::Nevertheless {
+/// An error of telling plugins what has happened already.
+fn all_the_same(error: nri_core::Error, kind: &'static str, done: &'static str) -> SimError {
+    SimError::Nevertheless {
         error: Box::new(error),
         kind,
         done,
-    })
+        outcomes: Vec::new(),
+    }
+}
+
+/// What comes of telling plugins what has happened already.
+fn nevertheless(told: Result<(), nri_core::Error>, kind: &'static str, done: &'static str) -> Done {
+    match told {
+        Ok(()) => Ok(Reply::Done {}),
+        Err(error) => Err(all_the_same(error, kind, done)),
+    }
 }

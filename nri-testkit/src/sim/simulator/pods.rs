@@ -1,7 +1,7 @@
 //! What a runtime does with its pods around their events.
 
 use nri_adaptation::{Api as _, Ctx};
-use nri_core::{Event, api};
+use nri_core::api;
 
 use super::{Done, Inner, nevertheless};
 use crate::sim::books::lives;
@@ -30,7 +30,6 @@ impl Inner {
     pub(super) async fn run_pod(&self, pod: api::PodSandbox) -> Done {
         self.new_pod(&pod)?;
         let cx = Ctx::new();
-        let since = self.watch.next_call();
         // It is there already: a plugin that joins right after the event is to see it.
         self.books.put_pod(pod.clone());
         if let Err(error) = self.nri.run_pod_sandbox(&cx, &pod).await {
@@ -46,7 +45,7 @@ impl Inner {
             self.books.remove_pod(&pod.id);
             return Err(error.into());
         }
-        Ok(self.told(since, Event::RunPodSandbox, &pod.id, ""))
+        Ok(Reply::Done {})
     }
 
     pub(super) async fn update_pod(
@@ -56,7 +55,6 @@ impl Inner {
         resources: Option<api::LinuxResources>,
     ) -> Done {
         let pod = self.pod(id).await?;
-        let since = self.watch.next_call();
         self.nri
             .update_pod_sandbox(&Ctx::new(), &pod, overhead.clone(), resources.clone())
             .await?;
@@ -68,7 +66,7 @@ impl Inner {
             };
             self.books.change_pod(id, accept).await;
         }
-        Ok(self.told(since, Event::UpdatePodSandbox, id, ""))
+        Ok(Reply::Done {})
     }
 
     /// The containers of a pod.
@@ -85,10 +83,8 @@ impl Inner {
             implied(&container.id, stopped);
         }
         self.books.stop_pod(id);
-        let since = self.watch.next_call();
         let told = self.nri.stop_pod_sandbox(&Ctx::new(), &pod).await;
-        nevertheless(told, "pod", "stopped")?;
-        Ok(self.told(since, Event::StopPodSandbox, id, ""))
+        nevertheless(told, "pod", "stopped")
     }
 
     pub(super) async fn remove_pod(&self, id: &str) -> Done {
@@ -98,11 +94,9 @@ impl Inner {
             implied(&container.id, removed);
         }
         self.books.stop_pod(id);
-        let since = self.watch.next_call();
         let told = self.nri.remove_pod_sandbox(&Ctx::new(), &pod).await;
         self.books.remove_pod(id);
-        nevertheless(told, "pod", "removed")?;
-        Ok(self.told(since, Event::RemovePodSandbox, id, ""))
+        nevertheless(told, "pod", "removed")
     }
 }
 

@@ -484,13 +484,21 @@ fn empty_update_entry(sides: &mut Sides<'_>) {
         && let Ok(asked) = asked
     {
         let unchanged = |update: &mut api::ContainerUpdate| {
-            let as_asked = api::ContainerUpdate {
-                linux: Some(api::LinuxContainerUpdate {
-                    resources: asked.linux_resources,
-                }),
-                ..update.clone()
+            let mut asked = asked.linux_resources.unwrap_or_default();
+            let recorded = update.linux.as_ref().and_then(|l| l.resources.clone());
+            let mut recorded = recorded.unwrap_or_default();
+            // One of the exceptions above may have been here.
+            one_limit_per_page_size(&mut asked);
+            one_limit_per_page_size(&mut recorded);
+            let stripped = |resources| {
+                nri_core::merge::strip_update_go(api::ContainerUpdate {
+                    linux: Some(api::LinuxContainerUpdate {
+                        resources: Some(resources),
+                    }),
+                    ..Default::default()
+                })
             };
-            nri_core::merge::strip_update_go(as_asked).as_ref() == Some(update)
+            stripped(asked) == stripped(recorded)
         };
         recorded.requested.take_if(unchanged);
     }

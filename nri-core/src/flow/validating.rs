@@ -1,0 +1,207 @@
+//! Judging: every validator is asked the same, in parallel, and all are awaited. One of them is enough to reject.
+
+use std::sync::Arc;
+
+use nri_proto::api;
+
+use super::chain::judge;
+use super::{Call, Flow, Member, OnTrouble, Outcome, PluginOutcome, Reply, Report, Roster, Step};
+use crate::merge::{MergedUpdate, Owners};
+use crate::{Error, Event, RegisteredPlugin, Request, Response};
+
+/// The phase after the last plugin. Also a flow of its own, for updates that no event asked for.
+#[derive(Debug)]
+pub struct ValidateFlow {
+    request: Arc<Request>,
+    /// The validators in plugin order; the first `called` were asked.
+    validators: Vec<Member>,
+    called: usize,
+    /// In plugin order, like `validators`.
+    verdicts: Vec<Option<Verdict>>,
+}
+
+#[derive(Debug)]
+struct Verdict {
+    outcome: PluginOutcome,
+    /// Why the validator does not accept, if it does not.
+    rejection: Option<String>,
+}
+
+/// What stands for the reason of a rejection that comes without one.
+const UNKNOWN_REASON: &str = "unknown rejection reason";
+
+impl ValidateFlow {
+    /// The judging of an adjustment by all validators of a roster; `None` if there are none.
+    pub(super) fn of_adjustment(
+        roster: &Roster,
+        request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
+    ) -> Option<Self> {
+        Self::by(roster, |_| true, request)
+    }
+
+    /// The judging of updates, by those validators of a roster that judge updates; `None` if there are none. The request
+    /// has no adjustment, that is how validators know what it is about; `updates` are those of other containers as well.
+    pub fn of_updates(
+        roster: &Roster,
+        request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
+    ) -> Option<Self> {
+        Self::by(roster, |member| member.validates_updates, request)
+    }
+
+    fn by(
+        roster: &Roster,
+        judges: impl Fn(&Member) -> bool,
+        request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
+    ) -> Option<Self> {
+        let members = roster.members().iter();
+        let validators: Vec<Member> = members
+            .filter(|member| {
+                member.events.contains(Event::ValidateContainerAdjustment) && judges(member)
+            })
+            .cloned()
+            .collect();
+        if validators.is_empty() {
+            return None;
+        }
+        Some(Self {
+            request: Arc::new(Request::ValidateContainerAdjustment(request())),
+            verdicts: validators.iter().map(|_| None).collect(),
+            validators,
+            called: 0,
+        })
+    }
+}
+
+/// The request with which updates are judged.
+pub(super) fn updates_request(
+    pod: Option<api::PodSandbox>,
+    container: Option<api::Container>,
+    updates: &[&MergedUpdate],
+    owners: &Owners,
+    outcomes: &[PluginOutcome],
+) -> api::ValidateContainerAdjustmentRequest {
+    api::ValidateContainerAdjustmentRequest {
+        pod,
+        container,
+        adjust: None,
+        update: updates.iter().map(|merged| merged.update.clone()).collect(),
+        owners: Some(owners.to_message()),
+        plugins: consulted(outcomes),
+    }
+}
+
+/// The plugins that count as consulted: all but those that did not do their part in this request.
+pub(crate) fn consulted(outcomes: &[PluginOutcome]) -> Vec<api::PluginInstance> {
+    outcomes
+        .iter()
+        .filter(|outcome| outcome.outcome.counts_as_consulted())
+        .map(|outcome| api::PluginInstance {
+            name: outcome.plugin.id.name().to_string(),
+            index: outcome.plugin.id.index().to_string(),
+        })
+        .collect()
+}
+
+impl Flow for ValidateFlow {
+    type Output = ();
+
+    fn next(&mut self) -> Step {
+        match self.validators.get(self.called) {
+            Some(member) => {
+                self.called += 1;
+                Step::Call(Call {
+                    plugin: member.plugin.clone(),
+                    request: Arc::clone(&self.request),
+                })
+            }
+            None if self.verdicts.iter().any(Option::is_none) => Step::Wait,
+            None => Step::Done,
+        }
+    }
+
+    fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
+        let asked = self.validators[..self.called]
+            .iter()
+            .position(|member| member.plugin == *plugin);
+        let Some(at) = asked.filter(|&at| self.verdicts[at].is_none()) else {
+            return;
+        };
+        // Validation fails closed, whatever the plugin's policy says.
+        let mut member = self.validators[at].clone();
+        member.policy.on_error = OnTrouble::Fail;
+        member.policy.on_late = OnTrouble::Fail;
+        member.policy.on_absent = OnTrouble::Fail;
+        let subject = self.request.subject();
+        let mut rejection = None;
+        let (outcome, saw_it, error) = judge(
+            &member,
+            Event::ValidateContainerAdjustment,
+            &subject,
+            reply,
+            |response| {
+                if let Response::ValidateContainerAdjustment(verdict) = response
+                    && verdict.reject
+                {
+                    rejection = Some(match verdict.reason {
+                        reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
+                        reason => reason,
+                    });
+                }
+                Ok(())
+            },
+        );
+        self.verdicts[at] = Some(Verdict {
+            outcome: PluginOutcome {
+                plugin: plugin.clone(),
+                event: Event::ValidateContainerAdjustment,
+                outcome,
+                saw_it,
+                took: None,
+            },
+            rejection: rejection.or_else(|| error.map(|error| error.to_string())),
+        });
+    }
+
+    /// The validators' outcomes, and whether all of them accept.
+    fn finish(self) -> Report<()> {
+        let mut outcomes = Vec::new();
+        let mut rejections = Vec::new();
+        for (member, verdict) in self.validators.into_iter().zip(self.verdicts) {
+            match verdict {
+                Some(Verdict { outcome, rejection }) => {
+                    rejections.extend(rejection.map(|reason| (member.plugin.id, reason)));
+                    outcomes.push(outcome);
+                }
+                None => {
+                    outcomes.push(PluginOutcome::not_called(
+                        &member.plugin,
+                        Event::ValidateContainerAdjustment,
+                        Outcome::NotReached,
+                    ));
+                    rejections.push((member.plugin.id, "it was not heard".to_owned()));
+                }
+            }
+        }
+        if rejections.is_empty() {
+            return Report {
+                result: Ok(()),
+                outcomes,
+            };
+        }
+        let (validator, reason) = rejections.remove(0);
+        let container = self
+            .request
+            .container()
+            .map(|c| c.id.clone())
+            .unwrap_or_default();
+        Report {
+            result: Err(Error::Rejected {
+                container,
+                validator,
+                reason,
+                others: rejections,
+            }),
+            outcomes,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Scenarios: pods, containers, steps and expectations in a file, played with real plugins.
+//!
+//! A step is a command of `serve`, and what is expected of it is compared with its result: one vocabulary for both.
+
+mod expectation;
+mod file;
+mod launch;
+mod play;
+mod print;
+
+pub use expectation::Mismatch;
+pub use file::{Action, PluginEntry, Scenario, Step};
+pub use launch::PluginCommand;
+pub use play::{EndReport, PlayOptions, Progress, StepReport, play};
+pub use print::{Json, Text};
+
+/// What `nri-sim run --help` says about scenarios.
+#[must_use]
+pub fn scenario_manual() -> String {
+    String::from(
+        "\
+A scenario:
+    [[plugins]]                        # started with --plugin or by a `command` here; else waited for
+    id = \"50-annotate\"
+    config = \"[env]\\nTZ = 'UTC'\"       # what the runtime has for it, as NN-name.conf
+
+    [[steps]]                          # a command of `nri-sim serve`
+    cmd = \"run-pod\"
+    pod = { id = \"p1\", namespace = \"default\" }
+
+    [[steps]]
+    cmd = \"create-container\"
+    pod_id = \"p1\"
+    container = { id = \"c1\", name = \"nginx\" }
+    expect.adjustment.env = [{ key = \"TZ\", value = \"UTC\" }]
+    expect.owners.c1.Env.TZ = \"50-annotate\"
+    expect_absent = [\"/adjustment/mounts\"]
+
+    [expect]                           # of the state in the end: pods and containers by id
+    containers.c1.env = [\"TZ=UTC\"]
+
+Of a result the members that are mentioned are compared; that a step works is expected unless `expect.ok = false` or `expect.error` (a
+part of its text) is there. [runtime] is the runtime's configuration; [[pods]] and [[containers]] are there before plugins come. The
+step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
+the other commands and what they answer.
+",
+    )
+}

@@ -1,0 +1,250 @@
+//! The same at once: random sequences through the reference's runtime and through ours, each with the same Go plugins. What
+//! comes out must agree, but for the documented defects of the reference, each of which is recognised.
+
+mod defects;
+mod draw;
+mod recording;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use nri_core::{Request, api};
+use serde_json::{Value, json};
+
+use super::go::Built;
+use super::house::House;
+use super::plugin::{self, Plugin};
+use super::runtime::{self, Runtime};
+use super::setting::{container, pod, with_container};
+use draw::{Sequence, Step};
+use recording::{Outcome, recording};
+
+/// How many sequences there are, and where they begin.
+#[derive(clap::Args, Debug, Clone)]
+#[group(skip)]
+pub(super) struct Options {
+    /// How many random sequences go through both runtimes.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    sequences: u64,
+    /// The seed of the first of them; each further one has the next.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sequences: 500,
+            seed: 0,
+        }
+    }
+}
+
+/// The plugins that answer, by identity; more than any sequence has answers of.
+const PLUGINS: [(&str, &str); 3] = [("10", "a"), ("20", "b"), ("30", "c")];
+
+/// One of the two, with its plugins.
+struct Side {
+    runtime: Runtime,
+    plugins: Vec<Plugin>,
+    /// Sees the combined result as a validator, and answers nothing.
+    observer: Plugin,
+}
+
+impl Side {
+    fn new(house: &House, kind: runtime::Kind<'_>, built: &Built) -> Result<Self, String> {
+        let room = house.room()?;
+        let mut runtime = Runtime::start(house, kind, &room)?;
+        runtime.done("add-pod", json!({"pod": pod("others")}))?;
+        for id in nri_core::strategies::OTHERS {
+            runtime.done("add-container", with_container(container(id, "others")))?;
+        }
+        runtime.open()?;
+        let mut start = |index: &str, name: &str, count: usize| {
+            let mut plugin = Plugin::start(house, plugin::Kind::Go(built), &room, index, name)?;
+            let events = if index == "90" {
+                "ValidateContainerAdjustment"
+            } else {
+                "RunPodSandbox,CreateContainer,UpdateContainer,StopContainer"
+            };
+            plugin.script(vec![json!({"on": "Configure", "events": events})])?;
+            plugin.connect()?;
+            runtime.wait_for_plugins(count)?;
+            Ok::<_, String>(plugin)
+        };
+        let mut plugins = Vec::new();
+        for (number, (index, name)) in PLUGINS.iter().enumerate() {
+            plugins.push(start(index, name, number + 1)?);
+        }
+        let mut observer = start("90", "observer", PLUGINS.len() + 1)?;
+        observer.heard()?;
+        Ok(Self {
+            runtime,
+            plugins,
+            observer,
+        })
+    }
+
+    /// Does one step, and says what came of it.
+    fn step(&mut self, step: &Step) -> Result<Outcome, String> {
+        for (plugin, answer) in self.plugins.iter_mut().zip(&step.answers) {
+            let rule = json!({"on": step.event, "answer": answer.json()?});
+            plugin.script(vec![rule])?;
+        }
+        let answer = self.runtime.ask(step.command, step.members()?)?;
+        let validated = match step.request {
+            Request::CreateContainer(_) => self.observer.heard()?,
+            _ => Vec::new(),
+        };
+        Outcome::new(step, answer, &validated)
+    }
+
+    fn quiet(&mut self) -> Result<(), String> {
+        for plugin in &mut self.plugins {
+            plugin.script(Vec::new())?;
+        }
+        Ok(())
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Tally {
+    requests: usize,
+    /// Requests that failed on both sides, in the same way.
+    failed: usize,
+    defects: BTreeMap<&'static str, usize>,
+    /// What no defect explains, with the seed of its sequence.
+    differences: Vec<(u64, String)>,
+}
+
+/// How many differences are told in full.
+const TOLD: usize = 3;
+
+/// Runs the sequences.
+pub(super) fn run(
+    house: &House,
+    sim: runtime::Kind<'_>,
+    built: &Built,
+    options: &Options,
+) -> Result<String, String> {
+    let mut reference = Side::new(house, runtime::Kind::Go(built), built)?;
+    let mut ours = Side::new(house, sim, built)?;
+    let mut tally = Tally::default();
+    for seed in (options.seed..).take(usize::try_from(options.sequences).unwrap_or(usize::MAX)) {
+        sequence(&mut reference, &mut ours, seed, &mut tally).map_err(|error| {
+            format!("{error}\nrepeat it with --seed {seed} --sequences 1 --only differential")
+        })?;
+    }
+    reference.runtime.quit()?;
+    ours.runtime.quit()?;
+    if !tally.differences.is_empty() {
+        let told = tally.differences.iter().take(TOLD);
+        let told: Vec<&str> = told.map(|(_, text)| text.as_str()).collect();
+        let seeds = tally.differences.iter().map(|(seed, _)| seed.to_string());
+        return Err(format!(
+            "{} of {} requests differ, in sequences {}\n{}",
+            tally.differences.len(),
+            tally.requests,
+            seeds.collect::<Vec<_>>().join(", "),
+            told.join("\n")
+        ));
+    }
+    let mut text = format!(
+        "{} sequences, {} requests: the same adjustments, updates, owners and errors ({} errors)",
+        options.sequences, tally.requests, tally.failed
+    );
+    for (number, (defect, count)) in tally.defects.iter().enumerate() {
+        let sign = if number == 0 { "; but for" } else { "," };
+        let _ = write!(text, "{sign} {defect} ({count})");
+    }
+    Ok(text)
+}
+
+fn sequence(
+    reference: &mut Side,
+    ours: &mut Side,
+    seed: u64,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let sequence = Sequence::draw(seed)?;
+    for side in [&mut *reference, &mut *ours] {
+        side.quiet()?;
+        side.runtime.done("run-pod", json!({"pod": sequence.pod}))?;
+    }
+    for step in &sequence.steps {
+        let went = [reference.step(step)?, ours.step(step)?];
+        tally.requests += 1;
+        if went.iter().all(|outcome| outcome.result.is_err()) {
+            tally.failed += 1;
+        }
+        let recorded = recording(step, &went[0])?;
+        let found = recording(step, &went[1])?;
+        match defects::explain(step, &went, &recorded, &found)? {
+            Ok(names) => {
+                for name in names {
+                    *tally.defects.entry(name).or_default() += 1;
+                }
+            }
+            Err(differences) => tally.differences.push((seed, format!(
+                "{} of sequence {seed}; repeat it with --seed {seed} --sequences 1 --only differential\n\
+                 {differences}\nthe reference: {}\nours: {}",
+                step.event, went[0], went[1]
+            ))),
+        }
+        if matches!(step.request, Request::CreateContainer(_)) {
+            // Where a side has failed, it is asked again without plugins, so that the sequence goes on.
+            for (side, outcome) in [&mut *reference, &mut *ours].into_iter().zip(&went) {
+                side.quiet()?;
+                if outcome.result.is_err() {
+                    side.runtime.done(step.command, step.members()?)?;
+                    side.observer.heard()?;
+                }
+            }
+        }
+    }
+    for side in [reference, ours] {
+        side.quiet()?;
+        let id = json!({"container_id": nri_core::strategies::CREATED});
+        side.runtime.done("remove-container", id)?;
+        let id = sequence.pod["id"].clone();
+        side.runtime.done("stop-pod", json!({"pod_id": id}))?;
+        side.runtime.done("remove-pod", json!({"pod_id": id}))?;
+    }
+    Ok(())
+}
+
+/// An answer of a plugin, of the kind that the step needs.
+#[derive(Debug, Clone)]
+enum Answer {
+    Create(Box<api::CreateContainerResponse>),
+    Update(api::UpdateContainerResponse),
+    Stop(api::StopContainerResponse),
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value, String> {
+        match self {
+            Self::Create(answer) => serde_json::to_value(&**answer),
+            Self::Update(answer) => serde_json::to_value(answer),
+            Self::Stop(answer) => serde_json::to_value(answer),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    fn updates(&self) -> &[api::ContainerUpdate] {
+        match self {
+            Self::Create(answer) => &answer.update,
+            Self::Update(answer) => &answer.update,
+            Self::Stop(answer) => &answer.update,
+        }
+    }
+
+    fn updates_mut(&mut self) -> &mut Vec<api::ContainerUpdate> {
+        match self {
+            Self::Create(answer) => &mut answer.update,
+            Self::Update(answer) => &mut answer.update,
+            Self::Stop(answer) => &mut answer.update,
+        }
+    }
+}
