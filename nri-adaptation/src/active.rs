@@ -11,6 +11,7 @@ use nri_proto::transport::Code;
 use crate::config::PluginSettings;
 use crate::endpoint::{Endpoint, Subscription};
 use crate::observer::{PluginInfo, PluginKind, PluginState};
+use crate::session::Credentials;
 use crate::statistics::Statistics;
 
 /// What is known of a plugin from outside.
@@ -122,6 +123,15 @@ impl Active {
         info.nri_version = self.origin.nri_version.clone();
         (info.calls, info.last_error) = self.statistics.snapshot();
         info
+    }
+
+    /// Whose process it is, where it is another one.
+    pub(crate) fn peer(&self) -> Option<Credentials> {
+        Some(Credentials {
+            pid: self.origin.pid,
+            uid: self.origin.uid?,
+            gid: self.origin.gid?,
+        })
     }
 
     pub(crate) fn kind(&self) -> PluginKind {

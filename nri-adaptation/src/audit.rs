@@ -101,6 +101,7 @@ fn by(owner: &Owner) -> String {
 
 /// Who asked for what in updates that a plugin asks for on its own account: the plugin, for all that they say.
 pub(crate) fn owners_of(plugin: &PluginId, updates: &[api::ContainerUpdate]) -> Owners {
+    let owner = Owner::Set(plugin.clone());
     let mut owners = Owners::default();
     for update in updates {
         let resources = update
@@ -112,7 +113,7 @@ pub(crate) fn owners_of(plugin: &PluginId, updates: &[api::ContainerUpdate]) -> 
         for part in said.into_iter().flatten() {
             let Some(field) = part.field else { continue };
             let mut own = |key: Option<&str>| {
-                owners.insert(&update.container_id, field, key, Owner::Set(plugin.clone()));
+                owners.insert(&update.container_id, field, key, owner.clone());
             };
             if part.keys.is_empty() {
                 own(None);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
+use nri_core::merge::Support;
 use nri_core::validate::DefaultValidator;
 use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
@@ -26,6 +27,7 @@ pub struct Builder {
     listener: Option<UnixListener>,
     observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
+    support: Support,
 }
 
 impl fmt::Debug for Builder {
@@ -47,6 +49,7 @@ impl Builder {
             listener: None,
             observer: Arc::new(NoObserver),
             metrics: Arc::new(NoMetrics),
+            support: Support::default(),
         }
     }
 
@@ -87,6 +90,23 @@ impl Builder {
         self
     }
 
+    /// Says what the runtime can apply, and what is done where plugins ask for more. By default it can apply everything.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri};
+    /// use nri_core::api::Field;
+    /// use nri_core::merge::{OnUnsupported, Support, SupportedFields};
+    ///
+    /// let fields = SupportedFields::ALL.without(Field::RdtClosId).without(Field::BlockioClass);
+    /// let support = Support::of(fields).otherwise(OnUnsupported::LeaveOut);
+    /// let nri = Nri::builder(Config::default()).support(support).build()?;
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    pub fn support(mut self, support: Support) -> Self {
+        self.support = support;
+        self
+    }
+
     /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::Api::start).
     ///
     /// # Errors
@@ -98,14 +118,14 @@ impl Builder {
             domains.register(domain)?;
         }
         let mut plugins = self.plugins;
-        let validator = &self.config.default_validator;
-        if validator.enable {
-            let id = DefaultValidator::IDENTITY.parse()?;
-            plugins.push((id, Arc::new(DefaultValidator::new(validator.into()))));
-        }
         plugins.sort_by(|(a, _), (b, _)| a.cmp(b));
-        if let Some(pair) = plugins.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::DuplicatePlugin(pair[0].0.clone()));
+        // The default validator is one of them, whether it is enabled now or later.
+        let validator = DefaultValidator::IDENTITY.parse()?;
+        let twice = plugins.windows(2).find(|pair| pair[0].0 == pair[1].0);
+        let twice = twice.map(|pair| &pair[0].0);
+        let mut own = plugins.iter().map(|(id, _)| id);
+        if let Some(id) = twice.or(own.find(|id| **id == validator)) {
+            return Err(Error::DuplicatePlugin(id.clone()));
         }
         let info = RuntimeInfo::new(self.name, self.version, NRI_VERSION);
         let config = self.config.effective();
@@ -117,6 +137,7 @@ impl Builder {
             metrics: self.metrics,
             built_in: plugins,
             listener: self.listener,
+            support: self.support,
         })))
     }
 }

@@ -23,6 +23,28 @@ pub(crate) struct Installed {
     pub(crate) path: PathBuf,
     /// The content of its configuration file; empty if there is none.
     pub(crate) config: String,
+    /// Tells the file from another one in its place.
+    pub(crate) file: FileIdentity,
+}
+
+/// A file as it was when it was looked at: device, number, size, and when it was last written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            written: (meta.mtime(), meta.mtime_nsec()),
+        }
+    }
 }
 
 /// A file or directory that cannot be used.
@@ -202,6 +224,7 @@ fn look_at(path: &Path, name: &str, configs: &Path) -> Option<Result<Installed, 
             plugin,
             path: path.to_owned(),
             config,
+            file: FileIdentity::from(&meta),
         })
     }))
 }

@@ -118,10 +118,13 @@ fn scaled(whole: &str, fraction: &str, scale: u64) -> Option<u128> {
     nanos.checked_add(numerator * u128::from(scale) / denominator)
 }
 
-fn nanoseconds(nanos: u128) -> Duration {
+/// A duration of so many nanoseconds, or the longest there is.
+pub(crate) fn nanoseconds(nanos: u128) -> Duration {
     let (secs, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    // Both fit: the caller keeps to 63 bits of nanoseconds.
-    Duration::new(secs as u64, rest as u32)
+    match (u64::try_from(secs), u32::try_from(rest)) {
+        (Ok(secs), Ok(rest)) => Duration::new(secs, rest),
+        _ => Duration::MAX,
+    }
 }
 
 /// Writes a duration as Go prints it: `0s`, `1.5µs`, `500ms`, `1m30s`, `2h0m0s`.

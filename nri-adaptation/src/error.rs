@@ -41,6 +41,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A key of the configuration has another value now, and cannot change while the instance lives.
+    #[error(
+        "the key `{key}` cannot change while the NRI instance lives: stop it, and build another one"
+    )]
+    Fixed {
+        /// The key.
+        key: &'static str,
+    },
     /// A built-in plugin has a name that no plugin can have.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nri_core::merge::Support;
 use nri_core::schedule;
 use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
@@ -21,6 +22,7 @@ use crate::dispatch::Dispatch;
 use crate::domains::Domains;
 use crate::error::Error;
 use crate::listening::Listening;
+use crate::live_validator::LiveValidator;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
 use crate::readiness::Readiness;
@@ -57,6 +59,12 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
+    pub(crate) support: Support,
+    pub(crate) validator: Arc<LiveValidator>,
+    /// Held while the configuration is changed.
+    pub(crate) reconfiguring: tokio::sync::Mutex<()>,
+    /// Whether the runtime brought a listener along.
+    pub(crate) has_listener: bool,
     built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     /// A listener that the runtime brought along.
     pub(crate) listener: Mutex<Option<UnixListener>>,
@@ -75,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
+    pub(crate) support: Support,
 }
 
 impl fmt::Debug for Instance {
@@ -90,6 +99,7 @@ impl Instance {
         let config = &parts.config;
         let mut scheduling = schedule::Config::default();
         scheduling.serial = config.serial;
+        scheduling.support = parts.support;
         scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
         parts.domains.set_time(config.domain_timeout);
         let required = &config.default_validator.required_plugins;
@@ -97,6 +107,7 @@ impl Instance {
             true => Readiness::default(),
             false => Readiness::of(required, std::iter::empty()),
         };
+        let validator = LiveValidator::new(&config.default_validator);
         Self {
             config: Mutex::new(Arc::new(parts.config)),
             info: Arc::new(parts.info),
@@ -107,6 +118,10 @@ impl Instance {
             metrics: parts.metrics,
             readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
+            support: parts.support,
+            validator: Arc::new(validator),
+            reconfiguring: tokio::sync::Mutex::default(),
+            has_listener: parts.listener.is_some(),
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
             listening: Mutex::default(),
@@ -118,6 +133,29 @@ impl Instance {
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.domains.set_time(config.domain_timeout);
+        self.validator.set(&config.default_validator);
+        let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let mut state = self.dispatch.lock();
+        state.scheduler.set_settle_timeout(settling);
+        drop(state);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Waits until the instance is not just about to be brought up. Whether it is up then; `None` if it is stopped.
+    pub(crate) async fn is_up(&self) -> Option<bool> {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let phase = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match phase.as_deref() {
+            Ok(Phase::New) => Some(false),
+            Ok(Phase::Started) => Some(true),
+            _ => None,
+        }
     }
 
     /// What the default validator, where there is one, requires of pods.
@@ -204,10 +242,12 @@ impl Instance {
         self.tasks.adopt_current_runtime();
         self.keep_time();
         self.domains.close();
+        let mut guard = Starting(Some(self));
         let result = tokio::select! {
             result = self.bring_up() => result,
             () = self.stopping() => Err(Error::Stopped),
         };
+        guard.0 = None;
         match result {
             Ok(()) => self.advance(Phase::Started),
             Err(_) => self.stop().await,
@@ -227,6 +267,9 @@ impl Instance {
             self.start_built_in(id, plugin).await?;
         }
         let config = self.config();
+        if config.default_validator.enable {
+            self.start_validator().await?;
+        }
         let installed = self.look_for_plugins(&config)?;
         self.launch_all(installed.into_iter().map(Supervised::new).collect())
             .await;
@@ -235,6 +278,13 @@ impl Instance {
             self.listen(opened);
         }
         Ok(())
+    }
+
+    /// Has the default validator take part.
+    pub(crate) async fn start_validator(self: &Arc<Self>) -> Result<(), Error> {
+        let plugin: Arc<dyn Plugin> = self.validator.clone();
+        self.start_built_in(&DefaultValidator::IDENTITY.parse()?, &plugin)
+            .await
     }
 
     async fn start_built_in(
@@ -285,29 +335,39 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
-    pub(crate) async fn stop(&self) {
+    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated. Dropping the future
+    /// only stops waiting.
+    pub(crate) async fn stop(self: &Arc<Self>) {
+        self.begin_stop();
+        let mut phase = self.phase.subscribe();
+        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+    }
+
+    fn begin_stop(self: &Arc<Self>) {
         let mut first = false;
         self.phase.send_if_modified(|phase| {
             first = *phase < Phase::Stopping;
             *phase = (*phase).max(Phase::Stopping);
             first
         });
-        if first {
-            self.listen_no_more();
-            let plugins = self.admit_no_more();
-            // Good-byes at the same time: a plugin that does not answer holds nobody up.
-            for active in plugins {
-                self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
-            }
-            if timeout(STOP_TIME, self.tasks.idle()).await.is_err() {
+        if !first {
+            return;
+        }
+        self.listen_no_more();
+        let plugins = self.admit_no_more();
+        self.plugins_changed();
+        // Good-byes at the same time: a plugin that does not answer holds nobody up.
+        for active in plugins {
+            self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
+        }
+        let instance = Arc::clone(self);
+        self.tasks.spawn_uncounted(async move {
+            if timeout(STOP_TIME, instance.tasks.idle()).await.is_err() {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
-            self.advance(Phase::Stopped);
-            self.wake_timekeeper();
-        }
-        let mut phase = self.phase.subscribe();
-        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+            instance.advance(Phase::Stopped);
+            instance.wake_timekeeper();
+        });
     }
 
     /// Lets no plugin in any more; returns those that are there.
@@ -325,6 +385,17 @@ impl Instance {
         }
         self.advance(Phase::Stopped);
         self.wake_timekeeper();
+    }
+}
+
+/// A start under way. Dropping it half-way stops the instance.
+struct Starting<'a>(Option<&'a Arc<Instance>>);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.0.take() {
+            instance.begin_stop();
+        }
     }
 }
 

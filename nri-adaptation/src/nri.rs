@@ -15,15 +15,15 @@ use crate::config::Config;
 use crate::instance::Instance;
 use crate::observer::PluginInfo;
 use crate::readiness::Readiness;
+use crate::reconfigure::Reconfigured;
 use crate::subject::Subject;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
 ///
 /// Dropping the last clone cuts the plugins off; [`stop`](Api::stop) says good-bye to them before.
 ///
-/// Events that plugins may refuse (running a pod, creating, starting and updating) end when their future is dropped: plugins
-/// that were asked know of them, and a creation is undone towards those. Notifications (stop, remove and post events) go on
-/// without the caller: all plugins hear of them.
+/// Its futures may be dropped at any time: see [cancel safety](Api#cancel-safety). The caller's deadline
+/// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
 #[derive(Debug, Clone)]
 pub struct Nri(Arc<Handle>);
 
@@ -62,6 +62,29 @@ impl Nri {
     /// There is one of this name, or the instance was started.
     pub fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), crate::Error> {
         self.instance().domains.register(domain)
+    }
+
+    /// Puts another configuration in force, from the next request on. Plugins stay connected, unless their user is not allowed
+    /// any more.
+    ///
+    /// The plugin directory is looked at again: new plugins are launched, and those that were given up; those whose file or
+    /// configuration has changed are stopped and launched again; those that are gone are stopped. Another socket is opened
+    /// before the one before it is closed. A plugin is told of another `request_timeout` when it connects the next time.
+    ///
+    /// Returns when the launched plugins take part, or are known not to, and the stopped ones are gone. Dropping the future
+    /// ends the waiting, not the change.
+    ///
+    /// # Errors
+    /// A value cannot be, the plugin directory is bad (with `strict_discovery`), the socket cannot be opened, the instance is
+    /// stopped, or a key has changed that cannot: `disable`, `serial`, and, where the runtime brought a listener along,
+    /// `socket_path` and `disable_connections`. Nothing has changed then.
+    pub async fn reconfigure(&self, config: Config) -> Result<Reconfigured, crate::Error> {
+        let instance = Arc::clone(self.instance());
+        let work = async move { instance.reconfigure(config).await };
+        match self.instance().tasks.spawn(work) {
+            Some(task) => task.await.unwrap_or(Err(crate::Error::Stopped)),
+            None => Err(crate::Error::Stopped),
+        }
     }
 
     /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nri_core::merge::Omission;
 use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
 
 use crate::audit::AuditRecord;
@@ -172,6 +173,11 @@ pub trait Observer: Send + Sync + 'static {
     /// Plugins asked for something: who, and for what.
     fn adjusted(&self, record: &AuditRecord<'_>) {
         let _ = record;
+    }
+
+    /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
+    fn left_out(&self, omission: &Omission) {
+        let _ = omission;
     }
 
     /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::duration::nanoseconds;
+
 const NANOS: i128 = 1_000_000_000;
 
 /// What may be taken from a bucket.
@@ -44,7 +46,7 @@ impl Bucket {
         if lacking > 0 {
             let nanos = u128::try_from(lacking).unwrap_or_default();
             let wait = nanos.div_ceil(u128::from(rate.per_second));
-            return Err(Duration::from_nanos_u128(wait));
+            return Err(nanoseconds(wait));
         }
         self.missing += count;
         Ok(())

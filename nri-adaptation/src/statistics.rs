@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::duration::nanoseconds;
+
 use crate::observer::{CallOutcome, PluginCallReport};
 
 /// What the calls of one plugin came to so far, since it connected; a snapshot.
@@ -45,7 +47,7 @@ impl Latency {
     pub fn mean(&self) -> Duration {
         let nanos = self.total.as_nanos().checked_div(u128::from(self.count));
         // No more than the longest, which is a duration.
-        Duration::from_nanos_u128(nanos.unwrap_or_default())
+        nanoseconds(nanos.unwrap_or_default())
     }
 
     fn add(&mut self, time: Duration) {

@@ -9,6 +9,7 @@
 //! effects are return values; the crates above carry them out.
 
 pub mod build;
+mod cgroup;
 mod ctx;
 mod domain;
 mod embed;
@@ -28,6 +29,7 @@ pub mod schedule;
 pub mod strategies;
 pub mod validate;
 
+pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use ctx::Ctx;
 pub use domain::{Domain, DomainError};
 pub use embed::{Api, Creation, PluginSyncBlock, Settlement, StopResult, UpdateResult};

@@ -2,8 +2,10 @@
 //!
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
 
+pub mod domain_conformance;
 mod fake_plugin;
 mod fake_process;
+mod fault_proxy;
 mod gate;
 mod journal;
 mod memory_domain;
@@ -17,6 +19,7 @@ pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
 pub use fake_process::{
     Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
 };
+pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;
 pub use journal::{Journal, PATIENCE};
 pub use memory_domain::{MemoryDomain, Refusal};

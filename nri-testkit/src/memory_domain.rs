@@ -116,6 +116,11 @@ impl MemoryDomain {
         self.contents().containers.get(id).cloned()
     }
 
+    /// The ids of its containers, sorted.
+    pub fn container_ids(&self) -> Vec<String> {
+        self.contents().containers.keys().cloned().collect()
+    }
+
     /// Sets of a container what `resources` sets, as an update does, without writing it down. No effect without the container.
     pub fn overlay(&self, id: &str, resources: api::LinuxResources) {
         if let Some(container) = self.contents().containers.get_mut(id) {

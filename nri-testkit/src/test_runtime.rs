@@ -304,6 +304,9 @@ impl TestRuntime {
     /// NRI's.
     pub async fn try_run_pod(&self, id: &str) -> Result<PodSandbox, Error> {
         let pod = self.pod(id);
+        // Unlike a creation, running a pod has no commit: a plugin that came between the event and the book-keeping would
+        // neither hear of the pod nor be shown it.
+        let _block = self.nri.block_plugin_sync().await;
         self.nri.run_pod_sandbox(&self.cx, &pod).await?;
         self.domain.put_pod(pod.clone());
         Ok(pod)

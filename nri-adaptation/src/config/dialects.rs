@@ -177,13 +177,19 @@ mod tests {
             "#,
         )
         .unwrap();
-        let mut expected = Config::default();
-        expected.disable = true;
-        expected.socket_path = "/s".into();
-        expected.disable_connections = true;
-        expected.default_validator.enable = true;
-        expected.default_validator.reject_oci_hook_adjustment = true;
-        expected.default_validator.required_plugins = vec!["a".into()];
+        let default_validator = DefaultValidatorConfig {
+            enable: true,
+            reject_oci_hook_adjustment: true,
+            required_plugins: vec!["a".into()],
+            ..DefaultValidatorConfig::default()
+        };
+        let expected = Config {
+            disable: true,
+            socket_path: "/s".into(),
+            disable_connections: true,
+            default_validator,
+            ..Config::default()
+        };
         assert_eq!(Config::from(crio), expected);
         assert!(toml::from_str::<CrioConfig>("nri_socket = '/s'").is_err());
     }

@@ -6,6 +6,7 @@
     reason = "a panic is the report of a test"
 )]
 
+mod cancelling;
 mod gating;
 mod handshake;
 mod joining;
@@ -15,7 +16,10 @@ mod life;
 mod limits;
 mod observing;
 mod order;
+mod reconfiguring;
+mod recorder;
 mod requests;
 mod side_effects;
 mod support;
+mod supporting;
 mod undoing;

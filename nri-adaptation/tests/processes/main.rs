@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         supervising::a_plugin_that_keeps_ending_is_given_up().await;
         supervising::restarting_can_be_off().await;
         supervising::what_others_can_change_is_not_launched().await;
+        supervising::reconfiguring_looks_at_the_plugin_directory_again().await;
         // Last, since it gets at every child of this process.
         supervising::a_host_that_reaps_our_children_does_no_harm().await;
     });

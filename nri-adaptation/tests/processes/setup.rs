@@ -75,6 +75,10 @@ impl Setup {
         }
     }
 
+    pub(crate) fn install(&self, plugin: &str) {
+        symlink(program(), self.path(plugin)).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join("plugins").join(name)
     }

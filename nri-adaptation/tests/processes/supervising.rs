@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Nri, PluginInfo, PluginState};
+use nri_adaptation::{Api as _, Config, Nri, PluginInfo, PluginState};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
-use crate::setup::{Setup, created, is_there};
+use crate::setup::{Setup, created, is_there, names};
 
 /// Soon, so that the test is quick; the pauses themselves are a matter of state, and tested there.
 const SOON: Duration = Duration::from_millis(1);
@@ -112,6 +112,59 @@ pub(crate) async fn what_others_can_change_is_not_launched() {
     let strict = setup.instance(|config| config.strict_discovery = true);
     let text = strict.start().await.unwrap_err().to_string();
     assert!(text.contains(&format!("chmod go-w {open}")), "{text}");
+}
+
+pub(crate) async fn reconfiguring_looks_at_the_plugin_directory_again() {
+    let setup = Setup::new(
+        &["10-same", "20-changed", "30-gone", "40-crash"],
+        &[("changed.conf", "one"), ("crash.conf", "crash")],
+    );
+    let nri = setup.instance(|config| config.restart_limit = 0);
+    nri.start().await.unwrap();
+    setup.wait_for("down 40-crash for None").await;
+    let pids = |names: &[&str]| -> Vec<i32> {
+        names
+            .iter()
+            .map(|name| info(&nri, name).pid.unwrap())
+            .collect()
+    };
+    let before = pids(&["10-same", "20-changed", "30-gone"]);
+
+    let conf = setup.dir.path().join("conf.d");
+    std::fs::write(conf.join("changed.conf"), "two").unwrap();
+    std::fs::write(conf.join("crash.conf"), "better").unwrap();
+    std::fs::remove_file(setup.path("30-gone")).unwrap();
+    setup.install("50-new");
+    let done = nri.reconfigure(Config::clone(&nri.config())).await.unwrap();
+    let words = |plugins: &[nri_core::PluginId]| {
+        let plugins: Vec<String> = plugins.iter().map(ToString::to_string).collect();
+        plugins.join(" ")
+    };
+    assert_eq!(words(&done.restarted), "20-changed 40-crash");
+    assert_eq!(words(&done.stopped), "30-gone");
+    assert_eq!(words(&done.launched), "50-new");
+    assert_eq!(names(&nri), ["10-same", "20-changed", "40-crash", "50-new"]);
+    assert!(
+        nri.plugins()
+            .iter()
+            .all(|info| info.state == PluginState::Ready)
+    );
+
+    let after = pids(&["10-same", "20-changed"]);
+    assert!(after[0] == before[0] && after[1] != before[1]);
+    assert!(!is_there(before[1]) && !is_there(before[2]));
+    let said = created(&nri, "c").await;
+    assert_eq!(
+        (
+            said["changed.config"].as_str(),
+            said["crash.config"].as_str()
+        ),
+        ("two", "better")
+    );
+    // Nothing has changed since.
+    let done = nri.reconfigure(Config::clone(&nri.config())).await.unwrap();
+    assert_eq!(done, nri_adaptation::Reconfigured::default());
+    nri.stop().await;
 }
 
 pub(crate) async fn a_host_that_reaps_our_children_does_no_harm() {

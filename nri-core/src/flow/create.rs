@@ -43,7 +43,7 @@ impl Stage for Adjusting {
     }
 }
 
-/// The container in the request. There is one, see `CreateFlow::new`.
+/// The container in the request, to be changed. Without one, nobody looks at it.
 fn container(request: &mut Arc<Request>) -> Option<&mut api::Container> {
     match Arc::make_mut(request) {
         Request::CreateContainer(request) => request.container.as_mut(),
@@ -76,7 +76,7 @@ impl CreateFlow {
     /// The same with a request, a creation of a container, that others hold as well.
     pub(crate) fn shared(roster: &Roster, current: Arc<Request>) -> Self {
         let id = current.container().map_or("", |container| &container.id);
-        let combined = Combined::new(id);
+        let combined = Combined::new(id, roster.support());
         let chain = Chain::new(roster, current.event(), current.subject());
         Self {
             roster: roster.clone(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::merge::Support;
 use crate::{Event, EventMask, RegisteredPlugin};
 
 /// What a plugin's trouble means for the request.
@@ -98,20 +99,39 @@ impl Member {
     }
 }
 
-/// The plugins of a runtime, in the order (index, name, registration). Cheap to clone: a request keeps the one it began with.
+/// The plugins of a runtime, in the order (index, name, registration), and what the runtime can apply of what they ask for. Cheap
+/// to clone: a request keeps the one it began with.
 #[derive(Debug, Clone, Default)]
-pub struct Roster(Arc<[Member]>);
+pub struct Roster {
+    members: Arc<[Member]>,
+    support: Support,
+}
 
 impl Roster {
     /// A roster of these members, put in order.
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         let mut members: Vec<Member> = members.into_iter().collect();
         members.sort_by(|a, b| a.plugin.cmp(&b.plugin));
-        Self(members.into())
+        Self {
+            members: members.into(),
+            support: Support::default(),
+        }
+    }
+
+    /// The same plugins of a runtime that can apply just this. Without it, everything can be applied.
+    #[must_use]
+    pub fn with_support(mut self, support: Support) -> Self {
+        self.support = support;
+        self
+    }
+
+    /// What the runtime can apply.
+    pub fn support(&self) -> Support {
+        self.support
     }
 
     /// The members in order.
     pub fn members(&self) -> &[Member] {
-        &self.0
+        &self.members
     }
 }

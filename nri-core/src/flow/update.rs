@@ -107,7 +107,8 @@ impl UpdateFlow {
             _ => None,
         };
         let id = current.container().map(|container| container.id.clone());
-        let merge = UpdateMerge::new(id.unwrap_or_default(), resources);
+        let merge =
+            UpdateMerge::new(id.unwrap_or_default(), resources).with_support(roster.support());
         let chain = Chain::new(roster, current.event(), current.subject());
         Self {
             roster: roster.clone(),
@@ -210,7 +211,7 @@ impl StopFlow {
             chain,
             stopping: Stopping {
                 request,
-                merge: StopMerge::new(),
+                merge: StopMerge::new().with_support(roster.support()),
             },
             judged: None,
         }

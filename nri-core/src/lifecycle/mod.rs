@@ -6,8 +6,12 @@
 //! A step counts from the moment in which it is begun, so of two callers only one gets it. That its event reaches all plugins,
 //! and in order with the others of its pod, is for whoever relays it.
 //!
+//! What is different from the Go implementation is listed in [`differences`].
+//!
 //! What may not enter: plugins, and the contents of pods and containers.
 
+#[doc = include_str!("differences.md")]
+pub mod differences {}
 mod error;
 mod key;
 mod removed;

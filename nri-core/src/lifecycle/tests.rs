@@ -56,7 +56,7 @@ fn a_container_leads_one_life() {
 }
 
 #[test]
-fn a_removal_implies_the_stop_of_pods_and_containers() {
+fn s8_a_removal_implies_the_stop_of_pods_and_containers() {
     let mut lives = Lifecycles::new();
     created(&mut lives, &container());
     assert_eq!(lives.begin(&pod(), Event::RunPodSandbox), Ok(Due::Event));
@@ -108,7 +108,7 @@ fn steps_of_the_wrong_kind_do_not_exist() {
 }
 
 #[test]
-fn the_same_id_in_another_domain_or_kind_is_something_else() {
+fn s10_the_same_id_in_another_domain_or_kind_is_something_else() {
     let mut lives = Lifecycles::new();
     created(&mut lives, &ObjectKey::container("k8s.io", "x"));
     created(&mut lives, &ObjectKey::container("moby", "x"));
@@ -120,7 +120,7 @@ fn the_same_id_in_another_domain_or_kind_is_something_else() {
 }
 
 #[test]
-fn an_abandoned_creation_is_undone_unless_the_runtime_did_it() {
+fn s11_an_abandoned_creation_is_undone_unless_the_runtime_did_it() {
     let key = container();
     let mut lives = Lifecycles::new();
     let birth = lives.create(&key).unwrap();
@@ -149,7 +149,7 @@ fn an_abandoned_creation_is_undone_unless_the_runtime_did_it() {
 
 /// The reference seeds containers only, and no exited ones: their stop and removal are lost after a restart.
 #[test]
-fn after_a_restart_older_objects_still_yield_their_stop_and_removal() {
+fn s1_s2_after_a_restart_older_objects_still_yield_their_stop_and_removal() {
     let mut lives = Lifecycles::new();
     let (old, exited) = (
         ObjectKey::pod("k8s.io", "old"),
@@ -176,7 +176,7 @@ fn after_a_restart_older_objects_still_yield_their_stop_and_removal() {
 
 /// In the reference a container that was stopped runs again when a plugin connects, and an unknown one is forgotten.
 #[test]
-fn a_list_changes_nothing_that_is_known() {
+fn s3_a_list_changes_nothing_that_is_known() {
     let (mut lives, key) = (Lifecycles::new(), container());
     created(&mut lives, &key);
     let _ = listed(&mut lives, &[(key.clone(), Observed::Stopped)]);
@@ -206,7 +206,7 @@ fn what_a_runtime_lists_before_it_announces_it_may_be_announced() {
 }
 
 #[test]
-fn what_the_runtime_lost_is_forgotten_but_nothing_else() {
+fn s11_what_the_runtime_lost_is_forgotten_but_nothing_else() {
     let mut lives = Lifecycles::new();
     let key = |id: &str| ObjectKey::container("k8s.io", id);
     let elsewhere = ObjectKey::container("moby", "e");
@@ -253,7 +253,7 @@ fn plugins_are_shown_what_lives() {
 }
 
 #[test]
-fn memory_is_bounded_by_what_lives() {
+fn s11_memory_is_bounded_by_what_lives() {
     let mut lives = Lifecycles::new();
     for n in 0..3 * removed::REMEMBERED {
         let key = ObjectKey::container("k8s.io", n.to_string());

@@ -6,6 +6,8 @@ use super::error::{MergeError, Omission};
 use super::evictions::{Eviction, Evictions};
 use super::owners::{ContainerOwners, Owners};
 use super::rule::Group as _;
+use super::support::Support;
+use super::supported::SupportedFields;
 use super::table::Adjustments;
 use super::updates::{MergedUpdate, Updates};
 use crate::{PluginId, RegisteredPlugin};
@@ -77,9 +79,16 @@ impl CreateMerge {
     /// A merge for a container that no plugin has touched yet.
     pub fn new(container: api::Container) -> Self {
         Self {
-            combined: Combined::new(&container.id),
+            combined: Combined::new(&container.id, Support::default()),
             view: container,
         }
+    }
+
+    /// The same merge for a runtime that can apply just this.
+    #[must_use]
+    pub fn with_support(mut self, support: Support) -> Self {
+        self.combined.support = support;
+        self
     }
 
     /// The container as the next plugin is to see it: the original with everything [applied](super::apply) that was asked for
@@ -129,13 +138,15 @@ pub(crate) struct Combined {
     updates: Updates,
     evictions: Evictions,
     omissions: Vec<Omission>,
+    support: Support,
 }
 
 impl Combined {
     /// A merge of nothing, for the container with this id.
-    pub(crate) fn new(container_id: &str) -> Self {
+    pub(crate) fn new(container_id: &str, support: Support) -> Self {
         Self {
             container_id: container_id.to_owned(),
+            support,
             ..Self::default()
         }
     }
@@ -155,11 +166,18 @@ impl Combined {
     pub(crate) fn apply<'v>(
         &mut self,
         plugin: &RegisteredPlugin,
-        response: api::CreateContainerResponse,
+        mut response: api::CreateContainerResponse,
         view: impl FnOnce() -> Option<&'v mut api::Container>,
     ) -> Result<(), MergeError> {
         self.show(view);
         let plugin = &plugin.id;
+        let mut unsupported = Vec::new();
+        if let Some(adjust) = &mut response.adjust {
+            let restrict = |fields: SupportedFields, asked: &mut _| fields.restrict(asked);
+            unsupported = self
+                .support
+                .hold(adjust, restrict, plugin, &self.container_id)?;
+        }
         let adjust = response.adjust.as_ref();
         let adjust = adjust.filter(|adjust| Adjustments::asks(adjust));
         if let Some(adjust) = adjust {
@@ -168,15 +186,19 @@ impl Combined {
                 .map_err(|clash| clash.on(&self.container_id, plugin))?;
         }
         let asks = adjust.is_some();
-        let mut staged = self
-            .updates
-            .stage(plugin, response.update, Some(&self.container_id))?;
+        let mut staged = self.updates.stage(
+            plugin,
+            response.update,
+            Some(&self.container_id),
+            self.support,
+        )?;
 
         // From here on nothing fails.
         if asks {
             self.last = response.adjust;
             self.last_plugin = Some(plugin.clone());
         }
+        self.omissions.append(&mut unsupported);
         self.omissions.append(&mut staged.omissions);
         self.updates
             .commit(plugin, staged, |_| api::LinuxResources::default());

@@ -2,6 +2,7 @@
 
 use nri_proto::api::Field;
 
+use super::supported::Unsupported;
 use crate::PluginId;
 
 /// Why a plugin's response cannot be combined with the earlier ones. The request fails; nothing of it is applied.
@@ -50,6 +51,19 @@ pub enum MergeError {
         /// The plugin.
         plugin: PluginId,
     },
+    /// A plugin asks for what the runtime cannot apply, and such a request is to be refused.
+    #[error(
+        "plugin \"{plugin}\" asks for {} in container {container:?}, which this runtime cannot apply; configure the plugin not to",
+        list(.what)
+    )]
+    Unsupported {
+        /// The container.
+        container: String,
+        /// The plugin.
+        plugin: PluginId,
+        /// What cannot be applied. Never empty.
+        what: Vec<Unsupported>,
+    },
 }
 
 /// A field and, if it has entries, the one concerned, in words.
@@ -58,6 +72,11 @@ fn place(field: Field, key: Option<&str>) -> String {
         Some(key) => format!("{} {key:?}", field.as_str_name()),
         None => field.as_str_name().to_owned(),
     }
+}
+
+fn list(what: &[Unsupported]) -> String {
+    let texts: Vec<String> = what.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 /// Something that a plugin asked for and that was left out, although the request goes on. Worth a line in a log.
@@ -76,6 +95,18 @@ pub enum Omission {
         plugin: PluginId,
         /// The container.
         container: String,
+    },
+    /// Something that the runtime cannot apply.
+    #[error(
+        "left out {what}, which plugin \"{plugin}\" asks for in container {container:?} and this runtime cannot apply"
+    )]
+    Unsupported {
+        /// The plugin.
+        plugin: PluginId,
+        /// The container.
+        container: String,
+        /// What was left out.
+        what: Unsupported,
     },
     /// An eviction of the container that is being created.
     #[error(

@@ -39,6 +39,7 @@ mod laws;
 mod normal_form;
 mod owners;
 pub mod removal_marker;
+mod support;
 mod supported;
 mod table;
 mod update;
@@ -54,6 +55,7 @@ pub use normal_form::{
     canonical, normal_form, prune, strip, strip_go, strip_update, strip_update_go,
 };
 pub use owners::{Owned, Owner, Owners};
+pub use support::{OnUnsupported, Support};
 pub use supported::{SupportedFields, Unsupported};
 pub use update::{StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 pub use updates::MergedUpdate;

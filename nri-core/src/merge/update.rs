@@ -5,6 +5,7 @@ use nri_proto::api;
 use super::error::{MergeError, Omission};
 use super::evictions::{Eviction, Evictions};
 use super::owners::Owners;
+use super::support::Support;
 use super::updates::{MergedUpdate, Updates};
 use crate::RegisteredPlugin;
 
@@ -39,6 +40,7 @@ pub struct UpdateMerge {
     updates: Updates,
     evictions: Evictions,
     omissions: Vec<Omission>,
+    support: Support,
 }
 
 /// What the plugins of an update ask for together.
@@ -79,7 +81,15 @@ impl UpdateMerge {
             updates: Updates::default(),
             evictions: Evictions::default(),
             omissions: Vec::new(),
+            support: Support::default(),
         }
+    }
+
+    /// The same merge for a runtime that can apply just this.
+    #[must_use]
+    pub fn with_support(mut self, support: Support) -> Self {
+        self.support = support;
+        self
     }
 
     /// The resources as the next plugin is to see them.
@@ -99,7 +109,9 @@ impl UpdateMerge {
         response: api::UpdateContainerResponse,
     ) -> Result<(), MergeError> {
         let plugin = &plugin.id;
-        let mut staged = self.updates.stage(plugin, response.update, None)?;
+        let mut staged = self
+            .updates
+            .stage(plugin, response.update, None, self.support)?;
         self.omissions.append(&mut staged.omissions);
         self.updates
             .commit(plugin, staged, |id| match &self.requested {
@@ -135,6 +147,7 @@ impl UpdateMerge {
 pub struct StopMerge {
     updates: Updates,
     omissions: Vec<Omission>,
+    support: Support,
 }
 
 /// What the plugins of a stop ask for together.
@@ -164,6 +177,13 @@ impl StopMerge {
         Self::default()
     }
 
+    /// The same merge for a runtime that can apply just this.
+    #[must_use]
+    pub fn with_support(mut self, support: Support) -> Self {
+        self.support = support;
+        self
+    }
+
     /// Takes in the response of the next plugin: as a whole, or, on an error, not at all.
     ///
     /// # Errors
@@ -173,7 +193,9 @@ impl StopMerge {
         plugin: &RegisteredPlugin,
         response: api::StopContainerResponse,
     ) -> Result<(), MergeError> {
-        let mut staged = self.updates.stage(&plugin.id, response.update, None)?;
+        let mut staged = self
+            .updates
+            .stage(&plugin.id, response.update, None, self.support)?;
         self.omissions.append(&mut staged.omissions);
         self.updates
             .commit(&plugin.id, staged, |_| api::LinuxResources::default());

@@ -7,6 +7,8 @@ use nri_proto::api::{ContainerUpdate, LinuxContainerUpdate, LinuxResources};
 use super::error::{MergeError, Omission};
 use super::owners::{ContainerOwners, Owners};
 use super::rule::Group as _;
+use super::support::Support;
+use super::supported::SupportedFields;
 use super::table::Resources;
 use crate::PluginId;
 
@@ -63,6 +65,7 @@ impl Updates {
         plugin: &PluginId,
         updates: Vec<ContainerUpdate>,
         creating: Option<&str>,
+        support: Support,
     ) -> Result<Staged, MergeError> {
         let mut staged = Staged::default();
         let several = updates.len() > 1;
@@ -85,6 +88,16 @@ impl Updates {
                     plugin: plugin.clone(),
                     container: container_id.clone(),
                 });
+            }
+            let restrict =
+                |fields: SupportedFields, asked: &mut _| fields.restrict_resources(asked);
+            match support.hold(&mut resources, restrict, plugin, &container_id) {
+                Ok(omissions) => staged.omissions.extend(omissions),
+                Err(error) if ignore_failure => {
+                    staged.omissions.push(Omission::Update(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             if !Resources::asks(&resources) {
                 continue;

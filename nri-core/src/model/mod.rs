@@ -3,10 +3,12 @@
 //! A runtime implements just what it has. The plain messages implement the traits too. All getters return owned snapshots;
 //! none may block or call back into NRI. They are read once, when a method of the API is entered.
 
+mod annotation;
 mod container;
 mod pod;
 mod state;
 
+pub use annotation::effective_annotation;
 pub use container::{Container, ContainerStatus, LinuxContainer};
 pub use pod::{LinuxPodSandbox, PodSandbox};
 pub use state::State;

@@ -353,7 +353,7 @@ impl<J: Job> Scheduler<J> {
 
     /// One member per identity: the newest instance that joins or is open. While that one is not open, it stands for the
     /// older one as well, which takes its place if it fails.
-    fn update_roster(&mut self) {
+    pub(super) fn update_roster(&mut self) {
         let mut members: BTreeMap<&PluginId, Member> = BTreeMap::new();
         for (plugin, instance) in &self.plugins {
             if instance.is_held() || instance.is_retiring() {
@@ -367,6 +367,6 @@ impl<J: Job> Scheduler<J> {
             }
             members.insert(&plugin.id, member);
         }
-        self.roster = Roster::new(members.into_values());
+        self.roster = Roster::new(members.into_values()).with_support(self.config.support);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::merge::Support;
+
 /// Choices for an instance as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +18,8 @@ pub struct Config {
     pub snapshot_timeout: Duration,
     /// How long at most a plugin is kept from joining by a runtime that blocks this. Default: 10 s.
     pub block_limit: Duration,
+    /// What the runtime can apply of what plugins ask for, and what becomes of the rest. Default: everything.
+    pub support: Support,
 }
 
 impl Default for Config {
@@ -25,6 +29,7 @@ impl Default for Config {
             settle_timeout: Duration::from_secs(2),
             snapshot_timeout: Duration::from_secs(10),
             block_limit: Duration::from_secs(10),
+            support: Support::default(),
         }
     }
 }

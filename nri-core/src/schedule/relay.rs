@@ -41,7 +41,7 @@ impl<J: Job> Scheduler<J> {
                     judge.events = judging.into();
                     judge
                 });
-                Roster::new(those.cloned().chain(judges))
+                Roster::new(those.cloned().chain(judges)).with_support(self.config.support)
             }
         };
         let flow = active.job.begin(&roster);

@@ -86,6 +86,25 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
+    /// What holds for a plugin is another thing from now on: its policy for requests that begin later, its limits for calls that
+    /// begin later. One that is not known is ignored.
+    pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
+        let plugin = member.plugin.clone();
+        if let Some(instance) = self.plugins.get_mut(&plugin) {
+            instance.member = member;
+            instance.limits = limits;
+            self.update_roster();
+            // There may be more places than before.
+            self.work.push_back(Work::Turns(plugin));
+            self.run(now);
+        }
+    }
+
+    /// Another [`settle_timeout`](Config::settle_timeout) holds for plugins that join later.
+    pub fn set_settle_timeout(&mut self, time: Duration) {
+        self.config.settle_timeout = time;
+    }
+
     /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One that is not known is
     /// ignored.
     pub fn handle_lost(&mut self, plugin: &RegisteredPlugin, now: Instant) {

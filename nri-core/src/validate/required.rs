@@ -8,6 +8,7 @@ use nri_proto::api;
 use super::sequence::{self, SyntaxError};
 use super::{Rejection, ValidatorOptions};
 use crate::flow::{PluginOutcome, consulted};
+use crate::model::effective_annotation;
 
 /// The annotation with which a pod requires plugins: a list in YAML, hence also in JSON.
 pub const REQUIRED_PLUGINS_ANNOTATION: &str = "required-plugins.noderesource.dev";
@@ -23,32 +24,6 @@ pub struct InvalidAnnotation {
     pub value: String,
     /// What it should be.
     pub expected: String,
-}
-
-/// The annotation of a pod that counts for one of its containers: `KEY/container.NAME` if there is one, else `KEY/pod`, else
-/// `KEY`. Returns the key as the pod has it, and the value.
-///
-/// ```
-/// use std::collections::BTreeMap;
-/// use nri_core::validate::required::effective_annotation;
-///
-/// let pod = BTreeMap::from([("k".to_owned(), "all".to_owned()), ("k/container.a".to_owned(), "one".to_owned())]);
-/// assert_eq!(effective_annotation(&pod, "k", "a").unwrap().1, "one");
-/// assert_eq!(effective_annotation(&pod, "k", "b").unwrap().1, "all");
-/// ```
-pub fn effective_annotation<'a>(
-    pod: &'a BTreeMap<String, String>,
-    key: &str,
-    container_name: &str,
-) -> Option<(&'a str, &'a str)> {
-    [
-        format!("{key}/container.{container_name}"),
-        format!("{key}/pod"),
-        key.to_owned(),
-    ]
-    .iter()
-    .find_map(|key| pod.get_key_value(key))
-    .map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
 /// Whether a pod tolerates for one of its containers that required plugins are missing. `key` is the annotation's; if it is

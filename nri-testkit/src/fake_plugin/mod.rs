@@ -25,6 +25,7 @@ pub use self::connected::Connected;
 pub use self::seen::Seen;
 use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
+pub(crate) use self::wire::connect;
 use crate::Journal;
 
 /// A plugin that does what a test wants, and writes down what it was asked.
@@ -61,6 +62,7 @@ struct Inner {
     events: i32,
     nri_version: String,
     is_old: bool,
+    keeps_record: bool,
     script: Arc<Mutex<Vec<(When, Act)>>>,
     record: Arc<Journal<Seen>>,
 }
@@ -85,6 +87,7 @@ impl FakePlugin {
                 events: EventMask::from_iter(all).bits(),
                 nri_version: NRI_VERSION.to_owned(),
                 is_old: false,
+                keeps_record: true,
                 script: Arc::default(),
                 record: Arc::default(),
             }),
@@ -98,6 +101,7 @@ impl FakePlugin {
             events: inner.events,
             nri_version: inner.nri_version.clone(),
             is_old: inner.is_old,
+            keeps_record: inner.keeps_record,
             script: Arc::clone(&inner.script),
             record: Arc::clone(&inner.record),
         };
@@ -137,6 +141,12 @@ impl FakePlugin {
         })
     }
 
+    /// Writes nothing down, for tests that are so long that it would be too much.
+    #[must_use]
+    pub fn without_record(self) -> Self {
+        self.with(|inner| inner.keeps_record = false)
+    }
+
     /// Does something from now on. The latest of several rules that hold counts.
     #[must_use]
     pub fn on(self, when: impl Into<When>, act: Act) -> Self {
@@ -167,7 +177,7 @@ impl FakePlugin {
     /// # Errors
     /// There is no runtime.
     pub async fn connect(&self, socket: impl AsRef<Path>) -> io::Result<Connected> {
-        self.over(UnixStream::connect(socket).await?)
+        self.over(wire::connect(socket.as_ref()).await?)
     }
 
     /// Plays it over a stream, without registering.
@@ -281,7 +291,9 @@ impl FakePlugin {
 
     /// Writes down what it was asked; returned is what it does.
     fn saw(&self, seen: Seen) -> Act {
-        self.inner.record.push(seen.clone());
+        if self.inner.keeps_record {
+            self.inner.record.push(seen.clone());
+        }
         let script = self.script();
         // All are asked: they count.
         let now = script.iter().filter(|(when, _)| when.is_now(&seen));

@@ -1,13 +1,38 @@
 //! The bytes below a fake plugin's connection, for what no connection does by itself.
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+
+use crate::PATIENCE;
+
+/// How long to wait for room where so many connections wait to be accepted that the kernel keeps no more.
+const CROWDED: Duration = Duration::from_millis(1);
+
+/// Connects to a socket. A crowded one is waited for, as it is by those who connect with a blocking call.
+pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let connecting = async {
+        loop {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(CROWDED).await;
+                }
+                connected => return connected,
+            }
+        }
+    };
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    tokio::time::timeout(PATIENCE, connecting)
+        .await
+        .map_err(timed_out)?
+}
 
 /// A hand on a stream that a connection runs on. Dropping it does nothing.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use tokio::net::UnixStream;
 
 use super::script::Script;
+use crate::fake_plugin::connect;
 use crate::{Connected, FakePlugin};
 
 /// Set by a runtime for a plugin that it launches: the number of the inherited descriptor.
@@ -46,7 +47,7 @@ pub async fn play(options: Options) -> Result<(), String> {
             Some(number) => {
                 inherit(number).map_err(|error| format!("descriptor {number}: {error}"))
             }
-            None => UnixStream::connect(&socket)
+            None => connect(&socket)
                 .await
                 .map_err(|error| format!("{}: {error}", socket.display())),
         };

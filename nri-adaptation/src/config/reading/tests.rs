@@ -220,11 +220,25 @@ fn values_that_cannot_be_are_refused() {
          no limit"
     );
     assert!(error("restart_limit = -1").contains("line 1: key `restart_limit`: "));
-    let mut config = Config::default();
-    config.domain_timeout = Duration::MAX;
+    let config = Config {
+        domain_timeout: Duration::MAX,
+        ..Config::default()
+    };
     let text = config.check().unwrap_err().to_string();
     assert_eq!(
         text,
         "key `domain_timeout`: it is longer than 2562047h47m16s"
     );
+}
+
+/// Law: so does the README.
+#[test]
+fn the_readme_has_every_key() {
+    let readme = include_str!("../../../README.md");
+    for key in TOP.iter().chain(VALIDATOR).chain(PLUGIN) {
+        let row = readme
+            .lines()
+            .any(|line| line.starts_with(&format!("| `{key}`")));
+        assert!(row, "{key}");
+    }
 }

@@ -264,3 +264,36 @@ fn a_call_that_nobody_wants_any_more_is_not_handed_over() {
     assert_eq!(scene.outcomes, [Outcome::NotReached]);
     assert!(scene.scheduler.is_idle());
 }
+
+#[test]
+fn what_holds_for_a_plugin_can_change_while_it_works() {
+    let mut scene = Scene::new();
+    scene.open("10-a", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    assert!(scene.submit(START, "p2", "c2").1.is_empty());
+    let policy = Policy {
+        on_late: OnTrouble::Fail,
+        ..Policy::default()
+    };
+    let member = Member::new(plugin("10-a", 1), EventMask::ALL).with_policy(policy);
+    let wider = PluginLimits {
+        max_in_flight: 2,
+        request_timeout: ms(500),
+        ..limits()
+    };
+    let now = scene.now;
+    scene.scheduler.handle_changed(member, wider, now);
+    // There is a place now, with the new time; the call under way keeps its own, and its request its policy.
+    assert_eq!(scene.effects(), ["10-a StartContainer c2"]);
+    assert_eq!(scene.pass(ms(100)), ["done"]);
+    assert!(scene.errors.is_empty());
+    let _ = scene.answer("10-a StartContainer c2");
+    let _ = scene.answer("10-a StartContainer c1");
+    let _ = scene.submit(START, "p3", "c3");
+    let _ = scene.pass(ms(500));
+    assert!(matches!(scene.errors[..], [Error::Late { .. }]));
+    // One that is not known is nobody.
+    let member = Member::new(plugin("20-b", 1), EventMask::ALL);
+    scene.scheduler.handle_changed(member, limits(), now);
+    assert!(scene.effects().is_empty());
+}

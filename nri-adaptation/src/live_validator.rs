@@ -1,0 +1,43 @@
+//! The default validator with the options that are in force now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use nri_core::validate::DefaultValidator;
+use nri_core::{EventMask, HandlerError, Plugin, PluginCtx, api};
+
+use crate::config::DefaultValidatorConfig;
+
+/// The default validator; its options can be changed while it takes part.
+#[derive(Debug)]
+pub(crate) struct LiveValidator(Mutex<Arc<DefaultValidator>>);
+
+impl LiveValidator {
+    pub(crate) fn new(config: &DefaultValidatorConfig) -> Self {
+        Self(Mutex::new(Arc::new(DefaultValidator::new(config.into()))))
+    }
+
+    pub(crate) fn set(&self, config: &DefaultValidatorConfig) {
+        let now = Arc::new(DefaultValidator::new(config.into()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn now(&self) -> Arc<DefaultValidator> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Plugin for LiveValidator {
+    fn events(&self) -> EventMask {
+        self.now().events()
+    }
+
+    async fn validate_container_adjustment(
+        &self,
+        cx: &PluginCtx,
+        request: api::ValidateContainerAdjustmentRequest,
+    ) -> Result<api::ValidateContainerAdjustmentResponse, HandlerError> {
+        self.now().validate_container_adjustment(cx, request).await
+    }
+}
