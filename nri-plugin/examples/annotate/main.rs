@@ -106,7 +106,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     .await
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
     program::log_to_stderr();

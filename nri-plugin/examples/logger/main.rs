@@ -170,7 +170,7 @@ fn print(lines: &Receiver<Line>, format: Format) -> io::Result<()> {
     Ok(())
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
     program::log_to_stderr();
