@@ -39,6 +39,7 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
         .map_err(|e| e.to_string())?;
     let mut plugin = Plugin::start(house, kind, &room, INDEX, NAME)?;
     plugin.connect()?;
+    plugin.wait_for_synchronization()?;
     // Whatever the peer that sends nonsense is sent first, this ends.
     garbage
         .set_read_timeout(Some(PATIENCE))

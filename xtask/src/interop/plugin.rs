@@ -120,6 +120,11 @@ impl Plugin {
         })
     }
 
+    /// Waits until the runtime has shown it what exists.
+    pub(super) fn wait_for_synchronization(&mut self) -> Result<(), String> {
+        self.done(json!({"cmd": "synchronized"})).map(drop)
+    }
+
     /// Waits until its connection is closed.
     pub(super) fn wait_for_close(&mut self) -> Result<(), String> {
         self.done(json!({"cmd": "closed"})).map(drop)

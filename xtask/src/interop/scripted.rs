@@ -380,6 +380,13 @@ async fn obey(
                 Err(error) => Err(error.to_string()),
             }
         }
+        ("synchronized", Some(life)) => {
+            let shown = |state: &State| matches!(state, State::Ready(_) | State::Ended);
+            match life.state.wait_for(shown).await.map(|state| state.clone()) {
+                Ok(State::Ready(_)) => Ok(json!({})),
+                _ => Err("the connection is closed".to_owned()),
+            }
+        }
         ("closed", Some(life)) => {
             // The sender goes with the runner.
             let _ = life.state.wait_for(|state| *state == State::Ended).await;

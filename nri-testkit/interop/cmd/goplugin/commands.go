@@ -20,11 +20,16 @@ import (
 type connection struct {
 	stub   stub.Stub
 	closed chan struct{}
+	// synchronized is closed when the runtime has shown what exists.
+	synchronized chan struct{}
+	once         sync.Once
 }
 
 // connect makes one attempt.
 func connect(p *plugin, o options) (*connection, error) {
-	c := &connection{closed: make(chan struct{})}
+	c := &connection{closed: make(chan struct{}), synchronized: make(chan struct{})}
+	// It may be synchronised before Start returns.
+	p.connected(c)
 	// The library may report the end of a connection more than once.
 	var closing sync.Once
 	settings := []stub.Option{stub.WithOnClose(func() { closing.Do(func() { close(c.closed) }) })}
@@ -45,7 +50,6 @@ func connect(p *plugin, o options) (*connection, error) {
 	if err := s.Start(context.Background()); err != nil {
 		return nil, fmt.Errorf("registration failed: %w", err)
 	}
-	p.connected(c)
 	return c, nil
 }
 
@@ -93,6 +97,14 @@ func obey(p *plugin, o options, in io.Reader, out *jsonline.Writer) error {
 			case "closed":
 				if err = needed(); err == nil {
 					<-c.closed
+				}
+			case "synchronized":
+				if err = needed(); err == nil {
+					select {
+					case <-c.synchronized:
+					case <-c.closed:
+						err = errors.New("the connection is closed")
+					}
 				}
 			case "stop":
 				if err = needed(); err == nil {

@@ -136,6 +136,11 @@ func (p *plugin) synchronized(pods []*api.PodSandbox, containers []*api.Containe
 	r, err := p.called("Synchronize", "", jsonline.Fields{
 		"pods": jsonline.Messages(pods), "containers": jsonline.Messages(containers),
 	})
+	p.mutex.Lock()
+	if c := p.now; c != nil {
+		c.once.Do(func() { close(c.synchronized) })
+	}
+	p.mutex.Unlock()
 	response := &api.SynchronizeResponse{}
 	if err == nil {
 		err = r.respond(response)
