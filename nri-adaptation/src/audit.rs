@@ -101,15 +101,7 @@ fn by(owner: &Owner) -> String {
 
 /// Who asked for what in updates that a plugin asks for on its own account: the plugin, for all that they say.
 pub(crate) fn owners_of(plugin: &PluginId, updates: &[api::ContainerUpdate]) -> Owners {
-    owners_of_all(std::slice::from_ref(plugin), updates)
-}
-
-/// Who asked for what in updates that several plugins may have asked for parts of: each of them, for all that they say.
-pub(crate) fn owners_of_all(plugins: &[PluginId], updates: &[api::ContainerUpdate]) -> Owners {
-    let owner = match plugins {
-        [plugin] => Owner::Set(plugin.clone()),
-        several => Owner::Many(several.to_vec()),
-    };
+    let owner = Owner::Set(plugin.clone());
     let mut owners = Owners::default();
     for update in updates {
         let resources = update

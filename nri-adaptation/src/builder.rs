@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use nri_core::merge::SupportedFields;
+use nri_core::merge::Support;
 use nri_core::validate::DefaultValidator;
 use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
@@ -15,7 +15,6 @@ use crate::instance::{Instance, Parts};
 use crate::metrics::{Metrics, NoMetrics};
 use crate::nri::Nri;
 use crate::observer::{NoObserver, Observer};
-use crate::supported::{OnUnsupported, Supported};
 
 /// Describes an instance; made by [`Nri::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -28,7 +27,7 @@ pub struct Builder {
     listener: Option<UnixListener>,
     observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
-    supported: Supported,
+    support: Support,
 }
 
 impl fmt::Debug for Builder {
@@ -50,7 +49,7 @@ impl Builder {
             listener: None,
             observer: Arc::new(NoObserver),
             metrics: Arc::new(NoMetrics),
-            supported: Supported::default(),
+            support: Support::default(),
         }
     }
 
@@ -94,15 +93,17 @@ impl Builder {
     /// Says what the runtime can apply, and what is done where plugins ask for more. By default it can apply everything.
     ///
     /// ```
-    /// use nri_adaptation::{Config, Nri, OnUnsupported};
-    /// use nri_core::{api::Field, merge::SupportedFields};
+    /// use nri_adaptation::{Config, Nri};
+    /// use nri_core::api::Field;
+    /// use nri_core::merge::{OnUnsupported, Support, SupportedFields};
     ///
     /// let fields = SupportedFields::ALL.without(Field::RdtClosId).without(Field::BlockioClass);
-    /// let nri = Nri::builder(Config::default()).supported_fields(fields, OnUnsupported::Report).build()?;
+    /// let support = Support::of(fields).otherwise(OnUnsupported::LeaveOut);
+    /// let nri = Nri::builder(Config::default()).support(support).build()?;
     /// # Ok::<(), nri_adaptation::Error>(())
     /// ```
-    pub fn supported_fields(mut self, fields: SupportedFields, otherwise: OnUnsupported) -> Self {
-        self.supported = Supported { fields, otherwise };
+    pub fn support(mut self, support: Support) -> Self {
+        self.support = support;
         self
     }
 
@@ -136,7 +137,7 @@ impl Builder {
             metrics: self.metrics,
             built_in: plugins,
             listener: self.listener,
-            supported: self.supported,
+            support: self.support,
         })))
     }
 }

@@ -61,8 +61,8 @@ impl Instance {
             container: keys.object().clone(),
             request: Some(request),
         };
-        let asked = self.supported_creation(&message, asked)?;
         self.asked(&message, &asked.owners, &asked.evictions);
+        self.left_out(&asked.omissions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         Ok(Creation::new(asked, outcomes, move |settlement| {

@@ -295,7 +295,9 @@ fn told(
     span: Span,
 ) -> Action {
     match &report.result {
-        Ok(RequestOutcome::Stop(stop)) if !stop.updates.is_empty() => {
+        Ok(RequestOutcome::Stop(stop))
+            if !stop.updates.is_empty() || !stop.omissions.is_empty() =>
+        {
             Action::Stopped(tell, Box::new(report), message, cx, span)
         }
         _ => Action::Tell(tell, Box::new(Ok(report))),
@@ -367,6 +369,7 @@ impl Instance {
             Action::Stopped(tell, report, message, cx, span) => {
                 if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
                     self.asked(&message, &stop.owners, &[]);
+                    self.left_out(&stop.omissions);
                 }
                 self.stopped(tell, report, cx, span);
             }

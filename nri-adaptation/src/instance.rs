@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nri_core::merge::Support;
 use nri_core::schedule;
 use nri_core::validate::{DefaultValidator, ValidatorOptions};
 use nri_core::{Plugin, PluginId, RegisteredPlugin, RuntimeInfo};
@@ -27,7 +28,6 @@ use crate::observer::{Observer, PluginKind};
 use crate::readiness::Readiness;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
-use crate::supported::Supported;
 use crate::tasks::Tasks;
 
 /// How long a plugin may take for its good-bye.
@@ -59,7 +59,7 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) launched: Launched,
-    pub(crate) supported: Supported,
+    pub(crate) support: Support,
     pub(crate) validator: Arc<LiveValidator>,
     /// Held while the configuration is changed.
     pub(crate) reconfiguring: tokio::sync::Mutex<()>,
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
-    pub(crate) supported: Supported,
+    pub(crate) support: Support,
 }
 
 impl fmt::Debug for Instance {
@@ -99,6 +99,7 @@ impl Instance {
         let config = &parts.config;
         let mut scheduling = schedule::Config::default();
         scheduling.serial = config.serial;
+        scheduling.support = parts.support;
         scheduling.settle_timeout = config.plugin_request_timeout * SETTLE_DEADLINES;
         parts.domains.set_time(config.domain_timeout);
         let required = &config.default_validator.required_plugins;
@@ -117,7 +118,7 @@ impl Instance {
             metrics: parts.metrics,
             readiness: watch::Sender::new(readiness),
             launched: Launched::default(),
-            supported: parts.supported,
+            support: parts.support,
             validator: Arc::new(validator),
             reconfiguring: tokio::sync::Mutex::default(),
             has_listener: parts.listener.is_some(),
@@ -241,10 +242,12 @@ impl Instance {
         self.tasks.adopt_current_runtime();
         self.keep_time();
         self.domains.close();
+        let mut guard = Starting(Some(self));
         let result = tokio::select! {
             result = self.bring_up() => result,
             () = self.stopping() => Err(Error::Stopped),
         };
+        guard.0 = None;
         match result {
             Ok(()) => self.advance(Phase::Started),
             Err(_) => self.stop().await,
@@ -332,29 +335,39 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated.
-    pub(crate) async fn stop(&self) {
+    /// Says good-bye to all plugins, and returns when all is gone, or after a bounded time. May be repeated. Dropping the future
+    /// only stops waiting.
+    pub(crate) async fn stop(self: &Arc<Self>) {
+        self.begin_stop();
+        let mut phase = self.phase.subscribe();
+        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+    }
+
+    fn begin_stop(self: &Arc<Self>) {
         let mut first = false;
         self.phase.send_if_modified(|phase| {
             first = *phase < Phase::Stopping;
             *phase = (*phase).max(Phase::Stopping);
             first
         });
-        if first {
-            self.listen_no_more();
-            let plugins = self.admit_no_more();
-            // Good-byes at the same time: a plugin that does not answer holds nobody up.
-            for active in plugins {
-                self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
-            }
-            if timeout(STOP_TIME, self.tasks.idle()).await.is_err() {
+        if !first {
+            return;
+        }
+        self.listen_no_more();
+        let plugins = self.admit_no_more();
+        self.plugins_changed();
+        // Good-byes at the same time: a plugin that does not answer holds nobody up.
+        for active in plugins {
+            self.tasks.spawn(good_bye(active, "the runtime stops NRI"));
+        }
+        let instance = Arc::clone(self);
+        self.tasks.spawn_uncounted(async move {
+            if timeout(STOP_TIME, instance.tasks.idle()).await.is_err() {
                 tracing::warn!(limit = ?STOP_TIME, "some NRI tasks have not ended");
             }
-            self.advance(Phase::Stopped);
-            self.wake_timekeeper();
-        }
-        let mut phase = self.phase.subscribe();
-        let _ = timeout(STOP_TIME, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+            instance.advance(Phase::Stopped);
+            instance.wake_timekeeper();
+        });
     }
 
     /// Lets no plugin in any more; returns those that are there.
@@ -372,6 +385,17 @@ impl Instance {
         }
         self.advance(Phase::Stopped);
         self.wake_timekeeper();
+    }
+}
+
+/// A start under way. Dropping it half-way stops the instance.
+struct Starting<'a>(Option<&'a Arc<Instance>>);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.0.take() {
+            instance.begin_stop();
+        }
     }
 }
 

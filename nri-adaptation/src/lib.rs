@@ -39,7 +39,6 @@ mod socket;
 mod statistics;
 mod subject;
 mod supervision;
-mod supported;
 mod tasks;
 mod text;
 mod unlisted;
@@ -59,4 +58,3 @@ pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKi
 pub use readiness::Readiness;
 pub use reconfigure::Reconfigured;
 pub use statistics::{CallStatistics, Latency};
-pub use supported::OnUnsupported;

@@ -22,9 +22,8 @@ use crate::subject::Subject;
 ///
 /// Dropping the last clone cuts the plugins off; [`stop`](Api::stop) says good-bye to them before.
 ///
-/// Events that plugins may refuse (running a pod, creating, starting and updating) end when their future is dropped: plugins
-/// that were asked know of them, and a creation is undone towards those. Notifications (stop, remove and post events) go on
-/// without the caller: all plugins hear of them.
+/// Its futures may be dropped at any time: see [cancel safety](Api#cancel-safety). The caller's deadline
+/// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
 #[derive(Debug, Clone)]
 pub struct Nri(Arc<Handle>);
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nri_core::merge::{Eviction, Owners};
+use nri_core::merge::{Eviction, Omission, Owners};
 use nri_core::{Event, PluginId, Request, Response, api};
 
 use crate::active::Active;
@@ -13,6 +13,7 @@ use crate::instance::Instance;
 use crate::metrics::ErrorClass;
 use crate::observer::PluginCallReport;
 use crate::readiness::Readiness;
+use crate::text::sanitized;
 
 /// The name under which joining is measured.
 const SYNCHRONIZE: &str = "Synchronize";
@@ -91,6 +92,17 @@ impl Instance {
             owners,
             evictions: &evictions,
         });
+    }
+
+    /// Something that plugins asked for is not going to happen, and nothing fails for it.
+    pub(crate) fn left_out(&self, omissions: &[Omission]) {
+        for omission in omissions {
+            tracing::warn!(
+                reason = sanitized(&omission.to_string()),
+                "left out of what plugins ask for"
+            );
+            self.observer.left_out(omission);
+        }
     }
 
     /// A plugin asks for something on its own account.

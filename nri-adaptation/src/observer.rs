@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nri_core::merge::{Owners, Unsupported};
+use nri_core::merge::Omission;
 use nri_core::{DomainError, Event, EventMask, PluginId, RegisteredPlugin, api};
 
 use crate::audit::AuditRecord;
@@ -175,9 +175,9 @@ pub trait Observer: Send + Sync + 'static {
         let _ = record;
     }
 
-    /// The runtime cannot apply this of what plugins asked of a container, and it was left out.
-    fn unsupported(&self, container: &str, parts: &[Unsupported], owners: &Owners) {
-        let _ = (container, parts, owners);
+    /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
+    fn left_out(&self, omission: &Omission) {
+        let _ = omission;
     }
 
     /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and

@@ -197,8 +197,8 @@ impl Instance {
         let RequestOutcome::Update(asked) = result? else {
             return Ok(UpdateResult::default());
         };
-        let asked = self.supported_update(&message, asked)?;
         self.asked(&message, &asked.owners, &asked.evictions);
+        self.left_out(&asked.omissions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

@@ -2,8 +2,8 @@
 //!
 //! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain may call back into the API.
 
-use nri_core::merge::{Eviction, MergedUpdate};
-use nri_core::{Ctx, DomainError, Error, PluginId, api};
+use nri_core::merge::{Eviction, MergedUpdate, StopMerge, StopOutcome, Support};
+use nri_core::{Ctx, DomainError, Error, PluginId, RegisteredPlugin, api};
 
 use crate::config::SideUpdateFailure;
 use crate::instance::Instance;
@@ -31,12 +31,7 @@ impl Instance {
         update: &api::ContainerUpdate,
         plugins: &[PluginId],
     ) -> Result<(), DomainError> {
-        let result = match self.supported_side_update(update, plugins) {
-            Ok(None) => self.domains.update(cx, update).await,
-            Ok(Some(rest)) if !has_content(&rest) => Ok(()),
-            Ok(Some(rest)) => self.domains.update(cx, &rest).await,
-            Err(error) => Err(error),
-        };
+        let result = self.domains.update(cx, update).await;
         self.observer
             .container_updated(plugins, update, result.as_ref().copied());
         result
@@ -126,6 +121,34 @@ impl Instance {
         failed
     }
 
+    /// What the runtime can apply of an update that no event asked for; `None` if nothing is left of it.
+    ///
+    /// # Errors
+    /// There is more, and that is to be refused.
+    fn held(
+        &self,
+        plugin: &PluginId,
+        update: &api::ContainerUpdate,
+    ) -> Result<Option<api::ContainerUpdate>, Error> {
+        if self.support == Support::default() {
+            return Ok(Some(update.clone()));
+        }
+        let mut merge = StopMerge::new().with_support(self.support);
+        let update = vec![update.clone()];
+        merge.apply(
+            &RegisteredPlugin {
+                id: plugin.clone(),
+                registration: 0,
+            },
+            api::StopContainerResponse { update },
+        )?;
+        let StopOutcome {
+            updates, omissions, ..
+        } = merge.finish();
+        self.left_out(&omissions);
+        Ok(updates.into_iter().next().map(|merged| merged.update))
+    }
+
     /// Has an update judged, and carries it out.
     async fn update_for(
         &self,
@@ -133,6 +156,9 @@ impl Instance {
         plugin: &PluginId,
         update: &api::ContainerUpdate,
     ) -> Result<(), Error> {
+        let Some(update) = &self.held(plugin, update)? else {
+            return Ok(());
+        };
         self.judge(plugin, update).await?;
         let failed = |source| Error::SideEffect {
             plugin: plugin.clone(),

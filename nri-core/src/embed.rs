@@ -14,8 +14,17 @@ use crate::{Ctx, Error};
 
 /// The embedding API. Every method is a cheap no-op while NRI is disabled or after [`stop`](Api::stop).
 ///
-/// The pod and container arguments are read once, before anything is awaited. Dropping a future stops waiting; plugins that were
-/// asked already keep what they know, and a dropped creation is undone towards them.
+/// The pod and container arguments are read once, before anything is awaited.
+///
+/// # Cancel safety
+/// Every future may be dropped at any time, and what it was about stays consistent:
+/// * What plugins may refuse (running, creating, starting, updating) is not brought to further plugins. Those that were asked
+///   keep what they know; of a creation they hear that it is undone. Of other events the runtime announces the end as ever.
+/// * Notifications (stops, removals, post events) go on, and so does what plugins ask for in answer to a stop. Dropping only
+///   stops waiting.
+/// * Updates and evictions that plugins asked for in answer to a creation or an update are no longer begun; one under way is
+///   dropped with the domain's future.
+/// * A dropped start is a stop. A dropped stop goes on.
 #[async_trait]
 pub trait Api: Send + Sync {
     /// Whether plugins can be there at all.

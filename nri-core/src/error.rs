@@ -75,14 +75,6 @@ pub enum Error {
         /// Its reason.
         reason: String,
     },
-    /// Plugins asked for what the runtime cannot apply.
-    #[error("the runtime cannot apply what plugins ask of container {container:?}: {}", .parts.join(", "))]
-    Unsupported {
-        /// The container.
-        container: String,
-        /// What, and who asked for it, as far as that is known: `Env "A" (10-a)`.
-        parts: Vec<String>,
-    },
     /// Several plugins failed an event that all of them had to hear of.
     #[error("{} plugins failed: {}", .0.len(), join(.0))]
     Several(Vec<Error>),

@@ -6,6 +6,7 @@
     reason = "a panic is the report of a test"
 )]
 
+mod cancelling;
 mod gating;
 mod handshake;
 mod joining;
@@ -16,6 +17,7 @@ mod limits;
 mod observing;
 mod order;
 mod reconfiguring;
+mod recorder;
 mod requests;
 mod side_effects;
 mod support;

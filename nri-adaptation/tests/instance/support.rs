@@ -1,4 +1,4 @@
-//! Hand-made peers, a domain that a test holds in its hands, and an observer that can be waited for.
+//! Hand-made peers and a domain that a test holds in its hands.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,12 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
-use nri_adaptation::{
-    Api, AuditRecord, CallOutcome, Config, Ctx, Domain, DomainError, Nri, Observer,
-    PluginCallReport, PluginInfo,
-};
-use nri_core::merge::{Owners, Unsupported};
-use nri_core::{Event, PluginId, Request, Response, api};
+use nri_adaptation::{Api, Config, Ctx, Domain, DomainError, Nri};
+use nri_core::{Event, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
     CallContext, CallError, CallOptions, Connection, Limits, Role, RuntimeClient, Service, Status,
@@ -22,6 +18,8 @@ use nri_proto::transport::{
 use prost::Message as _;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+
+use crate::recorder::Recorder;
 
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -337,81 +335,6 @@ impl Way {
     }
 }
 
-/// Notices as words, with the calls in a list of their own.
-#[derive(Default)]
-pub(crate) struct Recorder {
-    pub(crate) notices: Log<String>,
-    pub(crate) calls: Log<(String, Event, CallOutcome)>,
-}
-
-impl Recorder {
-    pub(crate) async fn wait_for(&self, notice: &str) -> Vec<String> {
-        self.notices
-            .wait(notice, |all| all.iter().any(|n| n.starts_with(notice)))
-            .await
-    }
-
-    pub(crate) async fn wait_for_count(&self, notice: &str, count: usize) {
-        let enough =
-            |all: &Vec<String>| all.iter().filter(|n| n.starts_with(notice)).count() >= count;
-        self.notices.wait(notice, enough).await;
-    }
-}
-
-impl Observer for Recorder {
-    fn plugin_call(&self, report: &PluginCallReport<'_>) {
-        self.calls.push((
-            report.plugin.to_string(),
-            report.event,
-            report.outcome.clone(),
-        ));
-    }
-    fn plugin_connected(&self, plugin: &PluginInfo) {
-        self.notices.push(format!("connected {}", plugin.plugin));
-    }
-    fn plugin_synchronized(&self, plugin: &PluginInfo) {
-        self.notices.push(format!("synchronized {}", plugin.plugin));
-    }
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
-        self.notices
-            .push(format!("gone {}: {reason}", plugin.plugin));
-    }
-    fn adjusted(&self, record: &AuditRecord<'_>) {
-        self.notices.push(format!("adjusted {}", record.to_line()));
-    }
-    fn unsupported(&self, container: &str, parts: &[Unsupported], _: &Owners) {
-        for part in parts {
-            self.notices
-                .push(format!("unsupported {container}: {part}"));
-        }
-    }
-    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
-        self.notices.push(format!("deprecated {plugin} {event}"));
-    }
-    fn plugin_refused(&self, peer: &str, reason: &str) {
-        self.notices.push(format!("refused {peer}: {reason}"));
-    }
-    fn container_updated(
-        &self,
-        plugins: &[PluginId],
-        update: &api::ContainerUpdate,
-        result: Result<(), &DomainError>,
-    ) {
-        let id = &update.container_id;
-        self.notices
-            .push(format!("updated {id} for {plugins:?}: {result:?}"));
-    }
-    fn container_evicted(
-        &self,
-        container: &str,
-        reasons: &[(PluginId, String)],
-        result: Result<(), &DomainError>,
-    ) {
-        self.notices
-            .push(format!("evicted {container} for {reasons:?}: {result:?}"));
-    }
-}
-
 pub(crate) type OnUpdate =
     Arc<dyn Fn(api::ContainerUpdate) -> Boxed<Result<(), DomainError>> + Send + Sync>;
 pub(crate) type OnEvict =
@@ -426,6 +349,21 @@ pub(crate) struct DomainState {
     pub(crate) evictions: Log<api::ContainerEviction>,
     pub(crate) on_update: Mutex<Option<OnUpdate>>,
     pub(crate) on_evict: Mutex<Option<OnEvict>>,
+    /// How often it was asked what there is.
+    listed: Log<()>,
+    listing: Arc<tokio::sync::RwLock<()>>,
+}
+
+impl DomainState {
+    /// Has it list nothing as long as the guard lives.
+    pub(crate) fn hold_lists(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.listing).try_write_owned().unwrap()
+    }
+
+    /// Waits until it was asked what there is.
+    pub(crate) async fn asked_for_lists(&self) {
+        self.listed.wait("a list", |asked| !asked.is_empty()).await;
+    }
 }
 
 pub(crate) struct TestDomain(pub(crate) Arc<DomainState>);
@@ -436,6 +374,8 @@ impl Domain for TestDomain {
         "test"
     }
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        self.0.listed.push(());
+        let _may_list = self.0.listing.read().await;
         let pods = self.0.pods.lock().unwrap();
         Ok(pods
             .values()

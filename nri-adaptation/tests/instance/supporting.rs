@@ -1,8 +1,8 @@
 //! What a runtime cannot apply of what plugins ask for.
 
-use nri_adaptation::{Api as _, Ctx, OnUnsupported};
+use nri_adaptation::{Api as _, Ctx};
 use nri_core::api::{self, Field};
-use nri_core::merge::SupportedFields;
+use nri_core::merge::{MergeError, OnUnsupported, Support, SupportedFields};
 use nri_core::{Error, Event};
 use prost::Message as _;
 
@@ -12,10 +12,8 @@ fn world(otherwise: OnUnsupported) -> World {
     let fields = SupportedFields::ALL
         .without(Field::Env)
         .without(Field::MemLimit);
-    World::with(
-        |_| {},
-        |builder| builder.supported_fields(fields, otherwise),
-    )
+    let support = Support::of(fields).otherwise(otherwise);
+    World::with(|_| {}, |builder| builder.support(support))
 }
 
 /// Asks for two variables and an annotation, and for memory of another container.
@@ -69,7 +67,7 @@ async fn it_is_refused() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the runtime cannot apply what plugins ask of container \"c\": Env \"A\", \"B\" (10-a)"
+        "plugin \"10-a\" asks for Env \"A\", \"B\" in container \"c\", which this runtime cannot apply; configure the plugin not to"
     );
     // It is undone.
     world.seen(&fake, "StopContainer c").await;
@@ -80,11 +78,11 @@ async fn it_is_refused() {
         .update_container(&Ctx::new(), &pod, &c, None)
         .await;
     match updated {
-        Err(Error::Unsupported { container, parts }) => {
-            assert_eq!(
-                (container.as_str(), &parts[..]),
-                ("c", &["MemLimit (10-a)".to_owned()][..])
-            );
+        Err(Error::Merge(MergeError::Unsupported {
+            container, what, ..
+        })) => {
+            assert_eq!(container, "c");
+            assert_eq!(what[0].to_string(), "MemLimit");
         }
         other => panic!("{other:?}"),
     }
@@ -97,7 +95,7 @@ async fn it_is_refused() {
 
 #[tokio::test]
 async fn it_is_left_out_and_reported() {
-    let world = world(OnUnsupported::Report);
+    let world = world(OnUnsupported::LeaveOut);
     world.nri.start().await.unwrap();
     let mut side = memory("other", 1);
     let resources = side.linux.as_mut().unwrap().resources.as_mut().unwrap();
@@ -118,11 +116,13 @@ async fn it_is_left_out_and_reported() {
     assert_eq!(adjustment.annotations["colour"], "blue");
     creation.commit();
     world.list(&c);
-    world
-        .observer
-        .wait_for("unsupported c: Env \"A\", \"B\"")
-        .await;
-    world.observer.wait_for("unsupported other: MemLimit").await;
+    for what in [
+        "left out Env \"A\", \"B\", which plugin \"10-a\" asks for in container \"c\"",
+        "left out MemLimit, which plugin \"10-a\" asks for in container \"other\"",
+    ] {
+        let told = format!("{what} and this runtime cannot apply");
+        world.observer.wait_for(&told).await;
+    }
     let applied = world.domain.updates.all();
     let resources = applied[0]
         .linux

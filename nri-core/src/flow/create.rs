@@ -43,7 +43,7 @@ impl Stage for Adjusting {
     }
 }
 
-/// The container in the request. There is one, see `CreateFlow::new`.
+/// The container in the request, to be changed. Without one, nobody looks at it.
 fn container(request: &mut Arc<Request>) -> Option<&mut api::Container> {
     match Arc::make_mut(request) {
         Request::CreateContainer(request) => request.container.as_mut(),

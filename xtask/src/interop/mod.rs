@@ -4,6 +4,7 @@
 //! Needs Go; the Go programs are in `nri-testkit/interop`. A missing need is a failure, never a skip.
 
 mod answers;
+mod containerd;
 mod demo;
 mod differential;
 mod endurance;
@@ -27,6 +28,7 @@ use clap::Args;
 
 use crate::demo::Examples;
 use crate::process;
+use containerd::Containerd;
 use go::Go;
 use house::House;
 use setting::Setting;
@@ -42,6 +44,9 @@ pub(crate) struct Options {
     /// A directory with plugins that the reference's project publishes, built: logger, device-injector and so on.
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
+    /// Build a real containerd too, and run a pod on it with our plugins (takes minutes, root and runc).
+    #[arg(long)]
+    containerd: bool,
     /// Only the rows whose peer, direction or subject has this text in it.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -68,6 +73,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             published::run(&house, runtime::Kind::Ours(sim), directory, &mut table)?;
         }
         None => table.not_tried("published plugins", "no --published DIR with them built"),
+    }
+    if options.containerd {
+        let examples = Examples::build()?;
+        let containerd = Containerd::build(&house)?;
+        let peer = format!("containerd {}", containerd.version);
+        table.row(&peer, "runtime, our examples", "a real pod", || {
+            containerd::run(&house, &containerd, &examples)
+        });
+    } else {
+        table.not_tried("a real containerd", "no --containerd");
     }
     table.row(&peer, "both at once", "differential", || {
         let ours = runtime::Kind::Ours(sim);

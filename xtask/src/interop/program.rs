@@ -143,6 +143,14 @@ impl Program {
         Ok((lines, status))
     }
 
+    /// Checks that it has not ended.
+    pub(super) fn is_running(&mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            _ => Err(self.failed("it ended early")),
+        }
+    }
+
     /// Kills it and waits until it is dead.
     pub(super) fn kill(mut self) -> Result<(), String> {
         self.child

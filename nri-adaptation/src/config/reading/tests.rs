@@ -230,3 +230,15 @@ fn values_that_cannot_be_are_refused() {
         "key `domain_timeout`: it is longer than 2562047h47m16s"
     );
 }
+
+/// Law: so does the README.
+#[test]
+fn the_readme_has_every_key() {
+    let readme = include_str!("../../../README.md");
+    for key in TOP.iter().chain(VALIDATOR).chain(PLUGIN) {
+        let row = readme
+            .lines()
+            .any(|line| line.starts_with(&format!("| `{key}`")));
+        assert!(row, "{key}");
+    }
+}
