@@ -87,7 +87,19 @@ async fn a_required_plugin_that_was_late_has_not_processed_the_container() {
 
 /// A2, second half: the reference's requirement does not cover pods at all.
 #[tokio::test]
-async fn a_pod_can_be_made_to_need_a_plugin() {
+async fn a_required_plugin_is_required_for_pods_too() {
+    let runtime = requiring("must").start().await;
+    let error = runtime.try_run_pod("without").await.unwrap_err();
+    assert!(error.to_string().contains("must"), "{error}");
+    let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Act::hang());
+    let _connected = runtime.join(&plugin).await;
+    let error = runtime.try_run_pod("late").await.unwrap_err();
+    assert!(error.to_string().contains("must"), "{error}");
+}
+
+/// The same by the plugin's own policy, without a validator.
+#[tokio::test]
+async fn a_plugins_lateness_can_be_made_to_refuse_a_pod() {
     let runtime = with_hasty("must", |hasty| hasty.on_late = Some(Trouble::Fail))
         .start()
         .await;
@@ -103,7 +115,9 @@ async fn a_pod_can_be_made_to_need_a_plugin() {
 async fn a_plugin_cannot_take_another_name() {
     let runtime = requiring("trusted").start().await;
     let connected = runtime.join(&FakePlugin::new("10-nobody")).await;
-    let pod = runtime.run_pod("p").await;
+    // Pods as well as containers.
+    assert!(runtime.try_run_pod("refused").await.is_err());
+    let pod = runtime.pod("p");
     assert!(runtime.try_create(&pod, "c1").await.is_err());
     for _ in 0..2 {
         match connected.register_as("10-trusted").await {
