@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process};
+use crate::{codegen, demo, fence, interop, process, wasm};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
             ])
         })
     }),
+    ("the core without an operating system", wasm::run),
     // A workspace of its own, and checked without the fuzzer: that would need a C++ compiler.
     ("fuzz targets", || {
         let of_fuzz = ["--manifest-path", "fuzz/Cargo.toml"];

@@ -16,6 +16,8 @@ mod interop;
 mod laws;
 #[cfg_attr(not(feature = "product"), allow(dead_code))]
 mod process;
+#[cfg(feature = "product")]
+mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
