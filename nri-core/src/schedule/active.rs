@@ -48,6 +48,8 @@ pub(super) struct Active<J: Job> {
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
     pub(super) stage: Stage<J::Flow>,
+    /// When it began, in the scheduler's own count; 0 before that.
+    pub(super) began: u64,
     /// The creation that it undoes, and those that it goes to then.
     pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
     /// Of a creation that has begun and is not settled.
@@ -65,6 +67,7 @@ impl<J: Job> Active<J> {
             object: order.object,
             deadline: order.deadline,
             stage: Stage::Queued,
+            began: 0,
             undoes: None,
             birth: None,
             exists: false,

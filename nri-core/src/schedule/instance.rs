@@ -91,6 +91,8 @@ pub(super) struct Instance {
     pub(super) member: Member,
     pub(super) limits: PluginLimits,
     pub(super) phase: Phase,
+    /// When it was let in, in the scheduler's own count; 0 while it is held.
+    pub(super) admitted: u64,
     /// Whether it was open once.
     pub(super) opened: bool,
     /// Late answers in a row.
@@ -105,6 +107,7 @@ impl Instance {
             member,
             limits,
             phase,
+            admitted: 0,
             opened: false,
             strikes: 0,
             turns: BTreeMap::new(),

@@ -44,6 +44,12 @@ impl<J: Job> Scheduler<J> {
     /// Makes requests that begin from now on include a plugin and wait for it, until it is synchronised: for the first time, or
     /// again.
     pub(super) fn join(&mut self, plugin: &RegisteredPlugin, now: Instant) {
+        let number = self.next_number();
+        if let Some(instance) = self.plugins.get_mut(plugin)
+            && instance.admitted == 0
+        {
+            instance.admitted = number;
+        }
         let until = now + self.config.settle_timeout;
         let before = BTreeSet::new();
         self.set_phase(plugin, Phase::Settling { until, before });
@@ -250,7 +256,7 @@ impl<J: Job> Scheduler<J> {
         self.remove(plugin, now);
     }
 
-    /// Forgets a plugin. What it was asked is answered for it, what waits for it goes to whoever has its place.
+    /// Forgets a plugin. What it was asked is answered for it, what waits for it goes to whoever had its place when that began.
     pub(super) fn remove(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         let Some(instance) = self.plugins.remove(plugin) else {
             return;
@@ -275,7 +281,6 @@ impl<J: Job> Scheduler<J> {
                 self.queue(waiting);
             }
         }
-        self.redirect_to_joiners(&plugin.id);
         self.reinstate(plugin, now);
         self.work.push_back(Work::Phases);
     }
@@ -290,29 +295,6 @@ impl<J: Job> Scheduler<J> {
             .last();
         if let Some(older) = retiring {
             self.join(&older, now);
-        }
-    }
-
-    /// When an instance is gone, what was on its way to it goes to a newer one that joins: which must not wait for that.
-    fn redirect_to_joiners(&mut self, identity: &PluginId) {
-        let joiners: Vec<RegisteredPlugin> = self
-            .plugins
-            .iter()
-            .filter(|(plugin, instance)| {
-                plugin.id == *identity && matches!(instance.phase, Phase::Settling { .. })
-            })
-            .map(|(plugin, _)| plugin.clone())
-            .collect();
-        for joiner in joiners {
-            let heard: Vec<RequestId> = self
-                .requests
-                .iter()
-                .filter(|(_, active)| self.will_hear(active, &joiner))
-                .map(|(id, _)| *id)
-                .collect();
-            if let Some(Phase::Settling { before, .. }) = self.phase(&joiner) {
-                before.retain(|id| !heard.contains(id));
-            }
         }
     }
 

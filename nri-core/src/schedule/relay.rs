@@ -21,9 +21,11 @@ impl<J: Job> Scheduler<J> {
             return self.request_is_out_of_time(id);
         }
         let step = self.step(id);
+        let began = self.next_number();
         let Some(active) = self.requests.get_mut(&id) else {
             return;
         };
+        active.began = began;
         let roster = match &active.undoes {
             None if step != Ok(Due::Nothing) => self.roster.clone(),
             None => Roster::default(),
@@ -205,16 +207,22 @@ impl<J: Job> Scheduler<J> {
         match before {
             // Who was asked about a creation judges it.
             Some(record) => Some(record.actual.clone()).filter(alive),
-            None => self.stand_in(asked_as, event),
+            None => self.stand_in(asked_as, event, active.began),
         }
     }
 
     /// A plugin itself, or else the instance of the same identity that has taken over from it, or from which it has not (yet)
-    /// taken over.
-    fn stand_in(&self, asked_as: &RegisteredPlugin, event: Event) -> Option<RegisteredPlugin> {
+    /// taken over. Never one that came after the request had begun: that one waits for the request, and is shown what came of
+    /// it. So waiting always goes back in time, and nobody waits in a circle.
+    fn stand_in(
+        &self,
+        asked_as: &RegisteredPlugin,
+        event: Event,
+        began: u64,
+    ) -> Option<RegisteredPlugin> {
         let meant = self.plugins.get(asked_as);
         let stands_in = |instance: &&Instance| match meant {
-            None => !instance.is_held(),
+            None => !instance.is_held() && instance.admitted < began,
             // Until it has taken over, the older one gets what it does not ask for.
             Some(meant) => {
                 !meant.opened

@@ -160,17 +160,40 @@ fn an_older_instance_still_gets_what_began_with_it() {
 }
 
 #[test]
-fn what_was_on_its_way_to_a_lost_instance_does_not_hold_up_its_successor() {
+fn what_began_before_a_successor_came_ends_without_it_and_is_shown_to_it() {
     let mut scene = Scene::new();
     scene.open("05-b", limits());
     scene.open("10-a", limits());
     let _ = scene.submit(START, "p1", "c1");
     assert!(scene.admit("10-a", 2, limits()).is_empty());
-    assert_eq!(scene.lose("10-a", 1), ["list for 10-a"]);
-    assert!(scene.answer("05-b StartContainer c1").is_empty());
+    assert!(scene.lose("10-a", 1).is_empty());
+    let ended = scene.answer("05-b StartContainer c1");
+    assert_eq!(ended, ["done", "list for 10-a"]);
+    let (_, begun) = scene.submit(START, "p2", "c2");
+    assert_eq!(begun, ["05-b StartContainer c2"]);
+    assert!(scene.answer("05-b StartContainer c2").is_empty());
     let opened = scene.synchronize("10-a", 2);
-    assert_eq!(opened, ["10-a#2 opens", "10-a#2 StartContainer c1"]);
-    assert_eq!(scene.answer("10-a#2 StartContainer c1"), ["done"]);
+    assert_eq!(opened, ["10-a#2 opens", "10-a#2 StartContainer c2"]);
+    assert_eq!(scene.answer("10-a#2 StartContainer c2"), ["done"]);
+}
+
+/// 30-a comes again while it joins; 20-b joins between, and waits for what waits for 30-a.
+#[test]
+fn nobody_waits_in_a_circle() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.admit("30-a", 1, limits()), ["list for 30-a"]);
+    let (_, waits) = scene.submit(START, "p1", "c1");
+    assert!(waits.is_empty(), "{waits:?}");
+    assert!(scene.admit("20-b", 1, limits()).is_empty());
+    let (_, waits) = scene.submit(START, "p2", "c2");
+    assert!(waits.is_empty(), "{waits:?}");
+    let again = scene.admit("30-a", 2, limits());
+    let over = "close 30-a#1: a newer instance of it has taken over";
+    assert_eq!(again, [over, "done", "list for 20-b"]);
+    assert_eq!(
+        scene.synchronize("20-b", 1),
+        ["20-b#1 opens", "20-b StartContainer c2"]
+    );
 }
 
 #[test]
