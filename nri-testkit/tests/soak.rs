@@ -4,7 +4,7 @@
 //! By default it is short enough for every run of the tests; the long run is
 //!
 //! ```console
-//! $ NRI_SOAK_EVENTS=20000 cargo test --release -p nri-testkit --test soak -- --nocapture
+//! $ cargo xtask soak
 //! ```
 //!
 //! It is one test, in a program of its own, because it counts what the whole process has.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, wasm};
+use crate::{codegen, demo, fence, interop, process, soak, wasm};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -65,6 +65,9 @@ const STEPS: &[Step] = &[
     }),
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
+    }),
+    ("a long time with many plugins", || {
+        soak::run(&soak::Options::default())
     }),
     ("demo", || demo::run(&demo::Options::default())),
     ("interoperability with Go", || {

@@ -16,6 +16,7 @@ mod interop;
 mod laws;
 #[cfg_attr(not(feature = "product"), allow(dead_code))]
 mod process;
+mod soak;
 #[cfg(feature = "product")]
 mod wasm;
 mod workspace;
@@ -46,6 +47,8 @@ enum Command {
     Ci,
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
+    /// Let many plugins come, crash and come again for a long time.
+    Soak(soak::Options),
     /// Check the laws of merging and scheduling with many more cases than the tests.
     Laws(laws::Options),
     /// Fuzz with coverage guidance (needs a C++ compiler).
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     };
     match result {
