@@ -1,7 +1,7 @@
 //! `cargo xtask interop`: the real Go peers, both ways round. Plugins on the reference's library at our runtime, plugins on our
 //! library at the reference's, and the same random sequences through both.
 //!
-//! Needs Go; the Go programs are in `nri-testkit/interop`. A missing need is a failure, never a skip.
+//! Needs Go and Python 3; the Go programs are in `nri-testkit/interop`. A missing need is a failure, never a skip.
 
 mod answers;
 mod containerd;
@@ -11,6 +11,7 @@ mod endurance;
 mod events;
 mod examples;
 mod go;
+mod hands;
 mod house;
 mod plugin;
 mod program;
@@ -87,6 +88,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     table.row(&peer, "both at once", "differential", || {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&house, ours, newest, &options.differential)
+    });
+    table.row(&peer, "plugin at our runtime", "driven by hand", || {
+        hands::run(&house, sim, newest)
     });
     table.row(&peer, "plugin at our demo", "beside bad peers", || {
         demo::beside_bad_peers(&house, plugin::Kind::Go(newest))
