@@ -297,3 +297,46 @@ fn what_holds_for_a_plugin_can_change_while_it_works() {
     scene.scheduler.handle_changed(member, limits(), now);
     assert!(scene.effects().is_empty());
 }
+
+/// Law: the request is copied once, for whoever may have to undo it, and changed in place from then on.
+#[test]
+fn what_plugins_change_in_a_request_is_changed_in_place() {
+    let mut scene = Scene::new();
+    for id in ["10-a", "20-b", "30-c", "40-d"] {
+        scene.admit_member(creator(id, 1, Policy::default()), limits());
+        scene.synchronize(id, 1);
+    }
+    let order = Order::new(request(CREATE, "p", "c"), ObjectKey::pod("", "p"))
+        .about(ObjectKey::container("", "c"));
+    scene.scheduler.handle_request(order, scene.now);
+    let mut addresses = Vec::new();
+    while let Some(effect) = scene.scheduler.poll_effect() {
+        let Effect::Call { call, message, .. } = effect else {
+            continue;
+        };
+        addresses.push(Arc::as_ptr(&message));
+        let env = message.container().unwrap().env.len();
+        assert_eq!(
+            env,
+            addresses.len() - 1,
+            "it sees what the ones before it set"
+        );
+        drop(message);
+        let mut adjust = api::ContainerAdjustment::default();
+        adjust.env.push(api::KeyValue {
+            key: format!("K{env}"),
+            value: String::new(),
+        });
+        let answer = Response::CreateContainer(api::CreateContainerResponse {
+            adjust: Some(adjust),
+            ..Default::default()
+        });
+        let (reply, now) = (Reply::Answer(answer), scene.now);
+        scene.scheduler.handle_reply(call, reply, now);
+    }
+    let [first, second, third, fourth] = addresses[..] else {
+        panic!("{addresses:?}");
+    };
+    assert_ne!(first, second);
+    assert_eq!([third, fourth], [second; 2]);
+}
