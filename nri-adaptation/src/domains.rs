@@ -116,17 +116,39 @@ impl Domains {
         Ok(lists)
     }
 
+    /// The domain of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<dyn Domain>> {
+        let registry = self.lock();
+        let domain = registry.domains.iter().find(|domain| domain.name() == name);
+        domain.cloned()
+    }
+
     /// The domain that has a container.
-    async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+    ///
+    /// # Errors
+    /// None has it, or several have: plugins say ids only, so nobody knows which one is meant.
+    pub(crate) async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+        let mut owner: Option<Arc<dyn Domain>> = None;
         for domain in self.all() {
             let has = self
                 .bounded(async { Ok(domain.has_container(container).await) })
                 .await?;
-            if has {
-                return Ok(domain);
+            match &owner {
+                _ if !has => {}
+                None => owner = Some(domain),
+                Some(other) => {
+                    return Err(DomainError::Invalid {
+                        id: container.to_owned(),
+                        reason: format!(
+                            "domains {:?} and {:?} both have a container of this id, so nobody knows which one is meant",
+                            other.name(),
+                            domain.name()
+                        ),
+                    });
+                }
             }
         }
-        Err(DomainError::NotFound(container.to_owned()))
+        owner.ok_or_else(|| DomainError::NotFound(container.to_owned()))
     }
 
     /// A container and its pod, as far as a domain knows them.

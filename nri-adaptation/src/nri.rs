@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Api, Creation, Ctx, Domain, Error, Event, PluginSyncBlock, Request, StopResult, UpdateResult,
-    api,
+    Api, Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, Request, StopResult,
+    UpdateResult, api,
 };
 use tokio::sync::watch;
 
@@ -62,6 +62,28 @@ impl Nri {
     /// There is one of this name, or the instance was started.
     pub fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), crate::Error> {
         self.instance().domains.register(domain)
+    }
+
+    /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`] that is the look-up by domain and
+    /// id.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Nri};
+    /// let nri = Nri::builder(Config::default()).build()?;
+    /// assert!(nri.domain("k8s.io").is_none(), "no domain is registered");
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    #[must_use]
+    pub fn domain(&self, name: &str) -> Option<Arc<dyn Domain>> {
+        self.instance().domains.named(name)
+    }
+
+    /// The domain that has a container of this full id.
+    ///
+    /// # Errors
+    /// [`DomainError::NotFound`] if none has it, [`DomainError::Invalid`] if several have.
+    pub async fn domain_of(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+        self.instance().domains.owner(container).await
     }
 
     /// Puts another configuration in force, from the next request on. Plugins stay connected, unless their user is not allowed

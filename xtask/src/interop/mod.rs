@@ -69,11 +69,15 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     });
     matrix(&house, &go, sim, &mut table)?;
     examples(&house, &go, &mut table)?;
+    published::run_released(&house, runtime::Kind::Ours(sim), &mut table)?;
     match &options.published {
         Some(directory) => {
             published::run(&house, runtime::Kind::Ours(sim), directory, &mut table)?;
         }
-        None => table.not_tried("published plugins", "no --published DIR with them built"),
+        None => table.not_tried(
+            "other published plugins",
+            "no --published DIR with them built",
+        ),
     }
     if options.containerd {
         let examples = Examples::build()?;

@@ -1,10 +1,11 @@
 //! The plugins that the reference's project publishes, at our runtime: started with their usual command lines, doing their usual
-//! job. They are modules of their own that no module can depend on, so they are not built here: whoever has them built gives
-//! the directory.
+//! job. One release has one of them in its own module, and that is built here. The others are modules of their own that no
+//! module can depend on: whoever has them built gives the directory.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,10 @@ use super::program::Program;
 use super::runtime::{self, Runtime};
 use super::setting::{container, same, with_container};
 use super::table::Table;
+use crate::{process, workspace};
+
+/// How long building one may take.
+const BUILDING: Duration = Duration::from_secs(600);
 
 /// A published plugin, and the job that it is given.
 struct Published {
@@ -151,6 +156,54 @@ const ALL: &[Published] = &[
         adjustment: || json!({}),
     },
 ];
+
+/// The module whose tool is the one plugin that a release of the reference has in its own module.
+const MODULE: &str = "nri-testkit/interop/published";
+
+/// That plugin. It knows no option for the socket: it is made to be launched.
+const IN_A_RELEASE: Published = Published {
+    name: "ulimit-adjuster",
+    start: Start::Launched,
+    registers: 1,
+    annotations: || json!({"ulimits.nri.containerd.io/container.c-name": "- type: nofile\n  soft: 1024\n  hard: 4096\n"}),
+    adjustment: || json!({"rlimits": [{"type": "RLIMIT_NOFILE", "hard": "4096", "soft": "1024"}]}),
+};
+
+/// Builds the one that a release has in its own module, and tries it.
+///
+/// # Errors
+/// It cannot be built.
+pub(super) fn run_released(
+    house: &House,
+    sim: runtime::Kind<'_>,
+    table: &mut Table,
+) -> Result<(), String> {
+    let go = |arguments: &[&str]| {
+        let mut command = Command::new("go");
+        command.current_dir(workspace::root().join(MODULE));
+        command.args(arguments);
+        command
+    };
+    let directory = house.path().join("published");
+    let mut build = go(&["build", "-buildvcs=false", "-o"]);
+    build.arg(format!("{}/", directory.display())).arg("tool");
+    Program::start(house, "go build of a published plugin", &mut build)?
+        .succeed_within(BUILDING)?;
+    let which = [
+        "list",
+        "-m",
+        "-f",
+        "{{.Version}}",
+        "github.com/containerd/nri",
+    ];
+    let version = process::capture(&mut go(&which))?;
+    let peer = format!("published {}", version.trim());
+    let plugin = &IN_A_RELEASE;
+    table.row(&peer, "plugin at our runtime", plugin.name, || {
+        try_one(house, sim, plugin, &directory.join(plugin.name))
+    });
+    Ok(())
+}
 
 /// Tries those that are in the directory.
 ///
