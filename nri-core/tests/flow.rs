@@ -563,6 +563,78 @@ fn all_plugins_hear_of_a_stop_whatever_an_earlier_one_answered() {
     assert_eq!(merged.plugins, [plugin("10-a").id]);
 }
 
+/// A plugin that asks for updates, a validator that judges updates, and one that judges creations only. Returns who was called
+/// and whether something is to be applied.
+fn judged<F: Flow>(
+    flow: impl FnOnce(&Roster) -> F,
+    asks: impl Fn() -> Option<Response>,
+    verdict: impl Fn() -> Reply,
+) -> (Vec<String>, Result<(), Error>) {
+    let judge = validator("50-judge").validating_updates();
+    let members = roster([member("10-a"), judge, validator("60-of-creations")]);
+    let (calls, report) = drive(flow(&members), |call| match &*call.request {
+        Request::ValidateContainerAdjustment(request) => {
+            let [update] = &request.update[..] else {
+                panic!("one update is judged");
+            };
+            assert_eq!(request.adjust, None);
+            assert_eq!(request.container.as_ref().unwrap().id, "c1");
+            let owners = request.owners.as_ref().unwrap();
+            assert!(owners.owners.contains_key(&update.container_id));
+            verdict()
+        }
+        _ => asks().map_or_else(|| nothing(call), Reply::Answer),
+    });
+    (names(&calls), report.result.map(drop))
+}
+
+/// Law: what an update or a stop asks for is applied if no validator that judges updates is against it; without anything to
+/// apply, nobody is asked.
+#[test]
+fn updates_are_judged_by_those_who_judge_updates() {
+    let update = || api::UpdateContainerRequest {
+        container: Some(container()),
+        ..Default::default()
+    };
+    let stop = || api::StopContainerRequest {
+        container: Some(container()),
+        ..Default::default()
+    };
+    let own = || {
+        Some(Response::UpdateContainer(api::UpdateContainerResponse {
+            update: vec![shares("c1", 7)],
+            evict: vec![],
+        }))
+    };
+    let other = || {
+        Some(Response::StopContainer(api::StopContainerResponse {
+            update: vec![shares("x", 7)],
+        }))
+    };
+    let accepts = || verdict(false, "");
+    for (reply, accepted) in [
+        (&accepts as &dyn Fn() -> Reply, true),
+        (&|| verdict(true, "too much"), false),
+        (&failing, false),
+        (&late, false),
+        (&gone, false),
+    ] {
+        let (called, result) = judged(|roster| UpdateFlow::new(roster, update()), own, reply);
+        assert_eq!(called, ["10-a", "50-judge"]);
+        assert_eq!(result.is_ok(), accepted, "{result:?}");
+        let (called, result) = judged(|roster| StopFlow::new(roster, stop()), other, reply);
+        assert_eq!(called, ["10-a", "50-judge"]);
+        assert_eq!(result.is_ok(), accepted, "{result:?}");
+        if let Err(error) = result {
+            assert!(error.to_string().contains("50-judge"), "{error}");
+        }
+    }
+    let (called, result) = judged(|r| UpdateFlow::new(r, update()), || None, accepts);
+    assert_eq!((called, result), (vec!["10-a".to_owned()], Ok(())));
+    let (called, result) = judged(|r| StopFlow::new(r, stop()), || None, accepts);
+    assert_eq!((called, result), (vec!["10-a".to_owned()], Ok(())));
+}
+
 #[test]
 fn answers_that_nobody_waits_for_are_ignored() {
     let mut flow = creation(&roster([member("10-a"), member("20-b")]));

@@ -1,5 +1,7 @@
-//! Updating and stopping a container: plugins answer with updates (and evictions), which are merged.
+//! Updating and stopping a container: plugins answer with updates (and evictions), which are merged and, if there are any,
+//! judged by those validators that judge updates. Both take one path; what differs is a [`Merging`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use nri_proto::api;
@@ -7,17 +9,32 @@ use nri_proto::api;
 use super::chain::{Chain, Stage};
 use super::validating::{ValidateFlow, updates_request};
 use super::{Flow, Reply, Report, Roster, Step};
-use crate::merge::{MergedUpdate, StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
+use crate::merge::{MergedUpdate, Owners, StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 use crate::{Error, RegisteredPlugin, Request, Response};
 
-/// The flow of an update of a container's resources. Each plugin sees the resources as changed by those before it; if
-/// anything is asked for, those validators that judge updates judge the whole.
+/// A stage whose answers ask for updates.
+trait Merging: Stage {
+    /// What the plugins ask for together.
+    type Outcome: fmt::Debug;
+
+    /// The request as it is now.
+    fn current(&self) -> &Request;
+
+    /// What was asked for so far. Nothing is left here then.
+    fn take(&mut self) -> Self::Outcome;
+
+    /// The updates to be judged, and who asked for what in them.
+    fn updates(asked: &Self::Outcome) -> (Vec<&MergedUpdate>, &Owners);
+}
+
+/// First the plugins are asked, then what they ask for is judged.
 #[derive(Debug)]
-pub struct UpdateFlow {
+struct Asking<S: Merging> {
     roster: Roster,
     chain: Chain,
-    updating: Updating,
-    judged: Option<Judged<UpdateOutcome>>,
+    stage: S,
+    /// Once all were asked.
+    judged: Option<Judged<S::Outcome>>,
 }
 
 /// What was asked for, and what becomes of it.
@@ -28,34 +45,83 @@ struct Judged<T> {
     validating: Option<ValidateFlow>,
 }
 
-impl<T> Judged<T> {
-    fn next(&mut self) -> Step {
-        self.validating.as_mut().map_or(Step::Done, Flow::next)
-    }
-
-    fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
-        if let Some(validating) = &mut self.validating {
-            validating.answer(plugin, reply);
+impl<S: Merging> Asking<S> {
+    fn new(roster: &Roster, stage: S) -> Self {
+        let (event, subject) = (stage.current().event(), stage.current().subject());
+        Self {
+            roster: roster.clone(),
+            chain: Chain::new(roster, event, subject),
+            stage,
+            judged: None,
         }
     }
 
-    /// What comes of it in the end, with the chain's part.
-    fn finish(self, chain: Chain) -> Report<T> {
-        let (mut outcomes, chained) = chain.finish();
-        let verdicts = self.validating.map(Flow::finish);
-        let result = match verdicts {
-            Some(verdicts) => {
-                outcomes.extend(verdicts.outcomes);
-                chained.and(verdicts.result)
-            }
-            None => chained,
+    /// Ends the asking, and begins the judging.
+    fn judge(&mut self) {
+        let asked = self.stage.take();
+        let (updates, owners) = S::updates(&asked);
+        let validating = match updates.is_empty() {
+            true => None,
+            false => ValidateFlow::of_updates(&self.roster, || {
+                let current = self.stage.current();
+                updates_request(
+                    current.pod().cloned(),
+                    current.container().cloned(),
+                    &updates,
+                    owners,
+                    self.chain.outcomes(),
+                )
+            }),
         };
+        self.judged = Some(Judged { asked, validating });
+    }
+
+    fn next(&mut self) -> Step {
+        if self.judged.is_none() {
+            match self.chain.next(&mut self.stage) {
+                Step::Done if !self.chain.failed() => self.judge(),
+                step => return step,
+            }
+        }
+        let validating = self
+            .judged
+            .as_mut()
+            .and_then(|judged| judged.validating.as_mut());
+        validating.map_or(Step::Done, Flow::next)
+    }
+
+    fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
+        match &mut self.judged {
+            None => self.chain.answer(plugin, reply, &mut self.stage),
+            Some(Judged { validating, .. }) => {
+                if let Some(validating) = validating {
+                    validating.answer(plugin, reply);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Report<S::Outcome> {
+        let (mut outcomes, mut result) = self.chain.finish();
+        let Judged { asked, validating } = self.judged.unwrap_or_else(|| Judged {
+            asked: self.stage.take(),
+            validating: None,
+        });
+        if let Some(verdicts) = validating.map(Flow::finish) {
+            outcomes.extend(verdicts.outcomes);
+            result = result.and(verdicts.result);
+        }
         Report {
-            result: result.map(|()| self.asked),
+            result: result.map(|()| asked),
             outcomes,
         }
     }
 }
+
+/// The flow of an update of a container's resources. Each plugin sees the resources as changed by those before it; if
+/// anything is asked for, those validators that judge updates judge the whole.
+#[derive(Debug)]
+pub struct UpdateFlow(Asking<Updating>);
 
 #[derive(Debug)]
 struct Updating {
@@ -94,6 +160,23 @@ impl Updating {
     }
 }
 
+impl Merging for Updating {
+    type Outcome = UpdateOutcome;
+
+    fn current(&self) -> &Request {
+        &self.current
+    }
+
+    fn take(&mut self) -> UpdateOutcome {
+        std::mem::take(&mut self.merge).finish()
+    }
+
+    fn updates(asked: &UpdateOutcome) -> (Vec<&MergedUpdate>, &Owners) {
+        let updates = asked.updates.iter().chain(&asked.requested);
+        (updates.collect(), &asked.owners)
+    }
+}
+
 impl UpdateFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, request: api::UpdateContainerRequest) -> Self {
@@ -109,32 +192,7 @@ impl UpdateFlow {
         let id = current.container().map(|container| container.id.clone());
         let merge =
             UpdateMerge::new(id.unwrap_or_default(), resources).with_support(roster.support());
-        let chain = Chain::new(roster, current.event(), current.subject());
-        Self {
-            roster: roster.clone(),
-            chain,
-            updating: Updating { current, merge },
-            judged: None,
-        }
-    }
-
-    /// Ends the asking, and begins the judging.
-    fn judge(&mut self) -> &mut Judged<UpdateOutcome> {
-        let asked = std::mem::take(&mut self.updating.merge).finish();
-        let updates: Vec<&MergedUpdate> = asked.updates.iter().chain(&asked.requested).collect();
-        let validating = match updates.is_empty() {
-            true => None,
-            false => ValidateFlow::of_updates(&self.roster, || {
-                updates_request(
-                    self.updating.current.pod().cloned(),
-                    self.updating.current.container().cloned(),
-                    &updates,
-                    &asked.owners,
-                    self.chain.outcomes(),
-                )
-            }),
-        };
-        self.judged.insert(Judged { asked, validating })
+        Self(Asking::new(roster, Updating { current, merge }))
     }
 }
 
@@ -142,28 +200,15 @@ impl Flow for UpdateFlow {
     type Output = UpdateOutcome;
 
     fn next(&mut self) -> Step {
-        if let Some(judged) = &mut self.judged {
-            return judged.next();
-        }
-        match self.chain.next(&mut self.updating) {
-            Step::Done if !self.chain.failed() => self.judge().next(),
-            step => step,
-        }
+        self.0.next()
     }
 
     fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
-        match &mut self.judged {
-            Some(judged) => judged.answer(plugin, reply),
-            None => self.chain.answer(plugin, reply, &mut self.updating),
-        }
+        self.0.answer(plugin, reply);
     }
 
     fn finish(self) -> Report<UpdateOutcome> {
-        let judged = self.judged.unwrap_or_else(|| Judged {
-            asked: self.updating.merge.finish(),
-            validating: None,
-        });
-        judged.finish(self.chain)
+        self.0.finish()
     }
 }
 
@@ -171,12 +216,7 @@ impl Flow for UpdateFlow {
 /// updates that the others ask for is carried out, as for every request whose answers are merged. The same holds if a validator
 /// that judges updates rejects them.
 #[derive(Debug)]
-pub struct StopFlow {
-    roster: Roster,
-    chain: Chain,
-    stopping: Stopping,
-    judged: Option<Judged<StopOutcome>>,
-}
+pub struct StopFlow(Asking<Stopping>);
 
 #[derive(Debug)]
 struct Stopping {
@@ -197,6 +237,22 @@ impl Stage for Stopping {
     }
 }
 
+impl Merging for Stopping {
+    type Outcome = StopOutcome;
+
+    fn current(&self) -> &Request {
+        &self.request
+    }
+
+    fn take(&mut self) -> StopOutcome {
+        std::mem::take(&mut self.merge).finish()
+    }
+
+    fn updates(asked: &StopOutcome) -> (Vec<&MergedUpdate>, &Owners) {
+        (asked.updates.iter().collect(), &asked.owners)
+    }
+}
+
 impl StopFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, request: api::StopContainerRequest) -> Self {
@@ -205,35 +261,8 @@ impl StopFlow {
 
     /// The same with a request, a stop, that others hold as well.
     pub(crate) fn shared(roster: &Roster, request: Arc<Request>) -> Self {
-        let chain = Chain::new(roster, request.event(), request.subject());
-        Self {
-            roster: roster.clone(),
-            chain,
-            stopping: Stopping {
-                request,
-                merge: StopMerge::new().with_support(roster.support()),
-            },
-            judged: None,
-        }
-    }
-
-    /// Ends the asking, and begins the judging.
-    fn judge(&mut self) -> &mut Judged<StopOutcome> {
-        let asked = std::mem::take(&mut self.stopping.merge).finish();
-        let updates: Vec<&MergedUpdate> = asked.updates.iter().collect();
-        let validating = match updates.is_empty() {
-            true => None,
-            false => ValidateFlow::of_updates(&self.roster, || {
-                updates_request(
-                    self.stopping.request.pod().cloned(),
-                    self.stopping.request.container().cloned(),
-                    &updates,
-                    &asked.owners,
-                    self.chain.outcomes(),
-                )
-            }),
-        };
-        self.judged.insert(Judged { asked, validating })
+        let merge = StopMerge::new().with_support(roster.support());
+        Self(Asking::new(roster, Stopping { request, merge }))
     }
 }
 
@@ -241,27 +270,14 @@ impl Flow for StopFlow {
     type Output = StopOutcome;
 
     fn next(&mut self) -> Step {
-        if let Some(judged) = &mut self.judged {
-            return judged.next();
-        }
-        match self.chain.next(&mut self.stopping) {
-            Step::Done if !self.chain.failed() => self.judge().next(),
-            step => step,
-        }
+        self.0.next()
     }
 
     fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
-        match &mut self.judged {
-            Some(judged) => judged.answer(plugin, reply),
-            None => self.chain.answer(plugin, reply, &mut self.stopping),
-        }
+        self.0.answer(plugin, reply);
     }
 
     fn finish(self) -> Report<StopOutcome> {
-        let judged = self.judged.unwrap_or_else(|| Judged {
-            asked: self.stopping.merge.finish(),
-            validating: None,
-        });
-        judged.finish(self.chain)
+        self.0.finish()
     }
 }
