@@ -112,7 +112,7 @@ impl Instance {
             return Ok(());
         };
         required::check_pod(&options, pod, &outcomes).map_err(|rejection| Error::Refused {
-            pod: format!("{}/{}", pod.namespace, pod.name),
+            pod: message.subject(),
             validator,
             reason: rejection.to_string(),
         })

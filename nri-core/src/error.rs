@@ -66,9 +66,9 @@ pub enum Error {
         others: Vec<(PluginId, String)>,
     },
     /// A pod is not to run.
-    #[error("validator {validator} refused pod {pod}: {reason}")]
+    #[error("validator {validator} refused {pod}: {reason}")]
     Refused {
-        /// The pod, as namespace and name.
+        /// The pod, with namespace, name and id.
         pod: String,
         /// The validator.
         validator: PluginId,

@@ -127,7 +127,7 @@ async fn a_required_plugin_that_was_late_or_failed_refuses_that_very_pod_and_con
     let error = world.nri.run_pod_sandbox(&cx, &pod("absent")).await;
     let error = error.unwrap_err();
     assert!(
-        matches!(&error, Error::Refused { pod, .. } if pod == "default/absent-name"),
+        matches!(&error, Error::Refused { pod, .. } if pod == "pod default/absent-name (\"absent\")"),
         "{error}"
     );
     names_the_missing(&error);
