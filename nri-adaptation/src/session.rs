@@ -23,7 +23,7 @@ use crate::supervision::Supervised;
 
 /// Bytes that a peer may send before it has registered.
 const BYTES_BEFORE_REGISTRATION: u64 = 64 << 10;
-/// How long an answer may take to get out before the connection is closed all the same.
+/// How long an answer may take to get out, or in from a process that has ended, before the connection is closed all the same.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Told once: whether the plugin takes part.
@@ -135,7 +135,8 @@ pub(crate) async fn launched(
     };
     let end_of_process = async {
         process.ended().await;
-        // Something of it may have kept the other end.
+        // What it said last is still to be read. But something of it may have kept the other end.
+        let _ = tokio::time::timeout(ANSWER_TIME, connection.closed()).await;
         connection.close();
         std::future::pending::<()>().await;
     };
