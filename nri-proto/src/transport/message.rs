@@ -12,6 +12,7 @@ pub(super) use ttrpc::proto::{
     MESSAGE_TYPE_DATA as DATA, MESSAGE_TYPE_REQUEST as REQUEST, MESSAGE_TYPE_RESPONSE as RESPONSE,
 };
 
+use super::envelope;
 use super::limits::MAX_MESSAGE;
 use super::status::Status;
 
@@ -189,6 +190,7 @@ pub(super) struct Call {
 }
 
 pub(super) fn decode_request(data: &[u8]) -> Result<Call, String> {
+    envelope::check_request(data)?;
     let request = Request::decode(data).map_err(|error| error.to_string())?;
     Ok(Call {
         service: request.service,
@@ -205,6 +207,7 @@ pub(super) fn decode_request(data: &[u8]) -> Result<Call, String> {
 
 /// The payload or the error that a response carries; a missing status and code 0 both mean success.
 pub(super) fn decode_response(data: &[u8]) -> Result<Result<Bytes, Status>, String> {
+    envelope::check_response(data)?;
     let response = Response::decode(data).map_err(|error| error.to_string())?;
     Ok(match response.status.into_option() {
         Some(status) if status.code.value() != 0 => {
