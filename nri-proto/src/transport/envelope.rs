@@ -76,19 +76,22 @@ fn check(shape: &'static Shape, data: &[u8]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::transport::message::{decode_request, decode_response};
 
     /// Law: what an envelope costs is bounded by what is counted, however long it is.
     #[test]
     fn four_mebibytes_of_metadata_or_details_cost_nothing() {
-        let metadata = [0x2a, 0].repeat(2 << 20);
+        let metadata = Bytes::from([0x2a, 0].repeat(2 << 20));
         let mut details = vec![0x0a, 0x80, 0x80, 0x80, 0x01];
         details.extend([0x1a, 0].repeat(1 << 20));
+        let details = Bytes::from(details);
         let cost = allocation_counter::measure(|| {
-            let error = decode_request(&metadata).unwrap_err();
+            let error = decode_request(metadata.clone()).unwrap_err();
             assert!(error.contains("more than 1024 entries"), "{error}");
-            let error = decode_response(&details).unwrap_err();
+            let error = decode_response(details.clone()).unwrap_err();
             assert!(error.contains("details"), "{error}");
         });
         assert!(cost.bytes_max < 4096, "{cost:?}");
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn a_few_are_taken() {
         assert_eq!(
-            decode_request(&[0x2a, 0].repeat(1000))
+            decode_request([0x2a, 0].repeat(1000).into())
                 .unwrap()
                 .metadata
                 .len(),
