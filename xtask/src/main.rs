@@ -5,6 +5,7 @@
 mod bench;
 #[cfg(feature = "product")]
 mod ci;
+mod circles;
 mod codegen;
 #[cfg(feature = "product")]
 mod demo;
@@ -45,6 +46,8 @@ enum Command {
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
     Ci,
+    /// Check that no modules use each other in a circle.
+    Circles(circles::Options),
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Let many plugins come, crash and come again for a long time.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Interop(options) => interop::run(&options),
         #[cfg(feature = "product")]
         Command::Ci => ci::run(),
+        Command::Circles(options) => circles::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),
         Command::Soak(options) => soak::run(&options),
