@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 /// Runs the demo with its temporary files in `temporary`.
 fn demo(temporary: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["demo", "--no-container"])
+    Command::new(env!("CARGO_BIN_EXE_nri-demo"))
+        .arg("--no-container")
         .args(args)
         .env("TMPDIR", temporary)
         .output()

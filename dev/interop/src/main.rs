@@ -24,11 +24,12 @@ mod setting;
 mod table;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use clap::Args;
+use clap::Parser;
+use nri_dev::examples::Examples;
+use nri_dev::process;
 
-use crate::demo::Examples;
-use crate::process;
 use containerd::Containerd;
 use go::Go;
 use house::House;
@@ -36,8 +37,13 @@ use setting::Setting;
 use table::Table;
 
 /// What is tried.
-#[derive(Args, Debug, Default)]
-pub(crate) struct Options {
+#[derive(Parser, Debug)]
+#[command(
+    name = "cargo xtask interop",
+    about = "Run the real Go peers against ours (needs Go).",
+    version
+)]
+struct Options {
     #[command(flatten)]
     scripted: scripted::Options,
     #[command(flatten)]
@@ -53,7 +59,17 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("interop: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
     if options.scripted.scripted_plugin {
         return scripted::run(&options.scripted);
     }

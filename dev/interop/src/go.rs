@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::house::House;
 use super::program::Program;
 use super::schema::Schema;
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 /// How long one release may take to be fetched and built.
 const BUILDING: Duration = Duration::from_secs(600);

@@ -181,12 +181,12 @@ fn clean_up_on_signals(directory: PathBuf, groups: Groups) -> Result<(), String>
                 break;
             }
             if Instant::now() > limit {
-                eprintln!("xtask: {}: {error}", directory.display());
+                eprintln!("interop: {}: {error}", directory.display());
                 break;
             }
             std::thread::yield_now();
         }
-        eprintln!("xtask: ended by {name}");
+        eprintln!("interop: ended by {name}");
         std::process::exit(128 + number);
     });
     Ok(())

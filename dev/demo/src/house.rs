@@ -1,35 +1,14 @@
 //! Where a demo lives: a temporary directory with the plugins in it. It is gone with the value.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::process;
-
 /// The directory of one demo.
 pub(crate) struct House {
     directory: TempDir,
-}
-
-/// The example plugins, built.
-pub(crate) struct Examples(BTreeMap<String, PathBuf>);
-
-impl Examples {
-    /// Builds the example plugins of `nri-plugin`.
-    pub(crate) fn build() -> Result<Self, String> {
-        process::build(&["--package", "nri-plugin", "--examples"]).map(Self)
-    }
-
-    /// The path of an example.
-    pub(crate) fn path(&self, name: &str) -> Result<&Path, String> {
-        self.0
-            .get(name)
-            .map(PathBuf::as_path)
-            .ok_or_else(|| format!("nri-plugin has no example {name:?}"))
-    }
 }
 
 impl House {

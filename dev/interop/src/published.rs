@@ -14,7 +14,7 @@ use super::program::Program;
 use super::runtime::{self, Runtime};
 use super::setting::{container, same, with_container};
 use super::table::Table;
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 /// How long building one may take.
 const BUILDING: Duration = Duration::from_secs(600);

@@ -14,29 +14,34 @@ mod timeline;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::Parser;
 use nri_adaptation::{Config, Nri};
 use nri_core::Api as _;
 use nri_core::model::{Container as _, PodSandbox as _};
+use nri_dev::examples::Examples;
+use nri_dev::process::Beside;
 use nri_testkit::MemoryDomain;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::process::Beside;
-pub(crate) use house::Examples;
 use house::House;
 use inputs::{Inputs, Sources};
 use low_level::LowLevel;
-pub(crate) use timeline::Timeline;
+use timeline::Timeline;
 
 /// What to show.
-#[derive(Args, Debug, Default)]
-pub(crate) struct Options {
+#[derive(Parser, Debug)]
+#[command(
+    name = "cargo xtask demo",
+    about = "Show one container going through real plugins, end to end.",
+    version
+)]
+struct Options {
     /// Leave the runtime up, print its socket, and wait for plugins of yours until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -56,7 +61,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ANNOTATE: &str = "10-annotate";
 const LOGGER: &str = "20-logger";
 
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("demo: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
     let inputs = Inputs::read(&options.sources)?;
     let house = House::new()?;
     let socket = options.socket.clone().unwrap_or_else(|| house.socket());

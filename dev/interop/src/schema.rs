@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::workspace;
+use nri_dev::workspace;
 
 /// The messages, and the fields of each by their JSON names, with the message that a field holds; empty for others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::house::House;
 use super::plugin::{self, Plugin};
 use super::program::{PATIENCE, Program};
 use super::setting::{INDEX, NAME, expect, names};
-use crate::process;
+use nri_dev::process;
 
 /// How long a program may take that builds something first.
 const BUILDING: Duration = Duration::from_secs(600);
@@ -22,11 +22,11 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
     let (socket, temporary) = (room.socket(), room.file("tmp"));
     std::fs::create_dir(&temporary).map_err(|e| format!("{}: {e}", temporary.display()))?;
     // Not our own executable: whoever builds while we run replaces it.
-    let built = process::build(&["--package", "xtask", "--bin", "xtask"])?;
-    let xtask = built.get("xtask").ok_or("xtask was not built")?;
+    let built = process::build(&["--package", "nri-demo"])?;
+    let demo = built.get("nri-demo").ok_or("nri-demo was not built")?;
     let mut command = Command::new("/usr/bin/env");
     command.arg(format!("TMPDIR={}", temporary.display()));
-    command.arg(xtask).args(["demo", "--keep", "--socket"]);
+    command.arg(demo).args(["--keep", "--socket"]);
     command.arg(&socket);
     let mut demo = Program::start(house, "demo", &mut command)?;
     while demo.line(BUILDING)? != socket.display().to_string() {}

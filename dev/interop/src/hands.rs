@@ -6,7 +6,7 @@ use std::process::Command;
 use super::go::Built;
 use super::house::House;
 use super::program::Program;
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 /// The examples of `nri-testkit`, with what runs them.
 const EXAMPLES: [(&str, &str); 2] = [("sh", "serve.sh"), ("python3", "serve.py")];

@@ -16,7 +16,10 @@ mod infer;
 mod parse;
 mod resolve;
 
-use crate::workspace;
+use std::process::ExitCode;
+
+use clap::Parser;
+use nri_dev::workspace;
 
 /// The crates that are checked, by directory.
 const CRATES: &[&str] = &[
@@ -29,8 +32,13 @@ const CRATES: &[&str] = &[
 ];
 
 /// Options of `cargo xtask circles`.
-#[derive(clap::Args, Default)]
-pub(crate) struct Options {
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask circles",
+    about = "Check that no modules use each other in a circle.",
+    version
+)]
+struct Options {
     /// Check one crate only.
     #[arg(long, value_name = "CRATE")]
     only: Option<String>,
@@ -43,7 +51,17 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// Names each circle with its arrows, and what to do.
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("circles: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
     let mut broken = Vec::new();
     for name in CRATES {
         if options.only.as_deref().is_some_and(|only| only != *name) {

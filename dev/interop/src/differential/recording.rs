@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::draw::Step;
 use super::{Answer, PLUGINS};
-use crate::interop::runtime::{self, message, updates};
+use crate::runtime::{self, message, updates};
 
 /// What came of a request on one side.
 #[derive(Debug, Clone)]

@@ -6,26 +6,25 @@ use std::sync::Arc;
 
 use clap::Args;
 use nri_adaptation::Config;
+use nri_dev::workspace;
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{ContainerRecord, CriState, PodRecord, PodState};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::workspace;
-
 /// Where the inputs come from.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Sources {
-    /// Pod as crictl takes it (JSON) [default: demo/pod.json].
+    /// Pod as crictl takes it (JSON) [default: dev/demo/inputs/pod.json].
     #[arg(long, value_name = "FILE")]
     pod: Option<PathBuf>,
-    /// Container as crictl takes it (JSON) [default: demo/container.json].
+    /// Container as crictl takes it (JSON) [default: dev/demo/inputs/container.json].
     #[arg(long, value_name = "FILE")]
     container: Option<PathBuf>,
-    /// OCI spec of the container (JSON) [default: demo/config.json].
+    /// OCI spec of the container (JSON) [default: dev/demo/inputs/config.json].
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// What the annotate plugin adds (TOML) [default: demo/annotate.toml].
+    /// What the annotate plugin adds (TOML) [default: dev/demo/inputs/annotate.toml].
     #[arg(long, value_name = "FILE")]
     annotate: Option<PathBuf>,
     /// Configuration of the runtime (TOML); its paths are replaced by the demo's own [default: the built-in one].
@@ -44,7 +43,7 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn read(sources: &Sources) -> Result<Self, String> {
-        let demo = workspace::root().join("demo");
+        let demo = workspace::root().join("dev/demo/inputs");
         let path =
             |given: &Option<PathBuf>, name: &str| given.clone().unwrap_or_else(|| demo.join(name));
         let pod: PodSandboxConfig = json(&path(&sources.pod, "pod.json"))?;

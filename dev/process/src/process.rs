@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The cargo that runs us.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::workspace::root());
     command
@@ -20,7 +20,7 @@ pub(crate) fn cargo() -> Command {
 ///
 /// # Errors
 /// It cannot be started, or it fails.
-pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+pub fn run(command: &mut Command) -> Result<(), String> {
     let name = describe(command);
     let status = command.status().map_err(|e| format!("{name}: {e}"))?;
     if status.success() {
@@ -34,7 +34,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 ///
 /// # Errors
 /// It cannot be started, it fails, or it prints what is no text.
-pub(crate) fn capture(command: &mut Command) -> Result<String, String> {
+pub fn capture(command: &mut Command) -> Result<String, String> {
     let name = describe(command);
     let output = command.output().map_err(|e| format!("{name}: {e}"))?;
     if !output.status.success() {
@@ -45,7 +45,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String, String> {
 }
 
 /// Builds programs of the workspace, and returns where they are, by name.
-pub(crate) fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
+pub fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
     let messages = capture(
         cargo()
             .args([
@@ -69,7 +69,7 @@ pub(crate) fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> 
 }
 
 /// A program that runs beside us and prints lines. It is killed with the value, if it still runs.
-pub(crate) struct Beside {
+pub struct Beside {
     name: String,
     child: Child,
     lines: Receiver<String>,
@@ -77,7 +77,7 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Starts a program; its errors go where ours go.
-    pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
+    pub fn start(command: &mut Command) -> Result<Self, String> {
         let name = describe(command);
         let mut child = command
             .stdin(Stdio::piped())
@@ -96,12 +96,13 @@ impl Beside {
         Ok(Self { name, child, lines })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line that it prints; `None` when there will be no more.
-    pub(crate) fn line(&self, limit: Duration) -> Result<Option<String>, String> {
+    pub fn line(&self, limit: Duration) -> Result<Option<String>, String> {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
@@ -112,7 +113,7 @@ impl Beside {
     }
 
     /// Waits until it has printed everything and ended by itself.
-    pub(crate) fn finish(mut self, limit: Duration) -> Result<(Vec<String>, ExitStatus), String> {
+    pub fn finish(mut self, limit: Duration) -> Result<(Vec<String>, ExitStatus), String> {
         let end = Instant::now() + limit;
         let mut lines = Vec::new();
         while let Some(line) = self.line(end.saturating_duration_since(Instant::now()))? {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// The workspace's root directory.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    let root = manifest.ancestors().nth(2);
+    root.unwrap_or(manifest).to_path_buf()
 }

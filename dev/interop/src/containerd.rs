@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::house::{House, Room};
 use super::program::{PATIENCE, Program};
 use super::setting::{expect, names};
-use crate::demo::Examples;
-use crate::{process, workspace};
+use nri_dev::examples::Examples;
+use nri_dev::{process, workspace};
 
 /// How long building it may take.
 const BUILDING: Duration = Duration::from_secs(1800);

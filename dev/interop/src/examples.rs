@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::events::Sent;
 use super::program::Program;
 use super::setting::{INDEX, NAME, Setting, container, expect, pod, with_container};
-use crate::demo::Examples;
+use nri_dev::examples::Examples;
 
 /// The logger prints every event with every field.
 pub(super) fn logger(setting: &Setting<'_>, examples: &Examples) -> Result<String, String> {
