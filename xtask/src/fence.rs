@@ -15,7 +15,13 @@ const FLOORS: &[&[&str]] = &[
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
     &["nri-dev"],
-    &["nri-codegen", "nri-circles", "nri-demo", "nri-interop"],
+    &[
+        "nri-codegen",
+        "nri-circles",
+        "nri-public-api",
+        "nri-demo",
+        "nri-interop",
+    ],
     &["xtask"],
 ];
 

@@ -16,7 +16,7 @@ mod wasm;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, Package};
+use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -33,6 +33,9 @@ enum Command {
     /// Check that no modules use each other in a circle.
     #[command(disable_help_flag = true)]
     Circles(packages::Arguments),
+    /// Write the public API of each crate to its public-api.txt.
+    #[command(disable_help_flag = true)]
+    PublicApi(packages::Arguments),
     /// Show one container going through real plugins, end to end.
     #[command(disable_help_flag = true)]
     Demo(packages::Arguments),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Codegen(arguments) => of_package(CODEGEN, arguments),
         Command::Circles(arguments) => of_package(CIRCLES, arguments),
+        Command::PublicApi(arguments) => of_package(PUBLIC_API, arguments),
         Command::Demo(arguments) => of_package(DEMO, arguments),
         Command::Interop(arguments) => of_package(INTEROP, arguments),
         Command::Ci => ci::run(),

@@ -22,6 +22,7 @@ pub(crate) struct Package(&'static str);
 
 pub(crate) const CODEGEN: Package = Package("nri-codegen");
 pub(crate) const CIRCLES: Package = Package("nri-circles");
+pub(crate) const PUBLIC_API: Package = Package("nri-public-api");
 pub(crate) const DEMO: Package = Package("nri-demo");
 pub(crate) const INTEROP: Package = Package("nri-interop");
 
