@@ -6,6 +6,7 @@
 mod house;
 mod inputs;
 mod inside;
+mod line;
 mod low_level;
 mod report;
 mod spec_diff;
@@ -51,6 +52,9 @@ struct Options {
     /// Do not run a real container, even where runc or crun works.
     #[arg(long)]
     no_container: bool,
+    /// List what the real container's spec has in place of the original, in full.
+    #[arg(long)]
+    substitutions: bool,
     #[command(flatten)]
     sources: Sources,
 }
@@ -154,7 +158,7 @@ fn show(
     report::logged(LOGGER, &logged);
     report::adjustment(&told.adjustment, &told.owners, &inputs.container.id);
     report::spec(&told.before, &told.after, colour);
-    report::inside(&low_level, told.seen.as_ref())
+    report::inside(&low_level, told.seen.as_ref(), options.substitutions)
 }
 
 /// Serves until a signal ends it; every line of input has the pod live its life once.

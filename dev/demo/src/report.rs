@@ -6,6 +6,7 @@ use nri_core::api::{self, Field};
 use nri_core::merge::Owners;
 use serde_json::Value;
 
+use super::line::fitted;
 use super::low_level::LowLevel;
 use super::spec_diff;
 use super::story::Seen;
@@ -34,7 +35,7 @@ pub(super) fn keep(socket: &Path) {
 
 pub(super) fn timeline(timeline: &Timeline) {
     println!("Timeline: when a call began, event, plugin, how long it took");
-    println!("{}", timeline.render());
+    show(&timeline.render());
 }
 
 /// How much of a plugin's own output is shown.
@@ -47,17 +48,15 @@ pub(super) fn logged(plugin: &str, lines: &[String]) {
         LOGGED_LINES.min(lines.len())
     );
     for line in lines.iter().take(LOGGED_LINES) {
-        let short: String = line.chars().take(160).collect();
-        let ellipsis = if short.len() < line.len() { "..." } else { "" };
-        println!("  {short}{ellipsis}");
+        println!("{}", fitted(&format!("  {line}")));
     }
     println!();
 }
 
 pub(super) fn adjustment(adjustment: &api::ContainerAdjustment, owners: &Owners, container: &str) {
     println!("Merged adjustment, and the plugin that owns each item");
-    let owners = owners.to_message();
-    let Some(fields) = owners.owners.get(container) else {
+    let message = owners.to_message();
+    let Some(fields) = message.owners.get(container) else {
         println!("  (nobody asked for anything)\n");
         return;
     };
@@ -80,9 +79,20 @@ pub(super) fn adjustment(adjustment: &api::ContainerAdjustment, owners: &Owners,
             .max()
             .unwrap_or(0)
     };
-    let (items, values) = (width(0), width(1));
+    let (items, owners) = (width(0), width(2));
     for [item, value, owner] in &rows {
-        println!("  {item:<items$}  {value:<values$}  {owner}");
+        println!(
+            "{}",
+            fitted(&format!("  {item:<items$}  {owner:<owners$}  {value}"))
+        );
+    }
+    println!();
+}
+
+/// Prints a text of several lines.
+fn show(text: &str) {
+    for line in text.lines() {
+        println!("{}", fitted(line));
     }
     println!();
 }
@@ -130,13 +140,14 @@ pub(super) fn spec(before: &Value, after: &Value, colour: bool) {
     println!("{}", spec_diff::render(before, after, colour));
 }
 
-/// What was seen inside the real container.
+/// What was seen inside the real container, and on request what its spec has in place of the original.
 ///
 /// # Errors
 /// Something of the adjustment is not there.
 pub(super) fn inside(
     low_level: &Result<LowLevel, String>,
     seen: Option<&Seen>,
+    substitutions: bool,
 ) -> Result<(), String> {
     let (runtime, seen) = match (low_level, seen) {
         (Ok(runtime), Some(seen)) => (runtime.name(), seen),
@@ -148,17 +159,24 @@ pub(super) fn inside(
             return Err("a low-level runtime works, and yet no container was run".to_owned());
         }
     };
-    println!("The real container ({runtime}), from a copy of the spec with these substitutions:");
-    for substitution in &seen.substitutions {
-        println!("  - {substitution}");
+    if substitutions {
+        println!(
+            "The real container ({runtime}), from a copy of the spec with these substitutions:"
+        );
+        for substitution in &seen.substitutions {
+            println!("  - {substitution}");
+        }
+    } else {
+        println!(
+            "The real container ({runtime}), from a copy of the spec in which {} things are this host's own",
+            seen.substitutions.len()
+        );
+        println!("  (--substitutions lists them)");
     }
     println!("Seen inside:");
     for evidence in &seen.evidence {
-        println!(
-            "  {} {}",
-            if evidence.found { "yes" } else { "NO " },
-            evidence.what
-        );
+        let found = if evidence.found { "yes" } else { "NO " };
+        println!("{}", fitted(&format!("  {found} {}", evidence.what)));
     }
     match seen
         .evidence

@@ -105,5 +105,10 @@ fn it_tells_the_whole_story_and_leaves_nothing_behind() {
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
+    let too_wide: Vec<&str> = told
+        .lines()
+        .filter(|line| line.chars().count() > 120)
+        .collect();
+    assert!(too_wide.is_empty(), "{too_wide:?}");
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

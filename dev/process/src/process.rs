@@ -1,7 +1,7 @@
 //! Running other programs: cargo above all, and peers that run beside us.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -48,12 +48,9 @@ pub fn capture(command: &mut Command) -> Result<String, String> {
 pub fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
     let messages = capture(
         cargo()
-            .args([
-                "build",
-                "--quiet",
-                "--message-format",
-                "json-render-diagnostics",
-            ])
+            .args(["build", "--message-format", "json-render-diagnostics"])
+            // Whoever watches a terminal sees how far it is; nobody else is told of locks and crates.
+            .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
             .args(what)
             .stderr(Stdio::inherit()),
     )?;
