@@ -26,7 +26,10 @@ mod metrics;
 mod nri;
 mod observation;
 mod observer;
+mod output;
+mod overlooked;
 mod prepared;
+mod program;
 mod rate;
 mod readiness;
 mod reconfigure;
@@ -42,6 +45,7 @@ mod supervision;
 mod tasks;
 mod text;
 mod unlisted;
+mod way;
 
 pub use audit::AuditRecord;
 pub use builder::Builder;

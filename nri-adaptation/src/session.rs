@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::sleep;
 
 use crate::active::{Active, Origin};
+use crate::discovery::ConfigFile;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handshake::{Claim, Desk, Introduction};
@@ -20,6 +21,7 @@ use crate::launch::launch;
 use crate::observer::PluginKind;
 use crate::remote::Remote;
 use crate::supervision::Supervised;
+use crate::text::printable_path;
 
 /// Bytes that a peer may send before it has registered.
 const BYTES_BEFORE_REGISTRATION: u64 = 64 << 10;
@@ -61,7 +63,7 @@ pub(crate) async fn external(
         nri_version: String::new(),
     };
     let claim = Claim::Own(peer);
-    let registering = Registering::open(&instance, stream, claim, origin, String::new());
+    let registering = Registering::open(&instance, stream, claim, origin, None);
     let (connection, desk) = (
         registering.connection.clone(),
         Arc::clone(&registering.desk),
@@ -75,7 +77,7 @@ pub(crate) async fn external(
                 let _ = configuring.live(oneshot::channel().0).await;
             }
             Err(reason) => {
-                tracing::warn!(%peer, reason, "a connection to the NRI socket did not become a plugin");
+                tracing::warn!(%peer, %reason, "a connection to the NRI socket did not become a plugin");
                 instance.observer.plugin_refused(&peer.to_string(), &reason);
             }
         }
@@ -95,15 +97,14 @@ pub(crate) async fn launched(
     let installed = &supervised.installed;
     let plugin = &installed.plugin;
     let refused = |reason: &str| {
-        tracing::warn!(%plugin, reason, "a pre-installed plugin does not take part");
+        tracing::warn!(%plugin, %reason, "a pre-installed plugin does not take part");
         instance
             .observer
             .plugin_refused(&plugin.to_string(), reason);
     };
     let (mut process, stream) = match launch(installed) {
         Ok(launched) => launched,
-        Err(error) => {
-            let reason = format!("{} cannot be launched: {error}", installed.path.display());
+        Err(reason) => {
             refused(&reason);
             // Whoever waited may have stopped waiting.
             let _ = started.send(Err(reason.clone()));
@@ -181,7 +182,7 @@ pub(crate) struct Registering {
     desk: Arc<Desk>,
     introduced: oneshot::Receiver<Result<Introduction, String>>,
     origin: Origin,
-    config: String,
+    config: Option<ConfigFile>,
 }
 
 impl Registering {
@@ -190,7 +191,7 @@ impl Registering {
         stream: UnixStream,
         claim: Claim,
         origin: Origin,
-        config: String,
+        config: Option<ConfigFile>,
     ) -> Self {
         let (desk, introduced) = Desk::new(Arc::downgrade(instance), claim);
         let mut limits = Limits::default();
@@ -264,7 +265,7 @@ pub(crate) struct Configuring {
     pub(crate) plugin: RegisteredPlugin,
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) origin: Origin,
-    pub(crate) config: String,
+    pub(crate) config: Option<ConfigFile>,
 }
 
 impl Configuring {
@@ -287,7 +288,7 @@ impl Configuring {
                 ready.serve().await
             }
             Err(reason) => {
-                tracing::warn!(%plugin, reason, "a plugin does not take part");
+                tracing::warn!(%plugin, %reason, "a plugin does not take part");
                 let _ = started.send(Err(reason.clone()));
                 reason
             }
@@ -304,7 +305,8 @@ impl Configuring {
         } = self;
         let settings = instance.config().plugin(&plugin.id);
         let mut configuration = Configuration::default();
-        configuration.config = config;
+        let (path, text) = config.map(|file| (file.path, file.text)).unzip();
+        configuration.config = text.unwrap_or_default();
         configuration.runtime = (*instance.info).clone();
         configuration.registration_timeout = instance.config().plugin_registration_timeout;
         configuration.request_timeout = settings.request_timeout;
@@ -323,7 +325,12 @@ impl Configuring {
             }
             Err(reason) => {
                 endpoint.close();
-                Err(format!("it cannot be configured: {reason}"))
+                let file =
+                    path.map(|path| format!(" (its configuration is {})", printable_path(&path)));
+                Err(format!(
+                    "it cannot be configured: {reason}{}",
+                    file.unwrap_or_default()
+                ))
             }
         }
     }
@@ -340,8 +347,8 @@ impl Synchronizing {
         let Self { instance, active } = self;
         let info = active.info();
         tracing::info!(
-            plugin = %active.plugin, kind = ?info.kind, pid = info.pid, uid = info.uid, events = ?info.events,
-            nri_version = info.nri_version, "a plugin has connected"
+            plugin = %active.plugin, kind = %info.kind, pid = info.pid, uid = info.uid, events = %info.events,
+            nri_version = %info.nri_version, "a plugin has connected"
         );
         instance.observer.plugin_connected(&info);
         match instance.join(&active).await {
@@ -369,7 +376,7 @@ impl Ready {
         active.close(reason);
         instance.leave(&active);
         let reason = active.close_reason().unwrap_or_default();
-        tracing::info!(plugin = %active.plugin, reason, "a plugin is gone");
+        tracing::info!(plugin = %active.plugin, %reason, "a plugin is gone");
         instance.observer.plugin_gone(&active.info(), &reason);
         reason
     }

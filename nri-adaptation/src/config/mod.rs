@@ -21,6 +21,7 @@ pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
 pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::json::JsonConfig;
 pub use self::plugin::{PluginConfig, PluginSettings};
+pub(crate) use self::reading::distance;
 pub use self::reading::{ConfigError, UnknownKey};
 pub use self::validator::DefaultValidatorConfig;
 use crate::duration;
@@ -46,7 +47,7 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 ///
 /// The first eight keys are the reference's; TOML uses the field names, JSON the same in lowerCamel (both are understood
 /// when reading, see [`JsonConfig`] for writing). Absent keys have their defaults; an empty path and a zero duration mean
-/// the default too. To launch nothing, point `plugin_path` at a directory that does not exist.
+/// the default too. To launch nothing, point `plugin_path` at an empty directory.
 ///
 /// ```
 /// use std::time::Duration;
