@@ -262,8 +262,8 @@ pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
     let path = &std::path::absolute(path).map_err(|error| failed(path, &error))?;
     let mut ahead: VecDeque<Option<OsString>> = names(path).collect();
     let mut here = Here::root().map_err(|error| failed(Path::new("/"), &error))?;
-    let mut links = 0;
-    let mut last_link: Option<PathBuf> = None;
+    // The links so far, each with the number of names that come behind where it leads.
+    let mut links: Vec<(PathBuf, usize)> = Vec::new();
     while let Some(name) = ahead.pop_front() {
         let Some(name) = name else {
             here = Here::root().map_err(|error| failed(Path::new("/"), &error))?;
@@ -276,11 +276,12 @@ pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
         let entry = match look(&here, &name, !ahead.is_empty()) {
             Ok(entry) => entry,
             Err(Errno::NOENT) => {
-                return Err(match last_link {
+                let dangling = links.iter().rfind(|(_, behind)| ahead.len() >= *behind);
+                return Err(match dangling {
                     None => Obstacle::Absent,
-                    Some(link) => Obstacle::Refused(format!(
+                    Some((link, _)) => Obstacle::Refused(format!(
                         "the link {} leads to {}, which does not exist",
-                        printable_path(&link),
+                        printable_path(link),
                         printable_path(&below)
                     )),
                 });
@@ -298,18 +299,17 @@ pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
                 if let Some(reason) = distrust_link(&below, Control::from(&stat), trust) {
                     return Err(Obstacle::Refused(reason));
                 }
-                links += 1;
-                if links > MOST_LINKS {
+                if links.len() == MOST_LINKS {
                     return Err(failed(path, &Errno::LOOP));
                 }
                 let target = readlinkat(&entry, "", Vec::new())
                     .map_err(|error| failed(&below, &error))?
                     .into_bytes();
                 let target = PathBuf::from(OsString::from_vec(target));
+                links.push((below, ahead.len()));
                 for name in names(&target).rev() {
                     ahead.push_front(name);
                 }
-                last_link = Some(below);
             }
             Kind::Directory if !ahead.is_empty() => {
                 here = Here {
@@ -479,7 +479,8 @@ mod tests {
         symlink("nothing", root.join("dangling")).unwrap();
         symlink("circle", root.join("circle")).unwrap();
         let trust = Trust::here();
-        for absent in ["nothing", "no/thing"] {
+        symlink(".", root.join("here")).unwrap();
+        for absent in ["nothing", "no/thing", "here/nothing", "here/here/no/thing"] {
             assert_eq!(
                 follow(&root.join(absent), trust).unwrap_err(),
                 Obstacle::Absent

@@ -102,7 +102,8 @@ pub struct Config {
     /// `"fail"`.
     #[serde(alias = "sideUpdateFailure")]
     pub side_update_failure: SideUpdateFailure,
-    /// Makes an unusable file in the plugin directory an error of the start. Default `false`: it is reported and skipped.
+    /// Makes an unusable file in the plugin directory an error of the start, a directory that does not exist, and a name of a
+    /// plugin in this configuration that nobody has. Default `false`: it is reported and skipped.
     #[serde(alias = "strictDiscovery")]
     pub strict_discovery: bool,
     /// Launches a pre-installed plugin again when it ends. Default `true`.
