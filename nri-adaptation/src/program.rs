@@ -252,7 +252,7 @@ fn first_line(start: &[u8]) -> Result<Image, String> {
     let end = rest.iter().position(|byte| matches!(byte, b'\n' | 0));
     let line = &rest[..end.unwrap_or(rest.len())];
     let line = trimmed(line);
-    let (path, argument) = match line.iter().position(|byte| blank(byte)) {
+    let (path, argument) = match line.iter().position(blank) {
         Some(at) => (&line[..at], trimmed(&line[at..])),
         None => (line, &[][..]),
     };

@@ -112,6 +112,7 @@ pub(crate) async fn every_launch_is_judged_anew() {
 
     // What is there by then counts.
     mode(&hop, 0o755);
+    setup.configure("a.conf", "new");
     let config = nri_adaptation::Config::clone(&nri.config());
     nri.reconfigure(config).await.unwrap();
     assert_eq!(nri.plugins()[0].state, PluginState::Ready);

@@ -105,10 +105,11 @@ pub(crate) async fn programs_and_scripts_are_called_as_by_their_paths(inherited:
         assert_eq!(descriptors.split(' ').collect::<BTreeSet<_>>(), expected);
     }
     let notes = std::fs::read_to_string(&notes).unwrap();
-    let script = format!("{} 0 e", path("30-script"));
-    assert!(notes.lines().any(|line| line == script), "{notes}");
-    let wrapped = format!("{} 1 u", path("40-wrapped"));
-    assert!(notes.lines().any(|line| line == wrapped), "{notes}");
+    for (name, arguments, flag) in [("30-script", 0, 'e'), ("40-wrapped", 1, 'u')] {
+        let start = format!("{} {arguments} ", path(name));
+        let flags = notes.lines().find_map(|line| line.strip_prefix(&start));
+        assert!(flags.is_some_and(|flags| flags.contains(flag)), "{notes}");
+    }
     nri.stop().await;
 }
 
@@ -130,9 +131,9 @@ pub(crate) async fn a_flood_of_output_holds_nobody_up_and_is_summed_up() {
         })
         .sum();
     assert_eq!(logged_lines + left_out, LINES, "{summaries:?}");
-    // However long it took: each second that was too much has one.
+    // However long it took: each second that was too much has one, and each stream may have one at its end.
     assert!(
-        summaries.len() <= 1 + logged_lines / 1000,
+        summaries.len() <= 2 + logged_lines / 1000,
         "{}",
         summaries.len()
     );
