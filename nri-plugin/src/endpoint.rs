@@ -64,6 +64,8 @@ pub(crate) struct Parameters {
     /// What a runtime is taken for that does not say and is not known.
     pub(crate) assumed_level: RuntimeLevel,
     pub(crate) max_sync_bytes: usize,
+    /// In place of the plugin's own.
+    pub(crate) failure_policy: Option<api::FailurePolicy>,
 }
 
 /// The service on one connection.
@@ -165,8 +167,10 @@ impl Endpoint {
         };
         self.progress
             .send_modify(|progress| progress.registration = Some(registration));
+        let failure_policy = self.parameters.failure_policy;
         Ok(api::ConfigureResponse {
             events: answer.bits(),
+            failure_policy: failure_policy.or_else(|| self.parameters.plugin.failure_policy()),
         })
     }
 

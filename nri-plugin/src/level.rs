@@ -140,6 +140,8 @@ mod tests {
     #[test]
     fn what_a_runtime_says_of_its_protocol_counts() {
         for (nri, expected) in [
+            ("v0.12.5", V0_10OrLater),
+            ("v0.12.6-3-gabcdef0", V0_10OrLater),
             ("v0.12.2", V0_10OrLater),
             ("v0.12.0", V0_10OrLater),
             ("v1.0.0", V0_10OrLater),

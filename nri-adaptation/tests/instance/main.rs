@@ -23,3 +23,4 @@ mod side_effects;
 mod support;
 mod supporting;
 mod undoing;
+mod wishes;

@@ -21,7 +21,7 @@ async fn it_registers_with_its_identity_and_protocol_level() {
     let expected = api::RegisterPluginRequest {
         plugin_name: "a.b".into(),
         plugin_idx: "07".into(),
-        nri_version: "v0.12.2".into(),
+        nri_version: "v0.12.5".into(),
     };
     assert_eq!(asked.request, expected);
     asked.answer(Ok(api::Empty {}));
