@@ -39,7 +39,8 @@ pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
             // The request is told, and the plugin's turn is over: nothing will come.
             instance.act(|state, now| state.scheduler.handle_reply(call, reply, now));
             let gone = Reply::Gone { handed_over: false };
-            next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, gone, now));
+            next =
+                instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, gone, now));
             continue;
         }
         next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, reply, now));

@@ -67,7 +67,7 @@ impl Instance {
             update, plugins, ..
         } in updates
         {
-            if !has_content(update) {
+            if says_nothing(update) {
                 continue;
             }
             if let Err(source) = self.update(cx, update, plugins).await {
@@ -106,8 +106,7 @@ impl Instance {
         }
         let mut failed = Vec::new();
         for update in updates {
-            // An empty id is a mistake that must not vanish; an update of nothing is done already.
-            if !has_content(&update) && !update.container_id.is_empty() {
+            if says_nothing(&update) {
                 continue;
             }
             if let Err(error) = self.update_for(&cx, plugin, &update).await {
@@ -198,13 +197,15 @@ fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
     }
 }
 
-/// Whether an update changes anything.
-fn has_content(update: &api::ContainerUpdate) -> bool {
+/// Whether there is nothing to be done about an update: it changes nothing, so it is done already. One without an id is a
+/// mistake, which must not vanish.
+fn says_nothing(update: &api::ContainerUpdate) -> bool {
     let resources = update
         .linux
         .as_ref()
         .and_then(|linux| linux.resources.as_ref());
-    resources.is_some_and(|resources| *resources != api::LinuxResources::default())
+    let changes = resources.is_some_and(|resources| *resources != api::LinuxResources::default());
+    !changes && !update.container_id.is_empty()
 }
 
 /// Reports what could not be done; returns the error, if it is one.

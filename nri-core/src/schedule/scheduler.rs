@@ -9,9 +9,7 @@ use super::active::Active;
 use super::instance::{Instance, Phase};
 use super::slots::Slots;
 use super::timers::{Timer, Timers};
-use super::{
-    AfterLate, CallId, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
-};
+use super::{AfterLate, CallId, Config, Effect, Job, Order, PluginLimits, RequestId, Showing};
 use crate::flow::{Flow, Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::{RegisteredPlugin, Request, Settlement};
