@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, soak, wasm};
+use crate::{codegen, demo, fence, interop, process, soak, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -13,6 +13,7 @@ const STEPS: &[Step] = &[
         codegen::run(&codegen::Options { check: true })
     }),
     ("layers and MSRV", fence::run),
+    ("what the libraries bring", weight::run),
     ("clippy", || {
         cargo(&[
             "clippy",
@@ -40,6 +41,10 @@ const STEPS: &[Step] = &[
             ])
         })
     }),
+    (
+        "the lowest versions of what the libraries use",
+        weight::floors,
+    ),
     ("the core without an operating system", wasm::run),
     // A workspace of its own, and checked without the fuzzer: that would need a C++ compiler.
     ("fuzz targets", || {

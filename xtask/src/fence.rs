@@ -37,8 +37,8 @@ const NOT_IN_THE_CORE: &[&str] = &[
     "ttrpc",
 ];
 
-/// The features of the core that are for production. The other one, `strategies`, brings a test framework.
-const CORE_FEATURES: &str = "oci,serde";
+/// The features of the core; that for property tests brings a test framework without anything of a system.
+const CORE_FEATURES: &str = "oci,serde,strategies";
 
 /// Checks the fence.
 ///
@@ -175,7 +175,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// What stands below the core, with the features on that a runtime or a plugin may use, and may not.
+/// What stands below the core, with all of its features on, and may not.
 fn in_the_core() -> Result<Vec<String>, String> {
     let tree = [
         "tree",

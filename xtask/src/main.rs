@@ -19,6 +19,8 @@ mod process;
 mod soak;
 #[cfg(feature = "product")]
 mod wasm;
+#[cfg(feature = "product")]
+mod weight;
 mod workspace;
 
 use std::process::ExitCode;
@@ -45,6 +47,9 @@ enum Command {
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
     Ci,
+    /// Check what the libraries bring to who depends on them: crates, and lowest versions.
+    #[cfg(feature = "product")]
+    Weight,
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Let many plugins come, crash and come again for a long time.
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
         Command::Interop(options) => interop::run(&options),
         #[cfg(feature = "product")]
         Command::Ci => ci::run(),
+        #[cfg(feature = "product")]
+        Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),
         Command::Soak(options) => soak::run(&options),
