@@ -135,6 +135,7 @@ impl Active {
         info.uid = self.origin.uid;
         info.gid = self.origin.gid;
         info.nri_version = self.origin.nri_version.clone();
+        info.failure_policy = self.subscription.wish;
         (info.calls, info.last_error) = self.statistics.snapshot();
         info
     }

@@ -194,6 +194,7 @@ async fn a_wish_outlives_another_configuration() {
     let release = Arc::new(Notify::new());
     let wishes = hanging(&release).wishing(true, true);
     let _peer = wishes.join(&world).await;
+    assert_eq!(world.nri.plugins()[0].failure_policy, wishes.wish);
     let mut config = Config::clone(&world.nri.config());
     config.after_late = AfterLate::Close;
     config.plugin_strikes = 1;

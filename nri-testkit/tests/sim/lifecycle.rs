@@ -423,7 +423,24 @@ async fn what_has_happened_has_happened_whatever_plugins_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runtime_can_be_made_to_refuse_once() {
-    let mut serve = Serve::start();
+    // By default what it refuses keeps nothing from being created.
+    let mut lenient = Serve::start();
+    let _other = greedy().join(&mut lenient, "10-greedy").await;
+    lenient.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    for id in ["victim", "other"] {
+        lenient.ok(&format!(
+            r#"{{"cmd":"create-container","pod_id":"p1","container":{{"id":"{id}"}}}}"#
+        ));
+    }
+    lenient.ok(r#"{"cmd":"fail","container_id":"other","what":"update","reason":"no memory"}"#);
+    lenient.ok(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"new"}}"#);
+    assert_eq!(state(&mut lenient)["refused"][0]["what"], "update");
+
+    let mut serve = Serve::with(|command, home| {
+        let config = home.join("nri.toml");
+        std::fs::write(&config, "side_update_failure = 'fail'").unwrap();
+        command.arg("--config").arg(config);
+    });
     let _plugin = greedy().join(&mut serve, "10-greedy").await;
     serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
     for id in ["victim", "other"] {
