@@ -64,7 +64,7 @@ pub enum Error {
         others: Vec<(PluginId, String)>,
         /// Those among all of these that did not judge at all: they failed, were late, or are gone. What a validator does not
         /// judge is not applied.
-        unheard: Vec<PluginId>,
+        unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
     #[error("validator {validator} refused {pod}: {reason}")]

@@ -236,7 +236,7 @@ impl Flow for ValidateFlow {
                 validator,
                 reason,
                 others: rejections,
-                unheard,
+                unheard: unheard.into(),
             }),
             outcomes,
         }
