@@ -70,6 +70,8 @@ pub struct PluginInfo {
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// What it says is to happen when it does not answer, if it says so. What an operator says of it goes before that.
+    pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
     /// What its calls came to, since it connected.
@@ -96,6 +98,7 @@ impl PluginInfo {
             gid: None,
             events,
             nri_version: String::new(),
+            failure_policy: None,
             state,
             calls: CallStatistics::default(),
             restarts: 0,

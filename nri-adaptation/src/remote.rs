@@ -216,19 +216,23 @@ impl Endpoint for Remote {
             request_timeout: milliseconds(configuration.request_timeout),
             nri_version: configuration.runtime.nri_version,
         };
-        let bits = self
+        let api::ConfigureResponse {
+            events,
+            failure_policy: wish,
+        } = self
             .client
             .configure(&request, CallOptions::timeout(time))
-            .await?
-            .events;
-        match EventMask::from_bits(bits) {
+            .await?;
+        match EventMask::from_bits(events) {
             Ok(EventMask::NONE) => Ok(Subscription {
                 events: EventMask::ALL,
                 implicit: true,
+                wish,
             }),
             Ok(events) => Ok(Subscription {
                 events,
                 implicit: false,
+                wish,
             }),
             Err(error) => Err(impossible(error)),
         }

@@ -401,6 +401,14 @@ impl Configuring {
         };
         match subscription {
             Ok(subscription) => {
+                let wish = subscription.wish.as_ref();
+                let settings = instance.config().wishing_plugin(&plugin.id, wish);
+                if let Some(wish) = wish {
+                    tracing::info!(
+                        %plugin, wish.fail_request, wish.keep_connected, ?settings.policy, ?settings.after_late,
+                        "the plugin says what is to happen when it does not answer"
+                    );
+                }
                 let active = Active::new(plugin, settings, subscription, endpoint, origin);
                 Ok(Synchronizing {
                     instance,

@@ -45,7 +45,7 @@ pub use plugin::{
 pub use relay::{Request, Response};
 
 /// The protocol level that this implementation speaks and announces as `NRI_version`.
-pub const NRI_VERSION: &str = "v0.12.2";
+pub const NRI_VERSION: &str = "v0.12.5";
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -113,6 +113,19 @@ fn names() {
         Ok(registration)
     );
 
+    let answer = api::ConfigureResponse {
+        events: 1,
+        failure_policy: Some(api::FailurePolicy {
+            fail_request: true,
+            keep_connected: false,
+        }),
+    };
+    let camel = json!({"events": 1, "failurePolicy": {"failRequest": true}});
+    assert_eq!(to_json(&answer), camel);
+    assert_eq!(from_json(camel), Ok(answer));
+    let original = json!({"events": 1, "failure_policy": {"fail_request": true}});
+    assert_eq!(from_json(original), Ok(answer));
+
     // One field under both of its names is there twice.
     let twice = from_json::<api::Container>(json!({"pod_sandbox_id": "p", "podSandboxId": "p"}));
     assert!(twice.unwrap_err().contains("duplicate field"));

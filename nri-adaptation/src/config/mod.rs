@@ -93,14 +93,16 @@ pub struct Config {
     /// Handles one request at a time in the whole instance, as the reference does. Default `false`: requests of different
     /// pods overlap.
     pub serial: bool,
-    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3.
+    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3. Of plugins that say by
+    /// themselves whether they are to be kept or closed then (their failure policy), neither this nor
+    /// [`after_late`](Self::after_late) is true; see [`Config::wishing_plugin`].
     #[serde(alias = "pluginStrikes")]
     pub plugin_strikes: u32,
     /// What happens to a plugin that was late, once its reply comes. Default `"keep"`.
     #[serde(alias = "afterLate")]
     pub after_late: AfterLate,
     /// What a failed update of another container means for the request in whose answer a plugin asked for it. Default
-    /// `"fail"`.
+    /// `"log"`.
     #[serde(alias = "sideUpdateFailure")]
     pub side_update_failure: SideUpdateFailure,
     /// Makes an unusable file in the plugin directory an error of the start, a directory that does not exist, and a name of a
@@ -162,7 +164,7 @@ impl Default for Config {
             serial: false,
             plugin_strikes: 3,
             after_late: AfterLate::Keep,
-            side_update_failure: SideUpdateFailure::Fail,
+            side_update_failure: SideUpdateFailure::Log,
             strict_discovery: false,
             restart: true,
             restart_backoff: DEFAULT_RESTART_BACKOFF,

@@ -60,8 +60,9 @@ fn has_met(world: &World, what: &[&'static str]) {
     }
 }
 
-const EVERYTHING: [&str; 20] = [
+const EVERYTHING: [&str; 21] = [
     "abandoned",
+    "answers given up",
     "calls to the dead",
     "closed for hanging",
     "closed for strikes",

@@ -452,10 +452,16 @@ impl serde::Serialize for ConfigureResponse {
         if self.events != 0 {
             len += 1;
         }
+        if self.failure_policy.is_some() {
+            len += 1;
+        }
         let mut struct_ser = serializer
             .serialize_struct("nri.pkg.api.v1alpha1.ConfigureResponse", len)?;
         if self.events != 0 {
             struct_ser.serialize_field("events", &self.events)?;
+        }
+        if let Some(v) = self.failure_policy.as_ref() {
+            struct_ser.serialize_field("failurePolicy", v)?;
         }
         struct_ser.end()
     }
@@ -466,10 +472,11 @@ impl<'de> serde::Deserialize<'de> for ConfigureResponse {
     where
         D: serde::Deserializer<'de>,
     {
-        const FIELDS: &[&str] = &["events"];
+        const FIELDS: &[&str] = &["events", "failure_policy", "failurePolicy"];
         #[allow(clippy::enum_variant_names)]
         enum GeneratedField {
             Events,
+            FailurePolicy,
         }
         impl<'de> serde::Deserialize<'de> for GeneratedField {
             fn deserialize<D>(
@@ -497,6 +504,9 @@ impl<'de> serde::Deserialize<'de> for ConfigureResponse {
                     {
                         match value {
                             "events" => Ok(GeneratedField::Events),
+                            "failurePolicy" | "failure_policy" => {
+                                Ok(GeneratedField::FailurePolicy)
+                            }
                             _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
                         }
                     }
@@ -521,6 +531,7 @@ impl<'de> serde::Deserialize<'de> for ConfigureResponse {
                 V: serde::de::MapAccess<'de>,
             {
                 let mut events__ = None;
+                let mut failure_policy__ = None;
                 while let Some(k) = map_.next_key()? {
                     match k {
                         GeneratedField::Events => {
@@ -533,10 +544,19 @@ impl<'de> serde::Deserialize<'de> for ConfigureResponse {
                                     .0,
                             );
                         }
+                        GeneratedField::FailurePolicy => {
+                            if failure_policy__.is_some() {
+                                return Err(
+                                    serde::de::Error::duplicate_field("failurePolicy"),
+                                );
+                            }
+                            failure_policy__ = map_.next_value()?;
+                        }
                     }
                 }
                 Ok(ConfigureResponse {
                     events: events__.unwrap_or_default(),
+                    failure_policy: failure_policy__,
                 })
             }
         }
@@ -2113,6 +2133,138 @@ impl<'de> serde::Deserialize<'de> for Event {
             }
         }
         deserializer.deserialize_any(GeneratedVisitor)
+    }
+}
+impl serde::Serialize for FailurePolicy {
+    #[allow(deprecated)]
+    fn serialize<S>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error>
+    where
+        S: serde::Serializer,
+    {
+        use serde::ser::SerializeStruct;
+        let mut len = 0;
+        if self.fail_request {
+            len += 1;
+        }
+        if self.keep_connected {
+            len += 1;
+        }
+        let mut struct_ser = serializer
+            .serialize_struct("nri.pkg.api.v1alpha1.FailurePolicy", len)?;
+        if self.fail_request {
+            struct_ser.serialize_field("failRequest", &self.fail_request)?;
+        }
+        if self.keep_connected {
+            struct_ser.serialize_field("keepConnected", &self.keep_connected)?;
+        }
+        struct_ser.end()
+    }
+}
+impl<'de> serde::Deserialize<'de> for FailurePolicy {
+    #[allow(deprecated)]
+    fn deserialize<D>(deserializer: D) -> std::result::Result<Self, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        const FIELDS: &[&str] = &[
+            "fail_request",
+            "failRequest",
+            "keep_connected",
+            "keepConnected",
+        ];
+        #[allow(clippy::enum_variant_names)]
+        enum GeneratedField {
+            FailRequest,
+            KeepConnected,
+        }
+        impl<'de> serde::Deserialize<'de> for GeneratedField {
+            fn deserialize<D>(
+                deserializer: D,
+            ) -> std::result::Result<GeneratedField, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
+                struct GeneratedVisitor;
+                impl serde::de::Visitor<'_> for GeneratedVisitor {
+                    type Value = GeneratedField;
+                    fn expecting(
+                        &self,
+                        formatter: &mut std::fmt::Formatter<'_>,
+                    ) -> std::fmt::Result {
+                        write!(formatter, "expected one of: {:?}", & FIELDS)
+                    }
+                    #[allow(unused_variables)]
+                    fn visit_str<E>(
+                        self,
+                        value: &str,
+                    ) -> std::result::Result<GeneratedField, E>
+                    where
+                        E: serde::de::Error,
+                    {
+                        match value {
+                            "failRequest" | "fail_request" => {
+                                Ok(GeneratedField::FailRequest)
+                            }
+                            "keepConnected" | "keep_connected" => {
+                                Ok(GeneratedField::KeepConnected)
+                            }
+                            _ => Err(serde::de::Error::unknown_field(value, FIELDS)),
+                        }
+                    }
+                }
+                deserializer.deserialize_identifier(GeneratedVisitor)
+            }
+        }
+        struct GeneratedVisitor;
+        impl<'de> serde::de::Visitor<'de> for GeneratedVisitor {
+            type Value = FailurePolicy;
+            fn expecting(
+                &self,
+                formatter: &mut std::fmt::Formatter<'_>,
+            ) -> std::fmt::Result {
+                formatter.write_str("struct nri.pkg.api.v1alpha1.FailurePolicy")
+            }
+            fn visit_map<V>(
+                self,
+                mut map_: V,
+            ) -> std::result::Result<FailurePolicy, V::Error>
+            where
+                V: serde::de::MapAccess<'de>,
+            {
+                let mut fail_request__ = None;
+                let mut keep_connected__ = None;
+                while let Some(k) = map_.next_key()? {
+                    match k {
+                        GeneratedField::FailRequest => {
+                            if fail_request__.is_some() {
+                                return Err(
+                                    serde::de::Error::duplicate_field("failRequest"),
+                                );
+                            }
+                            fail_request__ = Some(map_.next_value()?);
+                        }
+                        GeneratedField::KeepConnected => {
+                            if keep_connected__.is_some() {
+                                return Err(
+                                    serde::de::Error::duplicate_field("keepConnected"),
+                                );
+                            }
+                            keep_connected__ = Some(map_.next_value()?);
+                        }
+                    }
+                }
+                Ok(FailurePolicy {
+                    fail_request: fail_request__.unwrap_or_default(),
+                    keep_connected: keep_connected__.unwrap_or_default(),
+                })
+            }
+        }
+        deserializer
+            .deserialize_struct(
+                "nri.pkg.api.v1alpha1.FailurePolicy",
+                FIELDS,
+                GeneratedVisitor,
+            )
     }
 }
 impl serde::Serialize for Field {

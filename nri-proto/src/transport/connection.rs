@@ -106,7 +106,7 @@ impl ConnectionBuilder {
 ///         _: CallContext,
 ///         _: api::ConfigureRequest,
 ///     ) -> Result<api::ConfigureResponse, Status> {
-///         Ok(api::ConfigureResponse { events: 1 })
+///         Ok(api::ConfigureResponse { events: 1, ..Default::default() })
 ///     }
 /// }
 ///

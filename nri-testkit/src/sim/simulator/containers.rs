@@ -107,7 +107,7 @@ impl Inner {
     }
 
     pub(super) async fn start_container(&self, id: &str, start: Start) -> Done {
-        let (pod, container) = self.used(id).await?;
+        let (pod, mut container) = self.used(id).await?;
         if container.state() != ContainerState::ContainerCreated {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
@@ -116,6 +116,8 @@ impl Inner {
                 action: "started",
             });
         }
+        // A runtime has made the process by now; it waits for leave to run.
+        container.pid = start.pid.unwrap_or(container.pid);
         self.nri
             .start_container(&Ctx::new(), &pod, &container)
             .await?;
