@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, soak, wasm};
+use crate::{codegen, demo, fence, fuzz, interop, process, soak, wasm};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -66,6 +66,8 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
+    // Needs a C++ compiler, unlike all before.
+    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),
