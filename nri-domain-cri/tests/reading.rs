@@ -241,6 +241,7 @@ linux:
             ("[a]: b", "a key must be a text"),
             ("args: [a", "line"),
             ("tty: yes", "tty"),
+            ("linux: {resources: {cpu_shares: 0123}}", "octal"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

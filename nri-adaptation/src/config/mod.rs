@@ -69,7 +69,7 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 pub struct Config {
     /// Turns NRI off: every call into the API is a no-op. Default `false`.
     pub disable: bool,
-    /// Socket for plugins that are started externally. Default [`DEFAULT_SOCKET_PATH`].
+    /// Socket for plugins that are started externally; read with or without `unix://`. Default [`DEFAULT_SOCKET_PATH`].
     pub socket_path: PathBuf,
     /// Directory of plugins that are launched at start. Default [`DEFAULT_PLUGIN_PATH`].
     pub plugin_path: PathBuf,

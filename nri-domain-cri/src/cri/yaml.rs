@@ -122,6 +122,13 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
         None if style != ScalarStyle::Plain => return Ok(text.into()),
         None => {}
     }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(format!(
+            "{text} is decimal in YAML 1.2 and octal in YAML 1.1, which crictl reads: write it without the zero or with 0x, or \
+             in quotes if it is a text"
+        ));
+    }
     let radix = |prefix: &str, radix| {
         let digits = text.strip_prefix(prefix)?;
         u64::from_str_radix(digits, radix).ok().map(Value::from)
