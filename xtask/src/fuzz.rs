@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::Value;
 
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -81,7 +81,6 @@ fn target(name: &str) -> Result<String, String> {
     ))
 }
 
-#[cfg(feature = "product")]
 impl Options {
     /// Every target, for so many seconds each.
     pub(crate) fn all(seconds: u64) -> Self {
