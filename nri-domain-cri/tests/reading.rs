@@ -69,6 +69,15 @@ fn of_a_field_that_is_there_twice_the_last_counts_as_in_go() {
     );
 }
 
+/// Law: what is kept is written as it was read, to the last digit of a number.
+#[test]
+fn numbers_that_are_kept_keep_their_digits() {
+    let container = container(&json!({"future": 2.222_222_222_222_222_2e23}));
+    let text = serde_json::to_string(&container).unwrap();
+    assert_eq!(ContainerConfig::from_json(&text).unwrap(), container);
+    assert!(text.contains("2.2222222222222222e+23"), "{text}");
+}
+
 #[test]
 fn errors_name_the_field() {
     let text = r#"{"metadata": {"name": "n"}, "image": {"image": "i"},

@@ -1,13 +1,15 @@
 //! The wire of NRI, the Node Resource Interface.
 //!
 //! What is here: the protocol's messages ([`api`]), its methods as types ([`rpc`]), the frames of the multiplexed
-//! connection ([`frame`]), how a socket is named ([`SocketPath`]) and, behind the feature `transport`, connections with
+//! connection ([`frame`]), how a socket is named ([`SocketPath`]), how many items a message
+//! has before it is built ([`items`]) and, behind the feature `transport`, connections with
 //! typed clients and servers for both services ([`transport`]).
 //!
 //! What may not enter: any meaning. Merging, events, plugin order and policy live in the floors above; this crate only
 //! knows which bytes go where. Generated files are not edited by hand.
 
 pub mod frame;
+pub mod items;
 #[cfg(feature = "serde")]
 mod json;
 mod socket_path;
