@@ -18,7 +18,7 @@ use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscri
 use crate::observer::Observer;
 use crate::places::Place;
 use crate::prepared::Prepared;
-use crate::text::sanitized;
+use crate::text::{one_line, sanitized};
 
 /// A plugin at the other end of a connection.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl From<CallError> for Failure {
             CallError::DeadlineExceeded { .. } => Self::Late,
             CallError::Status(status) => Self::Status {
                 code: status.code.value(),
-                message: sanitized(&status.message),
+                message: one_line(&status.message),
             },
             other => Self::Status {
                 code: other.code().value(),

@@ -345,7 +345,7 @@ impl Runner {
                 Err(error) => error.to_string(),
             };
             let wait = waits.next(ready);
-            tracing::warn!(plugin = %terms.id, reason, ?wait, "connecting again");
+            tracing::warn!(plugin = %terms.id, %reason, ?wait, "connecting again");
             control.state.send_replace(State::Waiting { wait, reason });
             tokio::select! {
                 biased;

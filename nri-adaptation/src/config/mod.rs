@@ -25,6 +25,7 @@ pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::json::JsonConfig;
 pub use self::plugin::{PluginConfig, PluginSettings};
 pub use self::reading::{ConfigError, UnknownKey};
+pub(crate) use self::settings::distance;
 use self::settings::settings;
 pub use self::validator::DefaultValidatorConfig;
 pub use self::whole::WholeFile;
@@ -51,7 +52,7 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 ///
 /// The first eight keys are the reference's; TOML uses the field names, JSON the same in lowerCamel (both are understood
 /// when reading, see [`JsonConfig`] for writing). Absent keys have their defaults; an empty path and a zero duration mean
-/// the default too. To launch nothing, point `plugin_path` at a directory that does not exist.
+/// the default too. To launch nothing, point `plugin_path` at an empty directory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,7 +98,8 @@ pub struct Config {
     /// What a failed update of another container means for the request in whose answer a plugin asked for it. Default
     /// `"fail"`.
     pub side_update_failure: SideUpdateFailure,
-    /// Makes an unusable file in the plugin directory an error of the start. Default `false`: it is reported and skipped.
+    /// Makes an unusable file in the plugin directory an error of the start, a directory that does not exist, and a name of a
+    /// plugin in this configuration that nobody has. Default `false`: it is reported and skipped.
     pub strict_discovery: bool,
     /// Launches a pre-installed plugin again when it ends. Default `true`.
     pub restart: bool,

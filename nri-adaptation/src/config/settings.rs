@@ -306,7 +306,7 @@ fn most_changes(known: &str) -> usize {
 }
 
 /// How many characters have to be inserted, removed or replaced to turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
+pub(crate) fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {

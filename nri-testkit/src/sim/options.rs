@@ -1,6 +1,7 @@
 //! What every simulated runtime can be told on the command line, and the configuration that comes of it.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -91,6 +92,16 @@ impl RuntimeOptions {
                 .map_err(wrong)?
                 .into_path_buf();
         }
+        // Empty ones of our own: nothing is launched, and nobody is told that they are missing.
+        for directory in [&config.plugin_path, &config.plugin_config_path] {
+            if directory.starts_with(home.path()) {
+                let made = DirBuilder::new().mode(0o700).create(directory);
+                made.map_err(|error| SimError::Setup {
+                    path: directory.clone(),
+                    reason: format!("cannot make the directory: {error}"),
+                })?;
+            }
+        }
         for directory in [&self.plugins, &self.plugin_config].into_iter().flatten() {
             if !directory.is_dir() {
                 return Err(SimError::Setup {
@@ -136,7 +147,8 @@ mod tests {
         let setup = options.setup().unwrap();
         assert_eq!(setup.config.socket_path, Path::new("/run/said.sock"));
         assert_eq!(setup.config.plugin_request_timeout.as_secs(), 7);
-        assert!(!setup.config.plugin_path.exists());
+        let plugins = fs::read_dir(&setup.config.plugin_path).unwrap();
+        assert_eq!(plugins.count(), 0);
 
         options.socket = Some("/run/other.sock".into());
         assert_eq!(
