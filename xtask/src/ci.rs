@@ -6,7 +6,7 @@ use std::time::Instant;
 use nri_dev::process;
 
 use crate::packages::{CODEGEN, DEMO, INTEROP};
-use crate::{fence, soak, wasm, weight};
+use crate::{fence, fuzz, soak, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -74,6 +74,8 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
+    // Needs a C++ compiler, unlike all before.
+    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),

@@ -4,6 +4,10 @@ use nri_core::flow::OnTrouble;
 use nri_core::schedule;
 use serde::{Deserialize, Serialize};
 
+use super::settings::words;
+
+words!(AfterLate, SideUpdateFailure, Trouble);
+
 /// What happens to a plugin that was late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,50 +5,61 @@ use std::time::Duration;
 use nri_core::flow::{OnTrouble, Policy};
 use nri_core::schedule::PluginLimits;
 use nri_core::{PluginId, api};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::settings::settings;
 use super::{AfterLate, Config, DEFAULT_REQUEST_TIMEOUT, Trouble};
 use crate::duration;
 
 /// Settings of one plugin. What is absent is as for all plugins.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PluginConfig {
     /// How long it may take to answer a request.
     #[serde(
-        alias = "requestTimeout",
         with = "duration::optional_text",
         skip_serializing_if = "Option::is_none"
     )]
     pub request_timeout: Option<Duration>,
     /// How many requests it gets at a time. Default 1.
-    #[serde(alias = "maxInFlight", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<usize>,
     /// What an error it answers means for the request. Default `"fail"`.
-    #[serde(alias = "onError", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<Trouble>,
     /// What its lateness means for the request. Default: what its own failure policy says, else `"skip"`.
-    #[serde(alias = "onLate", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_late: Option<Trouble>,
     /// What the loss of its connection means for the request that it is asked, or would be next. Default `"skip"`, unless
     /// its own failure policy says otherwise of the request that it is asked.
-    #[serde(alias = "onAbsent", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_absent: Option<Trouble>,
     /// What happens to it when it was late. Default: what its own failure policy says, else [`Config::after_late`].
-    #[serde(alias = "afterLate", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after_late: Option<AfterLate>,
     /// Has validators judge its updates of other containers too, not only what it asks of a container that is created.
     /// Default `false`.
-    #[serde(alias = "validateUpdates", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_updates: Option<bool>,
     /// Launches it again when it ends, if it was launched by us. Default: [`Config::restart`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<bool>,
     /// User ids whose processes may connect under this name, in place of the general lists.
-    #[serde(alias = "allowedUids", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_uids: Option<Vec<u32>>,
 }
+
+settings!(SnakeOrCamel PluginConfig {
+    request_timeout,
+    max_in_flight,
+    on_error,
+    on_late,
+    on_absent,
+    after_late,
+    validate_updates,
+    restart,
+    allowed_uids,
+});
 
 /// The settings in force for one plugin.
 #[derive(Debug, Clone, PartialEq)]
