@@ -516,8 +516,21 @@ impl<J: Job> Scheduler<J> {
         let mut report = running.flow.finish();
         let records = running.records;
         correct(&mut report.outcomes, &records);
+        let refused = active.began > 0 && !matches!(ended_by, Some(Error::Lifecycle(_)));
         if let Some(error) = ended_by {
             report.result = Err(error);
+        }
+        if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
+            // The runtime tells of its end: to those that heard of it.
+            let heard = |plugin: &RegisteredPlugin| {
+                let mut handed = records.iter().filter(|record| record.handed);
+                handed.any(|record| record.actual == *plugin)
+            };
+            for (plugin, instance) in &mut self.plugins {
+                if !heard(plugin) {
+                    instance.strange.insert(active.object.clone());
+                }
+            }
         }
         let is_creation = active.event == Event::CreateContainer;
         let unsettled = is_creation && report.result.is_ok();

@@ -313,3 +313,26 @@ fn what_only_a_list_told_of_does_not_end_for_those_who_were_there_before() {
     assert_eq!(scene.answer("10-a StopContainer c1"), ["done"]);
     assert_eq!(scene.outcomes, [Outcome::Unaware, Outcome::Answered]);
 }
+
+#[test]
+fn of_a_pod_that_was_refused_only_those_hear_the_end_that_heard_of_it() {
+    let mut scene = Scene::new();
+    scene.open("05-b", limits());
+    scene.open("10-a", limits());
+    let pod = |scene: &mut Scene, event| {
+        let order = Order::new(request(event, "p1", ""), ObjectKey::pod("", "p1"));
+        scene.scheduler.handle_request(order, scene.now);
+        scene.effects()
+    };
+    assert_eq!(
+        pod(&mut scene, Event::RunPodSandbox),
+        ["05-b RunPodSandbox p1"]
+    );
+    assert_eq!(scene.refuse("05-b RunPodSandbox p1"), ["failed"]);
+    assert_eq!(
+        pod(&mut scene, Event::StopPodSandbox),
+        ["05-b StopPodSandbox p1"]
+    );
+    assert_eq!(scene.answer("05-b StopPodSandbox p1"), ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Answered, Outcome::Unaware]);
+}

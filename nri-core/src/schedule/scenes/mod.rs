@@ -206,6 +206,8 @@ fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
     };
     let (pod, container) = (Some(pod), Some(container));
     Arc::new(match event {
+        Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
+        Event::StopPodSandbox => Request::StopPodSandbox(api::StopPodSandboxRequest { pod }),
         Event::CreateContainer => {
             Request::CreateContainer(api::CreateContainerRequest { pod, container })
         }
