@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, soak, wasm};
+use clap::Args;
+
+use crate::{codegen, demo, fence, interop, process, soak, stress, wasm};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -85,8 +87,18 @@ const LIBRARIES: [&str; 6] = [
     "nri-testkit",
 ];
 
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Instead of all that, run all tests so many times beside a busy load, and list those that fail.
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "20")]
+    stress: Option<u32>,
+}
+
 /// Runs every step; the first failure ends it.
-pub(crate) fn run() -> Result<(), String> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    if let Some(times) = options.stress {
+        return stress::run(times);
+    }
     let all = Instant::now();
     for (number, (name, step)) in STEPS.iter().enumerate() {
         println!("== {}/{} {name}", number + 1, STEPS.len());

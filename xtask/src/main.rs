@@ -18,6 +18,8 @@ mod laws;
 mod process;
 mod soak;
 #[cfg(feature = "product")]
+mod stress;
+#[cfg(feature = "product")]
 mod wasm;
 mod workspace;
 
@@ -44,7 +46,7 @@ enum Command {
     Interop(interop::Options),
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
-    Ci,
+    Ci(ci::Options),
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Let many plugins come, crash and come again for a long time.
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "product")]
         Command::Interop(options) => interop::run(&options),
         #[cfg(feature = "product")]
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),
         Command::Soak(options) => soak::run(&options),

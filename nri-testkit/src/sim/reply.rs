@@ -259,6 +259,14 @@ pub struct Refused {
 #[serde(transparent)]
 pub struct OwnersReply(pub BTreeMap<String, BTreeMap<&'static str, FieldOwners>>);
 
+/// The names of all fields that can have an owner, as [`OwnersReply`] has them.
+#[must_use]
+pub fn field_names() -> Vec<&'static str> {
+    // They are numbered without a gap.
+    let fields = (1..).map_while(|number| api::Field::try_from(number).ok());
+    fields.map(|field| field.as_str_name()).collect()
+}
+
 /// The owner of a field, or those of its entries. A leading `-` says that the plugin removed it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
