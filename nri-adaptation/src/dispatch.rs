@@ -81,6 +81,7 @@ pub(crate) struct Dispatch {
 }
 
 /// What is to be done once the lock is free.
+#[allow(clippy::large_enum_variant)] // short-lived
 enum Action {
     Call(Box<Outgoing>),
     Synchronize(Arc<Active>),
@@ -351,6 +352,10 @@ impl Instance {
     }
 
     /// Carries out everything but the calls that are to be made.
+    #[allow(
+        clippy::vec_box,
+        reason = "they stay in their boxes, whoever makes them"
+    )]
     fn tell_scheduler<R>(
         self: &Arc<Self>,
         tell: impl FnOnce(&mut State, Instant) -> R,

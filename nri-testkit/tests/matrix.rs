@@ -184,10 +184,22 @@ async fn cell(event: Event, trouble: Trouble) {
         false => event,
     };
     let past = LIFE.iter().take_while(|step| **step != asked);
+    // Of a container that was stopped before a plugin came, it does not hear the removal.
+    let joins = match asked {
+        Event::RemoveContainer => Event::StopContainer,
+        asked => asked,
+    };
+    let mut joined = None;
     for &past in past.clone() {
+        if past == joins {
+            joined = Some(runtime.join(&bad).await);
+        }
         step(&runtime, past).await.unwrap();
     }
-    let _bad = runtime.join(&bad).await;
+    let _bad = match joined {
+        Some(joined) => joined,
+        None => runtime.join(&bad).await,
+    };
     if short {
         give_time(&runtime, SHORT).await;
     }

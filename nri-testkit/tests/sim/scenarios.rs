@@ -304,7 +304,14 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
         annotate.file_name().unwrap().to_str().unwrap(),
     );
     let program = annotate.display();
-    let scenario = "[[steps]]\ncmd = 'run-pod'\npod = { id = 'p1' }\n";
+    let scenario = "
+        [[plugins]]
+        id = '50-annotate'
+        config = '[env]'
+        [[steps]]
+        cmd = 'run-pod'
+        pod = { id = 'p1' }
+    ";
     for command in [
         format!("FOO=1 {program}"),
         format!("cd {directory} && ./{name}"),
