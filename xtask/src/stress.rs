@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
-use crate::process;
+use nri_dev::process;
 
 /// How many tests of a program run at a time, from one time to the next.
 const THREADS: [u32; 3] = [1, 2, 8];
