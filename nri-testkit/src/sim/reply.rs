@@ -371,10 +371,9 @@ impl OutcomeReply {
     /// A plugin that was not asked, if it is known why: it did not subscribe to the event, or it was launched and is not there.
     pub(super) fn not_asked(info: &PluginInfo, event: Event) -> Option<Self> {
         let outcome = match info.state {
-            PluginState::Starting
-            | PluginState::Restarting
-            | PluginState::Failed
-            | PluginState::Closed => "down",
+            PluginState::Starting | PluginState::Restarting | PluginState::Failed => "down",
+            // It is just going: it was not there any more.
+            PluginState::Closed => return None,
             _ if !info.events.contains(event) => "unsubscribed",
             _ => return None,
         };

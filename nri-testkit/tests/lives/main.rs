@@ -243,6 +243,10 @@ async fn lives_are_whole_and_outcomes_say_what_was_heard() {
     let mut next = 0;
     while given.load(Ordering::Relaxed) < COMMANDS {
         if given.load(Ordering::Relaxed) < next {
+            // One that fails is to be heard of at once.
+            while let Some(hand) = hands.try_join_next() {
+                hand.unwrap();
+            }
             tokio::task::yield_now().await;
             continue;
         }

@@ -307,7 +307,7 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
     let scenario = "
         [[plugins]]
         id = '50-annotate'
-        config = '[env]'
+        config = \"[env]\\nTZ = 'UTC'\"
         [[steps]]
         cmd = 'run-pod'
         pod = { id = 'p1' }
