@@ -48,6 +48,7 @@ impl Scene {
         })
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test has a clock")]
     fn with(config: Config) -> Self {
         Self {
             scheduler: Scheduler::new(config),
