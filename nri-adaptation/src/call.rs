@@ -102,6 +102,8 @@ pub(crate) struct Told {
     pub(crate) since: Instant,
     pub(crate) took: Option<Duration>,
     pub(crate) span: Span,
+    /// The caller's, see [`Ctx::tag`](nri_core::Ctx::tag).
+    pub(crate) tag: Option<u64>,
 }
 
 impl Instance {
@@ -117,6 +119,7 @@ impl Instance {
             since,
             took,
             span,
+            tag,
         } = told;
         let container = match object.subject() {
             Subject::Container => object.id(),
@@ -153,6 +156,7 @@ impl Instance {
             started: *since,
             duration: now().saturating_duration_since(*since),
             outcome: &outcome,
+            tag: *tag,
         };
         self.plugin_called(active.as_deref(), &report);
     }

@@ -1,6 +1,7 @@
 //! How a plugin comes to take part, and how it goes. In which order things happen is the scheduler's business; here the
 //! runtime is asked what it has, and the plugin is shown it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
@@ -125,7 +126,9 @@ impl Instance {
         let inventory = self.act(|state, now| {
             state.take_in(listing, &lists);
             let showing = state.scheduler.handle_snapshot(&active.plugin, now)?;
-            Some(state.inventory(lists, &showing))
+            let (inventory, shown) = state.inventory(lists, &showing);
+            state.scheduler.handle_shown(&active.plugin, &shown);
+            Some(inventory)
         });
         let Some(Inventory { pods, containers }) = inventory else {
             return Ok(None);
@@ -268,16 +271,18 @@ impl State {
         self.unlisted.retain(self.scheduler.lives());
     }
 
-    /// What a plugin is shown: what the lists have, as far as it lives and will not reach the plugin as an event, and what
-    /// lives and the lists do not have yet.
-    fn inventory(&self, lists: Vec<Listed>, showing: &Showing) -> Inventory {
+    /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and will not reach the plugin
+    /// as an event, and what lives and the lists do not have yet.
+    fn inventory(&self, lists: Vec<Listed>, showing: &Showing) -> (Inventory, BTreeSet<ObjectKey>) {
         let lives = self.scheduler.lives();
-        let shows =
-            |lives: &Lifecycles, key: &ObjectKey| lives.shows(key) && !showing.hide.contains(key);
+        let mut shown = BTreeSet::new();
+        let mut shows = |lives: &Lifecycles, key: ObjectKey| {
+            lives.shows(&key) && !showing.hide.contains(&key) && shown.insert(key)
+        };
         let mut inventory = Inventory::default();
         for (key, object) in self.unlisted.shown(lives) {
             match object {
-                _ if !shows(lives, &key) => {}
+                _ if !shows(lives, key) => {}
                 Shown::Pod(pod) => inventory.pods.push(pod),
                 Shown::Container(container) => inventory.containers.push(container),
             }
@@ -285,19 +290,19 @@ impl State {
         for list in lists {
             let (domain, pods, containers) = (list.domain, list.pods, list.containers);
             let pods = pods.into_iter().filter(|(pod, ready)| {
-                ready.is_some() && shows(lives, &ObjectKey::pod(Arc::clone(&domain), &*pod.id))
+                ready.is_some() && shows(lives, ObjectKey::pod(Arc::clone(&domain), &*pod.id))
             });
             inventory.pods.extend(pods.map(|(pod, _)| pod));
             let containers = containers.into_iter().filter(|container| {
                 container.state() != ContainerState::ContainerUnknown
                     && shows(
                         lives,
-                        &ObjectKey::container(Arc::clone(&domain), &*container.id),
+                        ObjectKey::container(Arc::clone(&domain), &*container.id),
                     )
             });
             inventory.containers.extend(containers);
         }
-        inventory
+        (inventory, shown)
     }
 }
 

@@ -130,6 +130,7 @@ impl Instance {
             started: began,
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
+            tag: None,
         };
         self.plugin_called(active, &report);
     }

@@ -23,7 +23,7 @@ pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;
 pub use journal::{Journal, PATIENCE};
 pub use memory_domain::{MemoryDomain, Refusal};
-pub use test_runtime::{TestRuntime, TestRuntimeBuilder};
+pub use test_runtime::{Describe, Joined, TestRuntime, TestRuntimeBuilder};
 pub use watcher::{Call, Notice, Watcher};
 
 /// Runs the examples of the workspace's README: this crate sees all the others.

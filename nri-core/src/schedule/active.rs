@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) handed: bool,
     /// Whether the instance, unlike the one that the flow means, is not subscribed.
     pub(super) unsubscribed: bool,
+    /// Whether the instance does not know what the event is about.
+    pub(super) unaware: bool,
     /// Whether the flow knows what came of it.
     pub(super) resolved: bool,
     /// How long it had its turn until then.
@@ -164,6 +166,8 @@ pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
         outcome.took = record.took;
         if record.unsubscribed {
             outcome.outcome = Outcome::Unsubscribed;
+        } else if record.unaware {
+            outcome.outcome = Outcome::Unaware;
         } else if !record.resolved {
             outcome.outcome = match record.handed {
                 true => Outcome::Abandoned,

@@ -15,6 +15,7 @@
 //! * **Joining.** From its admission on, a plugin is part of every request that begins, and the requests wait for it. What
 //!   began before is waited for (creations until they are settled, all within [`Config::settle_timeout`]), then what the
 //!   runtime has is listed and shown. So each container reaches the plugin once: by the list or by an event.
+//!   What had ended by then reaches it not at all: it hears no end of what it never knew.
 //! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is synchronised. If that fails,
 //!   the older one gets what waited for the newer.
 //! * **Undoing.** A creation that fails, or that is settled as abandoned, is taken back towards the plugins whose request was

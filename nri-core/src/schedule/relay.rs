@@ -9,6 +9,7 @@ use super::timers::Timer;
 use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, Order, RequestId, Scheduler};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
+use crate::model::State;
 use crate::{Error, Event, RegisteredPlugin, Response, Settlement};
 
 impl<J: Job> Scheduler<J> {
@@ -69,11 +70,17 @@ impl<J: Job> Scheduler<J> {
         }
         if active.event == Event::CreateContainer {
             active.birth = Some(self.lives.create(&active.object)?);
+            let object = active.object.clone();
+            self.no_longer_strange(&object);
             return Ok(Due::Event);
         }
+        let appears = active.is_appearance();
         let due = self.lives.begin(&active.object, active.event)?;
-        if active.event.shows_existence() {
-            let object = active.object.clone();
+        let (object, event) = (active.object.clone(), active.event);
+        if appears {
+            self.no_longer_strange(&object);
+        }
+        if event.shows_existence() {
             self.note_existence(&object);
         }
         Ok(due)
@@ -129,6 +136,7 @@ impl<J: Job> Scheduler<J> {
                 actual: purpose.asked_as.clone(),
                 handed: false,
                 unsubscribed: false,
+                unaware: false,
                 resolved: false,
                 took: None,
             });
@@ -261,7 +269,7 @@ impl<J: Job> Scheduler<J> {
         if let Some(record) = running.record(&purpose.asked_as, event) {
             record.resolved = true;
             record.took = timing.took;
-            if !record.unsubscribed {
+            if !record.unsubscribed && !record.unaware {
                 self.effects.push_back(Effect::Came {
                     request: id,
                     plugin: record.actual.clone(),
@@ -292,6 +300,13 @@ impl<J: Job> Scheduler<J> {
             .get_mut(plugin)
             .and_then(|instance| instance.next_turn())
         {
+            if !self.may_hear(plugin, &purpose, message.event()) {
+                let nothing = Reply::Answer(Response::empty(message.event()));
+                let untimed = Timing { since, took: None };
+                self.answer(&purpose, message.event(), nothing, untimed);
+                self.work.push_back(Work::Phases);
+                continue;
+            }
             let call = CallId(self.next_number());
             let Some(instance) = self.plugins.get_mut(plugin) else {
                 return;
@@ -322,6 +337,38 @@ impl<J: Job> Scheduler<J> {
                 deadline,
                 patience,
             });
+        }
+    }
+
+    /// Whether a plugin gets a call that has its turn; what it does not know is put on record.
+    fn may_hear(&mut self, plugin: &RegisteredPlugin, purpose: &Purpose, event: Event) -> bool {
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return true;
+        };
+        // Who hears of an undoing has been chosen before.
+        if instance.strange.is_empty() || purpose.undoes {
+            return true;
+        }
+        let Some(active) = self.requests.get_mut(&purpose.request) else {
+            return true;
+        };
+        let state = self.lives.state(&active.object);
+        if instance.may_hear(event, &active.object, state) {
+            return true;
+        }
+        if let Some(record) = active
+            .running()
+            .and_then(|running| running.record(&purpose.asked_as, event))
+        {
+            record.unaware = true;
+        }
+        false
+    }
+
+    /// An object appears, or is gone for good: to no plugin it is strange any more.
+    fn no_longer_strange(&mut self, object: &ObjectKey) {
+        for instance in self.plugins.values_mut() {
+            instance.strange.remove(object);
         }
     }
 
@@ -523,8 +570,21 @@ impl<J: Job> Scheduler<J> {
         let mut report = running.flow.finish();
         let records = running.records;
         correct(&mut report.outcomes, &records);
+        let refused = active.began > 0 && !matches!(ended_by, Some(Error::Lifecycle(_)));
         if let Some(error) = ended_by {
             report.result = Err(error);
+        }
+        if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
+            // The runtime tells of its end: to those that heard of it.
+            let heard = |plugin: &RegisteredPlugin| {
+                let mut handed = records.iter().filter(|record| record.handed);
+                handed.any(|record| record.actual == *plugin)
+            };
+            for (plugin, instance) in &mut self.plugins {
+                if !heard(plugin) {
+                    instance.strange.insert(active.object.clone());
+                }
+            }
         }
         let is_creation = active.event == Event::CreateContainer;
         let unsettled = is_creation && report.result.is_ok();
@@ -534,6 +594,9 @@ impl<J: Job> Scheduler<J> {
             unsettled,
             undoes: active.undoes.as_ref().map(|(creation, _)| *creation),
         });
+        if active.event.is_end() && self.lives.state(&active.object) == State::Removed {
+            self.no_longer_strange(&active.object);
+        }
         self.slots.leave(&active.pod, id);
         self.work.push_back(Work::Slot(active.pod.clone()));
         active.stage = Stage::Unsettled(records);
@@ -583,9 +646,15 @@ impl<J: Job> Scheduler<J> {
 
     /// Takes a creation back towards the plugins that saw it, before anything else happens to the pod.
     fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
+        let knows = |instance: &&Instance| !instance.strange.contains(&active.object);
         let seen: Vec<RegisteredPlugin> = match active.exists {
             // Those that joined since were shown it.
-            true => self.plugins.keys().cloned().collect(),
+            true => self
+                .plugins
+                .values()
+                .filter(knows)
+                .map(|instance| instance.member.plugin.clone())
+                .collect(),
             false => active
                 .seen_by()
                 .filter(|plugin| self.plugins.contains_key(*plugin))

@@ -108,6 +108,13 @@ impl World {
             peer.owed.values().all(|owed| owed.pod != pod),
             "{plugin} gets two calls of {pod} at a time"
         );
+        match event {
+            Event::StopContainer | Event::RemoveContainer => assert!(
+                !peer.strange.contains(&container),
+                "{plugin} hears of the end of {container}, which it never knew"
+            ),
+            _ => drop(peer.strange.remove(&container)),
+        }
         if let Some(seen) = self.undone.get(&container) {
             assert!(
                 seen.contains(plugin),
@@ -245,6 +252,11 @@ impl World {
             }
             assert!(peer.state == Where::Open || met.is_none());
         }
+        let ended = |id: &&String| {
+            let key = ObjectKey::container("", id.as_str());
+            !shown.contains(id) && !showing.hide.contains(&key)
+        };
+        peer.strange = self.store.keys().filter(ended).cloned().collect();
         for container in shown {
             peer.met.entry(container).or_insert(Meeting::Shown);
         }
@@ -400,9 +412,10 @@ impl World {
                     told,
                     None | Some(Told::Gone | Told::LateOrGone | Told::NeverSent)
                 ),
-                Outcome::Late { after: None } | Outcome::Unsubscribed | Outcome::NotReached => {
-                    told.is_none()
-                }
+                Outcome::Late { after: None }
+                | Outcome::Unsubscribed
+                | Outcome::Unaware
+                | Outcome::NotReached => told.is_none(),
                 _ => false,
             };
             assert!(fits, "{plugin}: {:?}, but {told:?}", outcome.outcome);

@@ -1,6 +1,6 @@
 //! A plugin of the simulated world, and what it must never experience.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{Member, OnTrouble, Policy, Reply};
@@ -83,6 +83,8 @@ pub(crate) struct Peer {
     pub(crate) last: BTreeMap<String, RequestId>,
     /// What it heard of containers whose creation was undone.
     pub(crate) undone: BTreeMap<String, Vec<Event>>,
+    /// The containers that exist and it was not shown, nor will hear of as they appear.
+    pub(crate) strange: BTreeSet<String>,
 }
 
 impl Peer {
@@ -123,6 +125,7 @@ impl Peer {
             met: BTreeMap::new(),
             last: BTreeMap::new(),
             undone: BTreeMap::new(),
+            strange: BTreeSet::new(),
         }
     }
 

@@ -16,7 +16,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use nri_adaptation::{Nri, PluginState};
 use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
@@ -26,7 +28,10 @@ pub use self::seen::Seen;
 use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
 pub(crate) use self::wire::connect;
-use crate::Journal;
+use crate::{Journal, PATIENCE};
+
+/// How often something is looked at that nobody tells about.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A plugin that does what a test wants, and writes down what it was asked.
 ///
@@ -193,6 +198,55 @@ impl FakePlugin {
     /// There is no runtime.
     pub async fn connect(&self, socket: impl AsRef<Path>) -> io::Result<Connected> {
         self.over(wire::connect(socket.as_ref()).await?)
+    }
+
+    /// Connects and registers at an instance, and waits until it takes part: until what comes next reaches it.
+    ///
+    /// ```
+    /// use nri_testkit::{FakePlugin, TestRuntime};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let runtime = TestRuntime::start().await;
+    /// let plugin = FakePlugin::new("10-watch");
+    /// let _connected = plugin.join(runtime.nri()).await;
+    /// runtime.run_pod("p1").await;
+    /// plugin.assert_events(&["RunPodSandbox p1"]);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// It does not come to take part within [`PATIENCE`](crate::PATIENCE); the message says why.
+    pub async fn join(&self, nri: &Nri) -> Connected {
+        let identity = self.identity();
+        let registrations = || {
+            let plugins = nri.plugins().into_iter();
+            let own = plugins.filter(|info| info.plugin.id.to_string() == identity);
+            own.map(|info| (info.plugin.registration, info.state))
+        };
+        let before = registrations().map(|(number, _)| number).max();
+        let connected = match self.connect(&nri.config().socket_path).await {
+            Ok(connected) => connected,
+            Err(error) => panic!("{identity} cannot connect: {error}"),
+        };
+        if let Err(error) = connected.register().await {
+            panic!("{identity} cannot register: {error}");
+        }
+        let takes_part = async {
+            while !registrations().any(|(number, state)| {
+                Some(number) > before && matches!(state, PluginState::Ready | PluginState::Late)
+            }) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = takes_part => connected,
+            reason = connected.connection().closed() => {
+                panic!("{identity} is cut off before it takes part: {reason}")
+            }
+            () = tokio::time::sleep(PATIENCE) => {
+                panic!("waited {PATIENCE:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
+            }
+        }
     }
 
     /// Plays it over a stream, without registering.

@@ -484,8 +484,28 @@ async fn a_pod_takes_its_containers_along() {
     let plugin = Script::default().join(&mut serve, "10-all").await;
     serve.container();
     serve.ok(r#"{"cmd":"start-container","container_id":"c1"}"#);
-    serve.ok(r#"{"cmd":"stop-pod","pod_id":"p1"}"#);
-    serve.ok(r#"{"cmd":"remove-pod","pod_id":"p1"}"#);
+    let brief = |result: Value| -> Vec<Value> {
+        let outcomes = result["outcomes"].as_array().unwrap().clone();
+        let brief = outcomes
+            .iter()
+            .map(|o| json!([o["event"], o["container_id"], o["outcome"]]));
+        brief.collect()
+    };
+    // What a command implies is reported with it, and with no other.
+    assert_eq!(
+        brief(serve.ok(r#"{"cmd":"stop-pod","pod_id":"p1"}"#)),
+        [
+            json!(["StopContainer", "c1", "answered"]),
+            json!([null, null, "answered"]),
+        ]
+    );
+    assert_eq!(
+        brief(serve.ok(r#"{"cmd":"remove-pod","pod_id":"p1"}"#)),
+        [
+            json!(["RemoveContainer", "c1", "answered"]),
+            json!([null, null, "answered"]),
+        ]
+    );
     let heard = plugin.heard();
     let end = [
         "StopContainer c1 0",
