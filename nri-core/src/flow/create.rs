@@ -36,8 +36,9 @@ impl Stage for Adjusting {
 
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
+            self.combined.show(|| container(&mut self.current));
             self.combined
-                .apply(plugin, response, || container(&mut self.current))?;
+                .apply(plugin, response, self.current.container())?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use super::oracle::{Place, Touched};
 use super::{adjusts, compatible, merge, plugin, repeated, reply, responses, seen};
+use crate::keys::KeyKind;
 use crate::merge::{CreateMerge, Owner, apply, canonical, normal_form};
 use crate::strategies::{self, CREATED};
 
@@ -156,7 +157,10 @@ proptest! {
         let owners = merge.finish().owners;
         let found: BTreeMap<Place, Owner> = owners
             .of_container(CREATED)
-            .map(|owned| ((owned.field, owned.key.map(str::to_owned)), owned.owner.clone()))
+            .map(|owned| {
+                let key = owned.key.map(|key| KeyKind::of(owned.field).normal(key).into_owned());
+                ((owned.field, key), owned.owner.clone())
+            })
             .collect();
         prop_assert_eq!(found, expected);
     }
