@@ -320,7 +320,9 @@ mod tests {
 
     #[test]
     fn huge_page_limits_are_replaced_by_size_however_it_is_spelled() {
-        let mut oci = json!({"hugepageLimits": [{"pageSize": "2048KB", "limit": 1, "x": 0}]});
+        let mut oci = json!({"hugepageLimits": [
+            {"pageSize": "2048KB", "limit": 1, "x": 0}, {"pageSize": "2MB", "limit": 9},
+        ]});
         let limit = |page_size: &str, limit| api::HugepageLimit {
             page_size: page_size.into(),
             limit,
