@@ -138,7 +138,7 @@ impl Instance {
                 "the plugin named no event, which means all, and does not know this one: it counts as not subscribed to it"
             ),
             (CallOutcome::Failed { code, message }, _) => {
-                tracing::warn!(%plugin, %event, container, code, message, "the plugin answered with an error");
+                tracing::warn!(%plugin, %event, container, code, %message, "the plugin answered with an error");
             }
             (other, _) => {
                 let outcome = other.name();

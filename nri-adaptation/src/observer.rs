@@ -1,5 +1,6 @@
 //! What an instance tells about its plugins: who is there, and what came of every call.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nri_core::merge::Omission;
@@ -18,6 +19,17 @@ pub enum PluginKind {
     Launched,
     /// Started by someone else; it connected to the socket.
     External,
+}
+
+impl fmt::Display for PluginKind {
+    /// In words, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "built-in",
+            Self::Launched => "launched",
+            Self::External => "external",
+        })
+    }
 }
 
 /// How far a plugin is.

@@ -14,6 +14,8 @@ use std::rc::Rc;
 use clap::Parser;
 use prost::Message as _;
 use prost_build::{Method, Service, ServiceGenerator};
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FileDescriptorSet};
 use tempfile::TempDir;
 
 use nri_dev::workspace;
@@ -105,6 +107,8 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
         "json.rs".to_owned(),
         read(&out, &format!("{PACKAGE}.serde.rs"))?,
     );
+
+    files.insert("shapes.rs".to_owned(), shapes(&descriptors));
 
     let rpc = rpc.borrow();
     files.insert("methods.rs".to_owned(), rpc.methods.clone());
@@ -291,6 +295,74 @@ fn socket_service(service: &Service) -> String {
         }}\n",
         service_doc = doc(&service.comments.leading),
     )
+}
+
+/// What a message consists of, as far as it can be many: a `Shape` for each, and which one is whose.
+fn shapes(descriptors: &FileDescriptorSet) -> String {
+    let mut text = String::from("use crate::api;\n");
+    for file in descriptors.file.iter().filter(|f| f.package() == PACKAGE) {
+        for message in &file.message_type {
+            let name = message.name();
+            shape(&format!(".{PACKAGE}.{name}"), message, &mut text);
+            let _ = writeln!(
+                text,
+                "impl Shaped for api::{} {{ const SHAPE: &'static Shape = &{}; }}",
+                rust_name(name),
+                constant(&format!(".{PACKAGE}.{name}"))
+            );
+        }
+    }
+    text
+}
+
+fn shape(full_name: &str, message: &DescriptorProto, text: &mut String) {
+    for nested in &message.nested_type {
+        shape(&format!("{full_name}.{}", nested.name()), nested, text);
+    }
+    let fields = message.field.iter().filter_map(|field| {
+        let repeated = field.label() == Label::Repeated;
+        let message = (field.r#type() == Type::Message)
+            .then(|| format!("Some(&{})", constant(field.type_name())));
+        // One value that is no message is one value.
+        (repeated || message.is_some()).then(|| {
+            format!(
+                "Field {{ number: {}, name: {:?}, repeated: {repeated}, packed: {}, message: {} }}",
+                field.number(),
+                field.name(),
+                repeated && !matches!(field.r#type(), Type::Message | Type::String | Type::Bytes),
+                message.as_deref().unwrap_or("None"),
+            )
+        })
+    });
+    let fields: Vec<String> = fields.collect();
+    let _ = writeln!(
+        text,
+        "static {}: Shape = Shape {{ name: {:?}, fields: &[{}] }};",
+        constant(full_name),
+        message.name(),
+        fields.join(", ")
+    );
+}
+
+/// `.nri.pkg.api.v1alpha1.ContainerAdjustment.LabelsEntry` is `CONTAINER_ADJUSTMENT_LABELS_ENTRY`.
+fn constant(full_name: &str) -> String {
+    let name = full_name.trim_start_matches(&format!(".{PACKAGE}.")[..]);
+    let parts: Vec<String> = name.split('.').map(to_snake).collect();
+    parts.join("_").to_uppercase()
+}
+
+/// `LinuxIOPriority` is `LinuxIoPriority` in Rust, as prost has it.
+fn rust_name(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let within = |at: usize| {
+        let before = at > 0 && letters[at - 1].is_uppercase();
+        before && letters.get(at + 1).is_none_or(|next| !next.is_lowercase())
+    };
+    let letter = |(at, c): (usize, &char)| match within(at) {
+        true => c.to_ascii_lowercase(),
+        false => *c,
+    };
+    letters.iter().enumerate().map(letter).collect()
 }
 
 fn to_snake(name: &str) -> String {

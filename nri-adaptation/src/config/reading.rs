@@ -85,6 +85,8 @@ const TOP: &[&str] = &[
     "domain_timeout",
     "update_rate_limit",
     "update_burst",
+    "max_updates",
+    "max_items",
     "allowed_uids",
     "allowed_gids",
     "max_plugins",
@@ -268,7 +270,7 @@ fn nearest(name: &str, known: &[&str]) -> Option<String> {
 }
 
 /// How many characters have to be inserted, removed or replaced to turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
+pub(crate) fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {

@@ -1,10 +1,12 @@
 //! What every simulated runtime can be told on the command line, and the configuration that comes of it.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nri_adaptation::Config;
+use nri_proto::{InvalidSocketPath, SocketPath};
 use tempfile::TempDir;
 
 use super::error::SimError;
@@ -85,6 +87,26 @@ impl RuntimeOptions {
                 None => *path = home.path().join(name),
             }
         }
+        // Nothing is the usual place.
+        if !config.socket_path.as_os_str().is_empty() {
+            let wrong = |error: InvalidSocketPath| SimError::Setup {
+                path: config.socket_path.clone(),
+                reason: error.to_string(),
+            };
+            config.socket_path = SocketPath::parse(&config.socket_path)
+                .map_err(wrong)?
+                .into_path_buf();
+        }
+        // Empty ones of our own: nothing is launched, and nobody is told that they are missing.
+        for directory in [&config.plugin_path, &config.plugin_config_path] {
+            if directory.starts_with(home.path()) {
+                let made = DirBuilder::new().mode(0o700).create(directory);
+                made.map_err(|error| SimError::Setup {
+                    path: directory.clone(),
+                    reason: format!("cannot make the directory: {error}"),
+                })?;
+            }
+        }
         for directory in [&self.plugins, &self.plugin_config].into_iter().flatten() {
             if !directory.is_dir() {
                 return Err(SimError::Setup {
@@ -132,13 +154,23 @@ mod tests {
         let setup = options.setup().unwrap();
         assert_eq!(setup.config.socket_path, Path::new("/run/said.sock"));
         assert_eq!(setup.config.plugin_request_timeout.as_secs(), 7);
-        assert!(!setup.config.plugin_path.exists());
+        let plugins = fs::read_dir(&setup.config.plugin_path).unwrap();
+        assert_eq!(plugins.count(), 0);
 
         options.socket = Some("/run/other.sock".into());
         assert_eq!(
             options.setup().unwrap().config.socket_path,
             Path::new("/run/other.sock")
         );
+
+        options.socket = Some("unix:///run/other.sock".into());
+        assert_eq!(
+            options.setup().unwrap().config.socket_path,
+            Path::new("/run/other.sock")
+        );
+        options.socket = Some("tcp://127.0.0.1:80".into());
+        let error = options.setup().unwrap_err().to_string();
+        assert!(error.contains("unix:///path"), "{error}");
 
         let none = RuntimeOptions::default().setup().unwrap();
         let home = none.config.socket_path.parent().unwrap().to_owned();
