@@ -363,5 +363,5 @@ fn documentation() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 252 + 11 + 99 + 21);
+    assert_eq!(seen, 255 + 11 + 99 + 21);
 }

@@ -262,14 +262,16 @@ mod tests {
         let pod = |annotations: &[(&str, &str)]| request(annotations).pod.unwrap();
         let of = |key: &str, container: &str| format!("{key}/container.{container}");
         let (waived, other) = (of(TOLERATE, "ctr0"), of(TOLERATE, "ctr1"));
+        let (waived, other) = (waived.as_str(), other.as_str());
         let own = of(REQUIRED_PLUGINS_ANNOTATION, "ctr0");
+        let own = own.as_str();
         let required = requires(&["nope"]);
         for annotations in [
             &[(TOLERATE, "true")][..],
-            &[(&waived, "true")],
-            &[(&other, "false"), (&waived, "true")],
+            &[(waived, "true")],
+            &[(other, "false"), (waived, "true")],
             // The waiver of a container goes before that of its pod.
-            &[(TOLERATE, "false"), (&waived, "true")],
+            &[(TOLERATE, "false"), (waived, "true")],
         ] {
             assert_eq!(
                 check_pod(&required, &pod(annotations), &[]),
@@ -277,7 +279,7 @@ mod tests {
                 "{annotations:?}"
             );
         }
-        for annotations in [&[][..], &[(&waived, "false")], &[(TOLERATE, "false")]] {
+        for annotations in [&[][..], &[(waived, "false")], &[(TOLERATE, "false")]] {
             assert_eq!(
                 check_pod(&required, &pod(annotations), &[]),
                 Err(Rejection::MissingPlugins {
@@ -289,13 +291,13 @@ mod tests {
         // The same for what the pod itself requires.
         let (rest, none) = (REQUIRED_PLUGINS_ANNOTATION, requires(&[]));
         assert!(check_pod(&none, &pod(&[(rest, "[a]")]), &[]).is_err());
-        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (&own, "[a, b]")]), &[]).is_err());
+        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (own, "[a, b]")]), &[]).is_err());
         assert_eq!(
-            check_pod(&none, &pod(&[(rest, "[a]"), (&own, "[]")]), &[]),
+            check_pod(&none, &pod(&[(rest, "[a]"), (own, "[]")]), &[]),
             Ok(())
         );
-        assert!(check_pod(&required, &pod(&[(rest, "[a]"), (&own, "[]")]), &[]).is_err());
-        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (&own, "a: b")]), &[]).is_err());
+        assert!(check_pod(&required, &pod(&[(rest, "[a]"), (own, "[]")]), &[]).is_err());
+        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (own, "a: b")]), &[]).is_err());
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn a_failure_policy_is_said_or_absent() {
         runtime.registration().await.answer(Ok(api::Empty {}));
         let answer = runtime.configure(current("")).await.unwrap();
         assert_eq!(answer.failure_policy, expected);
-        within(connect).await.unwrap().unwrap();
+        let _ = within(connect).await.unwrap().unwrap();
     }
 }
 
