@@ -74,6 +74,9 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// the answer.
     fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying;
 
+    /// Takes note that the plugin is about to be let in, so that it may say as much as plugins may.
+    fn admitted(&self) {}
+
     /// Hands over the configuration and returns what the plugin wants to get.
     async fn configure(
         &self,

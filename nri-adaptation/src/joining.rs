@@ -53,6 +53,8 @@ impl Instance {
     fn admit(self: &Arc<Self>, active: &Arc<Active>) -> Result<oneshot::Receiver<()>, String> {
         let limits = self.limits(active);
         let most = self.config().max_plugins;
+        // What is not let in is closed at once.
+        active.endpoint.admitted();
         self.act(|state, now| {
             state.may_join(active, most)?;
             let (joined, told) = oneshot::channel();
@@ -154,6 +156,10 @@ impl Instance {
             .await;
         self.synchronize_called(&active.plugin.id, begun.elapsed(), &answer);
         let updates = answer.map_err(|failure| format!("it cannot be synchronised: {failure}"))?;
+        if !updates.is_empty() && !active.is_built_in() {
+            self.may_ask(&active.plugin.id, updates.len())
+                .map_err(|reason| format!("it cannot be synchronised: {reason}"))?;
+        }
         tracing::info!(
             plugin = %active.plugin, pods = counts.0, containers = counts.1, updates = updates.len(),
             "the plugin knows what exists"

@@ -26,6 +26,7 @@ mod metrics;
 mod nri;
 mod observation;
 mod observer;
+mod places;
 mod prepared;
 mod rate;
 mod readiness;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::brief::{listed, quoted};
 use crate::merge::MergeError;
 use crate::{DomainError, Event, PluginId};
 
@@ -26,6 +27,25 @@ pub enum Error {
         code: i32,
         /// The text of the answer.
         message: String,
+    },
+    /// What plugins ask for makes a request so large that no message to a plugin can carry it.
+    #[error(
+        "plugin {plugin} makes {event} of {subject} too large: it has {size} bytes, {asked} of which are what the plugin asks \
+         for, and a message to a plugin has room for {room}: have it ask for less"
+    )]
+    TooLarge {
+        /// The plugin that asks for most.
+        plugin: PluginId,
+        /// What the next plugin was to be asked.
+        event: Event,
+        /// The pod or container it is about, in words.
+        subject: String,
+        /// How many bytes the plugin's answer had.
+        asked: usize,
+        /// How many bytes the request would have.
+        size: usize,
+        /// How many there are.
+        room: usize,
     },
     /// A plugin that must answer did not do so in time.
     #[error(
@@ -76,10 +96,10 @@ pub enum Error {
         reason: String,
     },
     /// Several plugins failed an event that all of them had to hear of.
-    #[error("{} plugins failed: {}", .0.len(), join(.0))]
+    #[error("{} plugins failed: {}", .0.len(), listed(.0, "; "))]
     Several(Vec<Error>),
     /// What a plugin asked for another container could not be done.
-    #[error("plugin {plugin} asked to {action} container {container:?}: {source}")]
+    #[error("plugin {plugin} asked to {action} container {}: {source}", quoted(.container))]
     SideEffect {
         /// The plugin.
         plugin: PluginId,
@@ -116,15 +136,11 @@ fn rejected(
     others: &[(PluginId, String)],
 ) -> String {
     let mut text = format!(
-        "validator {validator} rejected the adjustment of container {container:?}: {reason}"
+        "validator {validator} rejected the adjustment of container {}: {reason}",
+        quoted(container)
     );
     for (other, reason) in others {
         let _ = write!(text, "; so did {other}: {reason}");
     }
     text
-}
-
-fn join(errors: &[Error]) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    texts.join("; ")
 }

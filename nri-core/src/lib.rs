@@ -8,6 +8,7 @@
 //! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time is an argument,
 //! effects are return values; the crates above carry them out.
 
+mod brief;
 pub mod build;
 mod cgroup;
 mod ctx;

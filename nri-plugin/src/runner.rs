@@ -91,8 +91,8 @@ impl Builder {
         self
     }
 
-    /// The runtime's socket; default [`DEFAULT_SOCKET`]. A socket that was inherited goes before it: so the same program can
-    /// be launched by a runtime and started by hand.
+    /// The runtime's socket, as a path or as `unix:///path`; default [`DEFAULT_SOCKET`]. A socket that was inherited goes
+    /// before it: so the same program can be launched by a runtime and started by hand.
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = path.into();
         self
@@ -181,7 +181,7 @@ impl Builder {
         let source = match (self.stream, variable(SOCKET_VARIABLE)) {
             (Some(stream), _) => Source::Stream(stream),
             (None, Some(value)) => Source::Inherited(value),
-            (None, None) => Source::Path(self.socket),
+            (None, None) => Source::socket(&self.socket)?,
         };
         let (stop, stop_here) = watch::channel(false);
         let control = Control {

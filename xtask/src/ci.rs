@@ -3,14 +3,17 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, soak, wasm, weight};
+use nri_dev::process;
+
+use crate::packages::{CODEGEN, DEMO, INTEROP};
+use crate::{fence, soak, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
 const STEPS: &[Step] = &[
     ("formatting", || cargo(&["fmt", "--all", "--check"])),
     ("generated code is current", || {
-        codegen::run(&codegen::Options { check: true })
+        CODEGEN.run(&["--check".into()])
     }),
     ("layers and MSRV", fence::run),
     ("what the libraries bring", weight::run),
@@ -74,10 +77,8 @@ const STEPS: &[Step] = &[
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),
-    ("demo", || demo::run(&demo::Options::default())),
-    ("interoperability with Go", || {
-        interop::run(&interop::Options::default())
-    }),
+    ("demo", || DEMO.run(&[])),
+    ("interoperability with Go", || INTEROP.run(&[])),
 ];
 
 /// The crates that others depend on, piecemeal.

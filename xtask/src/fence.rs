@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::process;
+use nri_dev::process;
 
 /// The floors, from the ground up. A crate may use crates of lower floors only.
 const FLOORS: &[&[&str]] = &[
@@ -14,6 +14,14 @@ const FLOORS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
+    &["nri-dev"],
+    &[
+        "nri-codegen",
+        "nri-circles",
+        "nri-public-api",
+        "nri-demo",
+        "nri-interop",
+    ],
     &["xtask"],
 ];
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process;
+use nri_dev::process;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 /// The libraries, from the ground floor up, and how many crates a default build of each may be made of, itself and ours included;
 /// `None` where that is printed and not bounded.

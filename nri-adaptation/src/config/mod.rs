@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::PluginName;
+use nri_proto::items;
 use serde::{Deserialize, Serialize};
 
 pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
@@ -116,13 +117,21 @@ pub struct Config {
     /// How long a domain of the runtime may take for one call. Default 10 s.
     #[serde(alias = "domainTimeout", with = "duration::text")]
     pub domain_timeout: Duration,
-    /// How many updates and evictions a plugin may ask for on its own account per second, in the long run. Default 1000; 0
-    /// is without limit.
+    /// How many updates and evictions a plugin may ask for on its own account and when it is synchronised, per second, in the
+    /// long run; the plugin is whoever has its identity, however often it connects. Default 1000; 0 is without limit.
     #[serde(alias = "updateRateLimit")]
     pub update_rate_limit: u32,
     /// How many of them it may ask for at once. Default 10000.
     #[serde(alias = "updateBurst")]
     pub update_burst: u32,
+    /// How many updates and evictions of containers one message of a plugin may ask for, whatever it is the answer to. A
+    /// message with more is refused before it is built. Default 4096; at least 1.
+    #[serde(alias = "maxUpdates")]
+    pub max_updates: usize,
+    /// How many entries all lists and maps of one message of a plugin may have together (mounts, variables, annotations,
+    /// and so on). A message with more is refused before it is built. Default 32768; at least 1.
+    #[serde(alias = "maxItems")]
+    pub max_items: usize,
     /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own user's alone, so whoever
     /// lists others has to let them reach it: by a listener of the runtime's, or by an access control list.
     #[serde(alias = "allowedUids")]
@@ -159,6 +168,8 @@ impl Default for Config {
             domain_timeout: DEFAULT_DOMAIN_TIMEOUT,
             update_rate_limit: 1000,
             update_burst: 10_000,
+            max_updates: 4096,
+            max_items: 32_768,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             max_plugins: 256,
@@ -203,6 +214,14 @@ impl Config {
         include_str!("default.toml")
     }
 
+    /// How many items a message of a plugin may have.
+    pub(crate) fn item_limits(&self) -> items::Limits {
+        items::Limits {
+            asked: self.max_updates,
+            items: self.max_items,
+        }
+    }
+
     /// What no single value can say: names of plugins that no plugin can have, and limits of zero.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key: String, reason: String| {
@@ -234,6 +253,15 @@ impl Config {
         if self.update_rate_limit > 0 && self.update_burst == 0 {
             let reason = "it must be at least 1 where `update_rate_limit` holds; `update_rate_limit = 0` is no limit";
             return invalid("update_burst".to_owned(), reason.to_owned());
+        }
+        for (key, most) in [
+            ("max_updates", self.max_updates),
+            ("max_items", self.max_items),
+        ] {
+            if most == 0 {
+                let reason = "it bounds every message of a plugin, so it must be at least 1";
+                return invalid(key.to_owned(), reason.to_owned());
+            }
         }
         for (name, settings) in &self.plugins {
             if name.parse::<PluginName>().is_err() {

@@ -85,6 +85,8 @@ const TOP: &[&str] = &[
     "domain_timeout",
     "update_rate_limit",
     "update_burst",
+    "max_updates",
+    "max_items",
     "allowed_uids",
     "allowed_gids",
     "max_plugins",

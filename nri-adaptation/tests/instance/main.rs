@@ -7,6 +7,7 @@
 )]
 
 mod cancelling;
+mod crowd;
 mod gating;
 mod handshake;
 mod joining;

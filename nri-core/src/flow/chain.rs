@@ -143,6 +143,11 @@ impl Chain {
         &self.outcomes
     }
 
+    /// Ends the chain with an error.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
     /// Whether an error has ended the chain.
     pub(super) fn failed(&self) -> bool {
         !self.errors.is_empty()

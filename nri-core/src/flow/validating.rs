@@ -5,9 +5,10 @@ use std::sync::Arc;
 use nri_proto::api;
 
 use super::chain::judge;
+use super::growth::Growth;
 use super::{Call, Flow, Member, OnTrouble, Outcome, PluginOutcome, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners};
-use crate::{Error, Event, RegisteredPlugin, Request, Response};
+use crate::{Error, Event, PluginId, RegisteredPlugin, Request, Response};
 
 /// The phase after the last plugin. Also a flow of its own, for updates that no event asked for.
 #[derive(Debug)]
@@ -69,6 +70,21 @@ impl ValidateFlow {
             validators,
             called: 0,
         })
+    }
+}
+
+impl ValidateFlow {
+    /// What the validators are asked.
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Whether the validators can be asked, where one plugin alone asks for what is judged, in so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: it is too much for a message. The plugin is to blame, not the validators.
+    pub fn fits(&self, plugin: &PluginId, asked: usize) -> Result<(), Error> {
+        Growth::by(plugin, asked).check(&self.request)
     }
 }
 

@@ -20,6 +20,7 @@ mod assembler;
 mod calls;
 mod client;
 mod connection;
+mod envelope;
 mod error;
 mod limits;
 mod message;

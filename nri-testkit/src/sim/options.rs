@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nri_adaptation::Config;
+use nri_proto::{InvalidSocketPath, SocketPath};
 use tempfile::TempDir;
 
 use super::error::SimError;
@@ -85,6 +86,16 @@ impl RuntimeOptions {
                 None => *path = home.path().join(name),
             }
         }
+        // Nothing is the usual place.
+        if !config.socket_path.as_os_str().is_empty() {
+            let wrong = |error: InvalidSocketPath| SimError::Setup {
+                path: config.socket_path.clone(),
+                reason: error.to_string(),
+            };
+            config.socket_path = SocketPath::parse(&config.socket_path)
+                .map_err(wrong)?
+                .into_path_buf();
+        }
         for directory in [&self.plugins, &self.plugin_config].into_iter().flatten() {
             if !directory.is_dir() {
                 return Err(SimError::Setup {
@@ -139,6 +150,15 @@ mod tests {
             options.setup().unwrap().config.socket_path,
             Path::new("/run/other.sock")
         );
+
+        options.socket = Some("unix:///run/other.sock".into());
+        assert_eq!(
+            options.setup().unwrap().config.socket_path,
+            Path::new("/run/other.sock")
+        );
+        options.socket = Some("tcp://127.0.0.1:80".into());
+        let error = options.setup().unwrap_err().to_string();
+        assert!(error.contains("unix:///path"), "{error}");
 
         let none = RuntimeOptions::default().setup().unwrap();
         let home = none.config.socket_path.parent().unwrap().to_owned();
