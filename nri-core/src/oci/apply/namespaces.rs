@@ -1,26 +1,15 @@
 //! Namespaces: `linux.namespaces`. Removing one makes the container share the host's, not the pod's.
 
-use nri_proto::api::{Field, LinuxNamespace};
+use nri_proto::api::LinuxNamespace;
 use serde_json::{Value, json};
 
 use super::{ApplyError, Draft, removed};
-use crate::oci::names::NAMESPACES;
 use crate::oci::tree;
 
 const LIST: [&str; 2] = ["linux", "namespaces"];
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let namespaces = &draft.linux.namespaces;
-    for namespace in namespaces {
-        let name = removed(&namespace.r#type).unwrap_or(&namespace.r#type);
-        if !NAMESPACES.contains(&name) {
-            return Err(draft.invalid(
-                Field::Namespace,
-                name,
-                format!("there is no such namespace, only {}", NAMESPACES.join(", ")),
-            ));
-        }
-    }
     for name in namespaces.iter().filter_map(|n| removed(&n.r#type)) {
         if let Some(list) = tree::existing_list_mut(&mut draft.spec, &LIST) {
             list.retain(|entry| tree::string(entry, &["type"]) != name);

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::oci::mounts::{HostMount, HostMounts, parse_mountinfo};
 use crate::oci::samples::{any_adjustment, any_spec};
+use crate::oci::values::Family;
 use crate::oci::{read, shape};
 
 fn applied(spec: &Value, adjustment: &ContainerAdjustment) -> Value {
