@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, process, soak, wasm};
+use crate::{codegen, demo, fence, interop, low_level, process, soak, wasm};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -70,6 +70,9 @@ const STEPS: &[Step] = &[
         soak::run(&soak::Options::default())
     }),
     ("demo", || demo::run(&demo::Options::default())),
+    ("values at a real runc", || {
+        low_level::run(&low_level::Options::default())
+    }),
     ("interoperability with Go", || {
         interop::run(&interop::Options::default())
     }),

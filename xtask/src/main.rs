@@ -14,6 +14,8 @@ mod fuzz;
 #[cfg(feature = "product")]
 mod interop;
 mod laws;
+#[cfg(feature = "product")]
+mod low_level;
 #[cfg_attr(not(feature = "product"), allow(dead_code))]
 mod process;
 mod soak;
@@ -42,6 +44,9 @@ enum Command {
     /// Run the real Go peers against ours (needs Go).
     #[cfg(feature = "product")]
     Interop(interop::Options),
+    /// Check on a real runc what is accepted and what is refused of values (needs runc, and root).
+    #[cfg(feature = "product")]
+    LowLevel(low_level::Options),
     /// Check everything that must hold, as CI does.
     #[cfg(feature = "product")]
     Ci,
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         #[cfg(feature = "product")]
         Command::Interop(options) => interop::run(&options),
+        #[cfg(feature = "product")]
+        Command::LowLevel(options) => low_level::run(&options),
         #[cfg(feature = "product")]
         Command::Ci => ci::run(),
         Command::Bench(options) => bench::run(&options),

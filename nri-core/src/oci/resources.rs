@@ -496,7 +496,7 @@ mod tests {
             unified in prop::collection::btree_map("[a-z]{1,4}[.][a-z]{1,4}", "[a-z0-9]{0,4}", 0..3),
             sizes in prop::collection::btree_map(0u32..12, any::<u64>(), 0..3),
             rules in prop::collection::vec(
-                (any::<bool>(), prop::option::of(-1..=i64::from(u32::MAX)), "[rwm]{1,3}"), 0..3,
+                (any::<bool>(), prop::option::of(-1..i64::from(u32::MAX)), "[rwm]{1,3}"), 0..3,
             ),
         ) -> api::LinuxResources {
             api::LinuxResources {

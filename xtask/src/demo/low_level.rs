@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use serde_json::{Value, json};
 
 /// A low-level runtime that has just run a container.
-pub(super) struct LowLevel {
+pub(crate) struct LowLevel {
     program: &'static str,
     directory: PathBuf,
 }
@@ -32,16 +32,60 @@ impl LowLevel {
     pub(super) fn probe(directory: &Path) -> Result<Self, String> {
         let mut reasons = Vec::new();
         for program in ["runc", "crun"] {
-            let runtime = Self {
-                program,
-                directory: directory.to_path_buf(),
-            };
-            match runtime.run_a_container() {
-                Ok(()) => return Ok(runtime),
+            match Self::probe_one(program, directory) {
+                Ok(runtime) => return Ok(runtime),
                 Err(reason) => reasons.push(format!("{program}: {reason}")),
             }
         }
         Err(reasons.join("; "))
+    }
+
+    /// This runtime, or why it does not work.
+    pub(crate) fn probe_one(program: &'static str, directory: &Path) -> Result<Self, String> {
+        let runtime = Self {
+            program,
+            directory: directory.to_path_buf(),
+        };
+        runtime.run_a_container()?;
+        Ok(runtime)
+    }
+
+    /// A copy of a spec without root and mounts that can run here.
+    pub(crate) fn at_home(&self, spec: &Value) -> Value {
+        let mut spec = spec.clone();
+        spec["mounts"] = json!([
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"},
+        ]);
+        bring_root(&mut spec);
+        spec["linux"]["cgroupsPath"] = json!(cgroup("values"));
+        spec
+    }
+
+    /// Creates a container from a spec that can run here, and deletes it. Its words if it refuses.
+    pub(crate) fn takes(&self, spec: &Value) -> Result<(), String> {
+        let bundle = self.directory.join("values");
+        write_bundle(&bundle, spec)?;
+        let id = container_id("values");
+        // Into a file: a container that lives would keep a pipe open.
+        let output = bundle.join("output");
+        let log = File::create(&output).map_err(|e| format!("{}: {e}", output.display()))?;
+        let created = Command::new(self.program)
+            .args(["create", "--bundle"])
+            .arg(&bundle)
+            .arg(&id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .status()
+            .map_err(|e| format!("{}: {e}", self.program))?;
+        let deleted = self.command(&["delete", "--force", &id]);
+        if created.success() {
+            return deleted.map(drop);
+        }
+        let said = fs::read_to_string(&output).map_err(|e| e.to_string())?;
+        Err(said.trim().replace('\n', " "))
     }
 
     pub(super) fn name(&self) -> &'static str {

@@ -31,7 +31,7 @@ use crate::process::Beside;
 pub(crate) use house::Examples;
 use house::House;
 use inputs::{Inputs, Sources};
-use low_level::LowLevel;
+pub(crate) use low_level::LowLevel;
 pub(crate) use timeline::Timeline;
 
 /// What to show.

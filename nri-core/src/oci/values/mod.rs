@@ -232,7 +232,7 @@ rules! {
     // name: field, family, source, what is judged, the rule in words.
     text_without_nul: None, Texts, Kernel, Asked(texts::without_nul), "a text for the kernel must not hold a NUL";
     path_length: None, Texts, Kernel, Asked(texts::path_length), "a path has at most 4095 bytes, and each of its names 255";
-    variable_name: Env, Process, Runc, Asked(process::variable_name), "the name of a variable must not be empty or hold = or NUL";
+    variable_name: Env, Process, Oci, Asked(process::variable_name), "the name of a variable must not be empty or hold = or NUL";
     command: Args, Process, Runc, Asked(process::command), "the first argument is the program, and must not be empty";
     oom_score: OomScoreAdj, Process, Runc, Asked(process::oom_score), "it must be between -1000 and 1000";
     io_priority: IoPriority, Process, Kernel, Asked(process::io_priority), "the priority must be between 0 and 7";
@@ -288,7 +288,7 @@ rules! {
     device_rule_type: Devices, Devices, Runc, Resources(resources::device_rule_type), "the type of a device cgroup rule must be a, b or c";
     device_rule_access: Devices, Devices, Kernel, Resources(resources::device_rule_access), "the access of a device cgroup rule is made of r, w and m";
     device_rule_no_access: Devices, Devices, Runc, Resources(resources::device_rule_no_access), "the access of a device cgroup rule must not be empty";
-    device_rule_number: Devices, Devices, Runc, Resources(resources::device_rule_number), "the numbers of a device cgroup rule are -1 (all) to 4294967295";
+    device_rule_number: Devices, Devices, Runc, Resources(resources::device_rule_number), "the numbers of a device cgroup rule are -1 (all) to 4294967294";
     memory_limit: MemLimit, Memory, Runc, Resources(resources::memory_limit), "it must be -1 (unlimited) or more";
     memory_reservation: MemReservation, Memory, Runc, Resources(resources::memory_reservation), "it must be -1 (unlimited) or more";
     memory_swap: MemSwapLimit, Memory, Runc, Resources(resources::memory_swap), "it must be -1 (unlimited) or more";

@@ -34,12 +34,13 @@ pub(super) fn device_rule_no_access(resources: &LinuxResources) -> Option<Broken
     })
 }
 
+/// The kernel takes the highest number for all of them.
 pub(super) fn device_rule_number(resources: &LinuxResources) -> Option<Broken> {
     device_rule(resources, |rule| {
         let numbers = [rule.major, rule.minor].into_iter().flatten();
         let mut numbers = numbers.map(|number| number.value);
         numbers
-            .find(|number| !(-1..=i64::from(u32::MAX)).contains(number))
+            .find(|number| !(-1..i64::from(u32::MAX)).contains(number))
             .map(|number| number.to_string())
     })
 }
