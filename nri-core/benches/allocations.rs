@@ -3,6 +3,8 @@
 //!
 //! Prints a line per case: name, allocations, bytes, most bytes at once.
 
+#![allow(clippy::disallowed_macros, reason = "a benchmark is a program")]
+
 mod cases;
 
 use std::error::Error;

@@ -6,6 +6,8 @@
 //! valgrind --tool=callgrind --toggle-collect='*measured*' target/release/deps/instructions-* plugins/10
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark is a program")]
+
 mod cases;
 
 use std::error::Error;

@@ -12,9 +12,9 @@ use nri_domain_cri::cri::{
 use nri_domain_cri::{ContainerRecord, CriState, ImageIdentity, PodRecord};
 use serde_json::{Value, json};
 
-const POD: &str = include_str!("../../demo/pod.json");
-const CONTAINER: &str = include_str!("../../demo/container.json");
-const SPEC: &str = include_str!("../../demo/config.json");
+const POD: &str = include_str!("../../dev/demo/inputs/pod.json");
+const CONTAINER: &str = include_str!("../../dev/demo/inputs/container.json");
+const SPEC: &str = include_str!("../../dev/demo/inputs/config.json");
 
 fn record() -> ContainerRecord {
     let config = ContainerConfig::from_json(CONTAINER).unwrap();

@@ -3,16 +3,20 @@
 
 use std::time::Instant;
 
-use crate::{codegen, demo, fence, interop, low_level, process, soak, wasm};
+use nri_dev::process;
+
+use crate::packages::{CODEGEN, DEMO, INTEROP, LOW_LEVEL};
+use crate::{fence, soak, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
 const STEPS: &[Step] = &[
     ("formatting", || cargo(&["fmt", "--all", "--check"])),
     ("generated code is current", || {
-        codegen::run(&codegen::Options { check: true })
+        CODEGEN.run(&["--check".into()])
     }),
     ("layers and MSRV", fence::run),
+    ("what the libraries bring", weight::run),
     ("clippy", || {
         cargo(&[
             "clippy",
@@ -40,6 +44,10 @@ const STEPS: &[Step] = &[
             ])
         })
     }),
+    (
+        "the lowest versions of what the libraries use",
+        weight::floors,
+    ),
     ("the core without an operating system", wasm::run),
     // A workspace of its own, and checked without the fuzzer: that would need a C++ compiler.
     ("fuzz targets", || {
@@ -69,13 +77,9 @@ const STEPS: &[Step] = &[
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),
-    ("demo", || demo::run(&demo::Options::default())),
-    ("values at a real runc", || {
-        low_level::run(&low_level::Options::default())
-    }),
-    ("interoperability with Go", || {
-        interop::run(&interop::Options::default())
-    }),
+    ("demo", || DEMO.run(&[])),
+    ("values at a real runc", || LOW_LEVEL.run(&[])),
+    ("interoperability with Go", || INTEROP.run(&[])),
 ];
 
 /// The crates that others depend on, piecemeal.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::process;
+use nri_dev::process;
 
 /// The floors, from the ground up. A crate may use crates of lower floors only.
 const FLOORS: &[&[&str]] = &[
@@ -14,6 +14,14 @@ const FLOORS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
+    &["nri-dev"],
+    &[
+        "nri-codegen",
+        "nri-circles",
+        "nri-public-api",
+        "nri-demo",
+        "nri-interop",
+    ],
     &["xtask"],
 ];
 
@@ -37,8 +45,8 @@ const NOT_IN_THE_CORE: &[&str] = &[
     "ttrpc",
 ];
 
-/// The features of the core that are for production. The other one, `strategies`, brings a test framework.
-const CORE_FEATURES: &str = "oci,serde";
+/// The features of the core; that for property tests brings a test framework without anything of a system.
+const CORE_FEATURES: &str = "oci,serde,strategies";
 
 /// Checks the fence.
 ///
@@ -175,7 +183,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// What stands below the core, with the features on that a runtime or a plugin may use, and may not.
+/// What stands below the core, with all of its features on, and may not.
 fn in_the_core() -> Result<Vec<String>, String> {
     let tree = [
         "tree",

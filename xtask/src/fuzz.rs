@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::{process, workspace};
+use nri_dev::{process, workspace};
 
 #[derive(Args)]
 pub(crate) struct Options {

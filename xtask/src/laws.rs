@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use crate::process;
+use nri_dev::process;
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -1,31 +1,23 @@
-//! `cargo xtask`: the workspace's own commands, one module each.
+//! `cargo xtask`: the workspace's own commands. What only runs cargo is a module here; what is built on
+//! the product, or needs much to be built, is a package of its own under `dev/`, and only built by who
+//! asks for it.
 //!
 //! Nothing here is part of the product: what a user of the crates needs belongs into a crate.
 
 mod bench;
-#[cfg(feature = "product")]
 mod ci;
-mod codegen;
-#[cfg(feature = "product")]
-mod demo;
-#[cfg(feature = "product")]
 mod fence;
 mod fuzz;
-#[cfg(feature = "product")]
-mod interop;
 mod laws;
-#[cfg(feature = "product")]
-mod low_level;
-#[cfg_attr(not(feature = "product"), allow(dead_code))]
-mod process;
+mod packages;
 mod soak;
-#[cfg(feature = "product")]
 mod wasm;
-mod workspace;
+mod weight;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -37,19 +29,27 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Generate the Rust code of the protocol from nri-proto/proto/*.proto.
-    Codegen(codegen::Options),
+    #[command(disable_help_flag = true)]
+    Codegen(packages::Arguments),
+    /// Check that no modules use each other in a circle.
+    #[command(disable_help_flag = true)]
+    Circles(packages::Arguments),
+    /// Write the public API of each crate to its public-api.txt.
+    #[command(disable_help_flag = true)]
+    PublicApi(packages::Arguments),
     /// Show one container going through real plugins, end to end.
-    #[cfg(feature = "product")]
-    Demo(demo::Options),
+    #[command(disable_help_flag = true)]
+    Demo(packages::Arguments),
     /// Run the real Go peers against ours (needs Go).
-    #[cfg(feature = "product")]
-    Interop(interop::Options),
+    #[command(disable_help_flag = true)]
+    Interop(packages::Arguments),
     /// Check on a real runc what is accepted and what is refused of values (needs runc, and root).
-    #[cfg(feature = "product")]
-    LowLevel(low_level::Options),
+    #[command(disable_help_flag = true)]
+    LowLevel(packages::Arguments),
     /// Check everything that must hold, as CI does.
-    #[cfg(feature = "product")]
     Ci,
+    /// Check what the libraries bring to who depends on them: crates, and lowest versions.
+    Weight,
     /// Measure what things cost: merging, and creations through plugin processes.
     Bench(bench::Options),
     /// Let many plugins come, crash and come again for a long time.
@@ -61,16 +61,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let of_package = |package: Package, arguments: packages::Arguments| package.run(&arguments.all);
     let result = match Cli::parse().command {
-        Command::Codegen(options) => codegen::run(&options),
-        #[cfg(feature = "product")]
-        Command::Demo(options) => demo::run(&options),
-        #[cfg(feature = "product")]
-        Command::Interop(options) => interop::run(&options),
-        #[cfg(feature = "product")]
-        Command::LowLevel(options) => low_level::run(&options),
-        #[cfg(feature = "product")]
+        Command::Codegen(arguments) => of_package(CODEGEN, arguments),
+        Command::Circles(arguments) => of_package(CIRCLES, arguments),
+        Command::PublicApi(arguments) => of_package(PUBLIC_API, arguments),
+        Command::Demo(arguments) => of_package(DEMO, arguments),
+        Command::Interop(arguments) => of_package(INTEROP, arguments),
+        Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::Ci => ci::run(),
+        Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),
         Command::Soak(options) => soak::run(&options),

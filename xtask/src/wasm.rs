@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::process;
+use nri_dev::process;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Checks `nri-core` for the target, bare and with the features that make sense there (`strategies` is for tests).
+/// Checks `nri-core` for the target, bare and with its features.
 ///
 /// # Errors
 /// It does not build.
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<(), String> {
         );
         return Ok(());
     }
-    for features in ["", "oci,serde"] {
+    for features in ["", "oci,serde,strategies"] {
         process::run(process::cargo().args([
             "check",
             "--quiet",

@@ -2,6 +2,10 @@
 //! always be true is asserted at every step; a failure prints the seed that repeats it.
 
 #![allow(
+    clippy::disallowed_methods,
+    reason = "a virtual clock begins at some instant"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "in a test a panic is the report"

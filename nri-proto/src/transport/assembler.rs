@@ -94,7 +94,6 @@ impl Assembler {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use ttrpc::proto::MessageHeader;
 
     use super::*;
     use crate::transport::message::REQUEST;
@@ -114,12 +113,9 @@ mod tests {
     }
 
     fn message(stream: u32, kind: u8, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::from(MessageHeader {
-            length: len as u32,
-            stream_id: stream,
-            type_: kind,
-            flags: 0xef,
-        });
+        let mut bytes = Head { stream, kind, len }.encode().to_vec();
+        // Flags mean nothing.
+        bytes[9] = 0xef;
         bytes.extend((0..len).map(|i| (i % 251) as u8));
         bytes
     }

@@ -298,7 +298,7 @@ impl Future for Pending {
 }
 
 /// Takes a message that arrived on the logical connection of this side's calls.
-pub(super) fn take(shared: &Shared, message: &Incoming) -> Result<(), CloseReason> {
+pub(super) fn take(shared: &Shared, message: Incoming) -> Result<(), CloseReason> {
     let head = message.head;
     let mut queues = shared.queues();
     if !queues.calls.expects(head.stream) {
@@ -309,7 +309,7 @@ pub(super) fn take(shared: &Shared, message: &Incoming) -> Result<(), CloseReaso
         counter.add(1);
         return Ok(());
     }
-    let reply = match &message.data {
+    let reply = match message.data {
         None => {
             shared.counters.oversized_in.add(1);
             Err(CallError::ReplyTooLarge {

@@ -11,8 +11,8 @@
 //! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as announced, requests
 //! beyond the limits are answered with code 8 without being kept, and a peer that does not read is closed.
 //!
-//! What may not enter: which methods there are and what they mean, retries, registration, plugins' names. No type of
-//! the ttrpc or protobuf crates is public.
+//! What may not enter: which methods there are and what they mean, retries, registration, plugins' names. Nothing of the `ttrpc`
+//! and `protobuf` crates: those who need them have the module `ttrpc` behind the feature of that name.
 
 mod answers;
 mod assembler;
@@ -28,6 +28,8 @@ mod server;
 mod service;
 mod shared;
 mod status;
+#[cfg(feature = "ttrpc")]
+pub mod ttrpc;
 mod writer;
 
 pub use client::{CallOptions, Client, Pending};

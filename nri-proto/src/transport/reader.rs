@@ -75,7 +75,7 @@ impl Incoming {
             if piece.id == shared.client_id {
                 while let Some(message) = self.replies.next(&mut piece.data) {
                     counters.messages_in.add(1);
-                    client::take(shared, &message)?;
+                    client::take(shared, message)?;
                 }
             } else if piece.id == shared.server_id {
                 while let Some(message) = self.requests.next(&mut piece.data) {

@@ -76,14 +76,12 @@ impl Server {
     }
 
     async fn handle(&self, data: Bytes, arrived: Instant) -> Result<Vec<u8>, Status> {
-        let call = message::decode_request(&data).map_err(|error| {
+        let call = message::decode_request(data).map_err(|error| {
             Status::new(
                 Code::InvalidArgument,
                 format!("unmarshal request error: {error}"),
             )
         })?;
-        // The payload was copied out of it.
-        drop(data);
         let service = self
             .0
             .iter()
@@ -105,7 +103,7 @@ fn count(shared: &Shared, refusal: Refusal) {
 }
 
 /// When a request that arrived now and then must be answered: 0 is without limit, negative is already too late.
-fn deadline(arrived: Instant, timeout_nano: i64) -> Option<Instant> {
+pub(super) fn deadline(arrived: Instant, timeout_nano: i64) -> Option<Instant> {
     match u64::try_from(timeout_nano) {
         Ok(0) => None,
         Ok(nanos) => arrived.checked_add(Duration::from_nanos(nanos)),

@@ -21,6 +21,9 @@ use ttrpc::{MessageHeader, Request, Response};
 
 use crate::support::{Message, within};
 
+#[cfg(feature = "ttrpc")]
+mod adapter;
+
 /// The plugin's service on ttrpc's server: it adds what it was asked for.
 struct Answers;
 

@@ -5,6 +5,7 @@
 //!
 //! What may not enter: rules that NRI does not rely on.
 
+mod adapter;
 mod checks;
 mod probe;
 mod report;
@@ -13,59 +14,15 @@ mod through_nri;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use nri_core::build::SetResources as _;
-use nri_core::{Api, Domain, api};
+use nri_core::Domain;
 
+pub use self::adapter::Adapter;
 pub use self::report::{Finding, Report, Rule};
 
 use self::probe::Probe;
 
 /// How long a domain may take for one call, by default.
 const TIME: Duration = Duration::from_secs(10);
-
-/// What [`check`] needs of a runtime: to make pods and containers in it, and to take them away.
-///
-/// The pods and containers can be of any kind, as long as they can be updated and evicted.
-#[async_trait]
-pub trait Adapter: Send + Sync {
-    /// Makes a pod that is ready; returns its full id.
-    ///
-    /// # Errors
-    /// In words; the check ends with it.
-    async fn create_pod(&self) -> Result<String, String>;
-
-    /// Makes a container that runs, in a pod; returns its full id.
-    ///
-    /// # Errors
-    /// In words; the check ends with it.
-    async fn create_container(&self, pod: &str) -> Result<String, String>;
-
-    /// Takes a container away that was made here, whatever its state.
-    ///
-    /// # Errors
-    /// In words; the check ends with it.
-    async fn remove_container(&self, id: &str) -> Result<(), String>;
-
-    /// Takes a pod away that was made here.
-    ///
-    /// # Errors
-    /// In words; the check ends with it.
-    async fn remove_pod(&self, id: &str) -> Result<(), String>;
-
-    /// Two updates that the runtime can apply and that set different fields. Default: a memory limit, and CPU shares.
-    fn updates(&self) -> [api::LinuxResources; 2] {
-        let (mut memory, mut cpu) = <(api::LinuxResources, api::LinuxResources)>::default();
-        memory.set_memory_limit(64 << 20);
-        cpu.set_cpu_shares(512);
-        [memory, cpu]
-    }
-
-    /// Gives the runtime an NRI to call, where its domain does so when it updates or evicts a container. Default: nothing is done.
-    fn attach(&self, nri: Arc<dyn Api>) {
-        let _ = nri;
-    }
-}
 
 /// Why a check came to no end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use nri_core::api::{self, ContainerState, LinuxResources};
 use nri_core::model::Container;
 use nri_core::{Ctx, Domain, DomainError};
 
-use super::Adapter;
+use super::adapter::Adapter;
 use super::report::{Finding, Report, Rule};
 
 /// A domain under examination.

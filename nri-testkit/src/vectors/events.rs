@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::difference::difference;
+use super::error::VectorError;
 use super::exceptions;
 use super::record::EventVector;
-use super::{VectorError, Verdict};
+use super::verdict::Verdict;
 
 /// Compares the result of one call. Where the recorded call failed, ours must fail too; the texts of errors are not compared.
 pub(super) fn judge(vector: &EventVector) -> Result<Verdict, VectorError> {

@@ -1,11 +1,12 @@
 //! Vectors about requests that are merged: replayed, brought into comparable shape, compared.
 
 use super::difference::difference;
+use super::error::VectorError;
 use super::exceptions;
 use super::observed::{Observed, Problem, strip_container};
 use super::record::MergeVector;
 use super::script::replay;
-use super::{VectorError, Verdict};
+use super::verdict::Verdict;
 
 pub(super) fn judge(vector: &MergeVector) -> Result<Verdict, VectorError> {
     let mut recorded = Observed::recorded(vector)?;

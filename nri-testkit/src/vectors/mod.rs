@@ -17,6 +17,7 @@
 //! What may not enter: expectations about single vectors. They are in the data or, by tag, in the exceptions.
 
 mod difference;
+mod error;
 mod events;
 mod exceptions;
 mod merge;
@@ -24,64 +25,16 @@ mod observed;
 mod record;
 mod script;
 mod summary;
+mod verdict;
 
 use std::io::BufRead;
 
+pub use error::VectorError;
 pub use exceptions::{Exception, exceptions};
 pub use summary::{Failure, Summary};
 
 use record::Header;
-
-/// Why a vector cannot be judged. In a file that is intact, this does not happen.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VectorError {
-    /// The line cannot be read.
-    #[error("cannot read the line: {0}")]
-    Read(#[from] std::io::Error),
-    /// The line is not such a JSON object.
-    #[error("not a vector: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A member is not base64.
-    #[error("member is not base64: {0}")]
-    Base64(#[from] base64::DecodeError),
-    /// A member is not the message that it should be.
-    #[error("member is not such a message: {0}")]
-    Message(#[from] prost::DecodeError),
-    /// A plugin has an identity that cannot be.
-    #[error(transparent)]
-    Identity(#[from] nri_core::InvalidIdentity),
-    /// The vector is of a kind, or does something, that this runner does not know.
-    #[error("unknown {what}: {value:?}")]
-    Unknown {
-        /// What is unknown.
-        what: &'static str,
-        /// How it is called.
-        value: String,
-    },
-}
-
-/// What became of one vector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Passed,
-    /// The differences, in words.
-    Failed(Vec<String>),
-    /// Documented exceptions leave nothing to compare.
-    #[expect(dead_code, reason = "no exception goes that far at present")]
-    Skipped,
-}
-
-impl Verdict {
-    /// Passed unless there are differences.
-    fn of(differences: Vec<String>) -> Self {
-        if differences.is_empty() {
-            Self::Passed
-        } else {
-            Self::Failed(differences)
-        }
-    }
-}
+use verdict::Verdict;
 
 /// Replays every vector of a file, one per line. Empty lines count for nothing; a line that cannot be read is a failure.
 pub fn run(vectors: impl BufRead) -> Summary {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nri_core::merge::{MergeError, strip_go, strip_update_go};
 use nri_core::{Error, Request, Response, api};
 
-use super::VectorError;
+use super::error::VectorError;
 use super::record::{MergeVector, RecordedConflict, decode};
 use super::script::Replay;
 

@@ -6,7 +6,7 @@ use prost::Message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::VectorError;
+use super::error::VectorError;
 
 /// What all vectors have.
 #[derive(Debug, Deserialize)]

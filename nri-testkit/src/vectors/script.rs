@@ -7,7 +7,7 @@ use std::time::Duration;
 use nri_core::flow::{CreateFlow, Flow, Member, Reply, Report, Roster, Step, StopFlow, UpdateFlow};
 use nri_core::{Event, EventMask, PluginId, RegisteredPlugin, Request, Response, api};
 
-use super::VectorError;
+use super::error::VectorError;
 use super::record::{MergeVector, ScriptedFailure, ScriptedPlugin};
 
 /// What came of replaying a vector.

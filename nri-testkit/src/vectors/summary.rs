@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Verdict;
+use super::verdict::Verdict;
 
 /// What became of the vectors of a file. Displays every failure with its differences; the last line is
 /// `N passed, M failed, K skipped`.

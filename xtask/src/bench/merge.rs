@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process;
+use nri_dev::process;
 
 #[derive(Args, Default)]
 pub(super) struct Options {

@@ -1,6 +1,6 @@
 //! `cargo xtask bench sockets`: builds the plugin whose processes are measured, and runs the benchmark of `nri-testkit`.
 
-use crate::process;
+use nri_dev::process;
 
 const PLUGIN: &str = "annotate";
 

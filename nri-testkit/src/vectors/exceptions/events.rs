@@ -4,7 +4,7 @@ use nri_core::EventMask;
 use serde_json::{Value, json};
 
 use super::super::record::EventVector;
-use super::{Exception, entry};
+use super::exception::{Exception, entry};
 
 /// What is expected instead of what was recorded.
 type Rewrite = fn(&EventVector, Value) -> Value;

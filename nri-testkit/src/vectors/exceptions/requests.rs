@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use nri_core::api;
 
 use super::super::observed::{Combined, Problem};
-use super::{Exception, Sides, entry};
+use super::exception::{Exception, entry};
+use super::sides::Sides;
 
 /// Brings both sides to where they must agree.
 type Settle = fn(&mut Sides<'_>);

@@ -1,0 +1,248 @@
+//! Our example plugins at a real containerd, with a real pod and container. It is built from its Go module, which takes minutes, so
+//! this is for `--containerd` only. It takes root, runc and unshare.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::house::{House, Room};
+use super::program::{PATIENCE, Program};
+use super::setting::{expect, names};
+use nri_dev::examples::Examples;
+use nri_dev::{process, workspace};
+
+/// How long building it may take.
+const BUILDING: Duration = Duration::from_secs(1800);
+
+/// The image of the container, and of the pod's own.
+const IMAGE: &str = "localhost/interop:1";
+
+/// What containerd is run by: namespaces of its own, so that nothing of it is left, whatever happens. Its shims keep sockets
+/// in `/run`.
+const ALONE: [&str; 7] = [
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "sh",
+    "-c",
+];
+
+/// containerd, built.
+pub(super) struct Containerd {
+    directory: PathBuf,
+    /// Its version.
+    pub(super) version: String,
+    /// The version of the reference that it has.
+    nri: String,
+}
+
+impl Containerd {
+    pub(super) fn build(house: &House) -> Result<Self, String> {
+        process::capture(Command::new("runc").arg("--version"))
+            .map_err(|e| format!("containerd needs runc: {e}"))?;
+        let directory = house.path().join("containerd");
+        let go = |arguments: &[&str]| {
+            let mut command = Command::new("go");
+            command.current_dir(workspace::root().join("nri-testkit/interop/containerd"));
+            command.args(arguments);
+            command
+        };
+        for (tags, what) in [
+            ("no_btrfs no_zfs no_devmapper", &["tool"][..]),
+            ("netgo", &["./cri", "./image", "./sleeper"]),
+        ] {
+            let mut command = go(&["build", "-buildvcs=false", "-tags", tags, "-o"]);
+            command.arg(format!("{}/", directory.display())).args(what);
+            // A container has no libraries.
+            command.env("CGO_ENABLED", "0");
+            Program::start(house, "go build of containerd", &mut command)?
+                .succeed_within(BUILDING)?;
+        }
+        let version = |module: &str| {
+            let version = process::capture(&mut go(&["list", "-m", "-f", "{{.Version}}", module]));
+            version.map(|version| version.trim().to_owned())
+        };
+        Ok(Self {
+            version: version("github.com/containerd/containerd/v2")?,
+            nri: version("github.com/containerd/nri")?,
+            directory,
+        })
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Starts it in a room.
+    fn start(&self, house: &House, room: &Room) -> Result<Program, String> {
+        let config = room.file("containerd.toml");
+        std::fs::write(&config, configuration(room))
+            .map_err(|e| format!("{}: {e}", config.display()))?;
+        let mut command = Command::new("unshare");
+        command.args(ALONE);
+        command.args(["mount -t tmpfs tmpfs /run && exec \"$0\" --config \"$1\""]);
+        command.arg(self.program("containerd")).arg(&config);
+        // Where it looks for its shim.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut directories = vec![self.directory.clone()];
+        directories.extend(std::env::split_paths(&path));
+        let path = std::env::join_paths(directories).map_err(|e| e.to_string())?;
+        command.env("PATH", path);
+        Program::start(house, "containerd", &mut command)
+    }
+
+    fn ctr(&self, room: &Room, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(self.program("ctr"));
+        command.arg("--address").arg(room.file("containerd.sock"));
+        process::capture(command.args(["--namespace", "k8s.io"]).args(arguments))
+    }
+}
+
+fn configuration(room: &Room) -> String {
+    let path = |name: &str| room.file(name).display().to_string();
+    format!(
+        r#"version = 3
+root = "{root}"
+state = "{state}"
+[grpc]
+address = "{socket}"
+[ttrpc]
+address = "{socket}.ttrpc"
+[plugins.'io.containerd.nri.v1.nri']
+socket_path = "{nri}"
+plugin_path = "{plugins}"
+plugin_config_path = "{configs}"
+[plugins.'io.containerd.cri.v1.images']
+snapshotter = "native"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "{IMAGE}"
+[plugins.'io.containerd.cri.v1.runtime']
+disable_apparmor = true
+restrict_oom_score_adj = true
+tolerate_missing_hugetlb_controller = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["{root}"]
+conf_dir = "{root}"
+"#,
+        root = path("root"),
+        state = path("state"),
+        socket = path("containerd.sock"),
+        nri = room.socket().display(),
+        plugins = room.plugins().display(),
+        configs = room.plugin_configs().display(),
+    )
+}
+
+/// One pod with one container, with our logger and our annotate.
+pub(super) fn run(
+    house: &House,
+    containerd: &Containerd,
+    examples: &Examples,
+) -> Result<String, String> {
+    let room = house.room()?;
+    let logs = room.file("logs");
+    std::fs::create_dir(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
+    let annotate = room.plugin_configs().join("annotate.conf");
+    std::fs::write(&annotate, "[env]\nNRI_ADDED = \"yes\"\n")
+        .map_err(|e| format!("{}: {e}", annotate.display()))?;
+    let installed = room.plugins().join("10-annotate");
+    std::os::unix::fs::symlink(examples.path("annotate")?, &installed)
+        .map_err(|e| format!("{}: {e}", installed.display()))?;
+
+    let mut daemon = containerd.start(house, &room)?;
+    let limit = Instant::now() + PATIENCE;
+    // It says that it is ready in its log only; that it answers is the thing itself.
+    while let Err(error) = containerd.ctr(&room, &["version"]) {
+        daemon.is_running()?;
+        if Instant::now() > limit {
+            return Err(format!("containerd does not answer: {error}"));
+        }
+    }
+    let image = room.file("image.tar");
+    let mut command = Command::new(containerd.program("image"));
+    command.arg(containerd.program("sleeper")).arg(IMAGE);
+    process::capture(command.arg(&image))?;
+    let path = image.display().to_string();
+    let import = [
+        "images",
+        "import",
+        "--local",
+        "--snapshotter",
+        "native",
+        &path,
+    ];
+    containerd.ctr(&room, &import)?;
+
+    let mut command = Command::new(examples.path("logger")?);
+    command.args(["--format", "json", "--socket"]);
+    command.arg(room.socket());
+    let mut logger = Program::start(house, "logger", &mut command)?;
+    let mut heard = Vec::new();
+    while !names(&heard).contains(&"Synchronize") {
+        heard.push(logger.answer(PATIENCE)?);
+    }
+    let cgroups = Cgroups(format!("nri-interop-{}", std::process::id()));
+    let mut command = Command::new(containerd.program("cri"));
+    command.arg(room.file("containerd.sock")).arg(IMAGE);
+    command.arg(&logs).arg(format!("/{}", cgroups.0));
+    Program::start(house, "cri", &mut command)?.succeed_within(2 * PATIENCE)?;
+    while !names(&heard).contains(&"RemovePodSandbox") {
+        heard.push(logger.answer(PATIENCE)?);
+    }
+    drop(logger);
+    daemon.hang_up();
+    drop(daemon);
+
+    let expected = [
+        "RunPodSandbox",
+        "CreateContainer",
+        "ValidateContainerAdjustment",
+        "PostCreateContainer",
+        "StartContainer",
+        "PostStartContainer",
+        "UpdateContainer",
+        "PostUpdateContainer",
+        "StopContainer",
+        "RemoveContainer",
+        "StopPodSandbox",
+        "RemovePodSandbox",
+    ];
+    let lived: Vec<Value> = heard
+        .into_iter()
+        .filter(|line| expected.iter().any(|event| line["event"] == *event))
+        .collect();
+    expect("events", names(&lived), expected.to_vec())?;
+    let printed = read(&logs.join("container.log"))?;
+    expect(
+        "variable in the container",
+        printed.contains("NRI_ADDED=yes"),
+        true,
+    )?;
+    Ok(format!(
+        "{} events of a real pod and container at our logger; the variable of our annotate in the container (NRI {})",
+        lived.len(),
+        containerd.nri
+    ))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The parent of the pod's cgroups; runc removes what is in it, and not the parent itself.
+struct Cgroups(String);
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        let all = hierarchies.flatten().map(|entry| entry.path());
+        for hierarchy in all.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            // It is there where the controller is in use.
+            let _ = std::fs::remove_dir(hierarchy.join(&self.0));
+        }
+    }
+}

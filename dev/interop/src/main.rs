@@ -1,0 +1,209 @@
+//! `cargo xtask interop`: the real Go peers, both ways round. Plugins on the reference's library at our runtime, plugins on our
+//! library at the reference's, and the same random sequences through both.
+//!
+//! Needs Go and Python 3; the Go programs are in `nri-testkit/interop`. A missing need is a failure, never a skip.
+
+mod answers;
+mod containerd;
+mod demo;
+mod differential;
+mod endurance;
+mod events;
+mod examples;
+mod go;
+mod hands;
+mod house;
+mod plugin;
+mod program;
+mod protocol;
+mod published;
+mod runtime;
+mod schema;
+mod scripted;
+mod setting;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use nri_dev::examples::Examples;
+use nri_dev::process;
+
+use containerd::Containerd;
+use go::Go;
+use house::House;
+use setting::Setting;
+use table::Table;
+
+/// What is tried.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cargo xtask interop",
+    about = "Run the real Go peers against ours (needs Go).",
+    version
+)]
+struct Options {
+    #[command(flatten)]
+    scripted: scripted::Options,
+    #[command(flatten)]
+    differential: differential::Options,
+    /// A directory with plugins that the reference's project publishes, built: logger, device-injector and so on.
+    #[arg(long, value_name = "DIR")]
+    published: Option<PathBuf>,
+    /// Build a real containerd too, and run a pod on it with our plugins (takes minutes, root and runc).
+    #[arg(long)]
+    containerd: bool,
+    /// Only the rows whose peer, direction or subject has this text in it.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("interop: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    if options.scripted.scripted_plugin {
+        return scripted::run(&options.scripted);
+    }
+    let house = House::new()?;
+    let go = Go::build(&house)?;
+    let built = process::build(&["--package", "nri-testkit", "--bin", "nri-sim"])?;
+    let sim = built.get("nri-sim").ok_or("nri-sim was not built")?;
+    let mut table = Table::new(options.only.clone());
+    let newest = go.newest()?;
+    let peer = format!("Go {}", newest.version);
+    table.row(&peer, "both", "fields of the protocol", || {
+        protocol::same_fields(newest)
+    });
+    matrix(&house, &go, sim, &mut table)?;
+    examples(&house, &go, &mut table)?;
+    published::run_released(&house, runtime::Kind::Ours(sim), &mut table)?;
+    match &options.published {
+        Some(directory) => {
+            published::run(&house, runtime::Kind::Ours(sim), directory, &mut table)?;
+        }
+        None => table.not_tried(
+            "other published plugins",
+            "no --published DIR with them built",
+        ),
+    }
+    if options.containerd {
+        let examples = Examples::build()?;
+        let containerd = Containerd::build(&house)?;
+        let peer = format!("containerd {}", containerd.version);
+        table.row(&peer, "runtime, our examples", "a real pod", || {
+            containerd::run(&house, &containerd, &examples)
+        });
+    } else {
+        table.not_tried("a real containerd", "no --containerd");
+    }
+    table.row(&peer, "both at once", "differential", || {
+        let ours = runtime::Kind::Ours(sim);
+        differential::run(&house, ours, newest, &options.differential)
+    });
+    table.row(&peer, "plugin at our runtime", "driven by hand", || {
+        hands::run(&house, sim, newest)
+    });
+    table.row(&peer, "plugin at our demo", "beside bad peers", || {
+        demo::beside_bad_peers(&house, plugin::Kind::Go(newest))
+    });
+    table.close(&go)
+}
+
+type Case = (&'static str, fn(&Setting<'_>) -> Result<String, String>);
+
+/// What every pair of a runtime and a plugin must do.
+const CASES: &[Case] = &[
+    ("every event and field", events::every_event),
+    ("a launched plugin", events::launched),
+    ("adjustments", answers::adjustments),
+    ("updates", answers::side_updates),
+    ("errors", answers::errors),
+    ("10,000 containers", endurance::ten_thousand),
+    ("sizes", endurance::sizes),
+    ("a plugin killed", endurance::killed),
+    ("a runtime restarted", endurance::restarted),
+];
+
+/// What pairs must do that both know validation.
+const VALIDATING: &[Case] = &[("validation", answers::validation)];
+
+/// What happens at our runtime to plugins that take a synchronisation in one message only.
+const OLD: &[Case] = &[("too much to be shown", endurance::too_much_for_one_message)];
+
+/// Plugins of every release at our runtime, and our plugin at every runtime there is.
+fn matrix(house: &House, go: &Go, sim: &Path, table: &mut Table) -> Result<(), String> {
+    let newest = go.newest()?;
+    let here = runtime::Kind::Ours(sim);
+    let mut settings = Vec::new();
+    for built in &go.releases {
+        settings.push((
+            "plugin at our runtime",
+            built,
+            here,
+            plugin::Kind::Go(built),
+        ));
+    }
+    for built in go.releases.iter().filter(|built| built.release.runtime) {
+        let plugin = plugin::Kind::Ours(newest);
+        settings.push((
+            "runtime, our plugin",
+            built,
+            runtime::Kind::Go(built),
+            plugin,
+        ));
+    }
+    for (direction, built, runtime, plugin) in settings {
+        let setting = Setting {
+            house,
+            runtime,
+            plugin,
+            runtime_schema: match runtime {
+                runtime::Kind::Ours(_) => &newest.schema,
+                runtime::Kind::Go(built) => &built.schema,
+            },
+        };
+        let validating = if setting.validates() { VALIDATING } else { &[] };
+        let old = if runtime.is_ours() && !setting.splits() {
+            OLD
+        } else {
+            &[]
+        };
+        for (subject, case) in CASES.iter().chain(validating).chain(old) {
+            let peer = format!("Go {}", built.version);
+            table.row(&peer, direction, subject, || case(&setting));
+        }
+    }
+    Ok(())
+}
+
+/// Our example plugins at every runtime of the reference.
+fn examples(house: &House, go: &Go, table: &mut Table) -> Result<(), String> {
+    let examples = Examples::build()?;
+    let newest = go.newest()?;
+    for built in go.releases.iter().filter(|built| built.release.runtime) {
+        let setting = Setting {
+            house,
+            runtime: runtime::Kind::Go(built),
+            plugin: plugin::Kind::Ours(newest),
+            runtime_schema: &built.schema,
+        };
+        let peer = format!("Go {}", built.version);
+        let direction = "runtime, our examples";
+        table.row(&peer, direction, "logger", || {
+            examples::logger(&setting, &examples)
+        });
+        table.row(&peer, direction, "annotate", || {
+            examples::annotate(&setting, &examples)
+        });
+    }
+    Ok(())
+}

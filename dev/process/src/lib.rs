@@ -1,0 +1,8 @@
+//! What the workspace's own commands share: running cargo and other programs, and where things are.
+//!
+//! Nothing here is part of the product.
+
+pub mod examples;
+pub mod low_level;
+pub mod process;
+pub mod workspace;
