@@ -350,13 +350,13 @@ async fn supervise(
         let Some(pause) = after(&instance, supervised, &mut restarts, took_part, &reason) else {
             instance
                 .observer
-                .plugin_down(&supervised.info(), &reason, None);
+                .plugin_exited(&supervised.info(), &reason, None);
             return;
         };
         tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
         instance
             .observer
-            .plugin_down(&supervised.info(), &reason, Some(pause));
+            .plugin_exited(&supervised.info(), &reason, Some(pause));
         tokio::select! {
             () = sleep(pause) => {}
             () = instance.stopping() => return,
