@@ -9,12 +9,12 @@ use nri_core::validate::DefaultValidator;
 use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
 use crate::config::Config;
-use crate::domains::Domains;
+use crate::engine::domains::Domains;
 use crate::error::Error;
-use crate::instance::{Instance, Parts};
-use crate::metrics::{Metrics, NoMetrics};
+use crate::instance::lifecycle::{Instance, Parts};
 use crate::nri::Nri;
-use crate::observer::{NoObserver, Observer};
+use crate::telemetry::metrics::{Metrics, NoMetrics};
+use crate::telemetry::observer::{NoObserver, Observer};
 
 /// Describes an instance; made by [`Nri::builder`].
 #[must_use = "nothing is built before `build`"]

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::config::Config;
-use crate::instance::Instance;
-use crate::observer::PluginInfo;
-use crate::readiness::Readiness;
-use crate::reconfigure::Reconfigured;
-use crate::subject::Subject;
+use crate::engine::target::Subject;
+use crate::instance::lifecycle::Instance;
+use crate::instance::reconfigure::Reconfigured;
+use crate::telemetry::observer::PluginInfo;
+use crate::telemetry::readiness::Readiness;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`RuntimeApi`].
 ///
