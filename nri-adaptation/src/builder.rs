@@ -38,8 +38,15 @@ impl fmt::Debug for Builder {
     }
 }
 
+impl Nri {
+    /// Begins to describe an instance.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
+    }
+}
+
 impl Builder {
-    pub(crate) fn new(config: Config) -> Self {
+    fn new(config: Config) -> Self {
         Self {
             config,
             name: "unknown".to_owned(),

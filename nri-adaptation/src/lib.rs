@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod clock;
 pub mod config;
 pub mod duration;
 mod engine;
@@ -12,6 +13,7 @@ mod nri;
 mod plugin;
 mod rate;
 mod session;
+mod shared;
 mod tasks;
 mod telemetry;
 mod text;
@@ -26,11 +28,11 @@ pub use nri_core::{
     model,
 };
 pub use telemetry::audit::AuditRecord;
+pub use telemetry::call_report::{CallOutcome, PluginCallReport};
 #[cfg(feature = "metrics")]
 pub use telemetry::metrics::MetricsFacade;
 pub use telemetry::metrics::{ErrorClass, Metrics};
-pub use telemetry::observer::{
-    CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState,
-};
+pub use telemetry::observer::Observer;
+pub use telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
 pub use telemetry::readiness::Readiness;
 pub use telemetry::statistics::{CallStatistics, Latency};

@@ -6,45 +6,27 @@ use std::time::{Duration, Instant};
 use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, Came};
-use nri_core::{Event, RegisteredPlugin, Subject};
+use nri_core::{Event, RegisteredPlugin, Response, Subject};
 use tokio::time::timeout_at;
 use tracing::{Instrument as _, Span, field};
 
-use crate::engine::driver::now;
-use crate::instance::lifecycle::Instance;
-use crate::plugin::connected::Active;
+use crate::clock::now;
+use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::endpoint::Failure;
 use crate::plugin::prepared::Prepared;
-use crate::telemetry::observer::{CallOutcome, PluginCallReport};
+use crate::telemetry::call_report::{CallOutcome, PluginCallReport};
+use crate::telemetry::reporter::Reporter;
 
 /// A call that is to be made.
 pub(crate) struct Outgoing {
     pub(crate) call: CallId,
-    pub(crate) active: Arc<Active>,
+    pub(crate) connected: Arc<ConnectedPlugin>,
     pub(crate) request: Arc<Prepared>,
     pub(crate) deadline: Instant,
     /// From when on nobody wants an answer any more.
     pub(crate) patience: Instant,
     /// Of the request that it is part of.
     pub(crate) span: Span,
-}
-
-/// Makes a call, waits for what comes of it, and goes on with the call that follows from that.
-pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
-    let mut next = Some(first);
-    while let Some(outgoing) = next {
-        let (call, span) = (outgoing.call, outgoing.span());
-        let reply = outgoing.reply(&instance).instrument(span).await;
-        if let Reply::Late { .. } = reply {
-            // The request is told, and the plugin's turn is over: nothing will come.
-            instance.act(|state, now| state.scheduler.handle_reply(call, reply, now));
-            let gone = Reply::Gone { delivered: false };
-            next =
-                instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, gone, now));
-            continue;
-        }
-        next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, reply, now));
-    }
 }
 
 impl Outgoing {
@@ -54,35 +36,33 @@ impl Outgoing {
         let container = request.container().map_or("", |container| &container.id);
         tracing::debug_span!(
             parent: &self.span, "nri_plugin_call",
-            event = %request.event(), pod, container, plugin = %self.active.plugin,
+            event = %request.event(), pod, container, plugin = %self.connected.plugin,
             outcome = field::Empty, duration = field::Empty,
         )
     }
 
-    /// What comes of it, at whatever time: the scheduler knows when it is late.
-    async fn reply(self: Box<Self>, instance: &Instance) -> Reply {
+    /// Makes the call. What comes of it, at whatever time: the scheduler knows when it is late.
+    pub(crate) async fn reply(self: Box<Self>, reporter: &Reporter) -> Reply {
+        let span = self.span();
+        self.made(reporter).instrument(span).await
+    }
+
+    async fn made(self: Box<Self>, reporter: &Reporter) -> Reply {
         let began = now();
         let event = self.request.request().event();
-        let _in_flight = self.active.statistics.begin();
+        let _in_flight = self.connected.statistics.begin();
         let time = self.deadline.saturating_duration_since(began);
-        let relaying = self.active.endpoint.relay(self.request, time);
+        let relaying = self.connected.endpoint.relay(self.request, time);
         let delivered = relaying.delivered;
         let answer = timeout_at(self.patience.into(), relaying.answer).await;
-        let reply = match answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned()))) {
-            Ok(response) => {
-                // What comes later is dropped, and was asked for in vain.
-                if now() <= self.deadline {
-                    instance.answered(&self.active.plugin.id, event, &response);
-                }
-                Reply::Answer(response)
-            }
-            Err(Failure::Status { code, message }) => Reply::Error { code, message },
-            // It did not get out in time.
-            Err(Failure::Late) => Reply::Late { after: time },
-            Err(Failure::Closed(_)) => Reply::Gone {
-                delivered: delivered.get(),
-            },
-        };
+        let answer = answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned())));
+        // What comes later is dropped, and was asked for in vain.
+        if let Ok(response) = &answer
+            && now() <= self.deadline
+        {
+            reporter.answered(&self.connected.plugin.id, event, response);
+        }
+        let reply = reply(answer, time, delivered.get());
         Span::current()
             .record("outcome", outcome(&Came::from(&reply)).name())
             .record("duration", field::debug(now() - began));
@@ -90,11 +70,22 @@ impl Outgoing {
     }
 }
 
+/// What came of a call that had `time`; `delivered` is whether its request was handed to the transport whole.
+pub(crate) fn reply(answer: Result<Response, Failure>, time: Duration, delivered: bool) -> Reply {
+    match answer {
+        Ok(response) => Reply::Answer(response),
+        Err(Failure::Status { code, message }) => Reply::Error { code, message },
+        // It did not get out in time.
+        Err(Failure::Late) => Reply::Late { after: time },
+        Err(Failure::Closed(_)) => Reply::Gone { delivered },
+    }
+}
+
 /// What came of a call, for the record.
-pub(crate) struct Told {
+pub(crate) struct CallRecord {
     pub(crate) plugin: RegisteredPlugin,
-    /// The plugin, if it is still there.
-    pub(crate) active: Option<Arc<Active>>,
+    /// The plugin, if it is still connected.
+    pub(crate) connected: Option<Arc<ConnectedPlugin>>,
     pub(crate) event: Event,
     pub(crate) pod: ObjectKey,
     pub(crate) object: ObjectKey,
@@ -106,12 +97,12 @@ pub(crate) struct Told {
     pub(crate) tag: Option<u64>,
 }
 
-impl Instance {
-    /// Puts what came of a call on record.
-    pub(crate) fn report(&self, told: &Told) {
-        let Told {
+impl CallRecord {
+    /// Reports what came of the call.
+    pub(crate) fn report(&self, reporter: &Reporter) {
+        let Self {
             plugin,
-            active,
+            connected,
             event,
             pod,
             object,
@@ -120,16 +111,16 @@ impl Instance {
             took,
             span,
             tag,
-        } = told;
+        } = self;
         let container = match object.subject() {
             Subject::Container => object.id(),
             Subject::Pod => "",
         };
         let outcome = outcome(came);
         let unknown = match came {
-            Came::Error { code, .. } => active
+            Came::Error { code, .. } => connected
                 .as_ref()
-                .and_then(|active| active.does_not_know(*event, *code)),
+                .and_then(|connected| connected.note_unimplemented(*event, *code)),
             _ => None,
         };
         span.in_scope(|| match (&outcome, unknown) {
@@ -158,7 +149,10 @@ impl Instance {
             outcome: &outcome,
             tag: *tag,
         };
-        self.plugin_called(active.as_deref(), &report);
+        if let Some(connected) = connected {
+            connected.statistics.record(&report);
+        }
+        reporter.plugin_called(&report);
     }
 }
 

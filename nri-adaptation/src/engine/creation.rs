@@ -8,12 +8,12 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::{Creation, Ctx, Error, Event, Settlement};
 
-use crate::engine::target::Subject;
-use crate::instance::lifecycle::Instance;
+use crate::engine::driver::Engine;
+use crate::engine::target::RequestTarget;
 
 /// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear of the undoing.
 struct Unsettled {
-    instance: Arc<Instance>,
+    engine: Arc<Engine>,
     container: ObjectKey,
     request: Option<RequestId>,
 }
@@ -21,8 +21,8 @@ struct Unsettled {
 impl Unsettled {
     fn settle(&mut self, settlement: Settlement) {
         if let Some(request) = self.request.take() {
-            self.instance
-                .act(|state, now| state.settle(request, &self.container, settlement, now));
+            self.engine
+                .update(|state, now| state.settle(request, &self.container, settlement, now));
         }
     }
 }
@@ -33,37 +33,39 @@ impl Drop for Unsettled {
     }
 }
 
-impl Instance {
+impl Engine {
     pub(crate) async fn create_container(
         self: &Arc<Self>,
         cx: &Ctx,
-        mut subject: Subject,
+        mut target: RequestTarget,
     ) -> Result<Creation, Error> {
         // It is about to be created, whatever the runtime's books say yet.
-        if let Some(container) = &mut subject.container
+        if let Some(container) = &mut target.container
             && container.state() == ContainerState::ContainerUnknown
         {
             container.set_state(ContainerState::ContainerCreated);
         }
-        let keys = subject.keys.clone();
-        let request = subject.into_request(Event::CreateContainer)?;
-        let [waiting] = self.hand_in(cx, &keys, [request]);
-        let (request, message) = (waiting.request(), Arc::clone(waiting.message()));
+        let keys = target.keys.clone();
+        let request = target.into_request(Event::CreateContainer)?;
+        let [pending] = self.submit(cx, &keys, [request]);
+        let (request, message) = (pending.request(), Arc::clone(pending.message()));
         let Report {
             result, outcomes, ..
-        } = waiting.end().await?;
+        } = pending.end().await?;
         let RequestOutcome::Create(asked) = result? else {
             // A creation's flow ends in nothing else.
             return Ok(Creation::untouched());
         };
         let mut unsettled = Unsettled {
-            instance: Arc::clone(self),
+            engine: Arc::clone(self),
             container: keys.object().clone(),
             request: Some(request),
         };
-        self.asked(&message, &asked.owners, &asked.evictions);
-        self.omitted(&asked.omissions);
-        self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+        let reporter = &self.shared.reporter;
+        reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
+        reporter.omitted(&asked.omissions);
+        self.side_effects
+            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         Ok(Creation::new(asked, outcomes, move |settlement| {
             unsettled.settle(settlement);

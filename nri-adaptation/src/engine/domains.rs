@@ -6,9 +6,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError, api};
 
-use crate::engine::target::{container_message, pod_message};
 use crate::error::Error;
 
 /// The domains of an instance, in the order of their registration.
@@ -208,4 +208,19 @@ impl Domains {
             ))),
         }
     }
+}
+
+/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with runtimes in Go, and plugins look
+/// into it without asking.
+pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
+    let mut message = pod.to_message();
+    message.linux.get_or_insert_default();
+    message
+}
+
+/// A container as plugins see it, with a Linux part like a pod.
+pub(crate) fn container_message(container: &dyn Container) -> api::Container {
+    let mut message = container.to_message();
+    message.linux.get_or_insert_default();
+    message
 }

@@ -1,351 +1,109 @@
-//! Dispatch: drives the core's scheduler, which decides who is asked what and when.
+//! The engine: performs what the scheduler wants, and feeds back what came of it.
 //!
-//! Everything that happens is told to the scheduler under one short lock; what it wants to be done is carried out after the
-//! lock is free, so neither a plugin nor a domain nor an observer is ever called under it. A call has a task that waits for
-//! its answer, however late, and goes on with the next call of the chain; one more task keeps the time.
+//! Whatever happens is told to the scheduler ([`Engine::update`]); what it wants to be done then is done
+//! with the lock free, by rooms below that return what came of it. A call has a task that waits for its
+//! answer, however late, and goes on with the next call of the chain; one more task keeps the time.
 //!
-//! What may not enter: turns, order, lateness, who is asked (the scheduler's), what a plugin is and how it is reached.
+//! What may not enter: turns, order, lateness, who is asked (the scheduler's), how a plugin is reached.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use nri_core::flow::Report;
-use nri_core::lifecycle::ObjectKey;
-use nri_core::schedule::{
-    CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
-};
-use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
-use tokio::sync::{Notify, oneshot};
-use tracing::Span;
+use nri_core::flow::Reply;
+use nri_core::merge::Support;
+use nri_core::schedule::{self, CloseReason, RequestOutcome};
+use nri_core::{PluginId, RegisteredPlugin};
+use tokio::sync::Notify;
+use tracing::Instrument as _;
 
-use crate::engine::call::{Outgoing, Told};
-use crate::engine::target::Keys;
-use crate::engine::unlisted::Unlisted;
-use crate::instance::lifecycle::{Instance, good_bye};
-use crate::plugin::connected::Active;
-use crate::plugin::prepared::Preparation;
+use crate::config::Config;
+use crate::engine::call::Outgoing;
+use crate::engine::domains::Domains;
+use crate::engine::side_effects::SideEffects;
+use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
+use crate::engine::synchronize;
+use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::plugin::connected::ConnectedPlugin;
+use crate::shared::Shared;
 
-/// What came of a request, and of its plugins.
-pub(crate) type Ended = Result<Report<RequestOutcome>, Error>;
+/// How many request deadlines a joining plugin waits for requests from before.
+const SETTLE_DEADLINES: u32 = 2;
 
-/// A plugin that the scheduler knows.
-pub(crate) struct Seat {
-    pub(crate) active: Arc<Active>,
-    /// Told when it takes part.
-    pub(crate) joined: Option<oneshot::Sender<()>>,
+/// What relays requests to plugins.
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) domains: Arc<Domains>,
+    pub(crate) side_effects: Arc<SideEffects>,
+    pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
+    registrations: AtomicU64,
 }
 
-/// A request that somebody waits for.
-pub(crate) struct Ticket {
-    pub(crate) request: RequestId,
-    pub(crate) message: Arc<Request>,
-    pub(crate) ended: oneshot::Receiver<Ended>,
-}
-
-/// A request that is not through the plugins.
-struct Asked {
-    message: Arc<Request>,
-    key: ObjectKey,
-    cx: Ctx,
-    span: Span,
-    preparation: Preparation,
-    tell: Option<oneshot::Sender<Ended>>,
-    /// Whether it is an exit, which nobody waits for.
-    exit: bool,
-}
-
-/// What is under the lock.
-pub(crate) struct State {
-    pub(crate) scheduler: Scheduler,
-    pub(crate) seats: BTreeMap<RegisteredPlugin, Seat>,
-    pub(crate) unlisted: Unlisted,
-    asked: BTreeMap<RequestId, Asked>,
-    /// What is to be told and nobody has told yet.
-    news: VecDeque<News>,
-    /// Whether somebody is telling.
-    telling: bool,
-    /// How many exits have been handed in and are not through.
-    exits: usize,
-    /// Whether no plugin is admitted any more.
-    pub(crate) closed: bool,
-    /// When the task that keeps the time looks by itself.
-    armed: Option<Instant>,
-}
-
-/// The scheduler of an instance, with those who wait for it.
-pub(crate) struct Dispatch {
-    state: Mutex<State>,
-    /// Something is to happen earlier than it was.
-    earlier: Arc<Notify>,
-}
-
-/// What is to be done once the lock is free.
-#[allow(clippy::large_enum_variant)] // short-lived
-enum Action {
-    Call(Box<Outgoing>),
-    Synchronize(Arc<Active>),
-    Opened(Arc<Active>),
-    News(News),
-}
-
-/// What is told in the order in which it came about, whoever comes to tell it: a caller has its result when what became of the
-/// plugin calls before it is on record.
-enum News {
-    Told(Told),
-    Close(Arc<Active>, CloseReason),
-    Tell(Option<oneshot::Sender<Ended>>, Box<Ended>),
-    /// A container was stopped: what the plugins asked for is to be done before anybody is told.
-    Stopped(
-        Option<oneshot::Sender<Ended>>,
-        Box<Report<RequestOutcome>>,
-        Option<Arc<Request>>,
-        Ctx,
-        Span,
-    ),
-}
-
-impl Dispatch {
-    pub(crate) fn new(config: Config) -> Self {
-        Self {
-            state: Mutex::new(State {
-                scheduler: Scheduler::new(config),
-                seats: BTreeMap::new(),
-                unlisted: Unlisted::default(),
-                asked: BTreeMap::new(),
-                news: VecDeque::new(),
-                telling: false,
-                exits: 0,
-                closed: false,
-                armed: None,
-            }),
-            earlier: Arc::default(),
-        }
-    }
-
-    /// Not to be held while anything is awaited. What is told to the scheduler goes through [`Instance::act`].
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
     }
 }
 
-impl State {
-    /// Hands a request in; its place in its pod's order is that of this moment.
-    pub(crate) fn hand_in(
-        &mut self,
-        cx: &Ctx,
-        keys: &Keys,
-        request: Request,
-        now: Instant,
-    ) -> Ticket {
-        let (tell, ended) = oneshot::channel();
-        let message = Arc::new(request);
-        let request = self.submit(cx, keys, Arc::clone(&message), Some(tell), now);
-        Ticket {
-            request,
-            message,
-            ended,
-        }
-    }
-
-    /// Hands in an exit, for which nobody waits; false if too many are under way.
-    pub(crate) fn hand_in_exit(
-        &mut self,
-        keys: &Keys,
-        request: Request,
-        most: usize,
-        now: Instant,
-    ) -> bool {
-        let room = self.exits < most;
-        if room {
-            self.exits += 1;
-            self.submit(&Ctx::new(), keys, Arc::new(request), None, now);
-        }
-        room
-    }
-
-    /// Says what became of a creation that succeeded; one that did not, or is settled, is ignored.
-    pub(crate) fn settle(
-        &mut self,
-        request: RequestId,
-        key: &ObjectKey,
-        settlement: Settlement,
-        now: Instant,
-    ) {
-        self.scheduler.handle_settled(request, settlement, now);
-        self.unlisted.forget_dead(self.scheduler.lifecycles(), key);
-    }
-
-    fn submit(
-        &mut self,
-        cx: &Ctx,
-        keys: &Keys,
-        message: Arc<Request>,
-        tell: Option<oneshot::Sender<Ended>>,
-        now: Instant,
-    ) -> RequestId {
-        let mut order = Submission::new(Arc::clone(&message), keys.pod.clone());
-        if let Some(container) = &keys.container {
-            order = order.with_container(container.clone());
-        }
-        let order = order.with_deadline(cx.deadline());
-        let id = self.scheduler.handle_request(order, now);
-        let asked = Asked {
-            key: keys.object().clone(),
-            cx: cx.clone(),
-            span: keys.span(message.event(), cx),
-            message,
-            preparation: Preparation::default(),
-            exit: tell.is_none(),
-            tell,
+impl Engine {
+    /// An engine with the configuration in force.
+    pub(crate) fn new(shared: Arc<Shared>, domains: Domains, support: Support) -> Self {
+        let config = shared.config();
+        let mut scheduling = schedule::Config::default();
+        scheduling.serial = config.serial;
+        scheduling.support = support;
+        let dispatch = Arc::new(Dispatch::new(scheduling));
+        let domains = Arc::new(domains);
+        let side_effects = Arc::new(SideEffects::new(Arc::clone(&shared), Arc::clone(&domains)));
+        let unsolicited =
+            UnsolicitedUpdates::new(Arc::clone(&dispatch), Arc::clone(&side_effects), support);
+        let engine = Self {
+            shared,
+            dispatch,
+            domains,
+            side_effects,
+            unsolicited: Arc::new(unsolicited),
+            registrations: AtomicU64::new(1),
         };
-        self.asked.insert(id, asked);
-        id
+        engine.configure(&config);
+        engine
     }
 
-    /// Everything that the scheduler wants to be done now.
-    fn take_effects(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        while let Some(effect) = self.scheduler.poll_effect() {
-            actions.extend(self.action(effect));
+    /// Takes over what a configuration says of times. What holds for a plugin is told to it by its member.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.domains.set_time(config.domain_timeout);
+        let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
+        let mut state = self.dispatch.lock();
+        state.scheduler.set_settle_timeout(settling);
+    }
+
+    /// A registration of a plugin, later than all before it.
+    pub(crate) fn registration(&self, id: PluginId) -> RegisteredPlugin {
+        RegisteredPlugin {
+            id,
+            registration: self.registrations.fetch_add(1, Ordering::Relaxed),
         }
-        actions
     }
 
-    fn action(&mut self, effect: Effect<RequestOutcome>) -> Option<Action> {
-        Some(match effect {
-            Effect::Call {
-                call,
-                plugin,
-                request,
-                message,
-                deadline,
-                patience,
-            } => {
-                let active = Arc::clone(&self.seats.get(&plugin)?.active);
-                let (span, request) = match self.asked.get_mut(&request) {
-                    Some(asked) => (asked.span.clone(), asked.preparation.of(message)),
-                    // Undoing is nobody's request.
-                    None => (Span::none(), Preparation::default().of(message)),
-                };
-                Action::Call(Box::new(Outgoing {
-                    call,
-                    active,
-                    request,
-                    deadline,
-                    patience,
-                    span,
-                }))
-            }
-            Effect::Came {
-                request,
-                plugin,
-                event,
-                pod,
-                object,
-                came,
-                since,
-                took,
-            } => Action::News(News::Told(Told {
-                active: self.seats.get(&plugin).map(|seat| Arc::clone(&seat.active)),
-                plugin,
-                event,
-                pod,
-                object,
-                came,
-                since,
-                took,
-                span: self
-                    .asked
-                    .get(&request)
-                    .map_or_else(Span::none, |asked| asked.span.clone()),
-                tag: self.asked.get(&request).and_then(|asked| asked.cx.tag()),
-            })),
-            Effect::Synchronize { plugin } => {
-                Action::Synchronize(Arc::clone(&self.seats.get(&plugin)?.active))
-            }
-            Effect::PluginReady { plugin } => {
-                Action::Opened(Arc::clone(&self.seats.get(&plugin)?.active))
-            }
-            Effect::Close { plugin, reason } => {
-                Action::News(News::Close(self.seats.remove(&plugin)?.active, reason))
-            }
-            Effect::OutOfTime { request } => {
-                let asked = self.asked.get_mut(&request)?;
-                let error = Error::OutOfTime {
-                    event: asked.message.event(),
-                    subject: asked.message.subject(),
-                };
-                Action::News(News::Tell(asked.tell.take(), Box::new(Err(error))))
-            }
-            Effect::Finished {
-                request, report, ..
-            } => Action::News(self.finished(request, report)),
-            _ => return None,
-        })
-    }
-
-    fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
-        let Some(asked) = self.asked.remove(&id) else {
-            // Undoing is nobody's request.
-            return told(None, report, None, Ctx::new(), Span::none());
-        };
-        self.exits -= usize::from(asked.exit);
-        let event = asked.message.event();
-        if report.result.is_ok() || event.is_notification() {
-            let lives = self.scheduler.lifecycles();
-            self.unlisted.note(lives, &asked.key, &asked.message);
-        }
-        let message = Some(asked.message);
-        told(asked.tell, report, message, asked.cx, asked.span)
-    }
-
-    /// What is to be told next; nothing if somebody else is telling.
-    fn take_news(&mut self) -> VecDeque<News> {
-        if self.telling || self.news.is_empty() {
-            return VecDeque::new();
-        }
-        self.telling = true;
-        std::mem::take(&mut self.news)
-    }
-}
-
-/// How a request that is through the plugins ends: with what was asked for by the way, if it is a stop.
-fn told(
-    tell: Option<oneshot::Sender<Ended>>,
-    report: Report<RequestOutcome>,
-    message: Option<Arc<Request>>,
-    cx: Ctx,
-    span: Span,
-) -> News {
-    match &report.result {
-        Ok(RequestOutcome::Stop(stop))
-            if !stop.updates.is_empty() || !stop.omissions.is_empty() =>
-        {
-            News::Stopped(tell, Box::new(report), message, cx, span)
-        }
-        _ => News::Tell(tell, Box::new(Ok(report))),
-    }
-}
-
-impl Instance {
-    /// Tells the scheduler something, and carries out what it wants to be done then.
-    pub(crate) fn act<R>(self: &Arc<Self>, tell: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let (result, calls) = self.tell_scheduler(tell);
-        for call in calls {
+    /// Tells the scheduler something, and performs what it wants to be done then.
+    pub(crate) fn update<R>(self: &Arc<Self>, tell: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let (result, actions) = self.dispatch.tell(tell);
+        for call in self.perform(actions) {
             self.begin_call(call);
         }
         result
     }
 
     /// The same; the first call that is to be made is left to whoever asks.
-    pub(crate) fn act_and_go_on(
+    fn update_inline(
         self: &Arc<Self>,
         tell: impl FnOnce(&mut State, Instant),
     ) -> Option<Box<Outgoing>> {
-        let ((), calls) = self.tell_scheduler(tell);
-        let mut calls = calls.into_iter();
+        let ((), actions) = self.dispatch.tell(tell);
+        let mut calls = self.perform(actions).into_iter();
         let mine = calls.next();
         for call in calls {
             self.begin_call(call);
@@ -353,180 +111,246 @@ impl Instance {
         mine
     }
 
-    /// Carries out everything but the calls that are to be made.
+    /// Performs everything but the calls that are to be made.
     #[allow(
         clippy::vec_box,
-        reason = "they stay in their boxes, whoever makes them"
+        reason = "calls stay in their boxes, whoever makes them"
     )]
-    fn tell_scheduler<R>(
-        self: &Arc<Self>,
-        tell: impl FnOnce(&mut State, Instant) -> R,
-    ) -> (R, Vec<Box<Outgoing>>) {
-        let mut calls = Vec::new();
-        let mut others = Vec::new();
-        let (result, news) = {
-            let mut state = self.dispatch.lock();
-            let result = tell(&mut state, now());
-            for action in state.take_effects() {
-                match action {
-                    Action::Call(call) => calls.push(call),
-                    Action::News(news) => state.news.push_back(news),
-                    Action::Synchronize(_) | Action::Opened(_) => others.push(action),
+    fn perform(self: &Arc<Self>, actions: Actions) -> Vec<Box<Outgoing>> {
+        let Actions {
+            calls,
+            members,
+            news,
+        } = actions;
+        for member in members {
+            match member {
+                MemberAction::Ready(connected) => {
+                    connected.set_synchronized();
+                    self.plugins_changed();
                 }
-            }
-            let next = state.scheduler.poll_timeout();
-            if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
-                state.armed = next;
-                self.dispatch.earlier.notify_one();
-            }
-            (result, state.take_news())
-        };
-        for other in others {
-            match other {
-                Action::Opened(active) => self.opened(&active),
-                Action::Synchronize(active) => {
-                    self.tasks.spawn(Arc::clone(self).synchronize(active));
+                MemberAction::Synchronize(connected) => {
+                    let synchronized = Arc::clone(self).synchronize(connected);
+                    self.shared.tasks.spawn(synchronized);
                 }
-                Action::Call(_) | Action::News(_) => {}
             }
         }
         if !news.is_empty() {
             Telling {
-                instance: self,
+                engine: self,
                 news,
                 over: false,
             }
             .tell_all();
         }
-        (result, calls)
+        calls
     }
 
     fn begin_call(self: &Arc<Self>, call: Box<Outgoing>) {
-        let instance = Arc::clone(self);
-        self.tasks.spawn(crate::engine::call::carry(instance, call));
+        let engine = Arc::clone(self);
+        self.shared.tasks.spawn(engine.drive_call(call));
     }
 
-    fn tell_news(self: &Arc<Self>, news: News) {
-        match news {
-            News::Told(told) => self.report(&told),
-            News::Close(active, reason) => self.close(active, &reason),
-            News::Tell(Some(tell), ended) => {
-                // Whoever asked may have stopped waiting.
-                let _ = tell.send(*ended);
+    /// Makes a call, waits for what comes of it, and goes on with the call that follows from that.
+    async fn drive_call(self: Arc<Self>, first: Box<Outgoing>) {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            let call = outgoing.call;
+            let mut reply = outgoing.reply(&self.shared.reporter).await;
+            if let Reply::Late { .. } = reply {
+                // The request is told, and the plugin's turn is over: nothing will come.
+                self.update(|state, now| state.scheduler.handle_reply(call, reply, now));
+                reply = Reply::Gone { delivered: false };
             }
-            News::Tell(None, ended) => log_unheard(&ended),
-            News::Stopped(tell, report, message, cx, span) => {
-                if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
-                    self.asked(&message, &stop.owners, &[]);
-                    self.omitted(&stop.omissions);
-                }
-                self.stopped(tell, report, cx, span);
-            }
+            next = self.update_inline(|state, now| state.scheduler.handle_reply(call, reply, now));
         }
     }
 
-    fn close(self: &Arc<Self>, active: Arc<Active>, reason: &CloseReason) {
+    /// Synchronises a plugin, when it joins or after it was late, and does what it asks for then.
+    async fn synchronize(self: Arc<Self>, connected: Arc<ConnectedPlugin>) {
+        let plugin = &connected.plugin;
+        let inventory = match synchronize::list_domains(&self.dispatch, &self.domains).await {
+            Ok((listing, lists)) => self.update(|state, now| {
+                state.absorb_listing(listing, &lists);
+                let plan = state.scheduler.handle_snapshot(plugin, now)?;
+                let (inventory, shown) = state.inventory(lists, &plan);
+                state.scheduler.handle_shown(plugin, &shown);
+                Some(inventory)
+            }),
+            Err(reason) => return self.reject(&connected, reason),
+        };
+        // It is not waited for any more.
+        let Some(inventory) = inventory else { return };
+        let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
+        let progress = || self.update(|state, now| state.scheduler.handle_progress(plugin, now));
+        let reporter = &self.shared.reporter;
+        let answer = synchronize::send_snapshot(&connected, inventory, &progress, reporter).await;
+        let updates = match answer {
+            Ok(updates) if updates.is_empty() || connected.is_built_in() => Ok(updates),
+            Ok(updates) => {
+                let rate = self.unsolicited.check_rate(&plugin.id, updates.len());
+                rate.map(|()| updates)
+            }
+            Err(failure) => Err(failure.to_string()),
+        };
+        let updates = match updates {
+            Ok(updates) => updates,
+            Err(reason) => {
+                return self.reject(&connected, format!("it cannot be synchronised: {reason}"));
+            }
+        };
+        tracing::info!(
+            %plugin, pods, containers, updates = updates.len(), "the plugin knows what exists"
+        );
+        // Requests go on: a domain may call back into the API from what follows.
+        let ready = self.update(|state, now| {
+            state.scheduler.handle_synchronized(plugin, now);
+            state.plugins.contains_key(plugin)
+        });
+        if ready && !updates.is_empty() {
+            // Failures are logged.
+            self.unsolicited
+                .apply(&plugin.id, updates, Vec::new())
+                .await;
+        }
+        let joined = {
+            let mut state = self.dispatch.lock();
+            let entry = state.plugins.get_mut(plugin);
+            entry.and_then(|entry| entry.joined.take())
+        };
+        if let Some(joined) = joined {
+            reporter.observer.plugin_synchronized(&connected.info());
+            // Whoever waited for it may have stopped waiting.
+            let _ = joined.send(());
+        }
+    }
+
+    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: String) {
+        connected.close(reason);
+        self.leave(connected);
+    }
+
+    /// A plugin is disconnected: nobody waits for it any more. May be repeated.
+    pub(crate) fn leave(self: &Arc<Self>, connected: &ConnectedPlugin) {
+        self.update(|state, now| {
+            state.plugins.remove(&connected.plugin);
+            state.scheduler.handle_lost(&connected.plugin, now);
+        });
+        self.plugins_changed();
+    }
+
+    /// Reports that plugins are ready or disconnected, or that what is required has changed.
+    pub(crate) fn plugins_changed(&self) {
+        let required = &self.shared.config().default_validator.required_plugins;
+        self.shared.reporter.plugins_changed(required, || {
+            let state = self.dispatch.lock();
+            // While a plugin takes over, the one before it is there too.
+            let ready = state.all_plugins().filter(|plugin| plugin.is_available());
+            let ready = ready.map(|connected| connected.plugin.id.clone()).collect();
+            (state.active_plugins().count(), ready)
+        });
+    }
+
+    fn notify(self: &Arc<Self>, news: News) {
+        match news {
+            News::ReportCall(record) => record.report(&self.shared.reporter),
+            News::Close(connected, reason) => self.close(connected, &reason),
+            News::Complete(Some(completion), ended) => {
+                // Whoever asked may have stopped waiting.
+                let _ = completion.send(*ended);
+            }
+            News::Complete(None, ended) => log_unheard(&ended),
+            News::Stopped(stopped) => self.stopped(*stopped),
+        }
+    }
+
+    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: &CloseReason) {
+        let plugin = &connected.plugin;
         if let CloseReason::Replaced { .. } = reason {
-            tracing::info!(plugin = %active.plugin, "another instance of the plugin takes over");
-            self.tasks.spawn(good_bye(
-                active,
-                "another instance of the plugin has taken over",
-            ));
+            tracing::info!(%plugin, "another instance of the plugin takes over");
+            let reason = "another instance of the plugin has taken over";
+            self.shared.tasks.spawn(connected.shut_down(reason));
             return;
         }
-        tracing::warn!(plugin = %active.plugin, %reason, "closing a plugin");
-        active.close(reason.to_string());
+        tracing::warn!(%plugin, %reason, "closing a plugin");
+        connected.close(reason.to_string());
     }
 
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells them then.
-    fn stopped(
-        self: &Arc<Self>,
-        tell: Option<oneshot::Sender<Ended>>,
-        mut report: Box<Report<RequestOutcome>>,
-        cx: Ctx,
-        span: Span,
-    ) {
-        let instance = Arc::clone(self);
-        let updates = match &report.result {
-            Ok(RequestOutcome::Stop(stop)) => stop.updates.clone(),
-            _ => Vec::new(),
-        };
+    fn stopped(self: &Arc<Self>, stopped: Stopped) {
+        let Stopped {
+            completion,
+            mut report,
+            message,
+            cx,
+            span,
+        } = stopped;
+        let mut updates = Vec::new();
+        if let Ok(RequestOutcome::Stop(stop)) = &report.result {
+            if let Some(message) = message {
+                let reporter = &self.shared.reporter;
+                reporter.record_requested_changes(&message, &stop.owners, &[]);
+                reporter.omitted(&stop.omissions);
+            }
+            updates.clone_from(&stop.updates);
+        }
+        let side_effects = Arc::clone(&self.side_effects);
         let work = async move {
-            if let Err(error) = instance.side_effects(&cx, &[], &updates).await {
+            if let Err(error) = side_effects.apply(&cx, &[], &updates).await {
                 report.result = Err(error);
             }
-            let ended = Ok(*report);
-            match tell {
-                Some(tell) => {
-                    let _ = tell.send(ended);
+            let ended = Ok(report);
+            match completion {
+                Some(completion) => {
+                    let _ = completion.send(ended);
                 }
                 None => log_unheard(&ended),
             }
         };
-        self.tasks
-            .spawn(tracing::Instrument::instrument(work, span));
+        self.shared.tasks.spawn(work.instrument(span));
     }
 
-    /// Keeps the scheduler's time as long as the instance lives.
+    /// Keeps the scheduler's time as long as the engine lives.
     pub(crate) fn keep_time(self: &Arc<Self>) {
-        let (instance, earlier) = (Arc::downgrade(self), Arc::clone(&self.dispatch.earlier));
-        self.tasks.spawn_uncounted(keep_time(instance, earlier));
-    }
-
-    /// Has the task that keeps the time look whether the instance lives.
-    pub(crate) fn wake_timekeeper(&self) {
-        self.dispatch.earlier.notify_one();
+        let (engine, earlier) = (Arc::downgrade(self), Arc::clone(&self.dispatch.earlier));
+        self.shared
+            .tasks
+            .spawn_uncounted(keep_time(engine, earlier));
     }
 }
 
 /// The one who tells the news. While it lives, others only add to them.
 struct Telling<'a> {
-    instance: &'a Arc<Instance>,
+    engine: &'a Arc<Engine>,
     news: VecDeque<News>,
     over: bool,
 }
 
 impl Telling<'_> {
     fn tell_all(mut self) {
-        loop {
+        while !self.news.is_empty() {
             while let Some(news) = self.news.pop_front() {
-                self.instance.tell_news(news);
+                self.engine.notify(news);
             }
-            let mut state = self.instance.dispatch.lock();
-            if state.news.is_empty() {
-                // Under the lock, so that nobody takes us for telling who adds to them.
-                state.telling = false;
-                self.over = true;
-                return;
-            }
-            self.news = std::mem::take(&mut state.news);
+            self.news = self.engine.dispatch.more_news();
         }
+        self.over = true;
     }
 }
 
 impl Drop for Telling<'_> {
     /// Somebody else is to tell what is left when an observer has panicked.
     fn drop(&mut self) {
-        if self.over {
-            return;
+        if !self.over {
+            let untold = std::mem::take(&mut self.news);
+            self.engine.dispatch.stop_telling(untold);
         }
-        let mut state = self.instance.dispatch.lock();
-        let untold = std::mem::take(&mut self.news);
-        for news in untold.into_iter().rev() {
-            state.news.push_front(news);
-        }
-        state.telling = false;
     }
 }
 
-async fn keep_time(instance: Weak<Instance>, earlier: Arc<Notify>) {
+async fn keep_time(engine: Weak<Engine>, earlier: Arc<Notify>) {
     loop {
-        let next = match instance.upgrade() {
-            Some(instance) if !instance.is_stopped() => instance.act(|state, now| {
-                state.scheduler.handle_timeout(now);
-                state.armed = state.scheduler.poll_timeout();
-                state.armed
-            }),
+        let next = match engine.upgrade() {
+            Some(engine) if !engine.shared.is_stopped() => engine.update(State::keep_time),
             _ => return,
         };
         match next {
@@ -541,17 +365,10 @@ async fn keep_time(instance: Weak<Instance>, earlier: Arc<Notify>) {
     }
 }
 
-/// The time, as tokio has it.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 /// Nobody waits for an exit, an undoing, or what its caller has left.
 fn log_unheard(ended: &Ended) {
-    if let Err(error) = ended
-        .as_ref()
-        .map_or_else(Err, |report| report.result.as_ref())
-    {
+    let result = ended.as_ref().map(|report| report.result.as_ref());
+    if let Err(error) | Ok(Err(error)) = result {
         tracing::warn!(%error, "an event that nobody waits for went wrong");
     }
 }

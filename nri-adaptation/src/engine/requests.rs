@@ -7,54 +7,52 @@ use std::sync::Arc;
 
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
-use nri_core::merge::{Eviction, MergedUpdate};
 use nri_core::schedule::{RequestId, RequestOutcome};
-use nri_core::validate::required;
-use nri_core::{Ctx, Error, Event, Request, Settlement, StopResult, UpdateResult, api};
-use tokio::time::timeout_at;
-use tracing::Instrument as _;
+use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
+use nri_core::{Ctx, Error, Event, PluginId, Request, Settlement, StopResult, UpdateResult, api};
 
-use crate::engine::driver::{Ended, Ticket};
-use crate::engine::target::{Keys, Subject};
-use crate::instance::lifecycle::Instance;
+use crate::config::Config;
+use crate::engine::driver::Engine;
+use crate::engine::state::{Ended, Submitted};
+use crate::engine::target::{Keys, RequestTarget};
 
 /// How many exits may be under way at a time. Of one more, plugins hear when its container is removed.
 const MOST_EXITS: usize = 16_384;
 
 /// A request that somebody waits for. If that ends early, the scheduler is told.
-pub(crate) struct Waiting {
-    instance: Arc<Instance>,
+pub(crate) struct PendingRequest {
+    engine: Arc<Engine>,
     object: ObjectKey,
-    ticket: Ticket,
+    submitted: Submitted,
     over: bool,
 }
 
-impl Waiting {
+impl PendingRequest {
     /// The request's number.
     pub(crate) fn request(&self) -> RequestId {
-        self.ticket.request
+        self.submitted.request
     }
 
     /// What is asked.
     pub(crate) fn message(&self) -> &Arc<Request> {
-        &self.ticket.message
+        &self.submitted.message
     }
 
     /// Waits for the end. The scheduler minds the caller's deadline.
     pub(crate) async fn end(mut self) -> Ended {
-        let ended = (&mut self.ticket.ended).await;
+        let ended = (&mut self.submitted.ended).await;
         self.over = true;
         ended.unwrap_or_else(|_| Err(Error::Instance("the request was given up".to_owned())))
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         if self.over {
             return;
         }
-        let request = self.ticket.request;
-        self.instance.act(|state, now| {
+        let request = self.submitted.request;
+        self.engine.update(|state, now| {
             state.scheduler.handle_abandoned(request, now);
             // Its success may have been on its way here.
             state.settle(request, &self.object, Settlement::Abandoned, now);
@@ -62,53 +60,50 @@ impl Drop for Waiting {
     }
 }
 
-/// That the caller's time for a request is over.
-pub(crate) fn out_of_time(request: &Request) -> Error {
-    Error::OutOfTime {
-        event: request.event(),
-        subject: request.subject(),
-    }
-}
-
-impl Instance {
-    /// Hands in requests about one subject, with nothing between them.
-    pub(crate) fn hand_in<const N: usize>(
+impl Engine {
+    /// Submits requests about one target, with nothing between them.
+    pub(crate) fn submit<const N: usize>(
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
         requests: [Request; N],
-    ) -> [Waiting; N] {
-        let tickets =
-            self.act(|state, now| requests.map(|request| state.hand_in(cx, keys, request, now)));
-        tickets.map(|ticket| Waiting {
-            instance: Arc::clone(self),
+    ) -> [PendingRequest; N] {
+        let submitted =
+            self.update(|state, now| requests.map(|request| state.submit(cx, keys, request, now)));
+        submitted.map(|submitted| PendingRequest {
+            engine: Arc::clone(self),
             object: keys.object().clone(),
-            ticket,
+            submitted,
             over: false,
         })
     }
 
     /// Relays an event whose answers say nothing.
-    pub(crate) async fn tell(
+    pub(crate) async fn notify_plugins(
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
         request: Request,
     ) -> Result<(), Error> {
-        let [waiting] = self.hand_in(cx, keys, [request]);
-        waiting.end().await?.result.map(drop)
+        let [pending] = self.submit(cx, keys, [request]);
+        pending.end().await?.result.map(drop)
     }
 
     /// Runs a pod, which plugins may refuse; so may the lack of a plugin that it requires.
-    pub(crate) async fn run_pod(self: &Arc<Self>, cx: &Ctx, subject: Subject) -> Result<(), Error> {
-        let keys = subject.keys.clone();
-        let [waiting] = self.hand_in(cx, &keys, [subject.into_request(Event::RunPodSandbox)?]);
-        let message = Arc::clone(waiting.message());
+    pub(crate) async fn run_pod(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+    ) -> Result<(), Error> {
+        let keys = target.keys.clone();
+        let [pending] = self.submit(cx, &keys, [target.into_request(Event::RunPodSandbox)?]);
+        let message = Arc::clone(pending.message());
         let Report {
             result, outcomes, ..
-        } = waiting.end().await?;
+        } = pending.end().await?;
         result?;
-        let (Some((validator, options)), Some(pod)) = (self.requirements(), message.pod()) else {
+        let requirements = requirements(&self.shared.config());
+        let (Some((validator, options)), Some(pod)) = (requirements, message.pod()) else {
             return Ok(());
         };
         required::check_pod(&options, pod, &outcomes).map_err(|rejection| Error::Refused {
@@ -119,18 +114,18 @@ impl Instance {
     }
 
     /// Tells of a removal. It implies the stop, which goes before it if it is still due.
-    pub(crate) async fn remove(
+    pub(crate) async fn relay_removal(
         self: &Arc<Self>,
         cx: &Ctx,
-        subject: Subject,
+        target: RequestTarget,
         [stop, remove]: [Event; 2],
     ) -> Result<(), Error> {
-        let keys = subject.keys.clone();
+        let keys = target.keys.clone();
         let both = [
-            subject.clone().into_request(stop)?,
-            subject.into_request(remove)?,
+            target.clone().into_request(stop)?,
+            target.into_request(remove)?,
         ];
-        let [stopped, removed] = self.hand_in(cx, &keys, both);
+        let [stopped, removed] = self.submit(cx, &keys, both);
         match stopped.end().await.and_then(|report| report.result) {
             Err(error @ Error::OutOfTime { .. }) => return Err(error),
             Err(error) => {
@@ -144,13 +139,13 @@ impl Instance {
     pub(crate) async fn stop_container(
         self: &Arc<Self>,
         cx: &Ctx,
-        subject: Subject,
+        target: RequestTarget,
     ) -> Result<StopResult, Error> {
-        let keys = subject.keys.clone();
-        let [waiting] = self.hand_in(cx, &keys, [subject.into_request(Event::StopContainer)?]);
+        let keys = target.keys.clone();
+        let [pending] = self.submit(cx, &keys, [target.into_request(Event::StopContainer)?]);
         let Report {
             result, outcomes, ..
-        } = waiting.end().await?;
+        } = pending.end().await?;
         Ok(match result? {
             RequestOutcome::Stop(asked) => StopResult::new(asked, outcomes),
             _ => StopResult::default(),
@@ -161,13 +156,13 @@ impl Instance {
     ///
     /// # Errors
     /// Too many wait already.
-    pub(crate) fn notify_exit(self: &Arc<Self>, mut subject: Subject) -> Result<(), Error> {
-        if let Some(container) = &mut subject.container {
+    pub(crate) fn notify_exit(self: &Arc<Self>, mut target: RequestTarget) -> Result<(), Error> {
+        if let Some(container) = &mut target.container {
             container.set_state(api::ContainerState::ContainerStopped);
         }
-        let keys = subject.keys.clone();
-        let request = subject.into_request(Event::StopContainer)?;
-        let taken = self.act(|state, now| state.hand_in_exit(&keys, request, MOST_EXITS, now));
+        let keys = target.keys.clone();
+        let request = target.into_request(Event::StopContainer)?;
+        let taken = self.update(|state, now| state.submit_exit(&keys, request, MOST_EXITS, now));
         match taken {
             true => Ok(()),
             false => Err(Error::Instance(format!(
@@ -180,27 +175,29 @@ impl Instance {
     pub(crate) async fn update_container(
         self: &Arc<Self>,
         cx: &Ctx,
-        subject: Subject,
+        target: RequestTarget,
         resources: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
-        let keys = subject.keys;
+        let keys = target.keys;
         let request = Request::UpdateContainer(api::UpdateContainerRequest {
-            pod: Some(subject.pod),
-            container: subject.container,
+            pod: Some(target.pod),
+            container: target.container,
             // Plugins look into it without asking, as runtimes in Go always send one.
             linux_resources: Some(resources.unwrap_or_default()),
         });
-        let [waiting] = self.hand_in(cx, &keys, [request]);
-        let message = Arc::clone(waiting.message());
+        let [pending] = self.submit(cx, &keys, [request]);
+        let message = Arc::clone(pending.message());
         let Report {
             result, outcomes, ..
-        } = waiting.end().await?;
+        } = pending.end().await?;
         let RequestOutcome::Update(asked) = result? else {
             return Ok(UpdateResult::default());
         };
-        self.asked(&message, &asked.owners, &asked.evictions);
-        self.omitted(&asked.omissions);
-        self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+        let reporter = &self.shared.reporter;
+        reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
+        reporter.omitted(&asked.omissions);
+        self.side_effects
+            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();
         result.resources = asked
@@ -212,28 +209,11 @@ impl Instance {
         result.outcomes = outcomes;
         Ok(result)
     }
+}
 
-    /// Carries out what plugins asked for by the way, as long as the caller has time.
-    pub(crate) async fn side_effects_in_time(
-        &self,
-        cx: &Ctx,
-        keys: &Keys,
-        request: &Request,
-        evictions: &[Eviction],
-        updates: &[MergedUpdate],
-    ) -> Result<(), Error> {
-        if evictions.is_empty() && updates.is_empty() {
-            return Ok(());
-        }
-        let effects = self
-            .side_effects(cx, evictions, updates)
-            .instrument(keys.span(request.event(), cx));
-        match cx.deadline() {
-            None => effects.await,
-            Some(deadline) => match timeout_at(deadline.into(), effects).await {
-                Ok(done) => done,
-                Err(_) => Err(out_of_time(request)),
-            },
-        }
-    }
+/// What the default validator, where it is enabled, requires of pods.
+fn requirements(config: &Config) -> Option<(PluginId, ValidatorOptions)> {
+    let validator = &config.default_validator;
+    let id = DefaultValidator::IDENTITY.parse().ok()?;
+    validator.enable.then(|| (id, validator.into()))
 }

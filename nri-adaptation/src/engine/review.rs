@@ -1,4 +1,4 @@
-//! Judging the updates that no event asked for: what plugins ask for on their own account, or when they are shown what
+//! Reviewing the updates that no event asked for: what plugins ask for on their own account, or when they are shown what
 //! exists. Validators that judge updates are asked before anything is applied; those that an event asked for are judged by
 //! the event's own flow.
 //!
@@ -6,6 +6,7 @@
 //! not wait for a slot or a turn that this very request holds. Nor is a plugin asked to judge what it asks for itself.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use nri_core::flow::{Call, Flow, Member, Reply, Report, Roster, Step, ValidateFlow};
 use nri_core::merge::{StopMerge, StopOutcome};
@@ -15,31 +16,63 @@ use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::engine::call::outcome;
-use crate::engine::driver::now;
-use crate::instance::lifecycle::Instance;
-use crate::plugin::connected::Active;
+use crate::clock::now;
+use crate::engine::call::{outcome, reply};
+use crate::engine::domains::Domains;
+use crate::engine::state::State;
+use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::endpoint::Failure;
 use crate::plugin::prepared::{Preparation, Prepared};
-use crate::telemetry::observer::PluginCallReport;
+use crate::telemetry::call_report::PluginCallReport;
+use crate::telemetry::reporter::Reporter;
 
-impl Instance {
-    /// Has an update judged that a plugin asks for.
+/// Those who review what a plugin asks for.
+pub(crate) struct Reviewers {
+    roster: Roster,
+    validators: Vec<Arc<ConnectedPlugin>>,
+}
+
+impl Reviewers {
+    /// Those of what this plugin asks for now.
+    pub(crate) fn of(state: &State, plugin: &PluginId) -> Self {
+        let reviews = |member: &&Member| {
+            member.validates_updates
+                && member.events.contains(Event::ValidateContainerAdjustment)
+                && member.plugin.id != *plugin
+        };
+        let mut members = Vec::new();
+        let mut validators = Vec::new();
+        for member in state.scheduler.roster().members().iter().filter(reviews) {
+            // One that is not synchronised knows of nothing that it could judge.
+            let entry = state.plugins.get(&member.plugin);
+            if let Some(entry) = entry.filter(|entry| entry.connected.is_synchronized()) {
+                members.push(member.clone());
+                validators.push(Arc::clone(&entry.connected));
+            }
+        }
+        Self {
+            roster: Roster::new(members),
+            validators,
+        }
+    }
+
+    /// Has them review an update that a plugin asks for.
     ///
     /// Dropping the future drops the question; validators that were asked may still answer.
     ///
     /// # Errors
     /// A validator does not accept it, or does not answer.
-    pub(crate) async fn judge(
+    pub(crate) async fn review(
         &self,
+        domains: &Domains,
+        reporter: &Reporter,
         plugin: &PluginId,
         update: &api::ContainerUpdate,
     ) -> Result<(), Error> {
-        let (roster, validators) = self.judges(plugin);
-        if validators.is_empty() {
+        if self.validators.is_empty() {
             return Ok(());
         }
-        let (pod, container) = self.domains.container_and_pod(&update.container_id).await;
+        let (pod, container) = domains.container_and_pod(&update.container_id).await;
         let asked = merged(plugin, update);
         let request = || api::ValidateContainerAdjustmentRequest {
             pod,
@@ -58,7 +91,7 @@ impl Instance {
                 index: plugin.index().to_string(),
             }],
         };
-        let Some(mut flow) = ValidateFlow::of_updates(&roster, request) else {
+        let Some(mut flow) = ValidateFlow::of_updates(&self.roster, request) else {
             return Ok(());
         };
         flow.fits(plugin, update.encoded_len())?;
@@ -66,20 +99,15 @@ impl Instance {
         let mut calls = JoinSet::new();
         loop {
             match flow.next() {
-                Step::Call(Call { plugin, request }) => {
-                    let active = validators.iter().find(|active| active.plugin == plugin);
-                    match active {
-                        Some(active) => {
-                            calls.spawn(ask(Arc::clone(active), preparation.of(request)));
-                        }
-                        None => flow.answer(&plugin, Reply::Gone { delivered: false }),
+                Step::Call(Call { plugin, request }) => match self.validator(&plugin) {
+                    Some(validator) => {
+                        calls.spawn(ask(Arc::clone(validator), preparation.of(request)));
                     }
-                }
+                    None => flow.answer(&plugin, Reply::Gone { delivered: false }),
+                },
                 Step::Wait => match calls.join_next().await {
                     Some(Ok((plugin, reply, began))) => {
-                        let active = validators.iter().find(|active| active.plugin == plugin);
-                        let active = active.map(|active| &**active);
-                        self.report_judging(&plugin, active, update, &reply, began);
+                        self.report(reporter, &plugin, update, &reply, began);
                         flow.answer(&plugin, reply);
                     }
                     // Whoever was not heard does not accept.
@@ -93,34 +121,18 @@ impl Instance {
         result
     }
 
-    /// Those who judge what a plugin asks for, now.
-    fn judges(&self, plugin: &PluginId) -> (Roster, Vec<Arc<Active>>) {
-        let state = self.dispatch.lock();
-        let judges = |member: &&Member| {
-            member.validates_updates
-                && member.events.contains(Event::ValidateContainerAdjustment)
-                && member.plugin.id != *plugin
-        };
-        let mut members = Vec::new();
-        let mut validators = Vec::new();
-        for member in state.scheduler.roster().members().iter().filter(judges) {
-            // One that is not synchronised knows of nothing that it could judge.
-            let seat = state.seats.get(&member.plugin);
-            if let Some(seat) = seat.filter(|seat| seat.active.is_synchronized()) {
-                members.push(member.clone());
-                validators.push(Arc::clone(&seat.active));
-            }
-        }
-        (Roster::new(members), validators)
+    fn validator(&self, plugin: &RegisteredPlugin) -> Option<&Arc<ConnectedPlugin>> {
+        let mut validators = self.validators.iter();
+        validators.find(|validator| validator.plugin == *plugin)
     }
 
-    fn report_judging(
+    fn report(
         &self,
+        reporter: &Reporter,
         plugin: &RegisteredPlugin,
-        active: Option<&Active>,
         update: &api::ContainerUpdate,
         reply: &Reply,
-        began: std::time::Instant,
+        began: Instant,
     ) {
         let report = PluginCallReport {
             plugin,
@@ -132,7 +144,10 @@ impl Instance {
             outcome: &outcome(&Came::from(reply)),
             tag: None,
         };
-        self.plugin_called(active, &report);
+        if let Some(validator) = self.validator(plugin) {
+            validator.statistics.record(&report);
+        }
+        reporter.plugin_called(&report);
     }
 }
 
@@ -153,19 +168,17 @@ fn merged(plugin: &PluginId, update: &api::ContainerUpdate) -> StopOutcome {
 
 /// Asks a validator, within its time.
 async fn ask(
-    active: Arc<Active>,
+    validator: Arc<ConnectedPlugin>,
     request: Arc<Prepared>,
-) -> (RegisteredPlugin, Reply, std::time::Instant) {
+) -> (RegisteredPlugin, Reply, Instant) {
     let began = now();
-    let time = active.settings().request_timeout;
-    let relaying = active.endpoint.relay(request, time);
-    let reply = match timeout(time, relaying.answer).await {
-        Ok(Ok(response)) => Reply::Answer(response),
-        Ok(Err(Failure::Status { code, message })) => Reply::Error { code, message },
-        Ok(Err(Failure::Closed(_))) => Reply::Gone {
-            delivered: relaying.delivered.get(),
-        },
-        Ok(Err(Failure::Late)) | Err(_) => Reply::Late { after: time },
-    };
-    (active.plugin.clone(), reply, began)
+    let time = validator.settings().request_timeout;
+    let relaying = validator.endpoint.relay(request, time);
+    let answer = timeout(time, relaying.answer).await;
+    let reply = reply(
+        answer.unwrap_or(Err(Failure::Late)),
+        time,
+        relaying.delivered.get(),
+    );
+    (validator.plugin.clone(), reply, began)
 }

@@ -1,20 +1,36 @@
-//! What plugins ask for other containers: evictions first, then updates, through the domain that has the container.
+//! What plugins ask for other containers in their answers: evictions first, then updates, through the
+//! domain that has the container.
 //!
-//! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain may call back into the API.
+//! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain may
+//! call back into the API.
 
-use nri_core::merge::{Eviction, MergedUpdate, StopMerge, StopOutcome, Support};
-use nri_core::{Ctx, DomainError, Error, PluginId, RegisteredPlugin, api};
+use std::sync::Arc;
 
+use nri_core::merge::{Eviction, MergedUpdate};
+use nri_core::{Ctx, DomainError, Error, PluginId, Request, api};
 use tokio::task::yield_now;
+use tokio::time::timeout_at;
+use tracing::Instrument as _;
 
 use crate::config::SideUpdateFailure;
-use crate::instance::lifecycle::Instance;
-use crate::telemetry::reporter::LINES_EACH;
+use crate::engine::domains::Domains;
+use crate::engine::target::Keys;
+use crate::shared::Shared;
 use crate::text::sanitized;
 
-impl Instance {
+/// Carries them out.
+pub(crate) struct SideEffects {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) domains: Arc<Domains>,
+}
+
+impl SideEffects {
+    pub(crate) fn new(shared: Arc<Shared>, domains: Arc<Domains>) -> Self {
+        Self { shared, domains }
+    }
+
     /// Evicts a container, and has it observed.
-    async fn evict(
+    pub(crate) async fn evict(
         &self,
         cx: &Ctx,
         eviction: &api::ContainerEviction,
@@ -22,20 +38,24 @@ impl Instance {
     ) -> Result<(), DomainError> {
         let result = self.domains.evict(cx, eviction).await;
         let id = &eviction.container_id;
-        self.observer
+        self.shared
+            .reporter
+            .observer
             .container_evicted(id, reasons, result.as_ref().copied());
         result
     }
 
     /// Updates a container, and has it observed.
-    async fn update(
+    pub(crate) async fn update(
         &self,
         cx: &Ctx,
         update: &api::ContainerUpdate,
         plugins: &[PluginId],
     ) -> Result<(), DomainError> {
         let result = self.domains.update(cx, update).await;
-        self.observer
+        self.shared
+            .reporter
+            .observer
             .container_updated(plugins, update, result.as_ref().copied());
         result
     }
@@ -46,7 +66,7 @@ impl Instance {
     /// # Errors
     /// What could not be done, unless the configuration says that it is only to be logged, or the plugin that it does not
     /// matter.
-    pub(crate) async fn side_effects(
+    pub(crate) async fn apply(
         &self,
         cx: &Ctx,
         evictions: &[Eviction],
@@ -80,118 +100,43 @@ impl Instance {
             }
         }
         tally.log();
-        match (self.config().side_update_failure, failures.len()) {
+        match (self.shared.config().side_update_failure, failures.len()) {
             (SideUpdateFailure::Log, _) | (SideUpdateFailure::Fail, 0) => Ok(()),
             (SideUpdateFailure::Fail, 1) => Err(failures.remove(0)),
             (SideUpdateFailure::Fail, _) => Err(Error::Several(failures)),
         }
     }
 
-    /// Carries out what a plugin asks for on its own account, as far as validators that judge updates accept it; returns the
-    /// updates that could not be applied. It waits for nothing that the plugin may hold up, so the plugin may wait for it inside
-    /// a handler.
-    ///
-    /// Dropping the future leaves the rest undone.
-    pub(crate) async fn unsolicited(
-        &self,
-        plugin: &PluginId,
-        updates: Vec<api::ContainerUpdate>,
-        evictions: Vec<api::ContainerEviction>,
-    ) -> Vec<api::ContainerUpdate> {
-        self.asks(plugin, &updates, &evictions);
-        let cx = Ctx::new();
-        let mut tally = Tally::default();
-        let count = evictions.len();
-        for (at, mut eviction) in evictions.into_iter().enumerate() {
-            others_have_their_turn(at).await;
-            eviction.reason = sanitized(&eviction.reason);
-            let (container, reason) = (&eviction.container_id, &eviction.reason);
-            if at < LINES_EACH {
-                let container = sanitized(container);
-                tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
-            } else if at == LINES_EACH {
-                tracing::info!(%plugin, more = count - at, "evicting more containers for a plugin");
-            }
-            let reasons = [(plugin.clone(), reason.clone())];
-            if let Err(error) = self.evict(&cx, &eviction, &reasons).await {
-                tally.add(Some(plugin), "evict", container, &error);
-            }
-        }
-        let mut failed = Vec::new();
-        for (at, update) in updates.into_iter().enumerate() {
-            others_have_their_turn(at).await;
-            if says_nothing(&update) {
-                continue;
-            }
-            if let Err(error) = self.update_for(&cx, plugin, &update).await {
-                tally.add(Some(plugin), "update", &update.container_id, &error);
-                if !update.ignore_failure {
-                    failed.push(update);
-                }
-            }
-        }
-        tally.log();
-        failed
-    }
-
-    /// What the runtime can apply of an update that no event asked for; `None` if nothing is left of it.
-    ///
-    /// # Errors
-    /// There is more, and that is to be refused.
-    fn held(
-        &self,
-        plugin: &PluginId,
-        update: &api::ContainerUpdate,
-    ) -> Result<Option<api::ContainerUpdate>, Error> {
-        if self.support == Support::default() {
-            return Ok(Some(update.clone()));
-        }
-        let mut merge = StopMerge::new().with_support(self.support);
-        let update = vec![update.clone()];
-        merge.apply(
-            &RegisteredPlugin {
-                id: plugin.clone(),
-                registration: 0,
-            },
-            api::StopContainerResponse { update },
-        )?;
-        let StopOutcome {
-            updates, omissions, ..
-        } = merge.finish();
-        self.omitted(&omissions);
-        Ok(updates.into_iter().next().map(|merged| merged.update))
-    }
-
-    /// Has an update judged, and carries it out.
-    async fn update_for(
+    /// Carries out what plugins asked for by the way, as long as the caller has time.
+    pub(crate) async fn apply_in_time(
         &self,
         cx: &Ctx,
-        plugin: &PluginId,
-        update: &api::ContainerUpdate,
+        keys: &Keys,
+        request: &Request,
+        evictions: &[Eviction],
+        updates: &[MergedUpdate],
     ) -> Result<(), Error> {
-        let Some(update) = &self.held(plugin, update)? else {
+        if evictions.is_empty() && updates.is_empty() {
             return Ok(());
-        };
-        self.judge(plugin, update).await?;
-        let failed = |source| Error::SideEffect {
-            plugin: plugin.clone(),
-            action: "update",
-            container: update.container_id.clone(),
-            source,
-        };
-        let plugins = std::slice::from_ref(plugin);
-        self.update(cx, update, plugins).await.map_err(failed)
-    }
-
-    /// Applies what a plugin asks for when it is shown what exists. Failures are logged.
-    pub(crate) async fn synchronized_updates(
-        &self,
-        plugin: &PluginId,
-        updates: Vec<api::ContainerUpdate>,
-    ) {
-        if !updates.is_empty() {
-            self.unsolicited(plugin, updates, Vec::new()).await;
         }
+        let effects = self
+            .apply(cx, evictions, updates)
+            .instrument(keys.span(request.event(), cx));
+        match cx.deadline() {
+            None => effects.await,
+            Some(deadline) => match timeout_at(deadline.into(), effects).await {
+                Ok(done) => done,
+                Err(_) => Err(out_of_time(request)),
+            },
+        }
+    }
+}
+
+/// That the caller's time for a request is over.
+fn out_of_time(request: &Request) -> Error {
+    Error::OutOfTime {
+        event: request.event(),
+        subject: request.subject(),
     }
 }
 
@@ -199,7 +144,7 @@ impl Instance {
 const AT_A_TIME: usize = 128;
 
 /// Lets others go on after every so many: a domain that answers at once never waits by itself.
-async fn others_have_their_turn(at: usize) {
+pub(crate) async fn others_have_their_turn(at: usize) {
     if at % AT_A_TIME == AT_A_TIME - 1 {
         yield_now().await;
     }
@@ -207,13 +152,13 @@ async fn others_have_their_turn(at: usize) {
 
 /// What could not be done of what plugins ask for: the log gets the first of it, and how much there is.
 #[derive(Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     count: usize,
     first: Option<(PluginId, &'static str, String, String)>,
 }
 
 impl Tally {
-    fn add(
+    pub(crate) fn add(
         &mut self,
         plugin: Option<&PluginId>,
         action: &'static str,
@@ -230,7 +175,7 @@ impl Tally {
     }
 
     /// One line, however much it is.
-    fn log(self) {
+    pub(crate) fn log(self) {
         if let Some((plugin, action, container, error)) = self.first {
             let more = self.count - 1;
             tracing::warn!(%plugin, container, action, error, more, "cannot do what a plugin asks for another container");
@@ -260,7 +205,7 @@ fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
 
 /// Whether there is nothing to be done about an update: it changes nothing, so it is done already. One without an id is a
 /// mistake, which must not vanish.
-fn says_nothing(update: &api::ContainerUpdate) -> bool {
+pub(crate) fn says_nothing(update: &api::ContainerUpdate) -> bool {
     let resources = update
         .linux
         .as_ref()

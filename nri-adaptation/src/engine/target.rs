@@ -5,7 +5,7 @@ use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Error, Event, Request, api};
 use tracing::Span;
 
-use crate::instance::lifecycle::Instance;
+use crate::engine::domains::{Domains, container_message, pod_message};
 
 /// What a pod, and the container of it that a request is about, if it is about one, are known by.
 #[derive(Debug, Clone)]
@@ -34,63 +34,46 @@ impl Keys {
 
 /// A pod, and the container of it that a request is about, if it is about one.
 #[derive(Debug, Clone)]
-pub(crate) struct Subject {
+pub(crate) struct RequestTarget {
     pub(crate) keys: Keys,
     pub(crate) pod: api::PodSandbox,
     pub(crate) container: Option<api::Container>,
 }
 
-impl Instance {
-    /// Reads a pod.
-    pub(crate) fn pod_subject(&self, pod: &dyn PodSandbox) -> Result<Subject, Error> {
+impl RequestTarget {
+    /// Reads a pod, and the container of it that a request is about.
+    ///
+    /// # Errors
+    /// One of them has no id, or does not say its domain where there are several.
+    pub(crate) fn read(
+        domains: &Domains,
+        pod: &dyn PodSandbox,
+        container: Option<&dyn Container>,
+    ) -> Result<Self, Error> {
         let message = pod_message(pod);
         let id = identified("pod", &message.name, &message.id)?;
-        let domain = self
-            .domains
-            .name_of(&pod.domain(), &format!("pod {id:?}"))?;
-        Ok(Subject {
+        let domain = domains.name_of(&pod.domain(), &format!("pod {id:?}"))?;
+        let mut target = Self {
             keys: Keys {
                 pod: ObjectKey::pod(domain, id),
                 container: None,
             },
             pod: message,
             container: None,
-        })
-    }
-
-    /// Reads a container and its pod.
-    pub(crate) fn container_subject(
-        &self,
-        pod: &dyn PodSandbox,
-        container: &dyn Container,
-    ) -> Result<Subject, Error> {
-        let mut subject = self.pod_subject(pod)?;
-        let message = container_message(container);
-        let id = identified("container", &message.name, &message.id)?;
-        let said = container.domain();
-        let domain = match said.as_str() {
-            "" => subject.keys.pod.domain(),
-            said => said,
         };
-        subject.keys.container = Some(ObjectKey::container(domain, id));
-        subject.container = Some(message);
-        Ok(subject)
+        if let Some(container) = container {
+            let message = container_message(container);
+            let id = identified("container", &message.name, &message.id)?;
+            let said = container.domain();
+            let domain = match said.as_str() {
+                "" => target.keys.pod.domain(),
+                said => said,
+            };
+            target.keys.container = Some(ObjectKey::container(domain, id));
+            target.container = Some(message);
+        }
+        Ok(target)
     }
-}
-
-/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with runtimes in Go, and plugins look
-/// into it without asking.
-pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
-    let mut message = pod.to_message();
-    message.linux.get_or_insert_default();
-    message
-}
-
-/// A container as plugins see it, with a Linux part like a pod.
-pub(crate) fn container_message(container: &dyn Container) -> api::Container {
-    let mut message = container.to_message();
-    message.linux.get_or_insert_default();
-    message
 }
 
 fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {
@@ -102,7 +85,7 @@ fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {
     }
 }
 
-impl Subject {
+impl RequestTarget {
     /// The request of an event that says no more than what it is about.
     ///
     /// # Errors

@@ -8,12 +8,12 @@ use nri_core::validate::DefaultValidator;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::instance::lifecycle::{Instance, good_bye};
+use crate::instance::lifecycle::Instance;
 use crate::launch::discovery::Installed;
-use crate::launch::supervisor::Supervised;
-use crate::plugin::connected::Active;
-use crate::session::admission::may_be;
-use crate::telemetry::observer::PluginKind;
+use crate::launch::supervised::Supervised;
+use crate::plugin::connected::ConnectedPlugin;
+use crate::session::admission::may_register_as;
+use crate::telemetry::plugin_info::PluginKind;
 
 /// What a change of the configuration did to launched plugins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,19 +36,19 @@ impl Instance {
         config.check()?;
         let new = Arc::new(config.effective());
         let _alone = self.reconfiguring.lock().await;
-        let up = self.is_up().await.ok_or(Error::Stopped)?;
-        let old = self.config();
+        let up = self.shared.is_up().await.ok_or(Error::Stopped)?;
+        let old = self.shared.config();
         self.check_fixed(&old, &new)?;
         if !up || new.disable {
             self.set_config(new);
-            self.plugins_changed();
+            self.engine.plugins_changed();
             return Ok(Reconfigured::default());
         }
 
-        let installed = self.look_for_plugins(&new)?;
+        let installed = self.supervisor.find_plugins(&new)?;
         let moves = old.disable_connections || old.socket_path != new.socket_path;
         let opened = match !new.disable_connections && moves {
-            true => Some(self.open_socket(&new.socket_path).await?),
+            true => Some(self.listener.open(&new.socket_path).await?),
             false => None,
         };
         if new.default_validator.enable && !old.default_validator.enable {
@@ -60,12 +60,12 @@ impl Instance {
         self.set_config(Arc::clone(&new));
         self.apply_to_plugins(&new);
         match opened {
-            Some(opened) => self.listen(opened),
-            None if new.disable_connections => self.listen_no_more(),
+            Some(opened) => self.listener.listen(&self.engine, opened),
+            None if new.disable_connections => self.listener.stop_listening(),
             None => {}
         }
         let (done, launch, stop) = self.replan(installed);
-        self.plugins_changed();
+        self.engine.plugins_changed();
         tracing::info!(
             launched = done.launched.len(),
             restarted = done.restarted.len(),
@@ -73,7 +73,7 @@ impl Instance {
             "NRI is reconfigured"
         );
 
-        self.launch_all(launch).await;
+        self.supervisor.start_all(launch).await;
         for supervised in stop {
             supervised.over().await;
         }
@@ -83,7 +83,7 @@ impl Instance {
     /// # Errors
     /// Something changes that cannot.
     fn check_fixed(&self, old: &Config, new: &Config) -> Result<(), Error> {
-        let brought = self.has_listener;
+        let brought = self.listener.is_given;
         let fixed = [
             ("disable", old.disable != new.disable),
             ("serial", old.serial != new.serial),
@@ -102,21 +102,18 @@ impl Instance {
     /// Changes what holds for the plugins that are there; those that may be there no more are sent away.
     fn apply_to_plugins(self: &Arc<Self>, new: &Config) {
         let us = rustix::process::geteuid().as_raw();
-        for active in self.seats() {
-            let id = &active.plugin.id;
-            if let Some(reason) = unwanted(&active, new, us) {
-                self.tasks.spawn(good_bye(active, reason));
+        for connected in self.engine.connected_plugins() {
+            let id = &connected.plugin.id;
+            if let Some(reason) = unwanted(&connected, new, us) {
+                self.shared.tasks.spawn(connected.shut_down(reason));
                 continue;
             }
-            let settings = new.wishing_plugin(id, active.subscription.wish.as_ref());
-            if *active.settings() == settings {
+            let settings = new.wishing_plugin(id, connected.subscription.wish.as_ref());
+            if *connected.settings() == settings {
                 continue;
             }
-            active.set_settings(settings);
-            let limits = active.limits();
-            self.act(|state, now| {
-                state.scheduler.handle_changed(active.member(), limits, now);
-            });
+            connected.set_settings(settings);
+            self.engine.settings_changed(&connected);
         }
     }
 
@@ -127,24 +124,24 @@ impl Instance {
     ) -> (Reconfigured, Vec<Arc<Supervised>>, Vec<Arc<Supervised>>) {
         let mut done = Reconfigured::default();
         let (mut launch, mut stop) = (Vec::new(), Vec::new());
-        for supervised in self.launched.all() {
+        for supervised in self.supervisor.launched.all() {
             let plugin = &supervised.installed.plugin;
             if !installed.iter().any(|now| now.plugin == *plugin) {
                 supervised.stop();
-                self.launched.remove(plugin);
+                self.supervisor.launched.remove(plugin);
                 done.stopped.push(plugin.clone());
                 stop.push(supervised);
             }
         }
         for now in installed {
             let plugin = now.plugin.clone();
-            match self.launched.get(&plugin) {
+            match self.supervisor.launched.get(&plugin) {
                 None => done.launched.push(plugin),
                 Some(before) if before.installed != now => {
                     before.stop();
                     done.restarted.push(plugin);
                 }
-                Some(before) if before.is_over() && !self.takes_part(&plugin) => {
+                Some(before) if before.is_over() && !self.engine.is_active(&plugin) => {
                     done.launched.push(plugin);
                 }
                 Some(_) => continue,
@@ -156,17 +153,17 @@ impl Instance {
 }
 
 /// Why a plugin is to go, if it is.
-fn unwanted(active: &Active, config: &Config, us: u32) -> Option<&'static str> {
-    let id = &active.plugin.id;
-    match active.kind() {
+fn unwanted(connected: &ConnectedPlugin, config: &Config, us: u32) -> Option<&'static str> {
+    let id = &connected.plugin.id;
+    match connected.kind() {
         PluginKind::BuiltIn => {
             let validator = id.to_string() == DefaultValidator::IDENTITY;
             (validator && !config.default_validator.enable).then_some("it is disabled")
         }
         PluginKind::External => {
-            let allowed = active
+            let allowed = connected
                 .peer()
-                .is_none_or(|peer| may_be(config, id, &peer, us));
+                .is_none_or(|peer| may_register_as(config, id, &peer, us));
             (!allowed).then_some("its user may not be this plugin any more")
         }
         PluginKind::Launched => None,

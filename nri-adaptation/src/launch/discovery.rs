@@ -23,6 +23,7 @@ use rustix::fs::Dir;
 use crate::launch::overlooked::nearest;
 use crate::launch::program::Program;
 use crate::launch::way::{Control, End, Kind, Obstacle, Trust, distrust, follow, trusted};
+use crate::plugin::config_file::ConfigFile;
 use crate::text::printable_path;
 
 /// The most bytes of a configuration file; it has to fit into one message.
@@ -38,22 +39,6 @@ pub(crate) struct Installed {
     pub(crate) config: Option<ConfigFile>,
     /// Tells the file from another one in its place.
     pub(crate) file: FileIdentity,
-}
-
-/// The configuration of a plugin, and where it is from.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct ConfigFile {
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
-}
-
-impl fmt::Debug for ConfigFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is in it may be secret.
-        f.debug_struct("ConfigFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A file as it was when it was looked at: device, number, size, and when it was last written.

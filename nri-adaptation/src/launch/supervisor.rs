@@ -1,164 +1,59 @@
 //! Pre-installed plugins from their first launch to the end of the instance: launched again when they end, given up when
 //! that does not help, and stopped one by one when they are no longer installed.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use nri_core::PluginId;
 use nri_core::validate::DefaultValidator;
-use nri_core::{EventMask, PluginId, RegisteredPlugin};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, DEFAULT_PLUGIN_CONFIG_PATH, DEFAULT_PLUGIN_PATH};
+use crate::engine::driver::Engine;
 use crate::error::Error;
-use crate::instance::lifecycle::Instance;
 use crate::launch::discovery::{Installed, Places, discover};
+use crate::launch::life::launched;
 use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked};
 use crate::launch::restarts::{Restarts, Rule};
+use crate::launch::supervised::{Down, Launched, Over, Supervised};
 use crate::launch::way::Trust;
-use crate::session::stages::{Started, launched};
-use crate::telemetry::observer::{PluginInfo, PluginKind, PluginState};
+use crate::session::stages::Started;
 use crate::text::printable_path;
 
 /// So many mistakes of a kind are logged one by one.
 const MOST_TOLD: usize = 20;
 
-/// A pre-installed plugin and what became of it so far.
-#[derive(Debug)]
-pub(crate) struct Supervised {
-    pub(crate) installed: Installed,
-    life: Mutex<Life>,
-    /// Whether it is to stop, for good.
-    told_to_stop: watch::Sender<bool>,
-    /// Whether nothing of it is left.
-    over: watch::Sender<bool>,
+/// Finds, launches and keeps up the pre-installed plugins of an engine.
+pub(crate) struct Supervisor {
+    engine: Arc<Engine>,
+    pub(crate) launched: Launched,
+    /// The plugins that are part of the runtime's program.
+    built_in: Vec<PluginId>,
 }
 
-#[derive(Debug, Default)]
-struct Life {
-    /// How it is, while it does not take part.
-    state: Down,
-    restarts: u64,
-    last_error: Option<String>,
-}
-
-/// How a launched plugin is that does not take part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Down {
-    #[default]
-    Starting,
-    Restarting,
-    Failed,
-}
-
-impl Supervised {
-    pub(crate) fn new(installed: Installed) -> Arc<Self> {
-        Arc::new(Self {
-            installed,
-            life: Mutex::default(),
-            told_to_stop: watch::Sender::new(false),
-            over: watch::Sender::new(false),
-        })
+impl Supervisor {
+    pub(crate) fn new(engine: Arc<Engine>, built_in: Vec<PluginId>) -> Self {
+        Self {
+            engine,
+            launched: Launched::default(),
+            built_in,
+        }
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells it to stop, for good.
-    pub(crate) fn stop(&self) {
-        self.told_to_stop.send_replace(true);
-    }
-
-    /// Resolves when it is to stop.
-    pub(crate) async fn told_to_stop(&self) {
-        let mut told = self.told_to_stop.subscribe();
-        // The sender is in `self`, so waiting cannot fail.
-        let _ = told.wait_for(|told| *told).await;
-    }
-
-    /// Resolves when nothing of it is left.
-    pub(crate) async fn over(&self) {
-        let mut over = self.over.subscribe();
-        let _ = over.wait_for(|over| *over).await;
-    }
-
-    /// Whether it was given up, or stopped.
-    pub(crate) fn is_over(&self) -> bool {
-        *self.over.borrow()
-    }
-
-    /// How often it was launched again, and why it last ended.
-    pub(crate) fn history(&self) -> (u64, Option<String>) {
-        let life = self.life();
-        (life.restarts, life.last_error.clone())
-    }
-
-    /// What can be said of it while it does not take part.
-    pub(crate) fn info(&self) -> PluginInfo {
-        let id = self.installed.plugin.clone();
-        // There is no registration with this number.
-        let plugin = RegisteredPlugin {
-            id,
-            registration: 0,
-        };
-        let life = self.life();
-        let state = match life.state {
-            Down::Starting => PluginState::Starting,
-            Down::Restarting => PluginState::Restarting,
-            Down::Failed => PluginState::Failed,
-        };
-        let mut info = PluginInfo::new(plugin, PluginKind::Launched, EventMask::NONE, state);
-        info.restarts = life.restarts;
-        info.last_error = life.last_error.clone();
-        info
-    }
-}
-
-/// All of an instance.
-#[derive(Debug, Default)]
-pub(crate) struct Launched(Mutex<BTreeMap<PluginId, Arc<Supervised>>>);
-
-impl Launched {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PluginId, Arc<Supervised>>> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn get(&self, plugin: &PluginId) -> Option<Arc<Supervised>> {
-        self.lock().get(plugin).cloned()
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Supervised>> {
-        self.lock().values().cloned().collect()
-    }
-
-    pub(crate) fn insert(&self, supervised: &Arc<Supervised>) {
-        let plugin = supervised.installed.plugin.clone();
-        self.lock().insert(plugin, Arc::clone(supervised));
-    }
-
-    pub(crate) fn remove(&self, plugin: &PluginId) -> Option<Arc<Supervised>> {
-        self.lock().remove(plugin)
-    }
-}
-
-impl Instance {
     /// Looks for pre-installed plugins, and reports what cannot be one, and what of the configuration concerns nobody.
     ///
     /// # Errors
     /// There is such a file, directory or name, and the configuration is strict about it.
-    pub(crate) fn look_for_plugins(&self, config: &Config) -> Result<Vec<Installed>, Error> {
+    pub(crate) fn find_plugins(&self, config: &Config) -> Result<Vec<Installed>, Error> {
         let places = Places {
             plugins: &config.plugin_path,
             configs: &config.plugin_config_path,
             most: config.max_plugins,
         };
         let mut found = discover(places, Trust::here());
-        let built_in = self.built_in();
+        let built_in = self.built_in.clone();
         let validator = config.default_validator.enable;
         found.refuse(|plugin| {
             is_built_in(plugin, &built_in, validator)
@@ -177,7 +72,11 @@ impl Instance {
         }
         for (bad, told) in found.bad.iter().zip(0..) {
             let path = printable_path(&bad.path);
-            self.observer.plugin_refused(&path, &bad.reason);
+            self.engine
+                .shared
+                .reporter
+                .observer
+                .plugin_refused(&path, &bad.reason);
             if told < MOST_TOLD {
                 tracing::warn!(%path, reason = %bad.reason, "skipping a file of the plugin directory");
             }
@@ -207,7 +106,12 @@ impl Instance {
             known.extend(DefaultValidator::IDENTITY.parse::<PluginId>().ok());
         }
         known.extend(installed.iter().map(|installed| installed.plugin.clone()));
-        known.extend(self.infos().into_iter().map(|info| info.plugin.id));
+        known.extend(
+            self.engine
+                .plugin_infos()
+                .into_iter()
+                .map(|info| info.plugin.id),
+        );
         let connections = !config.disable_connections;
         let names = overlooked(config, &known);
         for name in names.iter().take(MOST_TOLD) {
@@ -230,37 +134,19 @@ impl Instance {
         Ok(())
     }
 
-    /// All plugins, in the order in which they are called: those that take part, and launched ones that do not.
-    pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
-        let mut launched = self.launched.all();
-        let mut plugins = self.infos();
-        for info in &mut plugins {
-            if info.kind != PluginKind::Launched {
-                continue;
-            }
-            let own = launched
-                .iter()
-                .position(|supervised| supervised.installed.plugin == info.plugin.id);
-            if let Some(own) = own {
-                let (restarts, last_error) = launched.remove(own).history();
-                info.restarts = restarts;
-                info.last_error = info.last_error.take().or(last_error);
-            }
-        }
-        plugins.extend(launched.iter().map(|supervised| supervised.info()));
-        plugins.sort_by(|a, b| a.plugin.cmp(&b.plugin));
-        plugins
-    }
-
     /// Launches plugins, all at once: none waits for another one's start. Returns when each takes part, or is known not to.
-    pub(crate) async fn launch_all(self: &Arc<Self>, plugins: Vec<Arc<Supervised>>) {
+    pub(crate) async fn start_all(&self, plugins: Vec<Arc<Supervised>>) {
         let mut starts = Vec::new();
         for supervised in plugins {
             let (started, outcome) = oneshot::channel();
             let before = self.launched.get(&supervised.installed.plugin);
             self.launched.insert(&supervised);
-            self.tasks
-                .spawn(supervise(Arc::clone(self), supervised, before, started));
+            self.engine.shared.tasks.spawn(supervise(
+                Arc::clone(&self.engine),
+                supervised,
+                before,
+                started,
+            ));
             starts.push(outcome);
         }
         for outcome in starts {
@@ -303,18 +189,9 @@ fn and_more(count: usize, what: &str) {
     }
 }
 
-/// Says that nothing is left of a plugin, however its task ends.
-struct Over(Arc<Supervised>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.over.send_replace(true);
-    }
-}
-
 /// Keeps a plugin going, once what there was `before` of it is over. `first` hears of its first launch.
 async fn supervise(
-    instance: Arc<Instance>,
+    engine: Arc<Engine>,
     supervised: Arc<Supervised>,
     before: Option<Arc<Supervised>>,
     first: Started,
@@ -329,7 +206,7 @@ async fn supervise(
     let mut restarts = Restarts::default();
     loop {
         let (started, outcome) = oneshot::channel();
-        let life = launched(Arc::clone(&instance), Arc::clone(supervised), started);
+        let life = launched(Arc::clone(&engine), Arc::clone(supervised), started);
         let hear = async {
             // Without an answer it was cut off before it was known.
             let outcome = outcome
@@ -344,22 +221,27 @@ async fn supervise(
         };
         let (reason, since) = tokio::join!(life, hear);
         let took_part = since.map(|since| since.elapsed());
-        if instance.is_stopping() || *supervised.told_to_stop.borrow() {
+        if engine.shared.is_stopping() || supervised.is_told_to_stop() {
             return;
         }
-        let Some(pause) = after(&instance, supervised, &mut restarts, took_part, &reason) else {
-            instance
+        let Some(pause) = next_restart(&engine, supervised, &mut restarts, took_part, &reason)
+        else {
+            engine
+                .shared
+                .reporter
                 .observer
                 .plugin_exited(&supervised.info(), &reason, None);
             return;
         };
         tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
-        instance
+        engine
+            .shared
+            .reporter
             .observer
             .plugin_exited(&supervised.info(), &reason, Some(pause));
         tokio::select! {
             () = sleep(pause) => {}
-            () = instance.stopping() => return,
+            () = engine.shared.stopping() => return,
             () = supervised.told_to_stop() => return,
         }
         let mut life = supervised.life();
@@ -369,19 +251,19 @@ async fn supervise(
 }
 
 /// What follows the end of a plugin that was not told to stop: the pause after which it is launched again, if it is.
-fn after(
-    instance: &Instance,
+fn next_restart(
+    engine: &Engine,
     supervised: &Supervised,
     restarts: &mut Restarts,
     took_part: Option<Duration>,
     reason: &str,
 ) -> Option<Duration> {
     let plugin = &supervised.installed.plugin;
-    let config = instance.config();
+    let config = engine.shared.config();
     let mut life = supervised.life();
     life.last_error = Some(reason.to_owned());
     life.state = Down::Failed;
-    if instance.takes_part(plugin) {
+    if engine.is_active(plugin) {
         tracing::info!(%plugin, "another instance of a launched plugin takes part; not launching it again");
         return None;
     }

@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::instance::lifecycle::Instance;
-use crate::plugin::places::Owner;
+use crate::engine::driver::Engine;
+use crate::plugin::credentials::Credentials;
+use crate::plugin::places::{Owner, Places};
 use crate::session::admission::may_connect;
-use crate::session::stages::{Credentials, external};
+use crate::session::external::external;
 
 /// The pauses after errors of accepting: the first one, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -33,26 +34,37 @@ impl Incoming for UnixListener {
 
 /// Accepts plugins until the instance stops, or `stop` is used or dropped.
 pub(crate) async fn accept(
-    instance: Arc<Instance>,
+    engine: Arc<Engine>,
+    places: Arc<Places>,
     listener: UnixListener,
     stop: oneshot::Receiver<()>,
 ) {
-    let take = |stream: UnixStream| match admit(&instance, &stream) {
+    let take = |stream: UnixStream| match admit(&engine, &stream) {
         Ok(peer) => {
             let Credentials { pid, uid, .. } = peer;
-            let place = instance.places.enter(Owner { uid, pid });
-            let life = external(Arc::clone(&instance), stream, peer, place);
-            instance.tasks.spawn(life);
+            let place = places.enter(Owner { uid, pid });
+            let life = external(
+                Arc::clone(&engine),
+                stream,
+                peer,
+                Arc::clone(&places),
+                place,
+            );
+            engine.shared.tasks.spawn(life);
         }
         Err((peer, reason)) => {
-            instance.refused(&peer, &reason, "refusing a connection to the NRI socket");
+            engine.shared.reporter.refused(
+                &peer,
+                &reason,
+                "refusing a connection to the NRI socket",
+            );
         }
     };
     tokio::select! {
         biased;
-        () = instance.stopping() => {}
+        () = engine.shared.stopping() => {}
         _ = stop => {}
-        () = accept_all(&listener, take, || instance.places.make_room()) => {}
+        () = accept_all(&listener, take, || places.make_room()) => {}
     }
 }
 
@@ -93,7 +105,7 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// Who is at the other end, if it may be a plugin at all.
-fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (String, String)> {
+fn admit(engine: &Engine, stream: &UnixStream) -> Result<Credentials, (String, String)> {
     let cred = stream.peer_cred().map_err(|error| {
         (
             "unknown peer".to_owned(),
@@ -106,7 +118,7 @@ fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (Strin
         gid: cred.gid(),
     };
     let us = rustix::process::geteuid().as_raw();
-    if may_connect(&instance.config(), &peer, us) {
+    if may_connect(&engine.shared.config(), &peer, us) {
         tracing::debug!(%peer, "a connection to the NRI socket");
         Ok(peer)
     } else {

@@ -1,14 +1,16 @@
 //! The socket that is open, if one is: opened before the one before it is closed.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::engine::driver::Engine;
 use crate::error::Error;
-use crate::instance::lifecycle::Instance;
 use crate::listen::accept::accept;
 use crate::listen::socket::{SocketFile, open};
+use crate::plugin::places::{Places, most_unadmitted};
 use crate::text::printable_path;
 
 /// A socket on which plugins are accepted. Dropping it ends that, and removes its file.
@@ -37,11 +39,33 @@ impl Drop for File {
     }
 }
 
-impl Instance {
+/// Where plugins connect.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Whether the runtime brought a listener along.
+    pub(crate) is_given: bool,
+    /// That listener, until it is used.
+    given: Mutex<Option<UnixListener>>,
+    listening: Mutex<Option<Listening>>,
+    /// The places of connections that are not admitted.
+    places: Arc<Places>,
+}
+
+impl Listener {
+    /// `given` is a listener that the runtime brought along.
+    pub(crate) fn new(given: Option<UnixListener>) -> Self {
+        Self {
+            is_given: given.is_some(),
+            given: Mutex::new(given),
+            listening: Mutex::default(),
+            places: Places::new(most_unadmitted()),
+        }
+    }
+
     /// Opens the socket, or takes the listener that the runtime brought along.
-    pub(crate) async fn open_socket(&self, path: &Path) -> Result<Opened, Error> {
+    pub(crate) async fn open(&self, path: &Path) -> Result<Opened, Error> {
         let given = self
-            .listener
+            .given
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
@@ -62,7 +86,7 @@ impl Instance {
     }
 
     /// Accepts plugins on this socket from now on, and on none from before.
-    pub(crate) fn listen(self: &Arc<Self>, opened: Opened) {
+    pub(crate) fn listen(&self, engine: &Arc<Engine>, opened: Opened) {
         let Opened { listener, file } = opened;
         if let Ok(address) = listener.local_addr() {
             let socket = address.as_pathname().map(printable_path);
@@ -70,8 +94,9 @@ impl Instance {
             tracing::info!(%socket, "NRI plugins can connect");
         }
         let (stop, stopped) = oneshot::channel();
-        self.tasks
-            .spawn(accept(Arc::clone(self), listener, stopped));
+        let places = Arc::clone(&self.places);
+        let accepting = accept(Arc::clone(engine), places, listener, stopped);
+        engine.shared.tasks.spawn(accepting);
         let now = Listening {
             _file: file,
             _stop: stop,
@@ -80,7 +105,7 @@ impl Instance {
     }
 
     /// Accepts plugins no more.
-    pub(crate) fn listen_no_more(&self) {
+    pub(crate) fn stop_listening(&self) {
         drop(self.swap_listening(None));
     }
 

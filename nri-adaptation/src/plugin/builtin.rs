@@ -4,19 +4,17 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_core::{
-    Configuration, HandlerError, Plugin, PluginCtx, PluginId, RuntimeHandle, RuntimeInfo,
-    UpdateFailure, api, dispatch,
+    Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, api, dispatch,
 };
 use nri_proto::transport::Code;
 use tokio::sync::watch;
 
-use crate::instance::lifecycle::Instance;
 use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
 use crate::plugin::prepared::Prepared;
 
@@ -30,14 +28,13 @@ pub(crate) struct BuiltIn {
 }
 
 impl BuiltIn {
+    /// `runtime` is where it can ask for updates on its own account.
     pub(crate) fn new(
-        id: PluginId,
         plugin: Arc<dyn Plugin>,
         info: Arc<RuntimeInfo>,
-        instance: Weak<Instance>,
+        runtime: Arc<dyn RuntimeHandle>,
     ) -> Self {
-        let way_back = Arc::new(WayBack { id, instance });
-        let context = PluginCtx::new(info, way_back);
+        let context = PluginCtx::new(info, runtime);
         Self {
             plugin,
             context,
@@ -60,33 +57,6 @@ impl BuiltIn {
         match tokio::time::timeout(time, caught(handler)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Late),
-        }
-    }
-}
-
-/// The way back from a built-in plugin.
-#[derive(Debug)]
-struct WayBack {
-    id: PluginId,
-    instance: Weak<Instance>,
-}
-
-#[async_trait]
-impl RuntimeHandle for WayBack {
-    async fn update_containers(
-        &self,
-        updates: Vec<api::ContainerUpdate>,
-        evictions: Vec<api::ContainerEviction>,
-    ) -> Result<Vec<api::ContainerUpdate>, UpdateFailure> {
-        match self
-            .instance
-            .upgrade()
-            .filter(|instance| instance.is_enabled())
-        {
-            Some(instance) => Ok(instance.unsolicited(&self.id, updates, evictions).await),
-            None => Err(UpdateFailure::Disconnected(
-                "the runtime has stopped NRI".to_owned(),
-            )),
         }
     }
 }

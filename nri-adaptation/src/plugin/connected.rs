@@ -1,8 +1,9 @@
-//! A plugin that takes part: who it is and how it is reached.
+//! A plugin that is connected and configured: who it is and how it is reached.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nri_core::flow::Member;
 use nri_core::schedule::PluginLimits;
@@ -10,10 +11,13 @@ use nri_core::{Event, EventMask, RegisteredPlugin};
 use nri_proto::transport::Code;
 
 use crate::config::PluginSettings;
+use crate::plugin::credentials::Credentials;
 use crate::plugin::endpoint::{Endpoint, Subscription};
-use crate::session::stages::Credentials;
-use crate::telemetry::observer::{PluginInfo, PluginKind, PluginState};
+use crate::telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
 use crate::telemetry::statistics::Statistics;
+
+/// How long a plugin may take for its `Shutdown`.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known of a plugin from outside.
 #[derive(Debug, Clone)]
@@ -25,8 +29,8 @@ pub(crate) struct Origin {
     pub(crate) nri_version: String,
 }
 
-/// A plugin that takes part.
-pub(crate) struct Active {
+/// A plugin that is connected and configured.
+pub(crate) struct ConnectedPlugin {
     pub(crate) plugin: RegisteredPlugin,
     settings: Mutex<Arc<PluginSettings>>,
     pub(crate) subscription: Subscription,
@@ -40,15 +44,15 @@ pub(crate) struct Active {
     closed: Mutex<Option<String>>,
 }
 
-impl fmt::Debug for Active {
+impl fmt::Debug for ConnectedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Active")
+        f.debug_struct("ConnectedPlugin")
             .field("info", &self.info())
             .finish_non_exhaustive()
     }
 }
 
-impl Active {
+impl ConnectedPlugin {
     pub(crate) fn new(
         plugin: RegisteredPlugin,
         settings: PluginSettings,
@@ -71,7 +75,7 @@ impl Active {
 
     /// Whether this error is the first one that says that it does not know an event to which it is subscribed only because it
     /// named none. `None` if the error says nothing of the kind.
-    pub(crate) fn does_not_know(&self, event: Event, code: i32) -> Option<bool> {
+    pub(crate) fn note_unimplemented(&self, event: Event, code: i32) -> Option<bool> {
         let newer = matches!(
             event,
             Event::ValidateContainerAdjustment | Event::UpdatePodSandbox
@@ -157,8 +161,8 @@ impl Active {
         self.kind() == PluginKind::BuiltIn
     }
 
-    /// Whether it knows what exists and is not gone.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Whether it is synchronised and not disconnected.
+    pub(crate) fn is_available(&self) -> bool {
         self.is_synchronized() && self.close_reason().is_none()
     }
 
@@ -178,6 +182,12 @@ impl Active {
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(reason.into());
         self.endpoint.close();
+    }
+
+    /// Sends it `Shutdown`, and cuts it off when it has answered or its time for that is over.
+    pub(crate) async fn shut_down(self: Arc<Self>, reason: &'static str) {
+        self.endpoint.shutdown(SHUTDOWN_TIMEOUT).await;
+        self.close(reason);
     }
 
     /// Why it is cut off or gone, if it is.

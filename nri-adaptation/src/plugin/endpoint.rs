@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use nri_core::{Configuration, EventMask, Response, api};
 
 use crate::plugin::prepared::Prepared;
+use crate::telemetry::metrics::ErrorClass;
 
 /// Why a plugin did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub(crate) enum Failure {
     Closed(String),
     /// The request could not be handed over in time.
     Late,
+}
+
+impl Failure {
+    /// What it counts as.
+    pub(crate) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Status { code, .. } => ErrorClass::of_code(*code),
+            Self::Late => ErrorClass::DEADLINE_EXCEEDED,
+            Self::Closed(_) => ErrorClass::CLOSED,
+        }
+    }
 }
 
 impl std::fmt::Display for Failure {

@@ -2,7 +2,9 @@
 //! of it. Other plugins, requests and their order are not known here.
 
 pub(crate) mod builtin;
+pub(crate) mod config_file;
 pub(crate) mod connected;
+pub(crate) mod credentials;
 pub(crate) mod endpoint;
 pub(crate) mod live_validator;
 pub(crate) mod places;

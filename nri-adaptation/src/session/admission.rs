@@ -3,7 +3,7 @@
 use nri_core::PluginId;
 
 use crate::config::Config;
-use crate::session::stages::Credentials;
+use crate::plugin::credentials::Credentials;
 
 /// Whether a peer may be any plugin that is not bound to users. `us` is our own user.
 fn is_listed(config: &Config, peer: &Credentials, us: u32) -> bool {
@@ -21,7 +21,12 @@ pub(crate) fn may_connect(config: &Config, peer: &Credentials, us: u32) -> bool 
 }
 
 /// Whether a peer may be this plugin. A name that is bound to users is theirs alone.
-pub(crate) fn may_be(config: &Config, plugin: &PluginId, peer: &Credentials, us: u32) -> bool {
+pub(crate) fn may_register_as(
+    config: &Config,
+    plugin: &PluginId,
+    peer: &Credentials,
+    us: u32,
+) -> bool {
     match config.plugin(plugin).allowed_uids {
         Some(uids) => uids.contains(&peer.uid),
         None => is_listed(config, peer, us),
@@ -54,7 +59,7 @@ mod tests {
     fn be(text: &str, plugin: &str) -> Vec<u32> {
         let (config, plugin) = (config(text), plugin.parse().unwrap());
         let users = [0, US, 8, 9];
-        let may = |uid: &u32| may_be(&config, &plugin, &peer(*uid, 99), US);
+        let may = |uid: &u32| may_register_as(&config, &plugin, &peer(*uid, 99), US);
         users.into_iter().filter(may).collect()
     }
 
@@ -76,7 +81,12 @@ mod tests {
         assert!(may_connect(&config, &peer(8, 50), US));
         assert!(!may_connect(&config, &peer(8, 51), US));
         assert!(may_connect(&config, &peer(US, 51), US));
-        assert!(may_be(&config, &"10-a".parse().unwrap(), &peer(8, 50), US));
+        assert!(may_register_as(
+            &config,
+            &"10-a".parse().unwrap(),
+            &peer(8, 50),
+            US
+        ));
         assert_eq!(connect("allowed_uids = [9]\nallowed_gids = [50]"), [9]);
     }
 

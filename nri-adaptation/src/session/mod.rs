@@ -2,5 +2,6 @@
 //! stages of its life. Processes and the socket are not known here.
 
 pub(crate) mod admission;
+pub(crate) mod external;
 pub(crate) mod registration;
 pub(crate) mod stages;

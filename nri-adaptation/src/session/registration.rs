@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nri_core::{InvalidIdentity, PluginId, RegisteredPlugin, api};
+use nri_core::{InvalidIdentity, PluginId, RegisteredPlugin, RuntimeHandle as _, api};
 use nri_proto::transport::{CallContext, Code, RuntimeServer, RuntimeService, Service, Status};
 use nri_proto::{Method as _, rpc};
 use tokio::sync::{oneshot, watch};
 
-use crate::instance::lifecycle::Instance;
-use crate::session::admission::may_be;
-use crate::session::stages::Credentials;
+use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::plugin::credentials::Credentials;
+use crate::session::admission::may_register_as;
 use crate::text::sanitized;
 
 /// A peer that has said who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Introduction {
+pub(crate) struct Registration {
     pub(crate) plugin: PluginId,
     pub(crate) nri_version: String,
 }
@@ -34,8 +34,9 @@ pub(crate) enum Claim {
 
 /// The service of one connection.
 #[derive(Debug)]
-pub(crate) struct Desk {
-    instance: Weak<Instance>,
+pub(crate) struct RegistrationService {
+    /// Weakly: the engine holds the plugin, which holds its connection, which holds this.
+    unsolicited: Weak<UnsolicitedUpdates>,
     claim: Claim,
     state: Mutex<State>,
     /// Which registration it became.
@@ -48,23 +49,23 @@ pub(crate) struct Desk {
 
 #[derive(Debug)]
 enum State {
-    Waiting(oneshot::Sender<Result<Introduction, String>>),
+    Waiting(oneshot::Sender<Result<Registration, String>>),
     Registered(PluginId),
     Refused,
 }
 
-impl Desk {
-    /// A desk, and what comes of the registration there.
+impl RegistrationService {
+    /// A service, and what comes of the registration there.
     pub(crate) fn new(
-        instance: Weak<Instance>,
+        unsolicited: &Arc<UnsolicitedUpdates>,
         claim: Claim,
-    ) -> (Arc<Self>, oneshot::Receiver<Result<Introduction, String>>) {
+    ) -> (Arc<Self>, oneshot::Receiver<Result<Registration, String>>) {
         let (introduce, introduced) = oneshot::channel();
         let state = Mutex::new(State::Waiting(introduce));
         let violation = watch::Sender::new(None);
         (
             Arc::new(Self {
-                instance,
+                unsolicited: Arc::downgrade(unsolicited),
                 claim,
                 state,
                 registered: OnceLock::new(),
@@ -94,10 +95,12 @@ impl Desk {
             Claim::Own(peer) => peer,
         };
         let plugin = PluginId::from_parts(&request.plugin_idx, &request.plugin_name)
-            .map_err(|error| Status::unknown(in_words(&error)))?;
+            .map_err(|error| Status::unknown(wire_message(&error)))?;
         let us = rustix::process::geteuid().as_raw();
-        let may = |i: Arc<Instance>| may_be(&i.config(), &plugin, peer, us);
-        if self.instance.upgrade().is_some_and(may) {
+        let may = |door: Arc<UnsolicitedUpdates>| {
+            may_register_as(&door.shared().config(), &plugin, peer, us)
+        };
+        if self.unsolicited.upgrade().is_some_and(may) {
             return Ok(plugin);
         }
         Err(Status::new(
@@ -113,26 +116,27 @@ impl Desk {
     }
 
     /// Lets a plugin ask for updates and evictions on its own account, by what its request comes to.
-    fn let_through(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
+    fn check_request(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
         let early = |text: String| Status::new(Code::FailedPrecondition, text);
         let plugin = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Registered(plugin) => plugin.clone(),
             State::Waiting(_) | State::Refused => return Err(early("register first".to_owned())),
         };
-        let Some(instance) = self.instance.upgrade().filter(|i| i.is_enabled()) else {
+        let open = |door: &Arc<UnsolicitedUpdates>| door.shared().is_enabled();
+        let Some(unsolicited) = self.unsolicited.upgrade().filter(open) else {
             return Err(Status::new(
                 Code::Unavailable,
                 "the runtime has stopped NRI",
             ));
         };
         let registered = self.registered.get();
-        if !registered.is_some_and(|registered| instance.is_admitted(registered)) {
+        if !registered.is_some_and(|registered| unsolicited.is_admitted(registered)) {
             return Err(early(format!(
                 "plugin {plugin} does not take part: it may ask for updates once it is shown what exists (Synchronize)"
             )));
         }
         let exhausted = |text: String| Status::new(Code::ResourceExhausted, text);
-        let limits = instance.config().item_limits();
+        let limits = unsolicited.shared().config().item_limits();
         let count = limits
             .check::<api::UpdateContainersRequest>(payload)
             .map_err(|error| {
@@ -148,7 +152,7 @@ impl Desk {
                 limits.asked
             ))
         })?;
-        instance.may_ask(&plugin, count).map_err(exhausted)?;
+        unsolicited.check_rate(&plugin, count).map_err(exhausted)?;
         Ok(passing)
     }
 }
@@ -179,17 +183,17 @@ impl Drop for Passing<'_> {
     }
 }
 
-/// The service of a connection, with its desk behind it: a request that is too much gets no further than its bytes.
+/// The service of a connection, with its service behind it: a request that is too much gets no further than its bytes.
 pub(crate) struct Gate {
-    desk: Arc<Desk>,
-    server: RuntimeServer<Desk>,
+    service: Arc<RegistrationService>,
+    server: RuntimeServer<RegistrationService>,
 }
 
 impl Gate {
-    pub(crate) fn before(desk: &Arc<Desk>) -> Self {
+    pub(crate) fn before(service: &Arc<RegistrationService>) -> Self {
         Self {
-            desk: Arc::clone(desk),
-            server: RuntimeServer::new(Arc::clone(desk)),
+            service: Arc::clone(service),
+            server: RuntimeServer::new(Arc::clone(service)),
         }
     }
 }
@@ -207,7 +211,7 @@ impl Service for Gate {
         payload: Bytes,
     ) -> Result<Vec<u8>, Status> {
         let _passing = match method {
-            rpc::runtime::UpdateContainers::NAME => Some(self.desk.let_through(&payload)?),
+            rpc::runtime::UpdateContainers::NAME => Some(self.service.check_request(&payload)?),
             _ => None,
         };
         self.server.call(context, method, payload).await
@@ -215,7 +219,7 @@ impl Service for Gate {
 }
 
 /// In the words of the protocol's other implementations.
-fn in_words(error: &InvalidIdentity) -> String {
+fn wire_message(error: &InvalidIdentity) -> String {
     match error {
         InvalidIdentity::Index(index) => {
             format!(
@@ -232,7 +236,7 @@ fn in_words(error: &InvalidIdentity) -> String {
 }
 
 #[async_trait]
-impl RuntimeService for Desk {
+impl RuntimeService for RegistrationService {
     async fn register_plugin(
         &self,
         _: CallContext,
@@ -245,7 +249,7 @@ impl RuntimeService for Desk {
                     *state = State::Registered(plugin.clone());
                     let nri_version = sanitized(&request.nri_version);
                     // Nobody hears it if its time was over at this very moment; the connection is closed then.
-                    let _ = introduce.send(Ok(Introduction {
+                    let _ = introduce.send(Ok(Registration {
                         plugin,
                         nri_version,
                     }));
@@ -275,13 +279,16 @@ impl RuntimeService for Desk {
         request: api::UpdateContainersRequest,
     ) -> Result<api::UpdateContainersResponse, Status> {
         // What does not pass the gate does not come here.
-        let (Some(instance), Some(plugin)) = (self.instance.upgrade(), self.registered.get())
+        let (Some(unsolicited), Some(plugin)) = (self.unsolicited.upgrade(), self.registered.get())
         else {
             return Err(Status::new(Code::FailedPrecondition, "register first"));
         };
-        let failed = instance
-            .unsolicited(&plugin.id, request.update, request.evict)
-            .await;
+        let door = unsolicited.door(plugin.id.clone());
+        drop(unsolicited);
+        let failed = door
+            .update_containers(request.update, request.evict)
+            .await
+            .map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         Ok(api::UpdateContainersResponse { failed })
     }
 }

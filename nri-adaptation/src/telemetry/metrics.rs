@@ -11,7 +11,7 @@ use nri_core::{PluginId, api};
 
 #[cfg(feature = "metrics")]
 pub use self::facade::MetricsFacade;
-use crate::telemetry::observer::CallOutcome;
+use crate::telemetry::call_report::CallOutcome;
 
 /// Someone who keeps metrics. The methods are called in the middle of things: they must return at once and must not call back
 /// into the instance. `operation` is the name of the request: `Synchronize`, `RunPodSandbox`, ... and

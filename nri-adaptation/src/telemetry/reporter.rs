@@ -1,34 +1,68 @@
-//! What an instance tells about itself as it goes: to its observer, its metrics, its books and its log. The one place to which
-//! whoever makes a call reports it.
+//! To whom an instance tells what happens: its observer, its metrics, its log. The one place to which
+//! whoever makes a call reports it. What it tells is handed in as data.
 
-use std::sync::PoisonError;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
 use nri_core::{Event, PluginId, Request, Response, api};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::instance::lifecycle::Instance;
-use crate::plugin::connected::Active;
-use crate::plugin::endpoint::Failure;
-use crate::rate::{NotYet, Rate};
+use crate::rate::Lines;
 use crate::telemetry::audit::{AuditRecord, owners_of};
-use crate::telemetry::metrics::ErrorClass;
-use crate::telemetry::observer::PluginCallReport;
+use crate::telemetry::call_report::PluginCallReport;
+use crate::telemetry::metrics::{ErrorClass, Metrics};
+use crate::telemetry::observer::Observer;
 use crate::telemetry::readiness::Readiness;
 use crate::text::sanitized;
 
 /// How many lines of a kind one request gets in the log. What is more is counted.
 pub(crate) const LINES_EACH: usize = 8;
 
-/// The name under which joining is measured.
+/// The name under which synchronising is measured.
 const SYNCHRONIZE: &str = "Synchronize";
 
-impl Instance {
-    /// A call is over. `active` is the plugin, if it was there at all.
-    pub(crate) fn plugin_called(&self, active: Option<&Active>, report: &PluginCallReport<'_>) {
-        if let Some(active) = active {
-            active.statistics.record(report);
+/// Tells what happens.
+pub(crate) struct Reporter {
+    pub(crate) observer: Arc<dyn Observer>,
+    metrics: Arc<dyn Metrics>,
+    readiness: watch::Sender<Readiness>,
+    /// What the log gets of peers that do not become plugins.
+    lines_of_peers: Mutex<Lines>,
+    /// From when on times are counted.
+    since: Instant,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").finish_non_exhaustive()
+    }
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        observer: Arc<dyn Observer>,
+        metrics: Arc<dyn Metrics>,
+        readiness: Readiness,
+    ) -> Self {
+        Self {
+            observer,
+            metrics,
+            readiness: watch::Sender::new(readiness),
+            lines_of_peers: Mutex::default(),
+            since: Instant::now(),
         }
+    }
+
+    /// Whether the plugins are there that have to be, now and from now on.
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// A call is over.
+    pub(crate) fn plugin_called(&self, report: &PluginCallReport<'_>) {
         let (plugin, operation) = (&report.plugin.id, report.event.name());
         self.metrics
             .record_latency(plugin, operation, report.duration);
@@ -44,37 +78,34 @@ impl Instance {
             .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
     }
 
-    /// A plugin was shown what exists, or could not be.
-    pub(crate) fn synchronize_called(
+    /// A plugin was sent what exists, which took so long: how many updates it asks for, or why it could not be.
+    pub(crate) fn synchronized(
         &self,
         plugin: &PluginId,
-        duration: Duration,
-        result: &Result<Vec<api::ContainerUpdate>, Failure>,
+        took: Duration,
+        result: Result<usize, ErrorClass>,
     ) {
-        self.metrics.record_latency(plugin, SYNCHRONIZE, duration);
-        let outcome = match result {
-            Ok(_) => Ok(()),
-            Err(Failure::Status { code, .. }) => Err(ErrorClass::of_code(*code)),
-            Err(Failure::Late) => Err(ErrorClass::DEADLINE_EXCEEDED),
-            Err(Failure::Closed(_)) => Err(ErrorClass::CLOSED),
-        };
-        self.metrics.record_invocation(plugin, SYNCHRONIZE, outcome);
+        self.metrics.record_latency(plugin, SYNCHRONIZE, took);
+        self.metrics
+            .record_invocation(plugin, SYNCHRONIZE, result.map(drop));
         if let Ok(updates) = result {
             self.metrics
-                .record_adjustments(plugin, SYNCHRONIZE, None, updates.len(), 0);
+                .record_adjustments(plugin, SYNCHRONIZE, None, updates, 0);
         }
     }
 
-    /// A plugin takes part from now on, or no more; or what is required has changed.
-    pub(crate) fn plugins_changed(&self) {
-        let required = &self.config().default_validator.required_plugins;
+    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins requests include, and which are
+    /// ready.
+    pub(crate) fn plugins_changed(
+        &self,
+        required: &[String],
+        now: impl FnOnce() -> (usize, Vec<PluginId>),
+    ) {
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
-            self.metrics.set_plugin_count(self.taking_part().len());
-            // While a plugin takes over, the one before it is there too.
-            let seats = self.seats();
-            let there = seats.iter().filter(|active| active.is_there());
-            let now = Readiness::of(required, there.map(|active| &active.plugin.id));
+            let (count, ready) = now();
+            self.metrics.set_plugin_count(count);
+            let now = Readiness::of(required, ready.iter());
             let changed = *readiness != now;
             *readiness = now;
             changed
@@ -82,7 +113,12 @@ impl Instance {
     }
 
     /// Plugins asked for something in a request.
-    pub(crate) fn asked(&self, request: &Request, owners: &Owners, evictions: &[Eviction]) {
+    pub(crate) fn record_requested_changes(
+        &self,
+        request: &Request,
+        owners: &Owners,
+        evictions: &[Eviction],
+    ) {
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -137,37 +173,8 @@ impl Instance {
         }
     }
 
-    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is shown what exists.
-    ///
-    /// # Errors
-    /// Why it may not now.
-    pub(crate) fn may_ask(&self, plugin: &PluginId, count: usize) -> Result<(), String> {
-        let config = self.config();
-        let rate = Rate {
-            per_second: config.update_rate_limit,
-            burst: config.update_burst,
-        };
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asking for nothing costs something as well.
-        let taken = asking.take(plugin, rate, count.max(1), self.since.elapsed());
-        drop(asking);
-        taken.map_err(|NotYet { wait, first }| {
-            let (per_second, burst) = (rate.per_second, rate.burst);
-            if first {
-                tracing::warn!(
-                    %plugin, per_second, burst,
-                    "the plugin asks for more updates than it may, and is refused for now"
-                );
-            }
-            format!(
-                "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
-                 (`update_rate_limit`, `update_burst`); try again in {wait:?}"
-            )
-        })
-    }
-
     /// A plugin asks for something on its own account.
-    pub(crate) fn asks(
+    pub(crate) fn record_unsolicited(
         &self,
         plugin: &PluginId,
         updates: &[api::ContainerUpdate],

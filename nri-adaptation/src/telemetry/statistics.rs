@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::duration::nanoseconds;
 
-use crate::telemetry::observer::{CallOutcome, PluginCallReport};
+use crate::telemetry::call_report::{CallOutcome, PluginCallReport};
 
 /// What the calls of one plugin came to so far, since it connected; a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,63 @@
+//! One call of a plugin, and what came of it.
+
+use std::time::{Duration, Instant};
+
+use nri_core::{Event, RegisteredPlugin};
+
+/// What came of one call of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallOutcome {
+    /// It answered.
+    Answered,
+    /// It answered with an error.
+    Failed {
+        /// The status code.
+        code: i32,
+        /// The text.
+        message: String,
+    },
+    /// It did not answer in time.
+    Late,
+    /// It was not asked: it still owes an earlier answer.
+    Busy,
+    /// Its connection is lost.
+    Gone,
+}
+
+impl CallOutcome {
+    /// One word for logs and labels.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed { .. } => "failed",
+            Self::Late => "late",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One call of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PluginCallReport<'a> {
+    /// The plugin.
+    pub plugin: &'a RegisteredPlugin,
+    /// What it was asked.
+    pub event: Event,
+    /// The pod's id; empty if there is none.
+    pub pod: &'a str,
+    /// The container's id; empty for pod events.
+    pub container: &'a str,
+    /// When its turn was asked for.
+    pub started: Instant,
+    /// How long it took from then on, waiting for the turn included.
+    pub duration: Duration,
+    /// What came of it.
+    pub outcome: &'a CallOutcome,
+    /// The [tag](nri_core::Ctx::with_tag) of the call into the API that it is part of; `None` where the caller gave none, for
+    /// exits, and for the undoing of a creation.
+    pub tag: Option<u64>,
+}
