@@ -221,6 +221,7 @@ impl State {
                 request,
                 message,
                 deadline,
+                patience,
             } => {
                 let active = Arc::clone(&self.seats.get(&plugin)?.active);
                 let (span, request) = match self.asked.get_mut(&request) {
@@ -233,6 +234,7 @@ impl State {
                     active,
                     request,
                     deadline,
+                    patience,
                     span,
                 }))
             }

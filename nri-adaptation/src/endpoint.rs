@@ -65,6 +65,8 @@ pub(crate) struct Subscription {
     pub(crate) events: EventMask,
     /// It named no event, which means all.
     pub(crate) implicit: bool,
+    /// What is to happen when it does not answer, if it said so.
+    pub(crate) wish: Option<api::FailurePolicy>,
 }
 
 /// One plugin, as the rest of the instance sees it.

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
-use nri_core::schedule::{AfterLate, PluginLimits, Showing};
+use nri_core::schedule::Showing;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::active::Active;
-use crate::config;
 use crate::dispatch::{Seat, State};
 use crate::domains::Listed;
 use crate::error::Error;
@@ -52,7 +51,7 @@ impl Instance {
 
     /// Has the scheduler let a plugin in.
     fn admit(self: &Arc<Self>, active: &Arc<Active>) -> Result<oneshot::Receiver<()>, String> {
-        let limits = self.limits(active);
+        let limits = active.limits();
         let most = self.config().max_plugins;
         // What is not let in is closed at once.
         active.endpoint.admitted();
@@ -69,20 +68,6 @@ impl Instance {
                 .handle_admitted(active.member(), limits, now);
             Ok(told)
         })
-    }
-
-    pub(crate) fn limits(&self, active: &Active) -> PluginLimits {
-        let settings = active.settings();
-        let mut limits = PluginLimits::default();
-        limits.request_timeout = settings.request_timeout;
-        limits.max_in_flight = settings.max_in_flight;
-        limits.strikes = self.config().plugin_strikes;
-        limits.after_late = match settings.after_late {
-            config::AfterLate::Keep => AfterLate::Keep,
-            config::AfterLate::Resync => AfterLate::Resync,
-            config::AfterLate::Close => AfterLate::Close,
-        };
-        limits
     }
 
     /// A plugin is gone: nobody waits for it any more. May be repeated.

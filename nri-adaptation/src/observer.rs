@@ -1,5 +1,6 @@
 //! What an instance tells about its plugins: who is there, and what came of every call.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nri_core::merge::Omission;
@@ -18,6 +19,17 @@ pub enum PluginKind {
     Launched,
     /// Started by someone else; it connected to the socket.
     External,
+}
+
+impl fmt::Display for PluginKind {
+    /// In words, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "built-in",
+            Self::Launched => "launched",
+            Self::External => "external",
+        })
+    }
 }
 
 /// How far a plugin is.
@@ -58,6 +70,8 @@ pub struct PluginInfo {
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// What it says is to happen when it does not answer, if it says so. What an operator says of it goes before that.
+    pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
     /// What its calls came to, since it connected.
@@ -84,6 +98,7 @@ impl PluginInfo {
             gid: None,
             events,
             nri_version: String::new(),
+            failure_policy: None,
             state,
             calls: CallStatistics::default(),
             restarts: 0,

@@ -18,7 +18,7 @@ use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscri
 use crate::observer::Observer;
 use crate::places::Place;
 use crate::prepared::Prepared;
-use crate::text::sanitized;
+use crate::text::{one_line, sanitized};
 
 /// A plugin at the other end of a connection.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl From<CallError> for Failure {
             CallError::DeadlineExceeded { .. } => Self::Late,
             CallError::Status(status) => Self::Status {
                 code: status.code.value(),
-                message: sanitized(&status.message),
+                message: one_line(&status.message),
             },
             other => Self::Status {
                 code: other.code().value(),
@@ -216,19 +216,23 @@ impl Endpoint for Remote {
             request_timeout: milliseconds(configuration.request_timeout),
             nri_version: configuration.runtime.nri_version,
         };
-        let bits = self
+        let api::ConfigureResponse {
+            events,
+            failure_policy: wish,
+        } = self
             .client
             .configure(&request, CallOptions::timeout(time))
-            .await?
-            .events;
-        match EventMask::from_bits(bits) {
+            .await?;
+        match EventMask::from_bits(events) {
             Ok(EventMask::NONE) => Ok(Subscription {
                 events: EventMask::ALL,
                 implicit: true,
+                wish,
             }),
             Ok(events) => Ok(Subscription {
                 events,
                 implicit: false,
+                wish,
             }),
             Err(error) => Err(impossible(error)),
         }

@@ -17,7 +17,7 @@ mod watcher;
 
 pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
 pub use fake_process::{
-    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
+    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, Wish, play,
 };
 pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;

@@ -1,6 +1,8 @@
 //! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with it.
 
 use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +128,15 @@ impl TestRuntimeBuilder {
         config.socket_path = path.join("nri.sock");
         config.plugin_path = path.join("plugins");
         config.plugin_config_path = path.join("conf.d");
+        for directory in [&config.plugin_path, &config.plugin_config_path] {
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory);
+            if let Err(error) = made {
+                panic!("{} cannot be made: {error}", directory.display());
+            }
+        }
         for change in self.configure {
             change(&mut config);
         }

@@ -81,7 +81,7 @@ impl Trouble {
             (Self::Error, _) => Some("as planned"),
             (Self::Mumble, _) => Some("decoded"),
             // A validator that does not answer has not accepted.
-            (_, Event::ValidateContainerAdjustment) => Some("rejected"),
+            (_, Event::ValidateContainerAdjustment) => Some("did not judge"),
             (Self::Crash | Self::Garbage | Self::Hang | Self::Late, _) => None,
         }
     }

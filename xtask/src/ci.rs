@@ -7,7 +7,7 @@ use clap::Args;
 use nri_dev::process;
 
 use crate::packages::{CODEGEN, DEMO, INTEROP};
-use crate::{fence, soak, stress, wasm, weight};
+use crate::{fence, fuzz, soak, stress, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -75,6 +75,8 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
+    // Needs a C++ compiler, unlike all before.
+    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),

@@ -37,8 +37,17 @@ impl Observer for Notices {
     }
 }
 
+/// The lines of the log that have all of these words.
+pub(crate) fn logged(words: &[&str]) -> Vec<String> {
+    let log = crate::LOG.lock().unwrap().clone();
+    let lines = log
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    lines.map(str::to_owned).collect()
+}
+
 /// A copy of this program that nobody else can change, whatever the umask it was built with.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -66,17 +75,32 @@ impl Setup {
         for plugin in plugins {
             symlink(program(), plugin_dir.join(plugin)).unwrap();
         }
-        for (name, text) in configs {
-            std::fs::write(config_dir.join(name), text).unwrap();
-        }
-        Self {
+        let setup = Self {
             dir,
             notices: Arc::new(Notices(watch::Sender::new(Vec::new()))),
+        };
+        for (name, text) in configs {
+            setup.configure(name, text);
         }
+        setup
     }
 
     pub(crate) fn install(&self, plugin: &str) {
         symlink(program(), self.path(plugin)).unwrap();
+    }
+
+    /// Puts a file into the plugin directory, executable.
+    pub(crate) fn write(&self, plugin: &str, content: &[u8]) {
+        let path = self.path(plugin);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Puts a configuration where it belongs, with a mode that nobody else can write to.
+    pub(crate) fn configure(&self, name: &str, content: &str) {
+        let path = self.dir.path().join("conf.d").join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -49,6 +49,8 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
+    /// Whether the caller does not wait any more, so that it is no harm to it how long plugins take.
+    pub(super) left: bool,
     pub(super) stage: Stage<J::Flow>,
     /// When it began, in the scheduler's own count; 0 before that.
     pub(super) began: u64,
@@ -68,6 +70,7 @@ impl<J: Job> Active<J> {
             pod: order.pod,
             object: order.object,
             deadline: order.deadline,
+            left: false,
             stage: Stage::Queued,
             began: 0,
             undoes: None,

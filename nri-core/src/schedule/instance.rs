@@ -80,9 +80,11 @@ pub(super) struct Turn {
     /// When it got the turn.
     pub(super) began: Instant,
     pub(super) deadline: Instant,
-    /// When the plugin is closed if the answer still has not come; set once it is late, unless it never is closed.
+    /// Until when the answer is waited for; set once it is late.
     pub(super) owed_until: Option<Instant>,
     pub(super) late: bool,
+    /// Whether it is late and somebody waited for it.
+    pub(super) blamed: bool,
     /// Whether it was handed to the transport.
     pub(super) handed: bool,
 }

@@ -312,6 +312,8 @@ impl<J: Job> Scheduler<J> {
                 return;
             };
             let deadline = now + instance.limits.request_timeout;
+            // Beyond what the scheduler itself waits, so that it is the scheduler that says what that means.
+            let patience = deadline + instance.limits.owed() + instance.limits.request_timeout;
             let request = purpose.request;
             let turn = Turn {
                 purpose,
@@ -321,6 +323,7 @@ impl<J: Job> Scheduler<J> {
                 deadline,
                 owed_until: None,
                 late: false,
+                blamed: false,
                 handed: false,
             };
             instance.turns.insert(call, turn);
@@ -332,6 +335,7 @@ impl<J: Job> Scheduler<J> {
                 request,
                 message,
                 deadline,
+                patience,
             });
         }
     }
@@ -385,11 +389,35 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
+    /// Whether a caller waits for what is asked in a call, so that the plugin can be blamed for being late. Nobody does who has
+    /// left, or whose time is over as well.
+    fn is_waited_for(&mut self, purpose: &Purpose, now: Instant) -> bool {
+        let deadline = self
+            .requests
+            .get(&purpose.request)
+            .and_then(|active| active.deadline);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.request_is_out_of_time(purpose.request);
+        }
+        let active = self.requests.get(&purpose.request);
+        purpose.undoes || active.is_some_and(|active| !active.left)
+    }
+
     /// A plugin's time for a call is over: its request goes on, the plugin keeps the turn, and others do not wait for it.
     pub(super) fn call_is_late(&mut self, call: CallId, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };
+        let purpose = self
+            .plugins
+            .get(&plugin)
+            .and_then(|instance| instance.turns.get(&call))
+            .filter(|turn| !turn.late)
+            .map(|turn| turn.purpose.clone());
+        let Some(purpose) = purpose else {
+            return;
+        };
+        let blamed = self.is_waited_for(&purpose, now);
         let Some(instance) = self.plugins.get_mut(&plugin) else {
             return;
         };
@@ -398,18 +426,17 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         turn.late = true;
+        turn.blamed = blamed;
         self.timers.cancel(turn.deadline, Timer::Call(call));
-        if limits.strikes > 0 {
-            let until = now + limits.request_timeout * (limits.strikes - 1);
-            turn.owed_until = Some(until);
-            self.timers.set(until, Timer::Owed(call));
-        }
-        let (purpose, event) = (turn.purpose.clone(), turn.message.event());
+        let until = now + limits.owed();
+        turn.owed_until = Some(until);
+        self.timers.set(until, Timer::Owed(call));
+        let event = turn.message.event();
         let timing = Timing {
             since: turn.since,
             took: Some(now - turn.began),
         };
-        instance.strikes += 1;
+        instance.strikes += u32::from(blamed);
         let strikes = instance.strikes;
         let away = instance.turn_away();
         let late = Reply::Late {
@@ -429,10 +456,29 @@ impl<J: Job> Scheduler<J> {
             self.answer(&purpose, event, Reply::Busy, timing);
         }
         self.work.push_back(Work::Phases);
+        if !blamed {
+            return;
+        }
         if limits.after_late == AfterLate::Close {
             self.close(&plugin, CloseReason::Late, now);
         } else if limits.strikes > 0 && strikes >= limits.strikes {
             self.close(&plugin, CloseReason::Strikes(strikes), now);
+        }
+    }
+
+    /// An answer has been owed for as long as it is waited for: its plugin hangs, or is to be kept all the same, or nobody ever
+    /// waited for this one.
+    pub(super) fn owed_too_long(&mut self, call: CallId, now: Instant) {
+        let Some(plugin) = self.calls.get(&call).cloned() else {
+            return;
+        };
+        let hangs = self.plugins.get(&plugin).is_some_and(|instance| {
+            let turn = instance.turns.get(&call);
+            instance.limits.strikes > 0 && turn.is_some_and(|turn| turn.blamed)
+        });
+        match hangs {
+            true => self.close(&plugin, CloseReason::Hanging, now),
+            false => self.take_reply(call, Reply::Gone { handed_over: true }, now),
         }
     }
 
@@ -442,7 +488,7 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         if active.event.is_notification() {
-            self.forget_deadline(id);
+            self.caller_left(id);
             self.effects.push_back(Effect::OutOfTime { request: id });
         } else {
             self.end_early(id);
@@ -452,9 +498,17 @@ impl<J: Job> Scheduler<J> {
     /// A caller has left.
     pub(super) fn abandon(&mut self, id: RequestId) {
         match self.requests.get(&id) {
-            Some(active) if active.event.is_notification() => self.forget_deadline(id),
+            Some(active) if active.event.is_notification() => self.caller_left(id),
             Some(active) if !matches!(active.stage, Stage::Unsettled(_)) => self.end_early(id),
             _ => {}
+        }
+    }
+
+    /// The request goes on without its caller.
+    fn caller_left(&mut self, id: RequestId) {
+        self.forget_deadline(id);
+        if let Some(active) = self.requests.get_mut(&id) {
+            active.left = true;
         }
     }
 

@@ -9,9 +9,7 @@ use super::active::Active;
 use super::instance::{Instance, Phase};
 use super::slots::Slots;
 use super::timers::{Timer, Timers};
-use super::{
-    AfterLate, CallId, CloseReason, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
-};
+use super::{AfterLate, CallId, Config, Effect, Job, Order, PluginLimits, RequestId, Showing};
 use crate::flow::{Flow, Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::{RegisteredPlugin, Request, Settlement};
@@ -187,11 +185,7 @@ impl<J: Job> Scheduler<J> {
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Call(call) => self.call_is_late(call, now),
-                Timer::Owed(call) => {
-                    if let Some(plugin) = self.calls.get(&call).cloned() {
-                        self.close(&plugin, CloseReason::Hanging, now);
-                    }
-                }
+                Timer::Owed(call) => self.owed_too_long(call, now),
                 Timer::Request(request) => self.request_is_out_of_time(request),
                 Timer::Phase(plugin) => self.phase_is_over(&plugin, now),
             }
@@ -308,7 +302,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
-    fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
+    pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };

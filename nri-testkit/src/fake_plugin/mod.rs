@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{Nri, PluginState};
-use nri_core::{Event, EventMask, NRI_VERSION, Plugin};
+use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
 pub use self::act::{Act, When};
@@ -66,6 +66,7 @@ struct Inner {
     identity: String,
     events: i32,
     nri_version: String,
+    failure_policy: Option<api::FailurePolicy>,
     is_old: bool,
     keeps_record: bool,
     script: Arc<Mutex<Vec<(When, Act)>>>,
@@ -91,6 +92,7 @@ impl FakePlugin {
                 identity: identity.into(),
                 events: EventMask::from_iter(all).bits(),
                 nri_version: NRI_VERSION.to_owned(),
+                failure_policy: None,
                 is_old: false,
                 keeps_record: true,
                 script: Arc::default(),
@@ -105,6 +107,7 @@ impl FakePlugin {
             identity: inner.identity.clone(),
             events: inner.events,
             nri_version: inner.nri_version.clone(),
+            failure_policy: inner.failure_policy,
             is_old: inner.is_old,
             keeps_record: inner.keeps_record,
             script: Arc::clone(&inner.script),
@@ -135,6 +138,17 @@ impl FakePlugin {
         self.with(|inner| inner.nri_version = version.into())
     }
 
+    /// Says what is to happen when it does not answer: whether the request fails, and whether it stays connected. Without this it
+    /// does not say.
+    #[must_use]
+    pub fn failure_policy(self, fail_request: bool, keep_connected: bool) -> Self {
+        let policy = api::FailurePolicy {
+            fail_request,
+            keep_connected,
+        };
+        self.with(|inner| inner.failure_policy = Some(policy))
+    }
+
     /// Behaves as one built against protocol v0.2: most events have no method of their own, so they come as `StateChange`, a
     /// synchronisation in several messages is not understood, and the level is not said. It asks for the events that it knows.
     #[must_use]
@@ -142,6 +156,7 @@ impl FakePlugin {
         self.with(|inner| {
             inner.is_old = true;
             inner.nri_version = String::new();
+            inner.failure_policy = None;
             inner.events = EventMask::BEFORE_V0_10.bits();
         })
     }

@@ -7,6 +7,7 @@
 
 mod books;
 mod command;
+mod distinct;
 mod error;
 mod lines;
 mod members;

@@ -202,7 +202,7 @@ fn a_call_that_is_never_answered_does_not_keep_a_plugin_from_being_synchronised_
     let mut scene = Scene::new();
     let unforgiven = PluginLimits {
         max_in_flight: 2,
-        strikes: 0,
+        strikes: 1000,
         after_late: AfterLate::Resync,
         ..limits()
     };

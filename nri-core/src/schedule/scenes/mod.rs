@@ -1,6 +1,7 @@
 //! Scenes: one rule each, with exact times. That the rules hold together is for the simulation among the integration tests.
 
 mod joining;
+mod policies;
 mod turns;
 mod undoing;
 

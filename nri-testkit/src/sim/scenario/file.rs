@@ -256,7 +256,7 @@ fn message<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T, Stri
 }
 
 fn config(table: toml::Table) -> Result<Config, String> {
-    let restart = table.contains_key("restart");
+    let restart = table.keys().any(|key| key.eq_ignore_ascii_case("restart"));
     // Lines of this text are not lines of the file.
     let config = Config::from_toml(&table.to_string()).map_err(|error| match error {
         ConfigError::Unknown(unknown) => {

@@ -106,7 +106,7 @@ impl Inner {
     }
 
     pub(super) async fn start_container(&self, cx: &Ctx, id: &str, start: Start) -> Done {
-        let (_turn, pod, container) = self.used(id).await?;
+        let (_turn, pod, mut container) = self.used(id).await?;
         if container.state() != ContainerState::ContainerCreated {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
@@ -116,6 +116,8 @@ impl Inner {
             });
         }
         let _block = self.keep_from_joining().await;
+        // A runtime has made the process by now; it waits for leave to run.
+        container.pid = start.pid.unwrap_or(container.pid);
         self.nri.start_container(cx, &pod, &container).await?;
         let run = |container: &mut api::Container| {
             // It may have been evicted meanwhile.
