@@ -30,8 +30,15 @@ pub enum CriError {
     #[error(transparent)]
     Resources(#[from] InvalidResources),
     /// What plugins made of the resources cannot be applied.
-    #[error("the resources that plugins ask for cannot be applied: {0}")]
-    PluginResources(#[from] InvalidResource),
+    #[error(
+        "container {container:?}: the resources that plugins ask for cannot be applied: {source}"
+    )]
+    PluginResources {
+        /// The container.
+        container: String,
+        /// The value, and the rule that it breaks.
+        source: InvalidResource,
+    },
 }
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
@@ -150,8 +157,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
             let mut options = self.runtime.apply_options(pod);
             let protected = self.runtime.protected_annotations();
             options.protected_annotations.extend(protected);
-            let owners = creation.owners().to_message();
-            let owners = owners.owners.get(&container.id);
+            let owners = (creation.owners(), &container.id);
             let applied =
                 apply(&container.spec, adjustment, &options, owners).map_err(|source| {
                     CriError::Apply {
@@ -239,8 +245,13 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         let Some(answer) = result.resources else {
             return Ok(None);
         };
-        let swap_supported = self.runtime.apply_options(pod).swap_supported;
-        Ok(Some(ResolvedUpdate::new(request, answer, swap_supported)?))
+        let options = self.runtime.apply_options(pod);
+        ResolvedUpdate::with_options(request, answer, &options)
+            .map(Some)
+            .map_err(|source| CriError::PluginResources {
+                container: container.id.clone(),
+                source,
+            })
     }
 
     /// The container's resources have changed; `container` has the new ones.

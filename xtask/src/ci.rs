@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CODEGEN, DEMO, INTEROP};
+use crate::packages::{CODEGEN, DEMO, INTEROP, LOW_LEVEL};
 use crate::{fence, fuzz, soak, stress, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
@@ -81,6 +81,7 @@ const STEPS: &[Step] = &[
         soak::run(&soak::Options::default())
     }),
     ("demo", || DEMO.run(&[])),
+    ("values at a real runc", || LOW_LEVEL.run(&[])),
     ("interoperability with Go", || INTEROP.run(&[])),
 ];
 

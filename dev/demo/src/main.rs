@@ -7,7 +7,6 @@ mod house;
 mod inputs;
 mod inside;
 mod line;
-mod low_level;
 mod report;
 mod spec_diff;
 mod story;
@@ -24,6 +23,7 @@ use nri_adaptation::{Config, Nri};
 use nri_core::Api as _;
 use nri_core::model::{Container as _, PodSandbox as _};
 use nri_dev::examples::Examples;
+use nri_dev::low_level::LowLevel;
 use nri_dev::process::Beside;
 use nri_testkit::MemoryDomain;
 use tokio::runtime::Runtime;
@@ -32,7 +32,6 @@ use tokio::sync::mpsc;
 
 use house::House;
 use inputs::{Inputs, Sources};
-use low_level::LowLevel;
 use timeline::Timeline;
 
 /// What to show.

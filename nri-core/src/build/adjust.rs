@@ -239,15 +239,23 @@ pub trait Adjust: SetResources {
     /// Limits a resource of the process, such as `RLIMIT_NOFILE`: the ceiling first, then the value in force.
     ///
     /// # Errors
-    /// The resource is limited already.
+    /// The resource is limited already, or the value in force is above the ceiling.
     fn add_rlimit(
         &mut self,
         resource: impl Into<String>,
         hard: u64,
         soft: u64,
     ) -> Result<&mut Self, BuildError> {
+        let resource = resource.into();
+        if soft > hard {
+            return Err(BuildError::SoftAboveHard {
+                resource,
+                hard,
+                soft,
+            });
+        }
         let limit = PosixRlimit {
-            r#type: resource.into(),
+            r#type: resource,
             hard,
             soft,
         };
@@ -270,6 +278,10 @@ pub trait Adjust: SetResources {
     }
 
     /// Adds a device node. The path is the key.
+    ///
+    /// The rule of the device cgroup that lets the container use the device comes along: with the access that the device's mode
+    /// gives, or to read and write it if there is no mode. [`add_cgroup_device_rule`](Adjust::add_cgroup_device_rule) is for other
+    /// rules.
     ///
     /// # Errors
     /// The path begins with `-` or has a device already.

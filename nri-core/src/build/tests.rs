@@ -242,3 +242,15 @@ fn every_setter_asks_for_its_field() {
     let asked = crate::merge::SupportedFields::NONE.unsupported(&adjustment);
     assert_eq!(asked.len(), 40, "every field of the protocol");
 }
+
+#[test]
+fn a_soft_limit_above_the_hard_one_is_refused() {
+    let mut adjustment = ContainerAdjustment::default();
+    let error = adjustment.add_rlimit("RLIMIT_CORE", 1, 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Rlimits \"RLIMIT_CORE\": the soft limit 2 is above the hard limit 1; the hard limit comes first"
+    );
+    assert_eq!(adjustment, ContainerAdjustment::default());
+    adjustment.add_rlimit("RLIMIT_CORE", 2, 2).unwrap();
+}

@@ -143,15 +143,15 @@ prop_compose! {
         namespaces in prop::collection::vec(
             (any_key(&["pid", "network", "ipc"], "foo"), select(vec!["", "/x"])), 0..3,
         ),
-        sysctl in prop::collection::btree_map(any_key(&["net.a", "net/a", "vm.b"], "kernel.sem"), "[0-9]", 0..3),
+        sysctl in prop::collection::btree_map(any_key(&["net.a", "net/a", "net.b"], "kernel.sem"), "[0-9]", 0..3),
         net_devices in prop::collection::btree_map(any_key(&["eth1", "ib0"], "a/b"), "[a-z]{0,3}", 0..2),
         limit in number(&[-1, 0, 1, 2], -2), pids in number(&[-1, 0, 3], -2),
         score in number(&[-1000, 0, 1000], 1001), io in number(&[0, 1, 2, 3], 4),
-        policy in number(&[0, 1, 2, 3, 4, 5, 6], 8), mode in number(&[1, 2, 3, 5, 6], 4),
+        policy in number(&[0, 1, 2, 3, 4, 6], 8), mode in number(&[1, 2, 3, 5, 6], 4),
         page_size in mostly(&["2MB", "2M", "1GB", "1G"], "x"),
         flags in prop::collection::vec(mostly(&[0, 1, 2], 9), 0..3),
         class in prop::option::of(select(vec!["", "gold"])),
-        unified in prop::collection::btree_map("[a.]{1,3}", "[0-9]", 0..2),
+        unified in prop::collection::btree_map("a[.][ab]", "[0-9]", 0..2),
     ) -> api::LinuxContainerAdjustment {
         let int64 = i64::from;
         let class = class.map(|value| api::OptionalString { value: value.into() });
@@ -197,13 +197,13 @@ prop_compose! {
                 .map(|(host, name)| (host, api::LinuxNetDevice { name }))
                 .collect(),
             scheduler: policy.map(|policy| api::LinuxScheduler {
-                policy, priority: 1, flags: flags.clone(), ..Default::default()
+                policy, priority: i32::from([2, 3].contains(&policy)), flags: flags.clone(), ..Default::default()
             }),
             rdt: class.map(|clos_id| api::LinuxRdt {
                 clos_id: Some(clos_id), remove: limit.is_some(), ..Default::default()
             }),
             memory_policy: mode.map(|mode| api::LinuxMemoryPolicy {
-                mode, nodes: "0-1".into(), flags,
+                mode, nodes: "0-1".into(), flags: flags.into_iter().take(1).filter(|flag| *flag != 2).collect(),
             }),
         }
     }

@@ -2,27 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nri_proto::api::Field;
 use serde_json::{Value, json};
 
 use super::{ApplyError, Draft, removed};
-use crate::oci::names::NAMESPACES;
 use crate::oci::tree;
 
 const LIST: [&str; 2] = ["linux", "namespaces"];
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let namespaces = &draft.linux.namespaces;
-    for namespace in namespaces {
-        let name = removed(&namespace.r#type).unwrap_or(&namespace.r#type);
-        if !NAMESPACES.contains(&name) {
-            return Err(draft.invalid(
-                Field::Namespace,
-                name,
-                format!("there is no such namespace, only {}", NAMESPACES.join(", ")),
-            ));
-        }
-    }
     let gone: BTreeSet<&str> = namespaces
         .iter()
         .filter_map(|n| removed(&n.r#type))

@@ -13,19 +13,6 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let mut wanted = BTreeMap::new();
     for rlimit in &draft.adjustment.rlimits {
         let kind = rlimit.r#type.as_str();
-        if !kind.starts_with("RLIMIT_") {
-            return Err(draft.invalid(Field::Rlimits, kind, "the type must start with RLIMIT_"));
-        }
-        if rlimit.soft > rlimit.hard {
-            return Err(draft.invalid(
-                Field::Rlimits,
-                kind,
-                format!(
-                    "the soft limit {} is above the hard limit {}",
-                    rlimit.soft, rlimit.hard
-                ),
-            ));
-        }
         if !draft.options.rlimit_names.iter().any(|name| name == kind) {
             draft.warn(Field::Rlimits, kind, "the host may not know this limit");
         }

@@ -193,12 +193,14 @@ fn kernel_parameters_need_their_namespace() {
         applied(&spec, &sysctl("-net.a"))["linux"]["sysctl"],
         json!({})
     );
-    applied(&spec, &sysctl("vm.swappiness"));
+    assert!(refused(&spec, &sysctl("vm.swappiness")).contains("of the whole host"));
     let error = refused(&spec, &sysctl("net.a"));
     assert!(error.contains("of the network namespace"), "{error}");
     let mut options = ApplyOptions::default();
     options.check_sysctl_namespaces = false;
     apply(&spec, &sysctl("net.a"), &options, None).unwrap();
+    options.left_to_runtime.insert(Family::Sysctl);
+    apply(&spec, &sysctl("vm.swappiness"), &options, None).unwrap();
 }
 
 #[test]
@@ -301,14 +303,15 @@ fn net_devices_are_removed_before_they_are_set() {
             ..Default::default()
         })
     };
-    let spec = json!({"linux": {"netDevices": {"eth0": {"name": "old"}, "eth1": {}}}});
+    let namespaces = json!([{"type": "network"}]);
+    let spec = json!({"linux": {"netDevices": {"eth0": {"name": "old"}, "eth1": {}}, "namespaces": namespaces}});
     let result = applied(
         &spec,
         &devices(&[("-eth0", ""), ("eth0", "x"), ("-eth1", ""), ("ib0", "")]),
     );
     assert_eq!(
         result,
-        json!({"linux": {"netDevices": {"eth0": {"name": "x"}, "ib0": {}}}})
+        json!({"linux": {"netDevices": {"eth0": {"name": "x"}, "ib0": {}}, "namespaces": namespaces}})
     );
     for bad in [("a/b", ""), ("sixteen-bytes-xx", ""), ("a", "b/c")] {
         assert!(refused(&spec, &devices(&[bad])).contains("name of an interface"));

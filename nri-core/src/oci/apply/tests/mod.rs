@@ -31,6 +31,7 @@ use super::{
 use crate::keys::KeyKind;
 use crate::oci::mounts::{HostMount, HostMounts, parse_mountinfo};
 use crate::oci::samples::{any_adjustment, any_spec};
+use crate::oci::values::Family;
 use crate::oci::{read, shape};
 
 fn applied(spec: &Value, adjustment: &ContainerAdjustment) -> Value {
