@@ -99,6 +99,10 @@ impl PluginService for Witness {
     }
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "nobody waits for it: that is what is tested"
+)]
 /// Begins a process, and returns when it has written down its number, behind those that are there.
 fn beget(path: &str) {
     let before = std::fs::read_to_string(path).unwrap_or_default();
