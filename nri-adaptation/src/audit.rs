@@ -24,13 +24,16 @@ pub struct AuditRecord<'a> {
     pub evictions: &'a [(String, Vec<PluginId>)],
 }
 
+/// From how many bytes on a line only says how much more there is.
+const LONGEST_LINE: usize = 8 << 10;
+
 impl AuditRecord<'_> {
     /// Whether nobody asked for anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.owners.is_empty() && self.evictions.is_empty()
     }
 
-    /// One line: `c1: Env "HOME" by 10-a, Args removed by 20-b; c2: evicted by 20-b`.
+    /// One line, which ends after some 8 KiB with how much more there is: `c1: Env "HOME" by 10-a, Args removed by 20-b; c2: evicted by 20-b`.
     ///
     /// ```
     /// # use nri_core::api::Field;
@@ -46,7 +49,9 @@ impl AuditRecord<'_> {
     pub fn to_line(&self) -> String {
         let mut line = String::new();
         let mut last = None;
-        for owned in self.owners.iter() {
+        let mut owned = self.owners.iter();
+        while line.len() < LONGEST_LINE {
+            let Some(owned) = owned.next() else { break };
             match last {
                 Some(container) if container == owned.container => line.push_str(", "),
                 Some(_) => {
@@ -63,7 +68,11 @@ impl AuditRecord<'_> {
             }
             line.push_str(&by(owned.owner));
         }
-        for (container, plugins) in self.evictions {
+        let mut evictions = self.evictions.iter();
+        while line.len() < LONGEST_LINE {
+            let Some((container, plugins)) = evictions.next() else {
+                break;
+            };
             let plugins: Vec<String> = plugins.iter().map(ToString::to_string).collect();
             let separator = if line.is_empty() { "" } else { "; " };
             let container = sanitized(container);
@@ -72,6 +81,10 @@ impl AuditRecord<'_> {
                 "{separator}{container}: evicted by {}",
                 plugins.join(" and ")
             );
+        }
+        let more = owned.count() + evictions.count();
+        if more > 0 {
+            let _ = write!(line, "; and {more} more");
         }
         line
     }

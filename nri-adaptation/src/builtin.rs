@@ -156,6 +156,7 @@ impl Endpoint for BuiltIn {
         Ok(Subscription {
             events,
             implicit: false,
+            wish: self.plugin.failure_policy(),
         })
     }
 

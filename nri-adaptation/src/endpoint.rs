@@ -65,6 +65,8 @@ pub(crate) struct Subscription {
     pub(crate) events: EventMask,
     /// It named no event, which means all.
     pub(crate) implicit: bool,
+    /// What is to happen when it does not answer, if it said so.
+    pub(crate) wish: Option<api::FailurePolicy>,
 }
 
 /// One plugin, as the rest of the instance sees it.
@@ -73,6 +75,9 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Begins to relay a request. The plugin is told that it has `time`; the returned future has no deadline of its own for
     /// the answer.
     fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying;
+
+    /// Takes note that the plugin is about to be let in, so that it may say as much as plugins may.
+    fn admitted(&self) {}
 
     /// Hands over the configuration and returns what the plugin wants to get.
     async fn configure(

@@ -1,16 +1,18 @@
-//! What a peer may say before it is a plugin, and after: the service that it calls, and the one registration it has.
+//! What a peer may say before it is a plugin, and after: the service that it calls, and the one registration it has. What it
+//! asks for is counted and let through, or not, before the request is built.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
-use nri_core::{InvalidIdentity, PluginId, api};
-use nri_proto::transport::{CallContext, Code, RuntimeService, Status};
+use bytes::Bytes;
+use nri_core::{InvalidIdentity, PluginId, RegisteredPlugin, api};
+use nri_proto::transport::{CallContext, Code, RuntimeServer, RuntimeService, Service, Status};
+use nri_proto::{Method as _, rpc};
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 
 use crate::admission::may_be;
 use crate::instance::Instance;
-use crate::rate::{Bucket, Rate};
 use crate::session::Credentials;
 use crate::text::sanitized;
 
@@ -36,8 +38,10 @@ pub(crate) struct Desk {
     instance: Weak<Instance>,
     claim: Claim,
     state: Mutex<State>,
-    since: Instant,
-    asking: Mutex<Asking>,
+    /// Which registration it became.
+    registered: OnceLock<RegisteredPlugin>,
+    /// How many updates and evictions it has asked for that are not done.
+    asked: AtomicUsize,
     /// Why the connection must be closed, once it must.
     violation: watch::Sender<Option<String>>,
 }
@@ -63,8 +67,8 @@ impl Desk {
                 instance,
                 claim,
                 state,
-                since: Instant::now(),
-                asking: Mutex::default(),
+                registered: OnceLock::new(),
+                asked: AtomicUsize::new(0),
                 violation,
             }),
             introduced,
@@ -102,48 +106,112 @@ impl Desk {
         ))
     }
 
-    /// Lets a plugin ask for so many updates and evictions on its own account.
-    fn let_through(
-        &self,
-        instance: &Instance,
-        plugin: &PluginId,
-        count: usize,
-    ) -> Result<(), Status> {
-        let config = instance.config();
-        let rate = Rate {
-            per_second: config.update_rate_limit,
-            burst: config.update_burst,
+    /// Takes note of which registration the connection became.
+    pub(crate) fn registered(&self, plugin: RegisteredPlugin) {
+        // It registers once.
+        let _ = self.registered.set(plugin);
+    }
+
+    /// Lets a plugin ask for updates and evictions on its own account, by what its request comes to.
+    fn let_through(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
+        let early = |text: String| Status::new(Code::FailedPrecondition, text);
+        let plugin = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Registered(plugin) => plugin.clone(),
+            State::Waiting(_) | State::Refused => return Err(early("register first".to_owned())),
         };
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asking for nothing costs something as well.
-        let taken = asking.bucket.take(rate, count.max(1), self.since.elapsed());
-        let refused = taken.is_err();
-        if refused && !asking.refused {
-            tracing::warn!(
-                %plugin, per_second = rate.per_second, burst = rate.burst,
-                "the plugin asks for more updates than it may, and is refused for now"
-            );
+        let Some(instance) = self.instance.upgrade().filter(|i| i.is_enabled()) else {
+            return Err(Status::new(
+                Code::Unavailable,
+                "the runtime has stopped NRI",
+            ));
+        };
+        let registered = self.registered.get();
+        if !registered.is_some_and(|registered| instance.is_admitted(registered)) {
+            return Err(early(format!(
+                "plugin {plugin} does not take part: it may ask for updates once it is shown what exists (Synchronize)"
+            )));
         }
-        asking.refused = refused;
-        taken.map_err(|wait| {
-            let (per_second, burst) = (rate.per_second, rate.burst);
-            Status::new(
-                Code::ResourceExhausted,
-                format!(
-                    "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
-                     (`update_rate_limit`, `update_burst`); try again in {wait:?}"
-                ),
-            )
-        })
+        let exhausted = |text: String| Status::new(Code::ResourceExhausted, text);
+        let limits = instance.config().item_limits();
+        let count = limits
+            .check::<api::UpdateContainersRequest>(payload)
+            .map_err(|error| {
+                exhausted(format!(
+                    "plugin {plugin} asks for too much at once: {error} (`max_updates`, `max_items`)"
+                ))
+            })?
+            .asked;
+        let passing = Passing::begin(&self.asked, count, limits.asked).ok_or_else(|| {
+            exhausted(format!(
+                "plugin {plugin} asks for updates while more than {} would not be done (`max_updates`): wait for the \
+                 answers to the requests before",
+                limits.asked
+            ))
+        })?;
+        instance.may_ask(&plugin, count).map_err(exhausted)?;
+        Ok(passing)
     }
 }
 
-/// What a plugin has asked for on its own account.
-#[derive(Debug, Default)]
-struct Asking {
-    bucket: Bucket,
-    /// Whether the last request was refused.
-    refused: bool,
+/// So many updates and evictions that are being carried out for a connection.
+struct Passing<'a> {
+    asked: &'a AtomicUsize,
+    count: usize,
+}
+
+impl<'a> Passing<'a> {
+    /// Begins with `count` more, if there are not more than `most` then. What is asked for alone is never too many.
+    fn begin(asked: &'a AtomicUsize, count: usize, most: usize) -> Option<Self> {
+        // Asking for nothing costs something as well.
+        let count = count.max(1);
+        let more = |before: usize| {
+            let after = before.saturating_add(count);
+            (before == 0 || after <= most).then_some(after)
+        };
+        let begun = asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        begun.ok().map(|_| Self { asked, count })
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.asked.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+/// The service of a connection, with its desk behind it: a request that is too much gets no further than its bytes.
+pub(crate) struct Gate {
+    desk: Arc<Desk>,
+    server: RuntimeServer<Desk>,
+}
+
+impl Gate {
+    pub(crate) fn before(desk: &Arc<Desk>) -> Self {
+        Self {
+            desk: Arc::clone(desk),
+            server: RuntimeServer::new(Arc::clone(desk)),
+        }
+    }
+}
+
+#[async_trait]
+impl Service for Gate {
+    fn name(&self) -> &'static str {
+        rpc::runtime::SERVICE
+    }
+
+    async fn call(
+        &self,
+        context: CallContext,
+        method: &str,
+        payload: Bytes,
+    ) -> Result<Vec<u8>, Status> {
+        let _passing = match method {
+            rpc::runtime::UpdateContainers::NAME => Some(self.desk.let_through(&payload)?),
+            _ => None,
+        };
+        self.server.call(context, method, payload).await
+    }
 }
 
 /// In the words of the protocol's other implementations.
@@ -206,23 +274,32 @@ impl RuntimeService for Desk {
         _: CallContext,
         request: api::UpdateContainersRequest,
     ) -> Result<api::UpdateContainersResponse, Status> {
-        let plugin = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Registered(plugin) => plugin.clone(),
-            State::Waiting(_) | State::Refused => {
-                return Err(Status::new(Code::FailedPrecondition, "register first"));
-            }
+        // What does not pass the gate does not come here.
+        let (Some(instance), Some(plugin)) = (self.instance.upgrade(), self.registered.get())
+        else {
+            return Err(Status::new(Code::FailedPrecondition, "register first"));
         };
-        let Some(instance) = self.instance.upgrade().filter(|i| i.is_enabled()) else {
-            return Err(Status::new(
-                Code::Unavailable,
-                "the runtime has stopped NRI",
-            ));
-        };
-        let count = request.update.len() + request.evict.len();
-        self.let_through(&instance, &plugin, count)?;
         let failed = instance
-            .unsolicited(&plugin, request.update, request.evict)
+            .unsolicited(&plugin.id, request.update, request.evict)
             .await;
         Ok(api::UpdateContainersResponse { failed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_carried_out_is_bounded_and_a_single_request_is_not() {
+        let asked = AtomicUsize::new(0);
+        let large = Passing::begin(&asked, 100, 10).unwrap();
+        assert!(Passing::begin(&asked, 0, 10).is_none());
+        drop(large);
+        let first = Passing::begin(&asked, 6, 10).unwrap();
+        assert!(Passing::begin(&asked, 5, 10).is_none());
+        let second = Passing::begin(&asked, 4, 10).unwrap();
+        drop((first, second));
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
     }
 }

@@ -25,6 +25,8 @@ use crate::listening::Listening;
 use crate::live_validator::LiveValidator;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, PluginKind};
+use crate::places::{Places, most_unadmitted};
+use crate::rate::{Buckets, Lines};
 use crate::readiness::Readiness;
 use crate::session::Configuring;
 use crate::supervision::{Launched, Supervised};
@@ -69,6 +71,14 @@ pub(crate) struct Instance {
     /// A listener that the runtime brought along.
     pub(crate) listener: Mutex<Option<UnixListener>>,
     pub(crate) listening: Mutex<Option<Listening>>,
+    /// The places of connections that are not admitted.
+    pub(crate) places: Arc<Places>,
+    /// What plugins have asked for on their own account, whatever connection it came over.
+    pub(crate) asking: Mutex<Buckets<PluginId>>,
+    /// What the log gets of peers that do not become plugins.
+    pub(crate) lines_of_peers: Mutex<Lines>,
+    /// From when on its times are counted.
+    pub(crate) since: tokio::time::Instant,
     phase: watch::Sender<Phase>,
     registrations: AtomicU64,
 }
@@ -125,6 +135,10 @@ impl Instance {
             built_in: parts.built_in,
             listener: Mutex::new(parts.listener),
             listening: Mutex::default(),
+            places: Places::new(most_unadmitted()),
+            asking: Mutex::default(),
+            lines_of_peers: Mutex::default(),
+            since: tokio::time::Instant::now(),
             phase: watch::Sender::new(Phase::New),
             registrations: AtomicU64::new(1),
         }
@@ -174,6 +188,11 @@ impl Instance {
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
         let plugins = self.taking_part();
         plugins.iter().any(|active| active.plugin.id == *plugin)
+    }
+
+    /// Whether the scheduler has let a plugin in, and it is not gone.
+    pub(crate) fn is_admitted(&self, plugin: &RegisteredPlugin) -> bool {
+        self.dispatch.lock().seats.contains_key(plugin)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

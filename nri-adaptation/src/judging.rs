@@ -11,6 +11,7 @@ use nri_core::flow::{Call, Flow, Member, Reply, Report, Roster, Step, ValidateFl
 use nri_core::merge::{StopMerge, StopOutcome};
 use nri_core::schedule::Came;
 use nri_core::{Error, Event, PluginId, RegisteredPlugin, api};
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -60,6 +61,7 @@ impl Instance {
         let Some(mut flow) = ValidateFlow::of_updates(&roster, request) else {
             return Ok(());
         };
+        flow.fits(plugin, update.encoded_len())?;
         let mut preparation = Preparation::default();
         let mut calls = JoinSet::new();
         loop {
@@ -128,6 +130,7 @@ impl Instance {
             started: began,
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
+            tag: None,
         };
         self.plugin_called(active, &report);
     }

@@ -28,6 +28,7 @@ mod observation;
 mod observer;
 mod output;
 mod overlooked;
+mod places;
 mod prepared;
 mod program;
 mod rate;

@@ -1,20 +1,21 @@
-//! Accepting connections: each in a task of its own, and only so many that have not said who they are.
+//! Accepting connections: always, each in a task of its own and with a place among those that are not plugins yet.
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::admission::may_connect;
 use crate::instance::Instance;
+use crate::places::Owner;
 use crate::session::{Credentials, external};
 
-/// How many connections may be there that have not registered. Further ones wait to be accepted.
-pub(crate) const MOST_UNREGISTERED: usize = 16;
 /// The pauses after errors of accepting: the first one, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -36,47 +37,59 @@ pub(crate) async fn accept(
     listener: UnixListener,
     stop: oneshot::Receiver<()>,
 ) {
-    let take = |stream: UnixStream, place| match admit(&instance, &stream) {
+    let take = |stream: UnixStream| match admit(&instance, &stream) {
         Ok(peer) => {
-            instance
-                .tasks
-                .spawn(external(Arc::clone(&instance), stream, peer, place));
+            let Credentials { pid, uid, .. } = peer;
+            let place = instance.places.enter(Owner { uid, pid });
+            let life = external(Arc::clone(&instance), stream, peer, place);
+            instance.tasks.spawn(life);
         }
         Err((peer, reason)) => {
-            tracing::warn!(peer, reason, "refusing a connection to the NRI socket");
-            instance.observer.plugin_refused(&peer, &reason);
+            instance.refused(&peer, &reason, "refusing a connection to the NRI socket");
         }
     };
     tokio::select! {
         biased;
         () = instance.stopping() => {}
         _ = stop => {}
-        () = accept_all(&listener, take) => {}
+        () = accept_all(&listener, take, || instance.places.make_room()) => {}
     }
 }
 
-/// Hands over every connection, with a place among those that have not registered. No error ends it.
+/// Hands over every connection. No error ends it; where descriptors or memory are short, `make_room` may help.
 async fn accept_all(
     incoming: &impl Incoming,
-    mut take: impl FnMut(UnixStream, OwnedSemaphorePermit),
+    mut take: impl FnMut(UnixStream),
+    make_room: impl Fn() -> bool,
 ) {
-    let places = Arc::new(Semaphore::new(MOST_UNREGISTERED));
     let mut pause = BACK_OFF.0;
-    // It is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let mut failing = false;
+    loop {
         match incoming.next().await {
             Ok(stream) => {
-                pause = BACK_OFF.0;
-                take(stream, place);
+                (pause, failing) = (BACK_OFF.0, false);
+                take(stream);
+                // Those who came before get to say something before somebody gives way.
+                yield_now().await;
             }
             Err(error) => {
-                // Most of all there are no descriptors left, which passes.
-                tracing::warn!(%error, ?pause, "cannot accept a connection to the NRI socket; trying again");
+                if !std::mem::replace(&mut failing, true) || pause > BACK_OFF.0 {
+                    tracing::warn!(%error, ?pause, "cannot accept a connection to the NRI socket; trying again");
+                }
+                let room = is_shortage(&error) && make_room();
                 sleep(pause).await;
-                pause = (pause * 2).min(BACK_OFF.1);
+                if !room {
+                    pause = (pause * 2).min(BACK_OFF.1);
+                }
             }
         }
     }
+}
+
+/// Whether there are no descriptors left, or no memory, which passes.
+fn is_shortage(error: &io::Error) -> bool {
+    let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| errors.contains(&error))
 }
 
 /// Who is at the other end, if it may be a plugin at all.
@@ -109,6 +122,7 @@ fn admit(instance: &Instance, stream: &UnixStream) -> Result<Credentials, (Strin
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
@@ -130,22 +144,23 @@ mod tests {
         }
     }
 
+    fn failing(times: u32) -> Failing {
+        let left = Mutex::new(times);
+        Failing { times, left }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn errors_of_accepting_are_waited_out() {
-        let failing = Failing {
-            times: 10,
-            left: Mutex::new(10),
-        };
+        let failing = failing(10);
         let (taken, mut connections) = mpsc::unbounded_channel();
-        let accepting = accept_all(&failing, |stream, place| {
-            taken.send((Instant::now(), stream, place)).unwrap();
-        });
+        let take = |stream| taken.send((Instant::now(), stream)).unwrap();
+        let accepting = accept_all(&failing, take, || false);
         let begun = Instant::now();
         let watching = async {
             // 10 ms, twice as long each time, 1 s at most; and from the beginning after each success.
             let pauses = 10 + 20 + 40 + 80 + 160 + 320 + 640 + 3 * 1000;
             for n in 1..=3 {
-                let (at, stream, _place) = connections.recv().await.unwrap();
+                let (at, stream) = connections.recv().await.unwrap();
                 assert_eq!((at - begun).as_millis(), n * pauses);
                 drop(stream);
             }
@@ -157,19 +172,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_have_a_place() {
-        let failing = Failing {
-            times: 0,
-            left: Mutex::new(0),
+    async fn where_descriptors_are_short_somebody_gives_way_and_no_time_is_lost() {
+        let failing = failing(3);
+        let room = AtomicU32::new(0);
+        let (taken, mut connections) = mpsc::unbounded_channel();
+        let take = |stream| taken.send((Instant::now(), stream)).unwrap();
+        let accepting = accept_all(&failing, take, || {
+            room.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        let begun = Instant::now();
+        let (at, _stream) = tokio::select! {
+            () = accepting => panic!("no error ends it"),
+            next = connections.recv() => next.unwrap(),
         };
-        let places = Mutex::new(Vec::new());
-        let accepting = accept_all(&failing, |_, place| places.lock().unwrap().push(place));
-        let mut accepting = std::pin::pin!(accepting);
-        for _ in 0..2 {
-            let soon = tokio::time::timeout(Duration::from_secs(1), accepting.as_mut());
-            soon.await.unwrap_err();
-            assert_eq!(places.lock().unwrap().len(), MOST_UNREGISTERED);
-            places.lock().unwrap().clear();
-        }
+        assert_eq!((at - begun, room.into_inner()), (BACK_OFF.0 * 3, 3));
     }
 }

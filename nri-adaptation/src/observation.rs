@@ -1,6 +1,7 @@
 //! What an instance tells about itself as it goes: to its observer, its metrics, its books and its log. The one place to which
 //! whoever makes a call reports it.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
@@ -12,8 +13,12 @@ use crate::endpoint::Failure;
 use crate::instance::Instance;
 use crate::metrics::ErrorClass;
 use crate::observer::PluginCallReport;
+use crate::rate::{NotYet, Rate};
 use crate::readiness::Readiness;
 use crate::text::sanitized;
+
+/// How many lines of a kind one request gets in the log. What is more is counted.
+pub(crate) const LINES_EACH: usize = 8;
 
 /// The name under which joining is measured.
 const SYNCHRONIZE: &str = "Synchronize";
@@ -97,12 +102,68 @@ impl Instance {
     /// Something that plugins asked for is not going to happen, and nothing fails for it.
     pub(crate) fn left_out(&self, omissions: &[Omission]) {
         for omission in omissions {
+            self.observer.left_out(omission);
+        }
+        let (said, unsaid) = omissions.split_at(omissions.len().min(LINES_EACH));
+        for omission in said {
             tracing::warn!(
                 reason = sanitized(&omission.to_string()),
                 "left out of what plugins ask for"
             );
-            self.observer.left_out(omission);
         }
+        if !unsaid.is_empty() {
+            tracing::warn!(
+                more = unsaid.len(),
+                "left out of what plugins ask for, beside what was said"
+            );
+        }
+    }
+
+    /// A peer did not become a plugin.
+    pub(crate) fn refused(&self, peer: &str, reason: &str, what: &'static str) {
+        self.log_refusal(peer, reason, what);
+        self.observer.plugin_refused(peer, reason);
+    }
+
+    /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one gets a line.
+    pub(crate) fn log_refusal(&self, peer: &str, reason: &str, what: &'static str) {
+        let lines = self.lines_of_peers.lock();
+        let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let next = lines.next(self.since.elapsed());
+        drop(lines);
+        if let Some(more) = next {
+            let not_logged = (more > 0).then_some(more);
+            tracing::warn!(peer, reason, not_logged, "{what}");
+        }
+    }
+
+    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is shown what exists.
+    ///
+    /// # Errors
+    /// Why it may not now.
+    pub(crate) fn may_ask(&self, plugin: &PluginId, count: usize) -> Result<(), String> {
+        let config = self.config();
+        let rate = Rate {
+            per_second: config.update_rate_limit,
+            burst: config.update_burst,
+        };
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asking for nothing costs something as well.
+        let taken = asking.take(plugin, rate, count.max(1), self.since.elapsed());
+        drop(asking);
+        taken.map_err(|NotYet { wait, first }| {
+            let (per_second, burst) = (rate.per_second, rate.burst);
+            if first {
+                tracing::warn!(
+                    %plugin, per_second, burst,
+                    "the plugin asks for more updates than it may, and is refused for now"
+                );
+            }
+            format!(
+                "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
+                 (`update_rate_limit`, `update_burst`); try again in {wait:?}"
+            )
+        })
     }
 
     /// A plugin asks for something on its own account.

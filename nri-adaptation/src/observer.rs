@@ -70,6 +70,8 @@ pub struct PluginInfo {
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// What it says is to happen when it does not answer, if it says so. What an operator says of it goes before that.
+    pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
     /// What its calls came to, since it connected.
@@ -96,6 +98,7 @@ impl PluginInfo {
             gid: None,
             events,
             nri_version: String::new(),
+            failure_policy: None,
             state,
             calls: CallStatistics::default(),
             restarts: 0,
@@ -157,10 +160,16 @@ pub struct PluginCallReport<'a> {
     pub duration: Duration,
     /// What came of it.
     pub outcome: &'a CallOutcome,
+    /// The [tag](nri_core::Ctx::with_tag) of the call into the API that it is part of; `None` where the caller gave none, for
+    /// exits, and for the undoing of a creation.
+    pub tag: Option<u64>,
 }
 
 /// Someone who wants to know. The methods are called in the middle of things: they must return at once and must not call back
 /// into the instance.
+///
+/// Calls of plugins are told one at a time, in the order in which they ended, and before whoever called the API has the result
+/// of the request that they are part of.
 pub trait Observer: Send + Sync + 'static {
     /// A plugin was called, or would have been.
     fn plugin_call(&self, report: &PluginCallReport<'_>) {

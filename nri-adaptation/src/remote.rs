@@ -1,8 +1,8 @@
 //! A plugin over a connection, with the old form of events for plugins that were built before v0.12.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,11 +10,13 @@ use bytes::Bytes;
 use nri_core::flow::SynchronizeFlow;
 use nri_core::{Configuration, Event, EventMask, PluginId, Response, api};
 use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, PluginClient};
-use nri_proto::{Method as _, rpc};
-use tokio::time::Instant;
+use nri_proto::{Method as _, items, rpc};
+use prost::Message as _;
+use tokio::time::{Instant, timeout_at};
 
 use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
 use crate::observer::Observer;
+use crate::places::Place;
 use crate::prepared::Prepared;
 use crate::text::{one_line, sanitized};
 
@@ -24,18 +26,26 @@ pub(crate) struct Remote {
     connection: Connection,
     client: PluginClient,
     old: Arc<OldForm>,
+    /// Its place among those that are not admitted, until it is.
+    place: Mutex<Option<Place>>,
 }
+
+/// How many items an answer may have, now.
+pub(crate) type LimitsNow = Box<dyn Fn() -> items::Limits + Send + Sync>;
 
 impl Remote {
     pub(crate) fn new(
         plugin: PluginId,
         connection: Connection,
         observer: Arc<dyn Observer>,
+        limits: LimitsNow,
+        place: Option<Place>,
     ) -> Self {
         let client = PluginClient::new(connection.client());
         let old = Arc::new(OldForm {
             plugin,
             observer,
+            limits,
             in_use: AtomicBool::new(false),
             warned: AtomicU32::new(0),
         });
@@ -43,14 +53,16 @@ impl Remote {
             connection,
             client,
             old,
+            place: Mutex::new(place),
         }
     }
 }
 
-/// Whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
+/// What a connection's calls have in common: what an answer may have, and whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
 struct OldForm {
     plugin: PluginId,
     observer: Arc<dyn Observer>,
+    limits: LimitsNow,
     in_use: AtomicBool,
     /// The events that were warned about, as a mask.
     warned: AtomicU32,
@@ -133,10 +145,11 @@ async fn relay(
             }
             Err(failure) => return Err(failure),
             Ok(bytes) => {
-                let error = |error| impossible(format!("its answer cannot be decoded: {error}"));
+                // It is counted before it is built.
+                Response::check(event, &bytes, &(old.limits)()).map_err(too_many)?;
                 return Response::decode(event, &bytes)
                     .map(printable)
-                    .map_err(error);
+                    .map_err(undecodable);
             }
         }
     }
@@ -151,6 +164,18 @@ async fn relay(
     .await?;
     old.warn(event);
     Ok(Response::empty(event))
+}
+
+/// An answer that is too much to be taken.
+fn too_many(error: items::TooMany) -> Failure {
+    Failure::Status {
+        code: Code::ResourceExhausted.value(),
+        message: format!("its answer is too much: {error} (`max_updates`, `max_items`)"),
+    }
+}
+
+fn undecodable(error: prost::DecodeError) -> Failure {
+    impossible(format!("its answer cannot be decoded: {error}"))
 }
 
 /// An answer whose texts for people are fit for a log.
@@ -191,19 +216,23 @@ impl Endpoint for Remote {
             request_timeout: milliseconds(configuration.request_timeout),
             nri_version: configuration.runtime.nri_version,
         };
-        let bits = self
+        let api::ConfigureResponse {
+            events,
+            failure_policy: wish,
+        } = self
             .client
             .configure(&request, CallOptions::timeout(time))
-            .await?
-            .events;
-        match EventMask::from_bits(bits) {
+            .await?;
+        match EventMask::from_bits(events) {
             Ok(EventMask::NONE) => Ok(Subscription {
                 events: EventMask::ALL,
                 implicit: true,
+                wish,
             }),
             Ok(events) => Ok(Subscription {
                 events,
                 implicit: false,
+                wish,
             }),
             Err(error) => Err(impossible(error)),
         }
@@ -219,10 +248,17 @@ impl Endpoint for Remote {
         let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
         while let Some(part) = flow.next_part() {
             // The deadline is for progress: every part has its own.
-            let answer = self
-                .client
-                .synchronize(&part, CallOptions::timeout(time))
-                .await?;
+            let (deadline, payload) = (Instant::now() + time, part.encode_to_vec().into());
+            let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
+            let handed_over = HandedOver::default();
+            let answer = call(client, name, payload, deadline, &handed_over);
+            let bytes = timeout_at(deadline, answer)
+                .await
+                .map_err(|_| Failure::Late)??;
+            (self.old.limits)()
+                .check::<api::SynchronizeResponse>(&bytes)
+                .map_err(too_many)?;
+            let answer = api::SynchronizeResponse::decode(bytes).map_err(undecodable)?;
             if let Some(updates) = flow.answer(answer).map_err(impossible)? {
                 return Ok(updates);
             }
@@ -239,6 +275,16 @@ impl Endpoint for Remote {
         if let Err(error) = result {
             tracing::debug!(plugin = %self.old.plugin, %error, "the plugin did not take the good-bye");
         }
+    }
+
+    fn admitted(&self) {
+        self.connection.lift_budget();
+        let place = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(place);
     }
 
     fn close(&self) {

@@ -187,7 +187,8 @@ impl Instance {
         let request = Request::UpdateContainer(api::UpdateContainerRequest {
             pod: Some(subject.pod),
             container: subject.container,
-            linux_resources: resources,
+            // Plugins look into it without asking, as runtimes in Go always send one.
+            linux_resources: Some(resources.unwrap_or_default()),
         });
         let [waiting] = self.hand_in(cx, &keys, [request]);
         let message = Arc::clone(waiting.message());

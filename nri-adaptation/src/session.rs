@@ -3,28 +3,33 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nri_core::{Configuration, RegisteredPlugin};
-use nri_proto::transport::{Connection, Limits, Role, RuntimeServer};
+use nri_proto::transport::{Connection, Limits, Role};
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
 use crate::active::{Active, Origin};
+use crate::config::Config;
 use crate::discovery::ConfigFile;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::handshake::{Claim, Desk, Introduction};
+use crate::handshake::{Claim, Desk, Gate, Introduction};
 use crate::instance::Instance;
 use crate::launch::launch;
 use crate::observer::PluginKind;
-use crate::remote::Remote;
+use crate::places::{GivesWay, Place, Stage};
+use crate::remote::{LimitsNow, Remote};
 use crate::supervision::Supervised;
 use crate::text::printable_path;
 
-/// Bytes that a peer may send before it has registered.
-const BYTES_BEFORE_REGISTRATION: u64 = 64 << 10;
+/// Bytes that a peer may send before it is admitted.
+const BYTES_BEFORE_ADMISSION: u64 = 64 << 10;
+/// Bytes of requests of a plugin that are in progress. One that is larger than that is in progress alone.
+const BYTES_IN_PROGRESS: usize = 1 << 20;
 /// How long an answer may take to get out, or in from a process that has ended, before the connection is closed all the same.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
@@ -48,13 +53,40 @@ impl fmt::Display for Credentials {
     }
 }
 
-/// The life of a plugin that connected to the socket. `place` is given back when it has registered.
+/// The life of a plugin that connected to the socket, with its place among those that are not admitted.
 pub(crate) async fn external(
     instance: Arc<Instance>,
     stream: UnixStream,
     peer: Credentials,
-    place: OwnedSemaphorePermit,
+    (place, mut gives_way): (Place, GivesWay),
 ) {
+    let since = Instant::now();
+    let refused = |reason: &str| {
+        let what = "a connection to the NRI socket did not become a plugin";
+        instance.refused(&peer.to_string(), reason, what);
+    };
+    let crowded = || {
+        let places = instance.places.most();
+        format!(
+            "it gave way to another one: all {places} places of connections that are no plugins yet were taken"
+        )
+    };
+    // Until it says something, it costs a descriptor and no buffer.
+    let limit = instance.config().plugin_registration_timeout;
+    let silent = tokio::select! {
+        biased;
+        said = stream.readable() => said.err().map(|error| format!("it did not register: {error}")),
+        () = told(&mut gives_way) => Some(crowded()),
+        () = sleep_until(since + limit) => Some(out_of_time(limit)),
+        () = instance.stopping() => Some(Error::Stopped.to_string()),
+    };
+    if let Some(reason) = silent {
+        drop(stream);
+        drop(place);
+        refused(&reason);
+        return;
+    }
+    place.advance(Stage::Speaking);
     let origin = Origin {
         kind: PluginKind::External,
         pid: peer.pid,
@@ -63,29 +95,46 @@ pub(crate) async fn external(
         nri_version: String::new(),
     };
     let claim = Claim::Own(peer);
-    let registering = Registering::open(&instance, stream, claim, origin, None);
+    let mut registering = Registering::open(&instance, stream, claim, origin, None);
+    (registering.since, registering.place) = (since, Some(place));
     let (connection, desk) = (
         registering.connection.clone(),
         Arc::clone(&registering.desk),
     );
+    let gave_way = AtomicBool::new(false);
     let life = async {
-        let registered = registering.register().await;
-        drop(place);
-        match registered {
+        match registering.register().await {
             Ok(configuring) => {
                 // Why it is over is logged where it ends.
                 let _ = configuring.live(oneshot::channel().0).await;
             }
-            Err(reason) => {
-                tracing::warn!(%peer, %reason, "a connection to the NRI socket did not become a plugin");
-                instance.observer.plugin_refused(&peer.to_string(), &reason);
-            }
+            Err(_) if gave_way.load(Ordering::Relaxed) => refused(&crowded()),
+            Err(reason) => refused(&reason),
         }
+    };
+    let giving_way = async {
+        told(&mut gives_way).await;
+        gave_way.store(true, Ordering::Relaxed);
+        // Its life ends by that.
+        connection.close();
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = life => {}
         () = watch_over(&connection, &desk) => {}
+        () = giving_way => {}
     }
+}
+
+/// Resolves when it is told to give way, and never once it has no place to give away.
+async fn told(gives_way: &mut GivesWay) {
+    if gives_way.await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn out_of_time(limit: Duration) -> String {
+    format!("it did not register within {limit:?}")
 }
 
 /// One life of a pre-installed plugin, its process included. Returns why it is over.
@@ -183,6 +232,10 @@ pub(crate) struct Registering {
     introduced: oneshot::Receiver<Result<Introduction, String>>,
     origin: Origin,
     config: Option<ConfigFile>,
+    /// When its time to register began.
+    since: Instant,
+    /// Its place among those that are not admitted, if it needs one.
+    place: Option<Place>,
 }
 
 impl Registering {
@@ -195,11 +248,12 @@ impl Registering {
     ) -> Self {
         let (desk, introduced) = Desk::new(Arc::downgrade(instance), claim);
         let mut limits = Limits::default();
-        limits.byte_budget = Some(BYTES_BEFORE_REGISTRATION);
+        limits.byte_budget = Some(BYTES_BEFORE_ADMISSION);
+        limits.max_handler_bytes = BYTES_IN_PROGRESS;
         limits.write_timeout = instance.config().plugin_request_timeout;
         let connection = Connection::builder(Role::Runtime)
             .limits(limits)
-            .serve(RuntimeServer::new(Arc::clone(&desk)))
+            .serve(Gate::before(&desk))
             .start(stream);
         Self {
             instance: Arc::clone(instance),
@@ -208,6 +262,8 @@ impl Registering {
             introduced,
             origin,
             config,
+            since: Instant::now(),
+            place: None,
         }
     }
 
@@ -216,17 +272,19 @@ impl Registering {
         let Self {
             instance,
             connection,
+            desk,
             introduced,
             mut origin,
             config,
-            ..
+            since,
+            place,
         } = self;
         let limit = instance.config().plugin_registration_timeout;
         let introduction = tokio::select! {
             biased;
             introduction = introduced => introduction.unwrap_or_else(|_| Err("it has gone".to_owned())),
             reason = connection.closed() => Err(format!("it did not register: {reason}")),
-            () = sleep(limit) => Err(format!("it did not register within {limit:?}")),
+            () = sleep_until(since + limit) => Err(out_of_time(limit)),
             () = instance.stopping() => Err(Error::Stopped.to_string()),
         };
         match introduction {
@@ -234,14 +292,20 @@ impl Registering {
                 plugin,
                 nri_version,
             }) => {
-                connection.lift_budget();
+                if let Some(place) = &place {
+                    place.advance(Stage::Registered);
+                }
                 origin.nri_version = nri_version;
-                let endpoint: Arc<dyn Endpoint> = Arc::new(Remote::new(
+                let remote = Remote::new(
                     plugin.clone(),
                     connection,
                     Arc::clone(&instance.observer),
-                ));
+                    limits_of(&instance),
+                    place,
+                );
+                let endpoint: Arc<dyn Endpoint> = Arc::new(remote);
                 let plugin = instance.registration(plugin);
+                desk.registered(plugin.clone());
                 Ok(Configuring {
                     instance,
                     plugin,
@@ -253,10 +317,22 @@ impl Registering {
             Err(reason) => {
                 answered(&connection).await;
                 connection.close();
+                // As long as there is something of it, it has its place.
+                connection.closed().await;
+                drop(place);
                 Err(reason)
             }
         }
     }
+}
+
+/// What limits the messages of a plugin, at any time.
+fn limits_of(instance: &Arc<Instance>) -> LimitsNow {
+    let instance = Arc::downgrade(instance);
+    Box::new(move || match instance.upgrade() {
+        Some(instance) => instance.config().item_limits(),
+        None => Config::default().item_limits(),
+    })
 }
 
 /// A plugin that does not know its configuration.
@@ -272,6 +348,7 @@ impl Configuring {
     /// The rest of its life. Returns why it is over.
     pub(crate) async fn live(self, started: Started) -> String {
         let (plugin, instance) = (self.plugin.clone(), Arc::clone(&self.instance));
+        let kind = self.origin.kind;
         let result = match self.configure().await {
             Ok(synchronizing) => synchronizing.synchronize().await,
             Err(reason) => {
@@ -288,7 +365,14 @@ impl Configuring {
                 ready.serve().await
             }
             Err(reason) => {
-                tracing::warn!(%plugin, %reason, "a plugin does not take part");
+                let what = "a plugin does not take part";
+                match kind {
+                    // They come as often as they like.
+                    PluginKind::External => {
+                        instance.log_refusal(&plugin.to_string(), &reason, what)
+                    }
+                    _ => tracing::warn!(%plugin, %reason, "{what}"),
+                }
                 let _ = started.send(Err(reason.clone()));
                 reason
             }
@@ -317,6 +401,14 @@ impl Configuring {
         };
         match subscription {
             Ok(subscription) => {
+                let wish = subscription.wish.as_ref();
+                let settings = instance.config().wishing_plugin(&plugin.id, wish);
+                if let Some(wish) = wish {
+                    tracing::info!(
+                        %plugin, wish.fail_request, wish.keep_connected, ?settings.policy, ?settings.after_late,
+                        "the plugin says what is to happen when it does not answer"
+                    );
+                }
                 let active = Active::new(plugin, settings, subscription, endpoint, origin);
                 Ok(Synchronizing {
                     instance,

@@ -5,8 +5,11 @@
 use nri_core::merge::{Eviction, MergedUpdate, StopMerge, StopOutcome, Support};
 use nri_core::{Ctx, DomainError, Error, PluginId, RegisteredPlugin, api};
 
+use tokio::task::yield_now;
+
 use crate::config::SideUpdateFailure;
 use crate::instance::Instance;
+use crate::observation::LINES_EACH;
 use crate::text::sanitized;
 
 impl Instance {
@@ -50,32 +53,33 @@ impl Instance {
         updates: &[MergedUpdate],
     ) -> Result<(), Error> {
         let mut failures = Vec::new();
-        for eviction in evictions {
+        let mut tally = Tally::default();
+        for (at, eviction) in evictions.iter().enumerate() {
+            others_have_their_turn(at).await;
             let message = eviction_message(eviction);
             if let Err(source) = self.evict(cx, &message, &eviction.reasons).await {
                 let plugin = eviction.reasons.first().map(|(plugin, _)| plugin);
-                failures.extend(failure(
-                    plugin,
-                    "evict",
-                    &message.container_id,
-                    source,
-                    false,
-                ));
+                let id = &message.container_id;
+                tally.add(plugin, "evict", id, &source);
+                failures.extend(failure(plugin, "evict", id, source, false));
             }
         }
-        for MergedUpdate {
-            update, plugins, ..
-        } in updates
-        {
-            if !has_content(update) {
+        for (at, merged) in updates.iter().enumerate() {
+            others_have_their_turn(at).await;
+            let MergedUpdate {
+                update, plugins, ..
+            } = merged;
+            if says_nothing(update) {
                 continue;
             }
             if let Err(source) = self.update(cx, update, plugins).await {
                 let ignore = update.ignore_failure;
                 let id = &update.container_id;
+                tally.add(plugins.first(), "update", id, &source);
                 failures.extend(failure(plugins.first(), "update", id, source, ignore));
             }
         }
+        tally.log();
         match (self.config().side_update_failure, failures.len()) {
             (SideUpdateFailure::Log, _) | (SideUpdateFailure::Fail, 0) => Ok(()),
             (SideUpdateFailure::Fail, 1) => Err(failures.remove(0)),
@@ -96,28 +100,37 @@ impl Instance {
     ) -> Vec<api::ContainerUpdate> {
         self.asks(plugin, &updates, &evictions);
         let cx = Ctx::new();
-        for eviction in evictions {
-            let (container, reason) = (&eviction.container_id, sanitized(&eviction.reason));
-            tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
-            let reasons = [(plugin.clone(), eviction.reason.clone())];
+        let mut tally = Tally::default();
+        let count = evictions.len();
+        for (at, mut eviction) in evictions.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            eviction.reason = sanitized(&eviction.reason);
+            let (container, reason) = (&eviction.container_id, &eviction.reason);
+            if at < LINES_EACH {
+                let container = sanitized(container);
+                tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
+            } else if at == LINES_EACH {
+                tracing::info!(%plugin, more = count - at, "evicting more containers for a plugin");
+            }
+            let reasons = [(plugin.clone(), reason.clone())];
             if let Err(error) = self.evict(&cx, &eviction, &reasons).await {
-                tracing::warn!(%plugin, container, %error, "cannot evict a container for a plugin");
+                tally.add(Some(plugin), "evict", container, &error);
             }
         }
         let mut failed = Vec::new();
-        for update in updates {
-            // An empty id is a mistake that must not vanish; an update of nothing is done already.
-            if !has_content(&update) && !update.container_id.is_empty() {
+        for (at, update) in updates.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            if says_nothing(&update) {
                 continue;
             }
             if let Err(error) = self.update_for(&cx, plugin, &update).await {
-                let container = &update.container_id;
-                tracing::warn!(%plugin, container, %error, "cannot update a container for a plugin");
+                tally.add(Some(plugin), "update", &update.container_id, &error);
                 if !update.ignore_failure {
                     failed.push(update);
                 }
             }
         }
+        tally.log();
         failed
     }
 
@@ -182,32 +195,81 @@ impl Instance {
     }
 }
 
-/// One message for all who ask for it, with the reasons of all of them.
+/// How many updates or evictions are carried out at a time.
+const AT_A_TIME: usize = 128;
+
+/// Lets others go on after every so many: a domain that answers at once never waits by itself.
+async fn others_have_their_turn(at: usize) {
+    if at % AT_A_TIME == AT_A_TIME - 1 {
+        yield_now().await;
+    }
+}
+
+/// What could not be done of what plugins ask for: the log gets the first of it, and how much there is.
+#[derive(Debug, Default)]
+struct Tally {
+    count: usize,
+    first: Option<(PluginId, &'static str, String, String)>,
+}
+
+impl Tally {
+    fn add(
+        &mut self,
+        plugin: Option<&PluginId>,
+        action: &'static str,
+        container: &str,
+        error: &impl ToString,
+    ) {
+        // Merged side effects have someone who asked; there is no plugin to blame otherwise.
+        let Some(plugin) = plugin else { return };
+        self.count += 1;
+        self.first.get_or_insert_with(|| {
+            let (container, error) = (sanitized(container), sanitized(&error.to_string()));
+            (plugin.clone(), action, container, error)
+        });
+    }
+
+    /// One line, however much it is.
+    fn log(self) {
+        if let Some((plugin, action, container, error)) = self.first {
+            let more = self.count - 1;
+            tracing::warn!(%plugin, container, action, error, more, "cannot do what a plugin asks for another container");
+        }
+    }
+}
+
+/// One message for all who ask for it, with the first reason of each of them.
 fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
-    let reasons: Vec<String> = eviction
-        .reasons
-        .iter()
-        .map(|(plugin, reason)| match reason.as_str() {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut last = None;
+    for (plugin, reason) in &eviction.reasons {
+        // Those of one plugin follow each other.
+        if last.replace(plugin) == Some(plugin) {
+            continue;
+        }
+        reasons.push(match reason.as_str() {
             "" => format!("evicted by NRI plugin {plugin}"),
             reason => format!("evicted by NRI plugin {plugin}: {}", sanitized(reason)),
-        })
-        .collect();
+        });
+    }
     api::ContainerEviction {
         container_id: eviction.container_id.clone(),
         reason: reasons.join("; "),
     }
 }
 
-/// Whether an update changes anything.
-fn has_content(update: &api::ContainerUpdate) -> bool {
+/// Whether there is nothing to be done about an update: it changes nothing, so it is done already. One without an id is a
+/// mistake, which must not vanish.
+fn says_nothing(update: &api::ContainerUpdate) -> bool {
     let resources = update
         .linux
         .as_ref()
         .and_then(|linux| linux.resources.as_ref());
-    resources.is_some_and(|resources| *resources != api::LinuxResources::default())
+    let changes = resources.is_some_and(|resources| *resources != api::LinuxResources::default());
+    !changes && !update.container_id.is_empty()
 }
 
-/// Reports what could not be done; returns the error, if it is one.
+/// What could not be done, as an error, if it is one.
 fn failure(
     plugin: Option<&PluginId>,
     action: &'static str,
@@ -215,9 +277,7 @@ fn failure(
     source: DomainError,
     ignore: bool,
 ) -> Option<Error> {
-    // Merged side effects have someone who asked; there is no plugin to blame otherwise.
     let plugin = plugin?.clone();
-    tracing::warn!(%plugin, container, action, error = %source, "cannot do what a plugin asks for another container");
     if ignore || matches!(source, DomainError::NotFound(_)) {
         return None;
     }

@@ -1,31 +1,48 @@
 //! The socket file: opened without taking it from another runtime, and removed only while it is ours.
+//!
+//! Who opens or removes it holds a lock beside it, so that of two runtimes that start at the same time one wins. Its mode is
+//! that of the socket before it has a name, so nothing is changed by its name afterwards.
+//!
+//! What may not enter: who is accepted on it.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Error as IoError, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use nri_proto::SocketPath;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Error;
 
 /// The longest path that a unix socket can have on Linux, in bytes.
 pub(crate) const LONGEST_PATH: usize = 107;
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 128;
+/// How many connections may wait to be accepted: as many as the system lets (`net.core.somaxconn`).
+const BACKLOG: i32 = i32::MAX;
 /// How long another runtime may take to accept, before it counts as one that is there.
 const PROBE_TIME: Duration = Duration::from_secs(1);
+/// How long another runtime may hold the lock: it probes once, and then it is done.
+const LOCK_TIME: Duration = PROBE_TIME.saturating_mul(3);
+/// How often the lock is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// What is appended to the socket's name for the file that is locked.
+const LOCK_SUFFIX: &str = ".lock";
+/// The socket's mode: our own user's alone.
+const MODE: u32 = 0o600;
+/// How many links a way may have, as for the kernel.
+const MOST_LINKS: usize = 40;
 
 /// The socket file that an instance has made.
 #[derive(Debug)]
@@ -38,20 +55,47 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> Result<Self, IoError> {
+    /// What was bound just now. It is looked at without following a link, and has to be what was bound.
+    fn bound(path: &Path) -> Result<Self, IoError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::open(path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&held)?;
-        Ok(Self {
+        let us = rustix::process::geteuid().as_raw();
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket || stat.st_uid != us {
+            return Err(IoError::other(
+                "someone has replaced it while it was opened",
+            ));
+        }
+        let file = Self {
             path: path.to_owned(),
             _held: held,
             device: stat.st_dev,
             inode: stat.st_ino,
-        })
+        };
+        let mode = stat.st_mode & 0o7777;
+        if mode != MODE {
+            file.unlink();
+            return Err(IoError::other(format!(
+                "it got the mode {mode:o} instead of {MODE:o}: look at the umask of the runtime, and whether the file \
+                 system of its directory keeps modes"
+            )));
+        }
+        Ok(file)
     }
 
-    /// Removes the file, unless the path leads to another one by now.
+    /// Removes the file, unless the path leads to another one by now, or another runtime is about to open it.
     pub(crate) fn remove(self) {
+        // Whoever has the lock looks at what is there, and replaces it if it is stale.
+        match Lock::try_take(&self.path) {
+            Ok(Some(_lock)) => self.unlink(),
+            _ => {
+                tracing::debug!(path = %self.path.display(), "leaving the NRI socket to whoever opens it now");
+            }
+        }
+    }
+
+    /// The same for whoever has the lock.
+    fn unlink(&self) {
         match fs::symlink_metadata(&self.path) {
             Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => {
                 if let Err(error) = fs::remove_file(&self.path) {
@@ -66,6 +110,72 @@ impl SocketFile {
     }
 }
 
+/// A lock on a socket's name. Dropping it removes the file that is locked, and gives it free.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock if it is free.
+    fn try_take(socket: &Path) -> Result<Option<Self>, IoError> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(LOCK_SUFFIX);
+        let path = PathBuf::from(path);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .custom_flags(flags.bits().cast_signed())
+            .open(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
+            result => result?,
+        }
+        // Whoever had the lock has removed the file, so somebody may have locked the next one.
+        let ours = file.metadata()?;
+        match fs::symlink_metadata(&path) {
+            Ok(now) if (now.dev(), now.ino()) == (ours.dev(), ours.ino()) => {
+                Ok(Some(Self { path, _file: file }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn take(socket: &Path) -> Result<Self, String> {
+        let limit = Instant::now() + LOCK_TIME;
+        loop {
+            match Self::try_take(socket) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if Instant::now() < limit => sleep(LOCK_PAUSE).await,
+                Ok(None) => {
+                    return Err(format!(
+                        "another process has locked {}{LOCK_SUFFIX}, as runtimes do when they open the socket",
+                        socket.display()
+                    ));
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "cannot lock {}{LOCK_SUFFIX}: {error}",
+                        socket.display()
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is locked, and only while it is, the file may be removed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Opens the socket: its directory is made (0700) if it is missing, a stale socket is replaced, and nobody but our own user
 /// can ever connect (0600).
 pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
@@ -73,6 +183,8 @@ pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Erro
         path: path.to_owned(),
         reason,
     };
+    let socket = SocketPath::parse(path).map_err(|error| failed(error.to_string()))?;
+    let path = socket.as_path();
     let length = path.as_os_str().as_bytes().len();
     if length > LONGEST_PATH {
         return Err(failed(format!(
@@ -80,6 +192,7 @@ pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Erro
         )));
     }
     make_directory(path).map_err(failed)?;
+    let _lock = Lock::take(path).await.map_err(failed)?;
     make_room(path).await.map_err(failed)?;
     listening(path).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => failed("another runtime has just opened it".to_owned()),
@@ -95,24 +208,77 @@ fn make_directory(path: &Path) -> Result<(), String> {
         return Ok(());
     };
     match fs::metadata(parent) {
-        Ok(meta) if !meta.is_dir() => Err(format!("{} is not a directory", parent.display())),
-        Ok(meta) => {
-            let mode = meta.permissions().mode();
-            if mode & 0o022 != 0 {
-                tracing::warn!(
-                    directory = %parent.display(), mode = format_args!("{:o}", mode & 0o7777),
-                    "others can write to the directory of the NRI socket, so they can replace the socket"
-                );
-            }
-            Ok(())
+        Ok(meta) if !meta.is_dir() => {
+            return Err(format!("{} is not a directory", parent.display()));
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|error| format!("cannot make the directory {}: {error}", parent.display())),
-        Err(error) => Err(format!("cannot look into {}: {error}", parent.display())),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut directory = DirBuilder::new();
+            let made = directory.recursive(true).mode(0o700).create(parent);
+            made.map_err(|error| {
+                format!("cannot make the directory {}: {error}", parent.display())
+            })?;
+        }
+        Err(error) => return Err(format!("cannot look into {}: {error}", parent.display())),
     }
+    let us = rustix::process::geteuid().as_raw();
+    for (component, weakness) in weak_components(parent, us) {
+        tracing::warn!(
+            path = %component.display(), weakness,
+            "others can change the way to the NRI socket, so they can replace the socket"
+        );
+    }
+    Ok(())
+}
+
+/// What others than root and us could change on the way to a directory, links and what they lead to included.
+fn weak_components(directory: &Path, us: u32) -> Vec<(PathBuf, String)> {
+    let mut weak = Vec::new();
+    let mut links = 0;
+    // Where the walk is, and what is still to be walked, the next one last.
+    let mut at = PathBuf::new();
+    let mut ahead = backwards(directory);
+    if !directory.is_absolute() {
+        ahead.extend(backwards(&std::env::current_dir().unwrap_or_default()));
+    }
+    while let Some(part) = ahead.pop() {
+        if part.as_os_str() == ".." {
+            at.pop();
+            continue;
+        }
+        let here = at.join(&part);
+        let Ok(meta) = fs::symlink_metadata(&here) else {
+            // What is gone by now cannot be judged; binding will tell.
+            break;
+        };
+        let mode = meta.mode() & 0o7777;
+        // In a sticky directory others cannot move what is ours. But they can be there before the socket.
+        let guarded = mode & 0o1000 != 0 && !ahead.is_empty();
+        if meta.uid() != us && meta.uid() != 0 {
+            weak.push((here.clone(), format!("it belongs to user {}", meta.uid())));
+        } else if meta.is_dir() && mode & 0o022 != 0 && !guarded {
+            weak.push((here.clone(), format!("its mode is {mode:o}")));
+        }
+        if !meta.is_symlink() {
+            at = here;
+            continue;
+        }
+        links += 1;
+        match fs::read_link(&here) {
+            Ok(target) if links <= MOST_LINKS => ahead.extend(backwards(&target)),
+            _ => break,
+        }
+    }
+    weak
+}
+
+/// The parts of a path, the last one first.
+fn backwards(path: &Path) -> Vec<PathBuf> {
+    let parts = path.components().rev();
+    parts
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
 }
 
 /// Removes a socket that nobody listens on. Anything else in the way stays and is an error.
@@ -146,27 +312,24 @@ async fn make_room(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Binds, narrows the mode, and only then listens: before that, nobody can connect.
+/// Binds a socket that has its mode already, makes sure that it is there as it should be, and only then listens: before that,
+/// nobody can connect.
 fn listening(path: &Path) -> Result<(UnixListener, SocketFile), IoError> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // The name gets the mode that the socket has.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
     bind(&socket, &address)?;
-    let file = SocketFile::of(path)?;
-    let result = fs::set_permissions(path, Permissions::from_mode(0o600))
-        .and_then(|()| Ok(listen(&socket, BACKLOG)?));
-    match result {
-        Ok(()) => Ok((UnixListener::from(socket), file)),
-        Err(error) => {
-            file.remove();
-            Err(error)
-        }
-    }
+    let file = SocketFile::bound(path)?;
+    listen(&socket, BACKLOG)?;
+    Ok((UnixListener::from(socket), file))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn reason(result: Result<(UnixListener, SocketFile), Error>) -> String {
         result.map(|_| ()).unwrap_err().to_string()
@@ -210,6 +373,131 @@ mod tests {
         assert!(reason(open(&link).await).contains("not a socket"));
         assert!(reason(open(&path.join("nri.sock")).await).contains("cannot"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_link_in_its_place_is_not_followed_however_it_comes_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+        let path = dir.path().join("nri.sock");
+        // There is a link before, and, as far as the code can tell, a moment after it looked.
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(reason(open(&path).await).contains("not a socket"));
+        assert!(listening(&path).is_err());
+        // What was bound is not what is there now.
+        assert!(SocketFile::bound(&path).is_err());
+        let mode = fs::metadata(&victim).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode, fs::read_to_string(&victim).unwrap().as_str()),
+            (0o644, "precious")
+        );
+        // Nor is a link with the name of the lock.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("nri.sock.lock")).unwrap();
+        assert!(reason(open(&path).await).contains("cannot lock"));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn the_scheme_unix_is_understood_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nri.sock");
+        let name = format!("unix://{}", path.display());
+        let (_listener, file) = open(Path::new(&name)).await.unwrap();
+        UnixStream::connect(&path).await.unwrap();
+        file.remove();
+        assert!(!path.exists());
+        assert!(reason(open(Path::new("tcp://127.0.0.1:1")).await).contains("unix:///path"));
+        assert!(!Path::new("tcp:").exists());
+    }
+
+    /// Law: of runtimes that start at the same time on one path, exactly one wins, and it is heard.
+    #[test]
+    fn of_two_that_start_at_once_on_a_stale_socket_one_wins() {
+        const ROUNDS: usize = 200;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nri.sock");
+        let barrier = std::sync::Barrier::new(2);
+        let start = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            barrier.wait();
+            runtime.block_on(open(&path))
+        };
+        for round in 0..ROUNDS {
+            let (one, two) = std::thread::scope(|threads| {
+                let other = threads.spawn(start);
+                (start(), other.join().unwrap())
+            });
+            let (won, lost) = match (one, two) {
+                (Ok(won), Err(lost)) | (Err(lost), Ok(won)) => (won, lost.to_string()),
+                both => panic!("round {round}: {both:?}"),
+            };
+            assert!(lost.contains("another runtime"), "{lost}");
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+            let (listener, file) = won;
+            listener.accept().unwrap();
+            drop(listener);
+            // Stale for the next round, or gone.
+            if round % 2 == 1 {
+                file.remove();
+            }
+        }
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_or_removed_while_another_has_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nri.sock");
+        let (listener, file) = open(&path).await.unwrap();
+        let lock = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        file.remove();
+        assert!(path.exists());
+        drop(listener);
+        tokio::time::pause();
+        assert!(reason(open(&path).await).contains("another process has locked"));
+        drop(lock);
+        open(&path).await.unwrap().1.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn every_component_of_the_way_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let found = |path: &Path, us: u32| -> Vec<PathBuf> {
+            let weak = weak_components(path, us).into_iter().map(|(path, _)| path);
+            weak.filter(|path| path.starts_with(&root)).collect()
+        };
+        let (wide, deep) = (root.join("wide"), root.join("wide/deep"));
+        fs::create_dir_all(&deep).unwrap();
+        std::os::unix::fs::symlink("wide/../wide/deep", root.join("link")).unwrap();
+        assert_eq!(found(&root.join("link"), us), [] as [PathBuf; 0]);
+        // A directory in the middle that others can write, by either way.
+        fs::set_permissions(&wide, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(found(&deep, us), std::slice::from_ref(&wide));
+        assert_eq!(found(&root.join("link"), us), [wide.clone(), wide.clone()]);
+        // Where they cannot move what is ours, only the last one counts.
+        fs::set_permissions(&wide, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(found(&deep, us), [] as [PathBuf; 0]);
+        assert_eq!(found(&wide, us), std::slice::from_ref(&wide));
+        // A link that leads to itself ends.
+        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+        found(&root.join("loop"), us);
+        // For somebody else all of it is another user's, the link included, unless it is root's.
+        if us != 0 {
+            assert!(found(&root.join("link"), us + 1).contains(&root.join("link")));
+        } else if std::os::unix::fs::lchown(root.join("link"), Some(65534), None).is_ok() {
+            assert_eq!(found(&root.join("link"), us), [root.join("link")]);
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use nri_proto::api;
 
 use crate::Ctx;
+use crate::brief::quoted;
 use crate::model::{Container, PodSandbox};
 
 /// Why a domain did not do what a plugin asked for.
@@ -13,10 +14,10 @@ use crate::model::{Container, PodSandbox};
 #[non_exhaustive]
 pub enum DomainError {
     /// The domain has no container of this full id.
-    #[error("container {0:?} is not known to the runtime")]
+    #[error("container {} is not known to the runtime", quoted(.0))]
     NotFound(String),
     /// The container is in a state in which this is not possible.
-    #[error("container {id:?} is {state}, so this is not possible")]
+    #[error("container {} is {state}, so this is not possible", quoted(.id))]
     WrongState {
         /// The container's id.
         id: String,
@@ -24,7 +25,7 @@ pub enum DomainError {
         state: String,
     },
     /// The request itself makes no sense, for example an update without resources.
-    #[error("invalid request for container {id:?}: {reason}")]
+    #[error("invalid request for container {}: {reason}", quoted(.id))]
     Invalid {
         /// The container's id.
         id: String,

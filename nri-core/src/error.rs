@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::brief::{listed, quoted};
 use crate::merge::MergeError;
 use crate::{DomainError, Event, PluginId};
 
@@ -27,10 +28,27 @@ pub enum Error {
         /// The text of the answer.
         message: String,
     },
-    /// A plugin that must answer did not do so in time.
+    /// What plugins ask for makes a request so large that no message to a plugin can carry it.
     #[error(
-        "plugin {plugin} did not answer {event} of {subject} within {after:?}, and its policy is to fail then"
+        "plugin {plugin} makes {event} of {subject} too large: it has {size} bytes, {asked} of which are what the plugin asks \
+         for, and a message to a plugin has room for {room}: have it ask for less"
     )]
+    TooLarge {
+        /// The plugin that asks for most.
+        plugin: PluginId,
+        /// What the next plugin was to be asked.
+        event: Event,
+        /// The pod or container it is about, in words.
+        subject: String,
+        /// How many bytes the plugin's answer had.
+        asked: usize,
+        /// How many bytes the request would have.
+        size: usize,
+        /// How many there are.
+        room: usize,
+    },
+    /// A plugin that must answer did not do so in time.
+    #[error("plugin {plugin} {} {event} of {subject}{}, and its policy is to fail then", late(.after).0, late(.after).1)]
     Late {
         /// The plugin.
         plugin: PluginId,
@@ -38,7 +56,7 @@ pub enum Error {
         event: Event,
         /// The pod or container it was asked about, in words.
         subject: String,
-        /// How long it had.
+        /// How long it had; zero if it was not asked, since it still owes an earlier answer.
         after: Duration,
     },
     /// A plugin that must answer is not connected (any more).
@@ -54,7 +72,7 @@ pub enum Error {
         subject: String,
     },
     /// A validator did not accept the combined adjustment of a container.
-    #[error("{}", rejected(.container, .validator, .reason, .others))]
+    #[error("{}", rejected(.container, .validator, .reason, .others, .unheard))]
     Rejected {
         /// The container.
         container: String,
@@ -64,6 +82,9 @@ pub enum Error {
         reason: String,
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
+        /// Those among all of these that did not judge at all: they failed, were late, or are gone. What a validator does not
+        /// judge is not applied.
+        unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
     #[error("validator {validator} refused {pod}: {reason}")]
@@ -76,10 +97,10 @@ pub enum Error {
         reason: String,
     },
     /// Several plugins failed an event that all of them had to hear of.
-    #[error("{} plugins failed: {}", .0.len(), join(.0))]
+    #[error("{} plugins failed: {}", .0.len(), listed(.0, "; "))]
     Several(Vec<Error>),
     /// What a plugin asked for another container could not be done.
-    #[error("plugin {plugin} asked to {action} container {container:?}: {source}")]
+    #[error("plugin {plugin} asked to {action} container {}: {source}", quoted(.container))]
     SideEffect {
         /// The plugin.
         plugin: PluginId,
@@ -114,17 +135,32 @@ fn rejected(
     validator: &PluginId,
     reason: &str,
     others: &[(PluginId, String)],
+    unheard: &[PluginId],
 ) -> String {
+    let did = match unheard.contains(validator) {
+        true => "did not judge",
+        false => "rejected",
+    };
     let mut text = format!(
-        "validator {validator} rejected the adjustment of container {container:?}: {reason}"
+        "validator {validator} {did} the adjustment of container {}: {reason}",
+        quoted(container)
     );
     for (other, reason) in others {
-        let _ = write!(text, "; so did {other}: {reason}");
+        let _ = match unheard.contains(other) {
+            true => write!(text, "; validator {other} did not judge it: {reason}"),
+            false => write!(text, "; validator {other} rejected it: {reason}"),
+        };
     }
     text
 }
 
-fn join(errors: &[Error]) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    texts.join("; ")
+/// What a plugin did that did not answer in time, and how long it had for that.
+fn late(after: &Duration) -> (&'static str, String) {
+    match after.is_zero() {
+        true => (
+            "still owes an earlier answer and was not asked about",
+            String::new(),
+        ),
+        false => ("did not answer", format!(" within {after:?}")),
+    }
 }

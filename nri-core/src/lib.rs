@@ -2,12 +2,13 @@
 //!
 //! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the traits that plugins,
 //! runtimes and their domains implement ([`Plugin`], [`Api`], [`Domain`], [`model`]), merging of what plugins ask for with
-//! an owner per item ([`merge`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
+//! an owner per item ([`merge`]), keys by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
 //! the outcome is.
 //!
 //! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time is an argument,
 //! effects are return values; the crates above carry them out.
 
+mod brief;
 pub mod build;
 mod cgroup;
 mod ctx;
@@ -17,6 +18,7 @@ mod error;
 mod event;
 pub mod flow;
 mod identity;
+pub mod keys;
 pub mod lifecycle;
 pub mod merge;
 pub mod model;
@@ -44,7 +46,7 @@ pub use plugin::{
 pub use relay::{Request, Response};
 
 /// The protocol level that this implementation speaks and announces as `NRI_version`.
-pub const NRI_VERSION: &str = "v0.12.2";
+pub const NRI_VERSION: &str = "v0.12.5";
 
 /// The examples of the README.
 #[cfg(doctest)]

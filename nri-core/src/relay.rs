@@ -1,6 +1,7 @@
 //! The one table of relayed events: which request and response messages an event has and which handler takes it.
 //! Everything that treats all events alike (encoding, decoding, calling a plugin) is generated from it here.
 
+use nri_proto::items::{Limits, Tally, TooMany};
 use nri_proto::{Method as _, api, rpc};
 use prost::{DecodeError, Message as _};
 
@@ -80,6 +81,11 @@ macro_rules! define_messages {
                 match self { $(Request::$event(request) => request.encode_to_vec(),)* }
             }
 
+            /// How many bytes the message has on the wire.
+            pub(crate) fn encoded_len(&self) -> usize {
+                match self { $(Request::$event(request) => request.encoded_len(),)* }
+            }
+
             /// The request of `event` from the wire.
             ///
             /// # Errors
@@ -116,6 +122,14 @@ macro_rules! define_messages {
             /// The bytes are no such message.
             pub fn decode(event: Event, bytes: &[u8]) -> Result<Self, DecodeError> {
                 match event { $(Event::$event => api::$response::decode(bytes).map(Response::$event),)* }
+            }
+
+            /// Counts the items of the response to `event` in its bytes, before it is decoded.
+            ///
+            /// # Errors
+            /// There are more than the limits allow.
+            pub fn check(event: Event, bytes: &[u8], limits: &Limits) -> Result<Tally, TooMany> {
+                match event { $(Event::$event => limits.check::<api::$response>(bytes),)* }
             }
         }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nri_core::{InvalidIdentity, PluginId};
+use nri_proto::InvalidSocketPath;
 use nri_proto::transport::{CloseReason, Code};
 
 /// Why a plugin could not connect, register or stay connected.
@@ -25,6 +26,13 @@ pub enum Error {
     NoIdentity {
         /// `index` or `name`.
         missing: &'static str,
+    },
+    /// The text that is to say where the runtime's socket is does not.
+    #[error(transparent)]
+    Socket {
+        /// What is wrong with it.
+        #[from]
+        source: InvalidSocketPath,
     },
     /// The runtime's socket cannot be connected to.
     #[error("cannot connect to the runtime at {}: {source}: {advice}", .path.display())]

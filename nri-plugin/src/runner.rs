@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_core::{Plugin, PluginId};
+use nri_core::{Plugin, PluginId, api};
 use nri_proto::transport::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ pub struct Builder {
     update_timeout: Duration,
     assumed_level: RuntimeLevel,
     max_sync_bytes: usize,
+    failure_policy: Option<api::FailurePolicy>,
     limits: Limits,
 }
 
@@ -62,6 +63,7 @@ impl Builder {
             update_timeout: Duration::from_secs(10),
             assumed_level: RuntimeLevel::Unknown,
             max_sync_bytes: 256 << 20,
+            failure_policy: None,
             limits: Limits::default(),
         }
     }
@@ -91,8 +93,8 @@ impl Builder {
         self
     }
 
-    /// The runtime's socket; default [`DEFAULT_SOCKET`]. A socket that was inherited goes before it: so the same program can
-    /// be launched by a runtime and started by hand.
+    /// The runtime's socket, as a path or as `unix:///path`; default [`DEFAULT_SOCKET`]. A socket that was inherited goes
+    /// before it: so the same program can be launched by a runtime and started by hand.
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = path.into();
         self
@@ -152,6 +154,16 @@ impl Builder {
         self
     }
 
+    /// What the runtime is to do when the plugin does not answer, in place of [`Plugin::failure_policy`]. Without either the
+    /// runtime decides.
+    ///
+    /// A plugin without which nothing may start, since it sets up networks or devices, wants both flags; one that only
+    /// watches wants `keep_connected` alone. Runtimes before v0.12.4 do not heed it.
+    pub fn failure_policy(mut self, policy: api::FailurePolicy) -> Self {
+        self.failure_policy = Some(policy);
+        self
+    }
+
     /// The bounds of the connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -181,7 +193,7 @@ impl Builder {
         let source = match (self.stream, variable(SOCKET_VARIABLE)) {
             (Some(stream), _) => Source::Stream(stream),
             (None, Some(value)) => Source::Inherited(value),
-            (None, None) => Source::Path(self.socket),
+            (None, None) => Source::socket(&self.socket)?,
         };
         let (stop, stop_here) = watch::channel(false);
         let control = Control {
@@ -202,6 +214,7 @@ impl Builder {
             configure_timeout: self.configure_timeout,
             assumed_level: self.assumed_level,
             max_sync_bytes: self.max_sync_bytes,
+            failure_policy: self.failure_policy,
             limits: self.limits,
         };
         Ok(Runner {

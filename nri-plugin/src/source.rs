@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nri_proto::SocketPath;
 use rustix::net::{AddressFamily, Shutdown, SocketType, shutdown, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -74,6 +75,14 @@ impl Drop for Ender {
 }
 
 impl Source {
+    /// The socket that a text names.
+    pub(crate) fn socket(text: &Path) -> Result<Self, Error> {
+        match SocketPath::parse(text) {
+            Ok(path) => Ok(Self::Path(path.into_path_buf())),
+            Err(source) => Err(Error::Socket { source }),
+        }
+    }
+
     /// The source of the connection after this one's; `None` if there can be none.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {
@@ -252,6 +261,18 @@ mod tests {
         assert!(is_mount_point(mounts, Path::new("/a b\\c")));
         assert!(!is_mount_point(mounts, Path::new("/var/run/nri")));
         assert!(!is_mount_point("", Path::new("/")));
+    }
+
+    #[test]
+    fn a_socket_may_have_the_scheme_unix_and_no_other() {
+        for text in ["/run/x.sock", "unix:///run/x.sock"] {
+            let source = Source::socket(Path::new(text)).unwrap();
+            assert!(matches!(source, Source::Path(path) if path == Path::new("/run/x.sock")));
+        }
+        for text in ["tcp://127.0.0.1:80", "unix://run/x.sock", ""] {
+            let error = Source::socket(Path::new(text)).unwrap_err();
+            assert!(matches!(error, Error::Socket { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -17,13 +17,13 @@ mod watcher;
 
 pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
 pub use fake_process::{
-    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
+    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, Wish, play,
 };
 pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;
 pub use journal::{Journal, PATIENCE};
 pub use memory_domain::{MemoryDomain, Refusal};
-pub use test_runtime::{TestRuntime, TestRuntimeBuilder};
+pub use test_runtime::{Describe, Joined, TestRuntime, TestRuntimeBuilder};
 pub use watcher::{Call, Notice, Watcher};
 
 /// Runs the examples of the workspace's README: this crate sees all the others.

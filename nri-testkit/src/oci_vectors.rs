@@ -174,6 +174,18 @@ pub fn run(vector: &Vector, exception: Option<&Exception>) -> Result<(), Mismatc
     Ok(())
 }
 
+/// How the result of a vector differs from what is expected, exceptions taken into account; empty if it does not.
+pub(crate) fn differences(vector: &Vector) -> Vec<String> {
+    let exceptions = exceptions();
+    let exception = exceptions.iter().find(|other| other.name == vector.name);
+    let result = run(vector, exception);
+    result
+        .err()
+        .map(|mismatch| mismatch.what)
+        .into_iter()
+        .collect()
+}
+
 fn adjustment(vector: &Vector) -> Result<ContainerAdjustment, Box<dyn Error>> {
     let Some(text) = &vector.adjust_b64 else {
         return Ok(ContainerAdjustment::default());

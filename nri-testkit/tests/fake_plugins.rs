@@ -2,7 +2,7 @@
 
 use nri_adaptation::{Api as _, CallOutcome};
 use nri_core::build::{Adjust as _, Evict as _};
-use nri_core::{Ctx, Event, EventMask, api};
+use nri_core::{Ctx, Error, Event, EventMask, api};
 use nri_proto::transport::{CallError, Code};
 use nri_testkit::{Act, FakePlugin, Gate, TestRuntime, When};
 use std::time::Duration;
@@ -277,4 +277,27 @@ async fn the_directory_goes_with_a_test_that_panics() {
     });
     assert!(test.await.unwrap_err().is_panic());
     assert!(!told.await.unwrap().exists());
+}
+
+/// What it says of requests that it does not answer is heeded, over a connection and as a built-in plugin.
+#[tokio::test]
+async fn it_says_what_is_to_happen_when_it_does_not_answer() {
+    for built_in in [false, true] {
+        let plugin = FakePlugin::new("10-wishes")
+            .failure_policy(true, true)
+            .on(When::from(Event::RunPodSandbox).of("lost"), Act::hang());
+        let builder = TestRuntime::builder().request_timeout(Duration::from_millis(150));
+        let builder = match built_in {
+            true => builder.built_in(&plugin),
+            false => builder,
+        };
+        let runtime = builder.start().await;
+        let _connected = match built_in {
+            true => None,
+            false => Some(runtime.join(&plugin).await),
+        };
+        let error = runtime.try_run_pod("lost").await.unwrap_err();
+        assert!(matches!(error, Error::Late { .. }), "{error}");
+        runtime.wait_for_plugins(&["10-wishes"]).await;
+    }
 }

@@ -11,6 +11,7 @@ mod fuzz;
 mod laws;
 mod packages;
 mod soak;
+mod stress;
 mod wasm;
 mod weight;
 
@@ -44,7 +45,7 @@ enum Command {
     #[command(disable_help_flag = true)]
     Interop(packages::Arguments),
     /// Check everything that must hold, as CI does.
-    Ci,
+    Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
     Weight,
     /// Measure what things cost: merging, and creations through plugin processes.
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
         Command::PublicApi(arguments) => of_package(PUBLIC_API, arguments),
         Command::Demo(arguments) => of_package(DEMO, arguments),
         Command::Interop(arguments) => of_package(INTEROP, arguments),
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),

@@ -12,8 +12,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
-use prost::Message as _;
+use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost_build::{Method, Service, ServiceGenerator};
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use tempfile::TempDir;
 
 use nri_dev::workspace;
@@ -93,18 +95,9 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
         read(&out, &format!("{PACKAGE}.rs"))?,
     );
 
-    let out = temporary()?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&descriptors.encode_to_vec())
-        .map_err(|e| e.to_string())?
-        .btree_map(["."])
-        .out_dir(out.path())
-        .build(&[format!(".{PACKAGE}")])
-        .map_err(|e| e.to_string())?;
-    files.insert(
-        "json.rs".to_owned(),
-        read(&out, &format!("{PACKAGE}.serde.rs"))?,
-    );
+    files.insert("json.rs".to_owned(), json(&descriptors)?);
+
+    files.insert("shapes.rs".to_owned(), shapes(&descriptors));
 
     let rpc = rpc.borrow();
     files.insert("methods.rs".to_owned(), rpc.methods.clone());
@@ -115,6 +108,167 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
     let envelope = finished(ENVELOPE_PROTO, &envelope(include)?)?;
     files.insert("envelope.rs".to_owned(), envelope);
     Ok(files)
+}
+
+/// Which fields messages and enums have in JSON; how they are read and written is in `nri-proto/src/json.rs`.
+fn json(files: &FileDescriptorSet) -> Result<String, String> {
+    let mut text = String::new();
+    for file in &files.file {
+        for message in &file.message_type {
+            json_message(message, "", &mut text)?;
+        }
+        for of in &file.enum_type {
+            json_enum(of, "", &mut text);
+        }
+    }
+    Ok(text)
+}
+
+/// A message, and what is declared in it. `module` is where prost puts that.
+fn json_message(message: &DescriptorProto, module: &str, text: &mut String) -> Result<(), String> {
+    let name = message.name();
+    let path = format!("{module}{}", name.to_upper_camel_case());
+    let inside = format!("{module}{}::", name.to_snake_case());
+    for of in &message.enum_type {
+        json_enum(of, &inside, text);
+    }
+    let (maps, nested) = message
+        .nested_type
+        .iter()
+        .partition::<Vec<_>, _>(|nested| nested.options.as_ref().is_some_and(|o| o.map_entry()));
+    for nested in nested {
+        json_message(nested, &inside, text)?;
+    }
+    if message.field.len() > 64 {
+        return Err(format!(
+            "{name} has more than 64 fields: widen the mask in nri-proto/src/json.rs"
+        ));
+    }
+
+    let (mut names, mut writes, mut reads) = (String::new(), String::new(), String::new());
+    for (number, field) in message.field.iter().enumerate() {
+        let (json, proto) = (field.json_name(), field.name());
+        let unsupported = |field: &FieldDescriptorProto| {
+            let kind = field.r#type();
+            format!("{name}.{proto}: nri-proto/src/json.rs has no JSON form for {kind:?}")
+        };
+        let is_map = |map: &&&DescriptorProto| {
+            field
+                .type_name()
+                .ends_with(&format!(".{name}.{}", map.name()))
+        };
+        let map = maps.iter().find(is_map);
+        for value in map.map_or(std::slice::from_ref(field), |map| &map.field) {
+            let known = match value.r#type() {
+                Type::String | Type::Bool | Type::Message => true,
+                Type::Int32 | Type::Uint32 | Type::Int64 | Type::Uint64 => true,
+                Type::Enum => map.is_none(),
+                _ => false,
+            };
+            if !known || field.oneof_index.is_some() {
+                return Err(unsupported(value));
+            }
+        }
+        let member = identifier(&proto.to_snake_case());
+        let repeated = field.label() == Label::Repeated;
+        let (write, read) = match field.r#type() {
+            Type::Enum => {
+                let of = rust_path(field.type_name())?;
+                match repeated {
+                    true => (
+                        format!("numbers::<{of}>({json:?}, &self.{member})"),
+                        format!("numbers::<{of}>()"),
+                    ),
+                    false => (
+                        format!("number::<{of}>({json:?}, self.{member})"),
+                        format!("number::<{of}>()"),
+                    ),
+                }
+            }
+            _ => (
+                format!("field({json:?}, &self.{member})"),
+                "value()".to_owned(),
+            ),
+        };
+        let _ = writeln!(names, "[{json:?}, {proto:?}],");
+        let _ = writeln!(writes, "to.{write}?;");
+        let _ = writeln!(reads, "{number} => self.{member} = next.{read}?,");
+    }
+    let _ = writeln!(
+        text,
+        "impl crate::json::Message for {path} {{
+            const NAME: &'static str = {name:?};
+            const FIELDS: &'static [crate::json::Names] = &[{names}];
+            fn write<M: serde::ser::SerializeMap>(&self, to: &mut crate::json::Writer<'_, M>) -> Result<(), M::Error> {{
+                let _ = &to;
+                {writes}
+                Ok(())
+            }}
+            fn read<'de, A: serde::de::MapAccess<'de>>(&mut self, field: usize, next: crate::json::Next<'_, A>) -> Result<(), A::Error> {{
+                let _ = &next;
+                match field {{ {reads} _ => {{}} }}
+                Ok(())
+            }}
+        }}
+        impl serde::Serialize for {path} {{
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {{
+                crate::json::write(self, to)
+            }}
+        }}
+        impl<'de> serde::Deserialize<'de> for {path} {{
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {{
+                crate::json::read(from)
+            }}
+        }}"
+    );
+    Ok(())
+}
+
+fn json_enum(of: &EnumDescriptorProto, module: &str, text: &mut String) {
+    let name = of.name();
+    let path = format!("{module}{}", name.to_upper_camel_case());
+    let values = of.value.iter().fold(String::new(), |mut values, value| {
+        let _ = write!(values, "({}, {:?}),", value.number(), value.name());
+        values
+    });
+    let _ = writeln!(
+        text,
+        "impl crate::json::Enum for {path} {{
+            const NAME: &'static str = {name:?};
+            const VALUES: &'static [(i32, &'static str)] = &[{values}];
+        }}
+        impl serde::Serialize for {path} {{
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {{
+                crate::json::write_enum::<Self, S>(*self as i32, to)
+            }}
+        }}
+        impl<'de> serde::Deserialize<'de> for {path} {{
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {{
+                crate::json::read_enum(from)
+            }}
+        }}"
+    );
+}
+
+/// Where prost puts a type of the protocol, from the module of the messages.
+fn rust_path(full_name: &str) -> Result<String, String> {
+    let name = full_name
+        .strip_prefix(&format!(".{PACKAGE}."))
+        .ok_or_else(|| format!("{full_name} is not in package {PACKAGE}"))?;
+    let (outer, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let modules = outer.split('.').filter(|module| !module.is_empty());
+    let modules: String = modules
+        .map(|module| format!("{}::", module.to_snake_case()))
+        .collect();
+    Ok(format!("{modules}{}", last.to_upper_camel_case()))
+}
+
+/// The name, or its raw form where it is a keyword.
+fn identifier(name: &str) -> String {
+    match syn::parse_str::<syn::Ident>(name) {
+        Ok(_) => name.to_owned(),
+        Err(_) => format!("r#{name}"),
+    }
 }
 
 /// The messages of the envelope. Their payloads share the bytes that they were decoded from.
@@ -291,6 +445,74 @@ fn socket_service(service: &Service) -> String {
         }}\n",
         service_doc = doc(&service.comments.leading),
     )
+}
+
+/// What a message consists of, as far as it can be many: a `Shape` for each, and which one is whose.
+fn shapes(descriptors: &FileDescriptorSet) -> String {
+    let mut text = String::from("use crate::api;\n");
+    for file in descriptors.file.iter().filter(|f| f.package() == PACKAGE) {
+        for message in &file.message_type {
+            let name = message.name();
+            shape(&format!(".{PACKAGE}.{name}"), message, &mut text);
+            let _ = writeln!(
+                text,
+                "impl Shaped for api::{} {{ const SHAPE: &'static Shape = &{}; }}",
+                rust_name(name),
+                constant(&format!(".{PACKAGE}.{name}"))
+            );
+        }
+    }
+    text
+}
+
+fn shape(full_name: &str, message: &DescriptorProto, text: &mut String) {
+    for nested in &message.nested_type {
+        shape(&format!("{full_name}.{}", nested.name()), nested, text);
+    }
+    let fields = message.field.iter().filter_map(|field| {
+        let repeated = field.label() == Label::Repeated;
+        let message = (field.r#type() == Type::Message)
+            .then(|| format!("Some(&{})", constant(field.type_name())));
+        // One value that is no message is one value.
+        (repeated || message.is_some()).then(|| {
+            format!(
+                "Field {{ number: {}, name: {:?}, repeated: {repeated}, packed: {}, message: {} }}",
+                field.number(),
+                field.name(),
+                repeated && !matches!(field.r#type(), Type::Message | Type::String | Type::Bytes),
+                message.as_deref().unwrap_or("None"),
+            )
+        })
+    });
+    let fields: Vec<String> = fields.collect();
+    let _ = writeln!(
+        text,
+        "static {}: Shape = Shape {{ name: {:?}, fields: &[{}] }};",
+        constant(full_name),
+        message.name(),
+        fields.join(", ")
+    );
+}
+
+/// `.nri.pkg.api.v1alpha1.ContainerAdjustment.LabelsEntry` is `CONTAINER_ADJUSTMENT_LABELS_ENTRY`.
+fn constant(full_name: &str) -> String {
+    let name = full_name.trim_start_matches(&format!(".{PACKAGE}.")[..]);
+    let parts: Vec<String> = name.split('.').map(to_snake).collect();
+    parts.join("_").to_uppercase()
+}
+
+/// `LinuxIOPriority` is `LinuxIoPriority` in Rust, as prost has it.
+fn rust_name(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let within = |at: usize| {
+        let before = at > 0 && letters[at - 1].is_uppercase();
+        before && letters.get(at + 1).is_none_or(|next| !next.is_lowercase())
+    };
+    let letter = |(at, c): (usize, &char)| match within(at) {
+        true => c.to_ascii_lowercase(),
+        false => *c,
+    };
+    letters.iter().enumerate().map(letter).collect()
 }
 
 fn to_snake(name: &str) -> String {

@@ -41,7 +41,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
     );
     assert_eq!(
         (request.nri_version.as_str(), request.config.as_str()),
-        ("v0.12.2", "")
+        ("v0.12.5", "")
     );
     assert_eq!(fake.shown(), (vec!["p0".to_owned()], vec!["c0".to_owned()]));
 
@@ -53,7 +53,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
         (PluginKind::External, PluginState::Ready)
     );
     assert_eq!(info[0].pid, Some(std::process::id().cast_signed()));
-    assert_eq!(info[0].nri_version, "v0.12.2");
+    assert_eq!(info[0].nri_version, "v0.12.5");
 
     world.pod("p1").await;
     assert_eq!(fake.events_seen(), ["RunPodSandbox p1"]);

@@ -1,6 +1,7 @@
 //! What a peer can take from an instance, before it has registered and after.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_adaptation::{Api as _, Ctx, DomainError};
@@ -138,6 +139,40 @@ async fn a_plugin_may_ask_for_so_many_updates_at_once() {
     };
     assert_eq!(other.update(many(1), vec![eviction]).await.unwrap(), []);
     assert_eq!(world.domain.updates.all().len(), 3501);
+    world.nri.stop().await;
+}
+
+/// Law: what one plugin asks for is carried out a little at a time, so that everything else goes on meanwhile.
+#[tokio::test]
+async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
+    let world = World::started().await;
+    world.list(&container(&pod("p"), "c1"));
+    let done = Arc::new(AtomicUsize::new(0));
+    *world.domain.on_update.lock().unwrap() = Some(Arc::new({
+        let done = Arc::clone(&done);
+        move |_| {
+            done.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(()) })
+        }
+    }));
+    let peer = Fake::all_events("10-a").join(&world).await;
+    let mut asked = std::pin::pin!(peer.update(vec![memory("c1", 1); 4096], Vec::new()));
+    let (mut before, mut most) = (0, 0);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asked => {
+                assert_eq!(answer.unwrap(), []);
+                break;
+            }
+            () = tokio::task::yield_now() => {}
+        }
+        let now = done.load(Ordering::Relaxed);
+        most = most.max(now - before);
+        before = now;
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 4096);
+    assert!((1..=512).contains(&most), "{most} at once");
     world.nri.stop().await;
 }
 

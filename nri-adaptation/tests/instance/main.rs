@@ -7,6 +7,7 @@
 )]
 
 mod cancelling;
+mod crowd;
 mod gating;
 mod handshake;
 mod joining;
@@ -23,3 +24,4 @@ mod side_effects;
 mod support;
 mod supporting;
 mod undoing;
+mod wishes;

@@ -159,7 +159,7 @@ async fn plugins_can_be_looked_at() {
     assert_eq!(info.pid, Some(std::process::id().cast_signed()));
     assert_eq!(info.uid, Some(rustix::process::geteuid().as_raw()));
     assert_eq!(info.gid, Some(rustix::process::getegid().as_raw()));
-    assert_eq!(info.nri_version, "v0.12.2");
+    assert_eq!(info.nri_version, "v0.12.5");
     assert!(
         info.events.contains(Event::StartContainer) && !info.events.contains(Event::StopContainer)
     );

@@ -103,6 +103,7 @@ pub(crate) struct Fake {
     pub(crate) index: String,
     pub(crate) name: String,
     pub(crate) events: i32,
+    pub(crate) wish: Option<api::FailurePolicy>,
     pub(crate) act: Act,
     pub(crate) got: Arc<Log<Got>>,
     pub(crate) limits: Limits,
@@ -135,6 +136,7 @@ impl Service for Served {
         match method {
             "Configure" => Ok(api::ConfigureResponse {
                 events: self.0.events,
+                failure_policy: self.0.wish,
             }
             .encode_to_vec()),
             "Synchronize" => {
@@ -186,6 +188,7 @@ impl Fake {
                 .copied()
                 .collect::<nri_core::EventMask>()
                 .bits(),
+            wish: None,
             act: usual(),
             got: Arc::default(),
             limits: Limits::default(),
@@ -195,6 +198,15 @@ impl Fake {
     /// With other bounds on its end of the connection.
     pub(crate) fn limited(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Says what is to happen when it does not answer.
+    pub(crate) fn wishing(mut self, fail_request: bool, keep_connected: bool) -> Self {
+        self.wish = Some(api::FailurePolicy {
+            fail_request,
+            keep_connected,
+        });
         self
     }
 
@@ -281,7 +293,7 @@ impl Peer {
         let request = api::RegisterPluginRequest {
             plugin_name: self.fake.name.clone(),
             plugin_idx: self.fake.index.clone(),
-            nri_version: "v0.12.2".into(),
+            nri_version: "v0.12.5".into(),
         };
         self.runtime
             .register_plugin(&request, CallOptions::timeout(PATIENCE))

@@ -30,6 +30,7 @@ impl PluginService for Counter {
     ) -> Result<api::ConfigureResponse, Status> {
         Ok(api::ConfigureResponse {
             events: self.events.bits(),
+            ..Default::default()
         })
     }
 

@@ -49,6 +49,7 @@ impl PluginService for Witness {
         let events: EventMask = Event::CreateContainer.into();
         Ok(api::ConfigureResponse {
             events: events.bits(),
+            ..Default::default()
         })
     }
 
@@ -153,7 +154,7 @@ pub(crate) async fn be_a_plugin(inherited: String) {
         // Ignored: the file's name counts.
         plugin_name: "!".into(),
         plugin_idx: "x".into(),
-        nri_version: "v0.12.2".into(),
+        nri_version: "v0.12.5".into(),
     };
     let runtime = RuntimeClient::new(connection.client());
     runtime

@@ -143,6 +143,11 @@ impl Chain {
         &self.outcomes
     }
 
+    /// Ends the chain with an error.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
     /// Whether an error has ended the chain.
     pub(super) fn failed(&self) -> bool {
         !self.errors.is_empty()
@@ -213,17 +218,17 @@ pub(super) fn judge(
             false,
             fails(member.policy.on_late, late(std::time::Duration::ZERO)),
         ),
-        Reply::Gone { handed_over } => (
-            Outcome::Gone,
-            handed_over,
-            fails(
-                member.policy.on_absent,
-                Error::Gone {
-                    plugin: plugin.clone(),
-                    event,
-                    subject: subject.to_owned(),
-                },
-            ),
-        ),
+        Reply::Gone { handed_over } => {
+            let policy = match handed_over {
+                true if member.policy.on_lost == OnTrouble::Fail => OnTrouble::Fail,
+                _ => member.policy.on_absent,
+            };
+            let error = Error::Gone {
+                plugin: plugin.clone(),
+                event,
+                subject: subject.to_owned(),
+            };
+            (Outcome::Gone, handed_over, fails(policy, error))
+        }
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use nri_proto::api;
+use prost::Message as _;
 
 use super::chain::{Chain, Stage};
+use super::growth::Growth;
 use super::validating::{ValidateFlow, consulted};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{Combined, CreateOutcome};
@@ -25,6 +27,7 @@ struct Adjusting {
     /// As the next plugin sees it. Changed in place, unless a call still holds on to it.
     current: Arc<Request>,
     combined: Combined,
+    growth: Growth,
 }
 
 impl Stage for Adjusting {
@@ -36,8 +39,14 @@ impl Stage for Adjusting {
 
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
+            let bytes = response.encoded_len();
+            self.combined.show(|| container(&mut self.current));
             self.combined
-                .apply(plugin, response, || container(&mut self.current))?;
+                .apply(plugin, response, self.current.container())?;
+            let mut growth = std::mem::take(&mut self.growth);
+            let grown = growth.absorbed(plugin, bytes, || self.request());
+            self.growth = growth;
+            return grown;
         }
         Ok(())
     }
@@ -81,7 +90,11 @@ impl CreateFlow {
         Self {
             roster: roster.clone(),
             chain,
-            adjusting: Adjusting { current, combined },
+            adjusting: Adjusting {
+                current,
+                combined,
+                growth: Growth::default(),
+            },
             validating: None,
         }
     }
@@ -117,6 +130,13 @@ impl Flow for CreateFlow {
         match self.chain.next(&mut self.adjusting) {
             Step::Done if !self.chain.failed() => {
                 self.validating = self.validation();
+                if let Some((validating, _)) = &self.validating
+                    && let Err(error) = self.adjusting.growth.check(validating.request())
+                {
+                    self.validating = None;
+                    self.chain.fail(error);
+                    return Step::Done;
+                }
                 self.validating
                     .as_mut()
                     .map_or(Step::Done, |(validating, _)| validating.next())

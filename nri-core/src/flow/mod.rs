@@ -27,6 +27,7 @@
 
 mod chain;
 mod create;
+mod growth;
 mod notify;
 mod outcome;
 mod roster;

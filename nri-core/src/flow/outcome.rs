@@ -43,6 +43,8 @@ pub enum Outcome {
     Answered,
     /// It did not ask for the event.
     Unsubscribed,
+    /// It was not asked, because it does not know the pod or container: that had ended before the plugin was shown what exists.
+    Unaware,
     /// It was not asked, because the request had failed before its turn.
     NotReached,
     /// It answered with an error.
@@ -65,7 +67,7 @@ impl Outcome {
     /// Whether a requirement that the plugin be consulted is met: it did its part, or has none in this event.
     pub fn counts_as_consulted(&self) -> bool {
         match self {
-            Self::Answered | Self::Unsubscribed | Self::NotReached => true,
+            Self::Answered | Self::Unsubscribed | Self::Unaware | Self::NotReached => true,
             Self::Failed { .. } | Self::Late { .. } | Self::Gone | Self::Abandoned => false,
         }
     }

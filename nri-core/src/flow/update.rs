@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use nri_proto::api;
+use prost::Message as _;
 
 use super::chain::{Chain, Stage};
+use super::growth::Growth;
 use super::validating::{ValidateFlow, updates_request};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners, StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
@@ -19,6 +21,9 @@ trait Merging: Stage {
 
     /// The request as it is now.
     fn current(&self) -> &Request;
+
+    /// What the answers have added so far.
+    fn growth(&self) -> &Growth;
 
     /// What was asked for so far. Nothing is left here then.
     fn take(&mut self) -> Self::Outcome;
@@ -73,6 +78,13 @@ impl<S: Merging> Asking<S> {
                 )
             }),
         };
+        let too_large = validating
+            .as_ref()
+            .and_then(|validating| self.stage.growth().check(validating.request()).err());
+        let validating = validating.filter(|_| too_large.is_none());
+        if let Some(error) = too_large {
+            self.chain.fail(error);
+        }
         self.judged = Some(Judged { asked, validating });
     }
 
@@ -128,6 +140,7 @@ struct Updating {
     /// As the next plugin sees it; changed in place unless a call still holds on to it.
     current: Arc<Request>,
     merge: UpdateMerge,
+    growth: Growth,
 }
 
 impl Stage for Updating {
@@ -138,9 +151,11 @@ impl Stage for Updating {
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         match response {
             Response::UpdateContainer(response) => {
+                let bytes = response.encoded_len();
                 self.merge.apply(plugin, response)?;
                 self.show();
-                Ok(())
+                let current = &self.current;
+                self.growth.absorbed(plugin, bytes, || Arc::clone(current))
             }
             _ => Ok(()),
         }
@@ -165,6 +180,10 @@ impl Merging for Updating {
 
     fn current(&self) -> &Request {
         &self.current
+    }
+
+    fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     fn take(&mut self) -> UpdateOutcome {
@@ -192,7 +211,13 @@ impl UpdateFlow {
         let id = current.container().map(|container| container.id.clone());
         let merge =
             UpdateMerge::new(id.unwrap_or_default(), resources).with_support(roster.support());
-        Self(Asking::new(roster, Updating { current, merge }))
+        let growth = Growth::default();
+        let stage = Updating {
+            current,
+            merge,
+            growth,
+        };
+        Self(Asking::new(roster, stage))
     }
 }
 
@@ -222,6 +247,7 @@ pub struct StopFlow(Asking<Stopping>);
 struct Stopping {
     request: Arc<Request>,
     merge: StopMerge,
+    growth: Growth,
 }
 
 impl Stage for Stopping {
@@ -231,7 +257,12 @@ impl Stage for Stopping {
 
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         match response {
-            Response::StopContainer(response) => Ok(self.merge.apply(plugin, response)?),
+            Response::StopContainer(response) => {
+                let bytes = response.encoded_len();
+                self.merge.apply(plugin, response)?;
+                let request = &self.request;
+                self.growth.absorbed(plugin, bytes, || Arc::clone(request))
+            }
             _ => Ok(()),
         }
     }
@@ -242,6 +273,10 @@ impl Merging for Stopping {
 
     fn current(&self) -> &Request {
         &self.request
+    }
+
+    fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     fn take(&mut self) -> StopOutcome {
@@ -262,7 +297,13 @@ impl StopFlow {
     /// The same with a request, a stop, that others hold as well.
     pub(crate) fn shared(roster: &Roster, request: Arc<Request>) -> Self {
         let merge = StopMerge::new().with_support(roster.support());
-        Self(Asking::new(roster, Stopping { request, merge }))
+        let growth = Growth::default();
+        let stage = Stopping {
+            request,
+            merge,
+            growth,
+        };
+        Self(Asking::new(roster, stage))
     }
 }
 

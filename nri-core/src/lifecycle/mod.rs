@@ -204,6 +204,17 @@ impl Lifecycles {
         }
     }
 
+    /// What lives and has been announced, not only listed.
+    pub(crate) fn announced(&self) -> impl Iterator<Item = &ObjectKey> {
+        let announced = self.entries.iter().filter(|(_, entry)| entry.announced);
+        announced.map(|(key, _)| key)
+    }
+
+    /// The present moment in the count of what happens.
+    pub(crate) fn now(&self) -> u64 {
+        self.tick
+    }
+
     /// How many pods and containers are remembered as living.
     pub fn len(&self) -> usize {
         self.entries.len()

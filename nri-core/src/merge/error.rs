@@ -4,6 +4,7 @@ use nri_proto::api::Field;
 
 use super::supported::Unsupported;
 use crate::PluginId;
+use crate::brief::{listed, quoted};
 
 /// Why a plugin's response cannot be combined with the earlier ones. The request fails; nothing of it is applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +12,8 @@ use crate::PluginId;
 pub enum MergeError {
     /// A plugin sets what another one has set, and does not remove it first.
     #[error(
-        "conflict on container {container:?}: plugin \"{plugin}\" sets {}, already set by \"{other}\"",
+        "conflict on container {}: plugin \"{plugin}\" sets {}, already set by \"{other}\"",
+        quoted(.container),
         place(*.field, .key.as_deref())
     )]
     Conflict {
@@ -28,7 +30,8 @@ pub enum MergeError {
     },
     /// A plugin sets one thing twice in one response.
     #[error(
-        "conflict on container {container:?}: plugin \"{plugin}\" sets {} twice in one response",
+        "conflict on container {}: plugin \"{plugin}\" sets {} twice in one response",
+        quoted(.container),
         place(*.field, .key.as_deref())
     )]
     DuplicateSet {
@@ -43,7 +46,8 @@ pub enum MergeError {
     },
     /// A plugin updates the very container that is being created. Its resources belong into the adjustment.
     #[error(
-        "plugin \"{plugin}\" updates container {container:?} while that container is being created; an adjustment can do that"
+        "plugin \"{plugin}\" updates container {} while that container is being created; an adjustment can do that",
+        quoted(.container)
     )]
     SelfUpdate {
         /// The container.
@@ -53,8 +57,9 @@ pub enum MergeError {
     },
     /// A plugin asks for what the runtime cannot apply, and such a request is to be refused.
     #[error(
-        "plugin \"{plugin}\" asks for {} in container {container:?}, which this runtime cannot apply; configure the plugin not to",
-        list(.what)
+        "plugin \"{plugin}\" asks for {} in container {}, which this runtime cannot apply; configure the plugin not to",
+        listed(.what, ", "),
+        quoted(.container)
     )]
     Unsupported {
         /// The container.
@@ -69,14 +74,9 @@ pub enum MergeError {
 /// A field and, if it has entries, the one concerned, in words.
 fn place(field: Field, key: Option<&str>) -> String {
     match key {
-        Some(key) => format!("{} {key:?}", field.as_str_name()),
+        Some(key) => format!("{} {}", field.as_str_name(), quoted(key)),
         None => field.as_str_name().to_owned(),
     }
-}
-
-fn list(what: &[Unsupported]) -> String {
-    let texts: Vec<String> = what.iter().map(ToString::to_string).collect();
-    texts.join(", ")
 }
 
 /// Something that a plugin asked for and that was left out, although the request goes on. Worth a line in a log.
@@ -88,7 +88,8 @@ pub enum Omission {
     Update(MergeError),
     /// Rules of the device cgroup in an update: the protocol has them in adjustments only.
     #[error(
-        "plugin \"{plugin}\" updates device cgroup rules of container {container:?}, which only an adjustment can do"
+        "plugin \"{plugin}\" updates device cgroup rules of container {}, which only an adjustment can do",
+        quoted(.container)
     )]
     DeviceRules {
         /// The plugin.
@@ -98,7 +99,8 @@ pub enum Omission {
     },
     /// Something that the runtime cannot apply.
     #[error(
-        "left out {what}, which plugin \"{plugin}\" asks for in container {container:?} and this runtime cannot apply"
+        "left out {what}, which plugin \"{plugin}\" asks for in container {} and this runtime cannot apply",
+        quoted(.container)
     )]
     Unsupported {
         /// The plugin.
@@ -110,7 +112,8 @@ pub enum Omission {
     },
     /// An eviction of the container that is being created.
     #[error(
-        "plugin \"{plugin}\" evicts container {container:?}, which is only being created; an error would refuse it"
+        "plugin \"{plugin}\" evicts container {}, which is only being created; an error would refuse it",
+        quoted(.container)
     )]
     Eviction {
         /// The plugin.

@@ -2,12 +2,14 @@
 //!
 //! One routine writes them, [`apply_resources`], for creations and updates alike.
 
+use std::collections::BTreeMap;
+
 use nri_proto::api;
 use nri_proto::api::Field;
 use serde_json::{Value, json};
 
-use super::names::{page_size_bytes, page_size_text};
 use super::tree::{self, Object};
+use crate::keys::{KeyKind, page_size_bytes};
 
 /// The message for a `linux.resources` object.
 ///
@@ -207,21 +209,43 @@ fn cpu(cpu: &api::LinuxCpu) -> Object {
 }
 
 fn hugepages(limits: &[api::HugepageLimit], oci: &mut Value) -> Result<(), InvalidResource> {
+    const KEYS: KeyKind = KeyKind::of(Field::HugepageLimits);
+    // By size, the limits that are not written yet; of two for one size, the last one counts.
+    let mut wanted = BTreeMap::new();
     for limit in limits {
-        let bytes = page_size_bytes(&limit.page_size).ok_or_else(|| InvalidResource {
-            field: Field::HugepageLimits,
-            key: limit.page_size.clone(),
-            reason: "it must be a page size such as 2MB",
-        })?;
-        let list = tree::list_mut(oci, &["hugepageLimits"]);
-        let existing = list
-            .iter_mut()
-            .find(|entry| page_size_bytes(&tree::string(entry, &["pageSize"])) == Some(bytes));
-        match existing {
-            Some(entry) => tree::set(entry, &[], "limit", limit.limit),
-            None => {
-                list.push(json!({"pageSize": page_size_text(bytes), "limit": limit.limit}));
+        if page_size_bytes(&limit.page_size).is_none() {
+            return Err(InvalidResource {
+                field: Field::HugepageLimits,
+                key: limit.page_size.clone(),
+                reason: "it must be a page size such as 2MB",
+            });
+        }
+        wanted.insert(KEYS.normal(&limit.page_size), Some(limit.limit));
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let list = tree::list_mut(oci, &["hugepageLimits"]);
+    // A limit takes the place of the first one of its size, and drops the others.
+    list.retain_mut(|entry| {
+        let size = KEYS.normal(tree::text(entry, &["pageSize"]));
+        let Some(wanted) = wanted.get_mut(&*size) else {
+            return true;
+        };
+        let limit = wanted.take();
+        drop(size);
+        match limit {
+            Some(limit) => {
+                tree::set(entry, &[], "limit", limit);
+                true
             }
+            None => false,
+        }
+    });
+    for limit in limits {
+        let size = KEYS.normal(&limit.page_size);
+        if let Some(limit) = wanted.get_mut(&size).and_then(Option::take) {
+            list.push(json!({"pageSize": size, "limit": limit}));
         }
     }
     Ok(())
@@ -240,6 +264,7 @@ fn device_rule(rule: &api::LinuxDeviceCgroup) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::page_size_text;
     use proptest::prelude::*;
 
     fn memory(limit: i64, swap: Option<i64>) -> api::LinuxResources {
@@ -295,7 +320,9 @@ mod tests {
 
     #[test]
     fn huge_page_limits_are_replaced_by_size_however_it_is_spelled() {
-        let mut oci = json!({"hugepageLimits": [{"pageSize": "2048KB", "limit": 1, "x": 0}]});
+        let mut oci = json!({"hugepageLimits": [
+            {"pageSize": "2048KB", "limit": 1, "x": 0}, {"pageSize": "2MB", "limit": 9},
+        ]});
         let limit = |page_size: &str, limit| api::HugepageLimit {
             page_size: page_size.into(),
             limit,

@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) handed: bool,
     /// Whether the instance, unlike the one that the flow means, is not subscribed.
     pub(super) unsubscribed: bool,
+    /// Whether the instance does not know what the event is about.
+    pub(super) unaware: bool,
     /// Whether the flow knows what came of it.
     pub(super) resolved: bool,
     /// How long it had its turn until then.
@@ -47,6 +49,8 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
+    /// Whether the caller does not wait any more, so that it is no harm to it how long plugins take.
+    pub(super) left: bool,
     pub(super) stage: Stage<J::Flow>,
     /// When it began, in the scheduler's own count; 0 before that.
     pub(super) began: u64,
@@ -66,6 +70,7 @@ impl<J: Job> Active<J> {
             pod: order.pod,
             object: order.object,
             deadline: order.deadline,
+            left: false,
             stage: Stage::Queued,
             began: 0,
             undoes: None,
@@ -161,6 +166,8 @@ pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
         outcome.took = record.took;
         if record.unsubscribed {
             outcome.outcome = Outcome::Unsubscribed;
+        } else if record.unaware {
+            outcome.outcome = Outcome::Unaware;
         } else if !record.resolved {
             outcome.outcome = match record.handed {
                 true => Outcome::Abandoned,

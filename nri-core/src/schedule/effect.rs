@@ -84,8 +84,8 @@ impl From<&Reply> for Came {
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant)] // short-lived
 pub enum Effect<T> {
-    /// Send a request to a plugin. Whatever comes of it, at whatever time, goes to
-    /// [`handle_reply`](super::Scheduler::handle_reply): so do not stop waiting when the deadline passes.
+    /// Send a request to a plugin. Whatever comes of it goes to [`handle_reply`](super::Scheduler::handle_reply): so do not
+    /// stop waiting when the deadline passes, but when the patience does.
     Call {
         /// The number of the call.
         call: CallId,
@@ -97,6 +97,8 @@ pub enum Effect<T> {
         message: Arc<Request>,
         /// By when the plugin is to answer; this is what it is told.
         deadline: Instant,
+        /// From when on nothing is done with an answer any more, so that the call may be forgotten.
+        patience: Instant,
     },
     /// For the record: a request has heard what came of one of its calls, made or not. There is nothing to be done.
     Came {

@@ -9,6 +9,8 @@ use super::scheduler::{Timing, Work};
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
 use crate::flow::{Member, Reply, Roster};
+use crate::lifecycle::ObjectKey;
+use crate::model::State;
 use crate::{Event, EventMask, PluginId, RegisteredPlugin};
 
 impl<J: Job> Scheduler<J> {
@@ -185,6 +187,45 @@ impl<J: Job> Scheduler<J> {
             .collect();
         self.set_phase(plugin, Phase::Synchronizing { until: deadline });
         Some(Showing { deadline, hide })
+    }
+
+    /// Takes note of what a plugin gets to know, and what it does not.
+    pub(super) fn note_shown(&mut self, plugin: &RegisteredPlugin, shown: &BTreeSet<ObjectKey>) {
+        let listed = self.lives.learnt_since(self.looked_through);
+        self.looked_through = self.lives.now();
+        let under_way: BTreeSet<&ObjectKey> = self
+            .requests
+            .values()
+            .map(|active| &active.object)
+            .collect();
+        for instance in self.plugins.values_mut() {
+            // What the runtime has lost comes to no end.
+            instance
+                .strange
+                .retain(|key| self.lives.state(key) != State::Removed || under_way.contains(key));
+            if instance.shown && instance.member.plugin != *plugin {
+                instance.strange.extend(listed.iter().cloned());
+            }
+        }
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return;
+        };
+        let unknown = |key: &&ObjectKey| !shown.contains(*key);
+        // What only lists told of has a past, in which the plugin may have known it: its end is due to everybody.
+        instance.strange = self.lives.announced().filter(unknown).cloned().collect();
+        for active in self.requests.values() {
+            let ends = active.event.is_end()
+                && matches!(active.stage, Stage::Running(_))
+                && self.lives.state(&active.object) == State::Removed;
+            if ends && unknown(&&active.object) {
+                instance.strange.insert(active.object.clone());
+            }
+            // What appears since it was let in reaches it by events, or it does not want them.
+            if active.is_appearance() && active.began > instance.admitted {
+                instance.strange.remove(&active.object);
+            }
+        }
+        instance.shown = true;
     }
 
     /// Gives a plugin that is synchronised the time for another part.

@@ -1,6 +1,6 @@
 //! The scheduler's state and its doors: what happens comes in, effects come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +9,7 @@ use super::active::Active;
 use super::instance::{Instance, Phase};
 use super::slots::Slots;
 use super::timers::{Timer, Timers};
-use super::{
-    AfterLate, CallId, CloseReason, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
-};
+use super::{AfterLate, CallId, Config, Effect, Job, Order, PluginLimits, RequestId, Showing};
 use crate::flow::{Flow, Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::{RegisteredPlugin, Request, Settlement};
@@ -55,6 +53,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     pub(super) last_number: u64,
     /// How many ask that no plugin joins.
     pub(super) blocks: usize,
+    /// When lists were last looked through for what no event had told of, in the count of the lives.
+    pub(super) looked_through: u64,
 }
 
 impl<J: Job> Scheduler<J> {
@@ -74,6 +74,7 @@ impl<J: Job> Scheduler<J> {
             work: VecDeque::new(),
             last_number: 0,
             blocks: 0,
+            looked_through: 0,
         }
     }
 
@@ -117,6 +118,13 @@ impl<J: Job> Scheduler<J> {
     #[must_use = "what it says must be hidden from the plugin"]
     pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
         self.show(plugin, now)
+    }
+
+    /// What a plugin is shown, of the lists and beside them. What has been announced apart from that is unknown to the plugin,
+    /// and so is, to those before it, what was learnt from the lists. A plugin does not hear the end of what it does not know;
+    /// by any other event it gets to know it. What existed before this scheduler did counts as known: its end is due to all.
+    pub fn handle_shown(&mut self, plugin: &RegisteredPlugin, shown: &BTreeSet<ObjectKey>) {
+        self.note_shown(plugin, shown);
     }
 
     /// A plugin has answered a part of its synchronisation, and gets the time for another one.
@@ -177,11 +185,7 @@ impl<J: Job> Scheduler<J> {
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Call(call) => self.call_is_late(call, now),
-                Timer::Owed(call) => {
-                    if let Some(plugin) = self.calls.get(&call).cloned() {
-                        self.close(&plugin, CloseReason::Hanging, now);
-                    }
-                }
+                Timer::Owed(call) => self.owed_too_long(call, now),
                 Timer::Request(request) => self.request_is_out_of_time(request),
                 Timer::Phase(plugin) => self.phase_is_over(&plugin, now),
             }
@@ -298,7 +302,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
-    fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
+    pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };

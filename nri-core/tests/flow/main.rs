@@ -438,6 +438,49 @@ fn a_validator_that_was_not_heard_has_not_accepted() {
     assert!(matches!(report.result, Err(Error::Rejected { .. })));
 }
 
+/// Law: an error says what a validator did: it rejected, or it did not judge, and why.
+#[test]
+fn d43_a_validator_that_does_not_judge_is_not_said_to_reject() {
+    for (reply, says) in [
+        (
+            Reply::Gone { handed_over: false },
+            "validator 20-y did not judge the adjustment of container \"c1\": its connection was closed before it was asked",
+        ),
+        (
+            gone(),
+            "did not judge the adjustment of container \"c1\": its connection was lost before it had answered",
+        ),
+        (
+            late(),
+            "did not judge the adjustment of container \"c1\": it did not answer within 2s",
+        ),
+        (Reply::Busy, "since it still owes an earlier answer"),
+        (
+            failing(),
+            "did not judge the adjustment of container \"c1\": it failed: no (code 2)",
+        ),
+        (
+            verdict(true, "no"),
+            "validator 20-y rejected the adjustment of container \"c1\": no",
+        ),
+    ] {
+        let members = [validator("20-y"), validator("30-z")];
+        let (_, report) = drive(creation(&roster(members)), |call| {
+            match call.plugin == plugin("20-y") {
+                true => reply.clone(),
+                false => verdict(true, "neither"),
+            }
+        });
+        let text = report.result.unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+        assert!(
+            text.contains("; validator 30-z rejected it: neither"),
+            "{text}"
+        );
+        assert!(!text.contains("policy"), "{text}");
+    }
+}
+
 #[test]
 fn d25_who_died_or_was_late_does_not_count_as_consulted() {
     let members = [

@@ -336,6 +336,9 @@ impl World {
             return;
         };
         self.check_showing(plugin, &showing);
+        let shown = self.shown(&showing);
+        let keys = shown.iter().map(|id| ObjectKey::container("", id.as_str()));
+        self.scheduler.handle_shown(plugin, &keys.collect());
         let Some(peer) = self.peers.get_mut(plugin) else {
             return;
         };
@@ -355,9 +358,8 @@ impl World {
         self.store
             .keys()
             .filter(|id| {
-                !showing
-                    .hide
-                    .contains(&ObjectKey::container("", id.as_str()))
+                let key = ObjectKey::container("", id.as_str());
+                !showing.hide.contains(&key) && self.scheduler.lives().shows(&key)
             })
             .cloned()
             .collect()

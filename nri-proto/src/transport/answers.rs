@@ -170,6 +170,11 @@ impl Answers {
         self.ready_bytes + self.refusals.len() * size_of::<Refusal>()
     }
 
+    /// Whether no answer waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.refusals.is_empty()
+    }
+
     /// Drops all that waits to be written.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

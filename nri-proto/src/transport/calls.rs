@@ -3,6 +3,8 @@
 //! Plain state under the connection's lock; no I/O and no waiting may enter.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -24,10 +26,31 @@ pub(super) struct Queued {
     pub(super) room: OwnedSemaphorePermit,
 }
 
-/// Someone who waits for a reply.
+/// What happens when a reply has come, or never will.
+pub(super) enum Done {
+    /// The task that waits is woken.
+    Wake(oneshot::Sender<Reply>),
+    /// This is run, by whoever brings the reply.
+    Run {
+        then: Box<dyn FnOnce(Reply) + Send>,
+        /// The time that the call was given, if it was given any.
+        after: Duration,
+    },
+}
+
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wake(_) => "Wake",
+            Self::Run { .. } => "Run",
+        })
+    }
+}
+
+/// Someone who waits for a reply. It may hold foreign code: it is finished and dropped without any lock.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    reply: oneshot::Sender<Reply>,
+    done: Done,
     /// Told when the request has been written, or answered, whichever is first.
     written: Option<oneshot::Sender<()>>,
     /// Whether the write has begun: nothing can be a reply before that.
@@ -38,15 +61,41 @@ pub(super) struct Waiter {
 
 impl Waiter {
     pub(super) fn new(
-        reply: oneshot::Sender<Reply>,
-        written: oneshot::Sender<()>,
+        done: Done,
+        written: Option<oneshot::Sender<()>>,
         place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
-            reply,
-            written: Some(written),
+            done,
+            written,
             sent: false,
             _place: place,
+        }
+    }
+
+    /// Whether code that is not ours runs with the reply.
+    pub(super) fn runs_code(&self) -> bool {
+        matches!(self.done, Done::Run { .. })
+    }
+
+    /// Hands the reply over.
+    pub(super) fn finish(self, reply: Reply) {
+        let Self { done, _place, .. } = self;
+        // Free for whatever is called next.
+        drop(_place);
+        match done {
+            // Whoever waited may have gone.
+            Done::Wake(sender) => drop(sender.send(reply)),
+            Done::Run { then, .. } => then(reply),
+        }
+    }
+
+    /// Its time was over before it was written.
+    pub(super) fn expire(self) {
+        match self.done {
+            // Whoever waits finds that nobody will answer, and looks why.
+            Done::Wake(_) => {}
+            Done::Run { after, .. } => self.finish(Err(CallError::DeadlineExceeded { after })),
         }
     }
 }
@@ -58,6 +107,8 @@ pub(super) struct Calls {
     used: u32,
     queued: BTreeMap<u32, Queued>,
     waiting: HashMap<u32, Waiter>,
+    /// Those whose deadline passed in the queue, and who are not told yet.
+    expired: Vec<Waiter>,
 }
 
 impl Calls {
@@ -79,7 +130,7 @@ impl Calls {
     pub(super) fn pop(&mut self, now: Instant) -> Option<(u32, Queued)> {
         while let Some((stream, queued)) = self.queued.pop_first() {
             if queued.deadline.is_some_and(|deadline| deadline <= now) {
-                self.waiting.remove(&stream);
+                self.expired.extend(self.waiting.remove(&stream));
                 continue;
             }
             if let Some(waiter) = self.waiting.get_mut(&stream) {
@@ -104,21 +155,29 @@ impl Calls {
         self.waiting.get(&stream).is_some_and(|waiter| waiter.sent)
     }
 
-    /// Hands a reply to its waiter; `false` if there is none.
-    pub(super) fn reply(&mut self, stream: u32, reply: Reply) -> bool {
+    /// Takes out who waits for the reply that has come on `stream`; `None` if nobody does.
+    pub(super) fn replied(&mut self, stream: u32) -> Option<Waiter> {
         if !self.expects(stream) {
-            return false;
+            return None;
         }
         self.written(stream);
-        self.waiting
-            .remove(&stream)
-            .is_some_and(|waiter| waiter.reply.send(reply).is_ok())
+        self.waiting.remove(&stream)
+    }
+
+    /// Takes out those whose deadline passed in the queue.
+    pub(super) fn expired(&mut self) -> Vec<Waiter> {
+        std::mem::take(&mut self.expired)
     }
 
     /// The caller no longer waits. A request that has not begun to be written is taken back.
-    pub(super) fn forget(&mut self, stream: u32) {
+    pub(super) fn forget(&mut self, stream: u32) -> Option<Waiter> {
         self.queued.remove(&stream);
-        self.waiting.remove(&stream);
+        self.waiting.remove(&stream)
+    }
+
+    /// Whether no request waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued.is_empty()
     }
 
     /// Bytes of queued requests.
@@ -131,19 +190,16 @@ impl Calls {
         self.waiting.len()
     }
 
-    /// Drops all queued requests and fails all who wait.
-    pub(super) fn fail(&mut self, error: &CallError) {
+    /// Drops all queued requests and takes out all who wait.
+    pub(super) fn end(&mut self) -> Vec<Waiter> {
         self.queued.clear();
-        for (_, waiter) in self.waiting.drain() {
-            let _ = waiter.reply.send(Err(error.clone()));
-        }
+        self.waiting.drain().map(|(_, waiter)| waiter).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
@@ -172,7 +228,8 @@ mod tests {
             bytes: 10,
             room: permit(),
         };
-        calls.push(stream, queued, Waiter::new(reply_to, written_to, permit()));
+        let waiter = Waiter::new(Done::Wake(reply_to), Some(written_to), permit());
+        calls.push(stream, queued, waiter);
         (stream, Caller { reply, written })
     }
 
@@ -193,18 +250,16 @@ mod tests {
     fn a_call_goes_from_queue_to_reply() {
         let mut calls = Calls::default();
         let (stream, mut caller) = push(&mut calls, None);
-        assert!(
-            !calls.reply(stream, Ok(Bytes::new())),
-            "nothing was sent yet"
-        );
+        assert!(calls.replied(stream).is_none(), "nothing was sent yet");
         assert_eq!(calls.pop(Instant::now()).map(|(stream, _)| stream), Some(1));
         assert_eq!(calls.bytes(), 0);
         assert!(caller.written.try_recv().is_err());
         calls.written(stream);
         assert_eq!(caller.written.try_recv(), Ok(()));
-        assert!(calls.reply(stream, Ok(Bytes::from_static(b"x"))));
+        let waiter = calls.replied(stream).expect("it waits");
+        waiter.finish(Ok(Bytes::from_static(b"x")));
         assert_eq!(caller.reply.try_recv(), Ok(Ok(Bytes::from_static(b"x"))));
-        assert!(!calls.reply(stream, Ok(Bytes::new())), "late");
+        assert!(calls.replied(stream).is_none(), "late");
         assert_eq!(calls.len(), 0);
     }
 
@@ -214,7 +269,7 @@ mod tests {
         let mut calls = Calls::default();
         let (stream, mut caller) = push(&mut calls, None);
         calls.pop(Instant::now());
-        assert!(calls.reply(stream, Ok(Bytes::new())));
+        assert!(calls.replied(stream).is_some());
         assert_eq!(caller.written.try_recv(), Ok(()));
     }
 
@@ -228,6 +283,7 @@ mod tests {
         calls.forget(first);
         assert_eq!(calls.pop(now).map(|(stream, _)| stream), Some(third));
         assert!(calls.pop(now).is_none());
+        calls.expired().into_iter().for_each(Waiter::expire);
         assert_eq!(
             expired.written.try_recv(),
             Err(oneshot::error::TryRecvError::Closed)
@@ -240,7 +296,9 @@ mod tests {
         let mut calls = Calls::default();
         let (_, mut queued) = push(&mut calls, None);
         let error = CallError::Closed(CloseReason::PeerClosed);
-        calls.fail(&error);
+        for waiter in calls.end() {
+            waiter.finish(Err(error.clone()));
+        }
         assert_eq!(queued.reply.try_recv(), Ok(Err(error)));
         assert!(queued.written.try_recv().is_err());
         assert!(calls.pop(Instant::now()).is_none());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::assembler::Incoming;
-use super::calls::{Queued, Reply, Waiter};
+use super::calls::{Done, Queued, Reply, Waiter};
 use super::error::{CallError, CloseReason};
 use super::limits::MAX_MESSAGE;
 use super::message::{self, PreparedRequest, RESPONSE};
 use super::shared::Shared;
-use super::writer::timeout_nano;
+use super::writer::{self, timeout_nano};
 use crate::Method;
 
 /// What a call may say beside its request.
@@ -160,31 +160,20 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Pending, CallError> {
         let shared = &self.shared;
-        let size = request.data_len(deadline.timeout_nano());
-        if size > MAX_MESSAGE {
-            let mut queues = shared.queues();
-            if let Some(reason) = queues.closed() {
-                return Err(CallError::Closed(reason.clone()));
-            }
-            // As Go peers do: what is refused for its size uses up its id.
-            queues.calls.take_id();
-            return Err(CallError::TooLarge {
-                size,
-                limit: MAX_MESSAGE,
-            });
-        }
+        let size = self.size_of(&request, deadline)?;
         let (place, room) = deadline.bound(shared.admit(size)).await??;
 
         let (reply, reply_here) = oneshot::channel();
         let (written, written_here) = oneshot::channel();
-        let waiter = Waiter::new(reply, written, place);
+        let waiter = Waiter::new(Done::Wake(reply), Some(written), place);
         let queued = Queued {
             request,
             deadline: deadline.at,
             bytes: size,
             room,
         };
-        let registered = self.enqueue(queued, waiter)?;
+        let registered = self.enqueue(queued, waiter).map_err(|(error, _)| error)?;
+        writer::write_in_this_poll(shared).await;
         let pending = Pending {
             reply: reply_here,
             registered,
@@ -199,20 +188,103 @@ impl Client {
         }
     }
 
-    /// Assigns the stream id and queues the request under one lock, so that ids increase in the order of sending.
-    fn enqueue(&self, queued: Queued, waiter: Waiter) -> Result<Registered, CallError> {
+    /// Begins a call without waiting for anything, and has `then` run with its reply: by the connection's reader where the reply is
+    /// read, or by whoever closes the connection. The request is written at once if the socket takes it.
+    ///
+    /// `then` runs at most once, with no lock held, and must not block: nothing more is read from this connection until it returns. It
+    /// may begin further calls in this way, on this connection and on others. It does not run after the returned
+    /// [`Started`] is dropped, except if it has begun to run already.
+    ///
+    /// `options.timeout` bounds queue and write, and is told to the peer; who waits for the reply bounds that wait, as with
+    /// [`Pending`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Crowded`] where [`begin`](Self::begin) would wait for a place; nothing was sent, and `then` never runs. So it is
+    /// with the other errors.
+    ///
+    /// ```no_run
+    /// # fn example(client: nri_proto::transport::Client) -> Result<(), nri_proto::transport::StartError> {
+    /// use nri_proto::transport::CallOptions;
+    /// use nri_proto::{Method as _, rpc::plugin::RunPodSandbox};
+    ///
+    /// let (replies, _receiver) = std::sync::mpsc::channel();
+    /// let options = CallOptions::default();
+    /// let payload = bytes::Bytes::new();
+    /// let started = client.start(RunPodSandbox::SERVICE, RunPodSandbox::NAME, payload, options, move |reply| {
+    ///     let _ = replies.send(reply);
+    /// })?;
+    /// # drop(started);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn start(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        payload: Bytes,
+        options: CallOptions,
+        then: impl FnOnce(Result<Bytes, CallError>) + Send + 'static,
+    ) -> Result<Started, StartError> {
+        let deadline = Deadline::of(&options);
+        let request = PreparedRequest::new(service, method, payload, &options.metadata);
+        let size = self.size_of(&request, deadline)?;
+        let (place, room) =
+            self.shared
+                .admit_now(size)
+                .ok_or_else(|| match self.shared.close_reason() {
+                    Some(reason) => StartError::Call(CallError::Closed(reason)),
+                    None => StartError::Crowded,
+                })?;
+        let done = Done::Run {
+            then: Box::new(then),
+            after: deadline.after,
+        };
+        let queued = Queued {
+            request,
+            deadline: deadline.at,
+            bytes: size,
+            room,
+        };
+        let waiter = Waiter::new(done, None, place);
+        let registered = self.enqueue(queued, waiter).map_err(|(error, _)| error)?;
+        // What the socket does not take is the writer task's, which is told.
+        writer::write_now(&self.shared, &mut Context::from_waker(Waker::noop()));
+        Ok(Started { registered })
+    }
+
+    /// The length of the message; too long a one uses up its id, as with Go peers.
+    fn size_of(&self, request: &PreparedRequest, deadline: Deadline) -> Result<usize, CallError> {
+        let size = request.data_len(deadline.timeout_nano());
+        if size <= MAX_MESSAGE {
+            return Ok(size);
+        }
+        let mut queues = self.shared.queues();
+        if let Some(reason) = queues.closed() {
+            return Err(CallError::Closed(reason.clone()));
+        }
+        queues.calls.take_id();
+        Err(CallError::TooLarge {
+            size,
+            limit: MAX_MESSAGE,
+        })
+    }
+
+    /// Assigns the stream id and queues the request under one lock, so that ids increase in the order of sending. Whoever calls it
+    /// has it written then.
+    fn enqueue(&self, queued: Queued, waiter: Waiter) -> Result<Registered, (CallError, Waiter)> {
         let shared = &self.shared;
         let mut queues = shared.queues();
         if let Some(reason) = queues.closed() {
-            return Err(CallError::Closed(reason.clone()));
+            return Err((CallError::Closed(reason.clone()), waiter));
         }
         let Some(stream) = queues.calls.take_id() else {
             drop(queues);
             shared.close(CloseReason::IdsExhausted);
-            return Err(CallError::Closed(CloseReason::IdsExhausted));
+            return Err((CallError::Closed(CloseReason::IdsExhausted), waiter));
         };
         queues.calls.push(stream, queued, waiter);
-        shared.queued(&queues);
+        shared.count_queued(&queues);
         Ok(Registered {
             shared: Arc::clone(shared),
             stream,
@@ -266,8 +338,35 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.queues().calls.forget(self.stream);
+        // What it holds is dropped without the lock.
+        let forgotten = self.shared.queues().calls.forget(self.stream);
+        drop(forgotten);
     }
+}
+
+/// A call that [`Client::start`] has begun; dropping it gives the call up.
+pub struct Started {
+    registered: Registered,
+}
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started")
+            .field("stream", &self.registered.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why [`Client::start`] has begun nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// All places for calls, or all room for their bytes, are taken: [`Client::begin`] waits for them.
+    #[error("too many calls are under way on this connection")]
+    Crowded,
+    /// What the call would have failed with.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// The reply to a request that was written; a future.
@@ -297,8 +396,11 @@ impl Future for Pending {
     }
 }
 
-/// Takes a message that arrived on the logical connection of this side's calls.
-pub(super) fn take(shared: &Shared, message: Incoming) -> Result<(), CloseReason> {
+/// Takes a message that arrived on the logical connection of this side's calls: whose reply it is, and the reply.
+pub(super) fn take(
+    shared: &Shared,
+    message: Incoming,
+) -> Result<Option<(Waiter, Reply)>, CloseReason> {
     let head = message.head;
     let mut queues = shared.queues();
     if !queues.calls.expects(head.stream) {
@@ -307,8 +409,16 @@ pub(super) fn take(shared: &Shared, message: Incoming) -> Result<(), CloseReason
             _ => &shared.counters.ignored_messages,
         };
         counter.add(1);
-        return Ok(());
+        return Ok(None);
     }
+    if message.data.is_some() && head.kind != RESPONSE {
+        return Err(CloseReason::Protocol(format!(
+            "a message of type {} where stream {} awaits its response",
+            head.kind, head.stream
+        )));
+    }
+    let waiter = queues.calls.replied(head.stream);
+    drop(queues);
     let reply = match message.data {
         None => {
             shared.counters.oversized_in.add(1);
@@ -317,16 +427,9 @@ pub(super) fn take(shared: &Shared, message: Incoming) -> Result<(), CloseReason
                 limit: MAX_MESSAGE,
             })
         }
-        Some(_) if head.kind != RESPONSE => {
-            return Err(CloseReason::Protocol(format!(
-                "a message of type {} where stream {} awaits its response",
-                head.kind, head.stream
-            )));
-        }
         Some(data) => message::decode_response(data)
             .map_err(CallError::Decode)
             .and_then(|result| result.map_err(CallError::Status)),
     };
-    queues.calls.reply(head.stream, reply);
-    Ok(())
+    Ok(waiter.map(|waiter| (waiter, reply)))
 }

@@ -8,10 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::error::CloseReason;
 use super::limits::{Limits, Stats};
+use super::reader::{self, Turn, Turns};
 use super::server::Server;
 use super::service::Service;
 use super::shared::{Alive, Shared};
-use super::{reader, writer};
+use super::writer::{self, Pen};
 use crate::frame;
 
 /// Which end of a connection this side is.
@@ -56,7 +57,7 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Starts to read and write `stream`, in two tasks.
+    /// Starts to read and write `stream`, in three tasks: two take turns at reading.
     ///
     /// # Panics
     ///
@@ -70,15 +71,17 @@ impl ConnectionBuilder {
             Role::Runtime => (frame::PLUGIN_ID, frame::RUNTIME_ID),
             Role::Plugin => (frame::RUNTIME_ID, frame::PLUGIN_ID),
         };
-        let shared = Arc::new(Shared::new(client_id, server_id, self.limits));
-        let alive = Arc::new(Alive(Arc::clone(&shared)));
         let (read, write) = tokio::io::split(stream);
-        tokio::spawn(reader::run(
-            read,
-            Server(self.services.into()),
-            Arc::clone(&alive),
-        ));
-        tokio::spawn(writer::run(write, alive));
+        let pen = Pen::new(Box::new(write));
+        let shared = Arc::new(Shared::new(client_id, server_id, self.limits, pen));
+        let alive = Arc::new(Alive(Arc::clone(&shared)));
+        let server = Server(self.services.into());
+        let turns = Arc::new(Turns::new(Box::new(read), Arc::clone(&alive)));
+        for turn in [Turn::First, Turn::Second] {
+            let (turns, shared) = (Arc::clone(&turns), Arc::clone(&shared));
+            tokio::spawn(reader::run(turns, turn, shared, server.clone()));
+        }
+        tokio::spawn(writer::run(alive));
         Connection {
             handle: Arc::new(Handle(shared)),
         }
@@ -106,7 +109,7 @@ impl ConnectionBuilder {
 ///         _: CallContext,
 ///         _: api::ConfigureRequest,
 ///     ) -> Result<api::ConfigureResponse, Status> {
-///         Ok(api::ConfigureResponse { events: 1 })
+///         Ok(api::ConfigureResponse { events: 1, ..Default::default() })
 ///     }
 /// }
 ///

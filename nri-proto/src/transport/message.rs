@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes};
 use prost::Message as _;
 
 use self::wire::{KeyValue, Request, Response};
+use super::envelope;
 use super::limits::MAX_MESSAGE;
 use super::status::Status;
 
@@ -213,6 +214,7 @@ pub(super) struct Call {
 }
 
 pub(super) fn decode_request(data: Bytes) -> Result<Call, String> {
+    envelope::check_request(&data)?;
     let request = Request::decode(data).map_err(|error| error.to_string())?;
     Ok(Call {
         service: request.service,
@@ -230,6 +232,7 @@ pub(super) fn decode_request(data: Bytes) -> Result<Call, String> {
 /// The payload or the error that a response carries; a missing status and code 0 both mean success. A payload shares the bytes
 /// that arrived.
 pub(super) fn decode_response(data: Bytes) -> Result<Result<Bytes, Status>, String> {
+    envelope::check_response(&data)?;
     let response = Response::decode(data).map_err(|error| error.to_string())?;
     Ok(match response.status {
         Some(status) if status.code != 0 => Err(Status::new(status.code.into(), status.message)),

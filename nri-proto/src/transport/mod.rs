@@ -4,9 +4,10 @@
 //! other it serves the peer. Each speaks ttrpc with unary calls. [`PluginClient`] and [`RuntimeClient`] call,
 //! [`PluginServer`] and [`RuntimeServer`] serve.
 //!
-//! Two tasks drive a connection. The reader always reads, whatever handlers do, so that replies come through and a
-//! peer is never blocked by us. The writer alone writes, whole messages only. Between them is plain state under one lock
-//! that is never held across an await.
+//! A connection always reads, whatever handlers do, so that replies come through and a peer is never blocked by us. Whoever has
+//! a message writes it in the same poll if nobody else is writing and the socket takes it; a writer task does the rest. A request
+//! is handled where it was read if its handler does not wait, and has a task of its own if it does. Between all of them is plain
+//! state under one lock that is never held across an await, nor while code runs that is not ours.
 //!
 //! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as announced, requests
 //! beyond the limits are answered with code 8 without being kept, and a peer that does not read is closed.
@@ -19,6 +20,7 @@ mod assembler;
 mod calls;
 mod client;
 mod connection;
+mod envelope;
 mod error;
 mod limits;
 mod message;
@@ -32,7 +34,7 @@ mod status;
 pub mod ttrpc;
 mod writer;
 
-pub use client::{CallOptions, Client, Pending};
+pub use client::{CallOptions, Client, Pending, StartError, Started};
 pub use connection::{Connection, ConnectionBuilder, Role};
 pub use error::{CallError, CloseReason};
 pub use limits::{Limits, MAX_MESSAGE, Stats};

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,27 +18,35 @@ use super::service::{CallContext, Service};
 use super::shared::Shared;
 use super::status::{Code, Status};
 
+/// A request that is to be served.
+pub(super) struct Arrived {
+    stream: u32,
+    data: Bytes,
+    at: Instant,
+}
+
 /// The services of one connection.
 #[derive(Clone)]
 pub(super) struct Server(pub(super) Arc<[Box<dyn Service>]>);
 
 impl Server {
-    /// Takes a message that arrived on the logical connection of the peer's calls.
-    pub(super) fn take(&self, shared: &Arc<Shared>, message: Incoming) -> Result<(), CloseReason> {
+    /// Takes a message that arrived on the logical connection of the peer's calls: the request that is to be served, if it is one.
+    pub(super) fn take(
+        &self,
+        shared: &Shared,
+        message: Incoming,
+    ) -> Result<Option<Arrived>, CloseReason> {
         let Incoming { head, data } = message;
         let counters = &shared.counters;
         let mut queues = shared.queues();
         match queues.answers.judge(head, data.is_none(), &shared.limits) {
             Verdict::Serve => {
                 counters.handlers_high.reach(queues.answers.running());
-                drop(queues);
-                let serve = self.clone().serve(
-                    Arc::clone(shared),
-                    head.stream,
-                    data.unwrap_or_default(),
-                    Instant::now(),
-                );
-                tokio::spawn(serve);
+                return Ok(Some(Arrived {
+                    stream: head.stream,
+                    data: data.unwrap_or_default(),
+                    at: Instant::now(),
+                }));
             }
             Verdict::Ignore => counters.ignored_messages.add(1),
             Verdict::Refuse(refusal) => {
@@ -51,13 +59,35 @@ impl Server {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// One request, from its bytes to its queued answer.
-    async fn serve(self, shared: Arc<Shared>, stream: u32, data: Bytes, arrived: Instant) {
-        let answer = async {
-            let handled = unwound(self.handle(data, arrived)).await;
+    /// Serves a request in a task of its own.
+    pub(super) fn serve_apart(&self, shared: &Arc<Shared>, request: Arrived) {
+        spawn(shared, self.serve(shared, request));
+    }
+
+    /// Serves a request here, up to where its handler waits; from there on in a task of its own.
+    pub(super) fn serve_here(&self, shared: &Arc<Shared>, request: Arrived) {
+        let mut work = Box::pin(self.serve(shared, request));
+        // Whatever wakes it meanwhile: the task begins by polling it again.
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() {
+            spawn(shared, work);
+        }
+    }
+
+    /// One request, from its bytes to its answer, queued or written.
+    fn serve(
+        &self,
+        shared: &Arc<Shared>,
+        request: Arrived,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let server = self.clone();
+        let shared = Arc::clone(shared);
+        async move {
+            let Arrived { stream, data, at } = request;
+            let handled = unwound(server.handle(data, at)).await;
             let result = handled.unwrap_or_else(|panic| {
                 shared.counters.handler_panics.add(1);
                 tracing::warn!(stream, "the handler of an NRI call panicked");
@@ -66,12 +96,8 @@ impl Server {
                     format!("the handler panicked: {panic}"),
                 ))
             });
-            message::response(stream, result)
-        };
-        tokio::select! {
-            biased;
-            _ = shared.closing() => {}
-            message = answer => shared.answer(stream, message),
+            let message = message::response(stream, result);
+            shared.answer(stream, message).await;
         }
     }
 
@@ -90,6 +116,18 @@ impl Server {
         let context = CallContext::new(deadline(arrived, call.timeout_nano), call.metadata);
         service.call(context, &call.method, call.payload).await
     }
+}
+
+/// Runs what serves a request to its end, or until the connection closes.
+fn spawn(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = shared.closing() => {}
+            () = work => {}
+        }
+    });
 }
 
 fn count(shared: &Shared, refusal: Refusal) {

@@ -7,10 +7,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answers::{Answers, Leaving};
-use super::calls::{Calls, Queued};
+use super::calls::{Calls, Queued, Waiter};
 use super::error::{CallError, CloseReason};
 use super::limits::{Counters, Limits, Stats};
 use super::message::Message;
+use super::writer::{self, Pen};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     /// Wakes whoever waits until no request of the peer is in progress.
     settled: Notify,
     queues: Mutex<Queues>,
+    /// Taken before the queues, never after; gone when the writer is.
+    pub(super) pen: Mutex<Option<Pen>>,
     budget_lifted: AtomicBool,
     closing: watch::Sender<Option<CloseReason>>,
     down: watch::Sender<bool>,
@@ -80,6 +83,11 @@ impl Queues {
         self.closed.as_ref()
     }
 
+    /// Whether nothing waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.answers.is_empty()
+    }
+
     fn bytes(&self) -> usize {
         self.calls.bytes() + self.answers.bytes()
     }
@@ -91,7 +99,7 @@ fn semaphore(count: usize) -> Arc<Semaphore> {
 }
 
 impl Shared {
-    pub(super) fn new(client_id: u32, server_id: u32, limits: Limits) -> Self {
+    pub(super) fn new(client_id: u32, server_id: u32, limits: Limits, pen: Pen) -> Self {
         Self {
             client_id,
             server_id,
@@ -101,6 +109,7 @@ impl Shared {
             work: Notify::new(),
             settled: Notify::new(),
             queues: Mutex::default(),
+            pen: Mutex::new(Some(pen)),
             budget_lifted: AtomicBool::new(limits.byte_budget.is_none()),
             closing: watch::Sender::new(None),
             down: watch::Sender::new(false),
@@ -113,10 +122,26 @@ impl Shared {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called when something was queued, with the lock still held.
+    /// The pen, for the writer task. Others do not wait for it.
+    pub(super) fn pen(&self) -> MutexGuard<'_, Option<Pen>> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called when something was queued, with the lock still held, by who will not write it.
     pub(super) fn queued(&self, queues: &Queues) {
-        self.counters.queued_bytes_high.reach(queues.bytes());
+        self.count_queued(queues);
         self.work.notify_one();
+    }
+
+    /// To be called when something was queued, with the lock still held, by who will write it.
+    pub(super) fn count_queued(&self, queues: &Queues) {
+        self.counters.queued_bytes_high.reach(queues.bytes());
+    }
+
+    /// Tells those whose deadline passed in the queue. No lock may be held.
+    pub(super) fn tell_expired(&self) {
+        let expired = self.queues().calls.expired();
+        expired.into_iter().for_each(Waiter::expire);
     }
 
     /// A place for one call, and room in the queue for its bytes; waits for both in turn.
@@ -129,36 +154,54 @@ impl Shared {
             .acquire_owned()
             .await
             .map_err(closed)?;
-        // One request may be larger than the queue; it then waits for all of it.
-        let share = bytes
-            .min(self.limits.queue_bytes)
-            .clamp(1, u32::MAX as usize) as u32;
         let room = Arc::clone(&self.room)
-            .acquire_many_owned(share)
+            .acquire_many_owned(self.share(bytes))
             .await
             .map_err(closed)?;
         Ok((place, room))
     }
 
+    /// A place and room, if there are both now.
+    pub(super) fn admit_now(
+        &self,
+        bytes: usize,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(self.share(bytes))
+            .ok()?;
+        Some((place, room))
+    }
+
+    /// What a request counts for. One may be larger than the queue; it then waits for all of it.
+    fn share(&self, bytes: usize) -> u32 {
+        bytes
+            .min(self.limits.queue_bytes)
+            .clamp(1, u32::MAX as usize) as u32
+    }
+
     /// Ends the connection, once: later reasons do not count.
     pub(super) fn close(&self, reason: CloseReason) {
-        {
+        let waiters = {
             let mut queues = self.queues();
             if queues.closed.is_some() {
                 return;
             }
-            tracing::debug!(%reason, "closing an NRI connection");
             queues.closed = Some(reason.clone());
-            queues.calls.fail(&CallError::Closed(reason.clone()));
             if reason != CloseReason::Local {
                 queues.answers.clear();
             }
-        }
+            queues.calls.end()
+        };
+        tracing::debug!(%reason, "closing an NRI connection");
         self.places.close();
         self.room.close();
-        self.closing.send_replace(Some(reason));
+        self.closing.send_replace(Some(reason.clone()));
         self.work.notify_one();
         self.settled.notify_waiters();
+        for waiter in waiters {
+            waiter.finish(Err(CallError::Closed(reason.clone())));
+        }
     }
 
     /// Resolves when the connection begins to close.
@@ -222,13 +265,17 @@ impl Shared {
             .filter(|_| !self.budget_lifted.load(Ordering::Relaxed))
     }
 
-    /// Queues the answer of a handler.
-    pub(super) fn answer(&self, stream: u32, message: Message) {
-        let mut queues = self.queues();
-        if queues.closed.is_none() {
+    /// Queues the answer of a handler, and writes it if that is possible at once.
+    pub(super) async fn answer(&self, stream: u32, message: Message) {
+        {
+            let mut queues = self.queues();
+            if queues.closed.is_some() {
+                return;
+            }
             queues.answers.answer(stream, message);
-            self.queued(&queues);
+            self.count_queued(&queues);
         }
+        writer::write_in_this_poll(self).await;
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -241,7 +288,7 @@ impl Shared {
     }
 }
 
-/// Held by the two tasks of a connection: it is down when both have let go.
+/// Held by what reads and by what writes: the connection is down when both have let go.
 #[derive(Debug)]
 pub(super) struct Alive(pub(super) Arc<Shared>);
 
@@ -249,6 +296,7 @@ impl Drop for Alive {
     fn drop(&mut self) {
         self.0
             .close(CloseReason::Io("its tasks were stopped".into()));
+        self.0.pen().take();
         self.0.down.send_replace(true);
     }
 }

@@ -1,13 +1,19 @@
-//! The writer task: takes whole messages from the queues and writes them, frame by frame.
+//! Writing: whole messages from the queues, frame by frame, by whoever has queued one while the pen is free; the writer task is
+//! for what the socket does not take at once.
 //!
-//! It alone writes. What it has begun it completes, whatever becomes of the caller; a write that the peer does not let
-//! it complete in time ends the connection.
+//! What was begun is completed, whatever becomes of the caller; a write that the peer does not let us complete in time ends
+//! the connection.
 
-use std::io;
-use std::sync::Arc;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, TryLockError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use bytes::Buf as _;
+use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +31,9 @@ const BATCH_MESSAGES: usize = 32;
 /// One write takes no further message beyond this many bytes.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// One write takes up to this many runs of bytes.
+const MOST_SLICES: usize = 64;
+
 /// Messages that are written together.
 #[derive(Debug, Default)]
 struct Batch {
@@ -41,23 +50,147 @@ struct Batch {
     room: Vec<OwnedSemaphorePermit>,
 }
 
+/// The writing half of the stream, and what is being written to it. Whoever holds it writes; nobody waits for it.
+pub(super) struct Pen {
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
+    begun: Option<Begun>,
+    /// What a caller found that is for the writer task to act on.
+    failed: Option<io::Error>,
+}
+
+/// A batch that the peer has not taken whole.
+#[derive(Debug)]
+struct Begun {
+    batch: Batch,
+    start: Instant,
+    /// When the peer has had its time.
+    limit: Instant,
+}
+
+impl fmt::Debug for Pen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pen")
+            .field("begun", &self.begun)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pen {
+    pub(super) fn new(stream: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        Self {
+            stream,
+            begun: None,
+            failed: None,
+        }
+    }
+
+    /// Completes what was begun, or begins and completes what is next; `false` if there is nothing to write.
+    fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        if self.begun.is_none() {
+            self.begun = next_batch(shared).map(|batch| Begun::new(batch, shared));
+        }
+        let Some(begun) = &mut self.begun else {
+            return Poll::Ready(Ok(false));
+        };
+        while begun.batch.frames.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+            let filled = begun.batch.frames.chunks_vectored(&mut slices);
+            let stream = Pin::new(&mut self.stream);
+            let count = ready!(stream.poll_write_vectored(cx, &slices[..filled]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            begun.batch.frames.advance(count);
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if let Some(begun) = self.begun.take() {
+            written(shared, &begun.batch);
+        }
+        Poll::Ready(Ok(true))
+    }
+}
+
+impl Begun {
+    fn new(batch: Batch, shared: &Shared) -> Self {
+        let start = Instant::now();
+        let limit = start + shared.limits.write_timeout;
+        let limit = batch.deadline.map_or(limit, |deadline| deadline.max(limit));
+        Self {
+            batch,
+            start,
+            limit,
+        }
+    }
+}
+
+/// Writes what is queued, if nobody else is writing and the socket takes it: all in the poll of whoever has queued it. What is left
+/// is the writer task's.
+pub(super) fn write_now(shared: &Shared, cx: &mut Context<'_>) {
+    let all_written = match shared.pen.try_lock() {
+        // Whoever has it may have looked at the queue before it was filled.
+        Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
+        Ok(mut pen) => match pen.as_mut() {
+            // The connection is over.
+            None => true,
+            // The writer task completes it, and looks again.
+            Some(Pen { begun: Some(_), .. }) => true,
+            Some(pen) => match pen.poll(shared, cx) {
+                Poll::Ready(Ok(false)) => true,
+                Poll::Ready(Ok(true)) => shared.queues().is_empty(),
+                Poll::Ready(Err(error)) => {
+                    pen.failed = Some(error);
+                    false
+                }
+                Poll::Pending => false,
+            },
+        },
+    };
+    if !all_written {
+        shared.work.notify_one();
+    }
+    shared.tell_expired();
+}
+
+/// [`write_now`] in an async function.
+pub(super) async fn write_in_this_poll(shared: &Shared) {
+    poll_fn(|cx| {
+        write_now(shared, cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 enum Outcome {
     Written,
+    /// There is nothing to write.
+    Idle,
     Failed(io::Error),
     Stuck(Duration),
     Closing,
 }
 
-pub(super) async fn run<W: AsyncWrite + Unpin>(mut stream: W, alive: Arc<Alive>) {
+/// Takes the pen away when the writer task ends, however it ends: what is written after that is lost.
+struct Last<'a>(&'a Shared);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.0.pen().take();
+    }
+}
+
+pub(super) async fn run(alive: Arc<Alive>) {
     let shared = &alive.0;
+    let _last = Last(shared);
     // Once this side closes: when to give up on the answers that are ready.
     let mut linger = None;
     loop {
-        let Some(batch) = next_batch(shared) else {
-            if linger.is_some() {
-                break;
-            }
-            tokio::select! {
+        match write(shared, &mut linger).await {
+            Outcome::Written => {}
+            Outcome::Idle if linger.is_some() => break,
+            Outcome::Idle => tokio::select! {
                 reason = shared.closing() => {
                     if reason != CloseReason::Local {
                         return;
@@ -65,11 +198,7 @@ pub(super) async fn run<W: AsyncWrite + Unpin>(mut stream: W, alive: Arc<Alive>)
                     linger = Some(Instant::now() + LINGER);
                 }
                 () = shared.work.notified() => {}
-            }
-            continue;
-        };
-        match write(&mut stream, batch, shared, &mut linger).await {
-            Outcome::Written => {}
+            },
             Outcome::Closing => return,
             Outcome::Stuck(after) => return shared.close(CloseReason::StuckWrite { after }),
             Outcome::Failed(error) => {
@@ -83,7 +212,11 @@ pub(super) async fn run<W: AsyncWrite + Unpin>(mut stream: W, alive: Arc<Alive>)
         }
     }
     // The connection is over whether or not the peer hears of it.
-    let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+    let shutdown = poll_fn(|cx| match shared.pen().as_mut() {
+        Some(pen) => Pin::new(&mut pen.stream).poll_shutdown(cx),
+        None => Poll::Ready(Ok(())),
+    });
+    let _ = tokio::time::timeout(LINGER, shutdown).await;
 }
 
 /// What an error of the socket says about the connection.
@@ -129,42 +262,56 @@ pub(super) fn timeout_nano(left: Duration) -> i64 {
     i64::try_from(left.as_nanos()).unwrap_or(i64::MAX).max(1)
 }
 
-async fn write<W: AsyncWrite + Unpin>(
-    stream: &mut W,
-    mut batch: Batch,
-    shared: &Shared,
-    linger: &mut Option<Instant>,
-) -> Outcome {
-    let count = batch.frames.count;
-    let bytes = batch.bytes + count * crate::frame::HEADER_LEN;
-    let start = Instant::now();
-    let limit = start + shared.limits.write_timeout;
-    let limit = batch.deadline.map_or(limit, |deadline| deadline.max(limit));
-    let written = {
-        let write = async {
-            stream.write_all_buf(&mut batch.frames).await?;
-            stream.flush().await
+/// Writes one batch, or the rest of one, within its time.
+async fn write(shared: &Shared, linger: &mut Option<Instant>) -> Outcome {
+    let poll_pen = |cx: &mut Context<'_>| {
+        let polled = match shared.pen().as_mut() {
+            Some(pen) => pen.poll(shared, cx),
+            None => Poll::Ready(Ok(false)),
         };
-        tokio::pin!(write);
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut write => break written,
-                () = sleep_until(linger.unwrap_or(limit)) => {
-                    return if linger.is_some() { Outcome::Closing } else { Outcome::Stuck(start.elapsed()) };
+        shared.tell_expired();
+        polled
+    };
+    let outcome = |result| match result {
+        Ok(true) => Outcome::Written,
+        Ok(false) => Outcome::Idle,
+        Err(error) => Outcome::Failed(error),
+    };
+    // Most writes take no time, and no timer.
+    if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(poll_pen(cx))).await {
+        return outcome(result);
+    }
+    let begun = shared
+        .pen()
+        .as_ref()
+        .and_then(|pen| pen.begun.as_ref().map(|begun| (begun.start, begun.limit)));
+    let Some((start, limit)) = begun else {
+        return Outcome::Idle;
+    };
+    if let Some(linger) = linger {
+        *linger = limit.min(*linger);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            result = poll_fn(poll_pen) => return outcome(result),
+            () = sleep_until(linger.unwrap_or(limit)) => {
+                return if linger.is_some() { Outcome::Closing } else { Outcome::Stuck(start.elapsed()) };
+            }
+            reason = shared.closing(), if linger.is_none() => {
+                if reason != CloseReason::Local {
+                    return Outcome::Closing;
                 }
-                reason = shared.closing(), if linger.is_none() => {
-                    if reason != CloseReason::Local {
-                        return Outcome::Closing;
-                    }
-                    *linger = Some(limit.min(Instant::now() + LINGER));
-                }
+                *linger = Some(limit.min(Instant::now() + LINGER));
             }
         }
-    };
-    if let Err(error) = written {
-        return Outcome::Failed(error);
     }
+}
+
+/// Tells everyone whose message was in it.
+fn written(shared: &Shared, batch: &Batch) {
+    let count = batch.frames.count;
+    let bytes = batch.bytes + count * crate::frame::HEADER_LEN;
     shared.counters.frames_out.add(count);
     shared.counters.bytes_out.add(bytes);
     shared.counters.messages_out.add(batch.messages);
@@ -178,5 +325,4 @@ async fn write<W: AsyncWrite + Unpin>(
         .iter()
         .for_each(|stream| queues.answers.free(*stream));
     shared.written(&queues);
-    Outcome::Written
 }

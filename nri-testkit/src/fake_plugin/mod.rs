@@ -16,8 +16,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use nri_core::{Event, EventMask, NRI_VERSION, Plugin};
+use nri_adaptation::{Nri, PluginState};
+use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
 pub use self::act::{Act, When};
@@ -26,7 +28,10 @@ pub use self::seen::Seen;
 use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
 pub(crate) use self::wire::connect;
-use crate::Journal;
+use crate::{Journal, PATIENCE};
+
+/// How often something is looked at that nobody tells about.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A plugin that does what a test wants, and writes down what it was asked.
 ///
@@ -61,6 +66,7 @@ struct Inner {
     identity: String,
     events: i32,
     nri_version: String,
+    failure_policy: Option<api::FailurePolicy>,
     is_old: bool,
     keeps_record: bool,
     script: Arc<Mutex<Vec<(When, Act)>>>,
@@ -86,6 +92,7 @@ impl FakePlugin {
                 identity: identity.into(),
                 events: EventMask::from_iter(all).bits(),
                 nri_version: NRI_VERSION.to_owned(),
+                failure_policy: None,
                 is_old: false,
                 keeps_record: true,
                 script: Arc::default(),
@@ -100,6 +107,7 @@ impl FakePlugin {
             identity: inner.identity.clone(),
             events: inner.events,
             nri_version: inner.nri_version.clone(),
+            failure_policy: inner.failure_policy,
             is_old: inner.is_old,
             keeps_record: inner.keeps_record,
             script: Arc::clone(&inner.script),
@@ -130,6 +138,17 @@ impl FakePlugin {
         self.with(|inner| inner.nri_version = version.into())
     }
 
+    /// Says what is to happen when it does not answer: whether the request fails, and whether it stays connected. Without this it
+    /// does not say.
+    #[must_use]
+    pub fn failure_policy(self, fail_request: bool, keep_connected: bool) -> Self {
+        let policy = api::FailurePolicy {
+            fail_request,
+            keep_connected,
+        };
+        self.with(|inner| inner.failure_policy = Some(policy))
+    }
+
     /// Behaves as one built against protocol v0.2: most events have no method of their own, so they come as `StateChange`, a
     /// synchronisation in several messages is not understood, and the level is not said. It asks for the events that it knows.
     #[must_use]
@@ -137,6 +156,7 @@ impl FakePlugin {
         self.with(|inner| {
             inner.is_old = true;
             inner.nri_version = String::new();
+            inner.failure_policy = None;
             inner.events = EventMask::BEFORE_V0_10.bits();
         })
     }
@@ -178,6 +198,55 @@ impl FakePlugin {
     /// There is no runtime.
     pub async fn connect(&self, socket: impl AsRef<Path>) -> io::Result<Connected> {
         self.over(wire::connect(socket.as_ref()).await?)
+    }
+
+    /// Connects and registers at an instance, and waits until it takes part: until what comes next reaches it.
+    ///
+    /// ```
+    /// use nri_testkit::{FakePlugin, TestRuntime};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let runtime = TestRuntime::start().await;
+    /// let plugin = FakePlugin::new("10-watch");
+    /// let _connected = plugin.join(runtime.nri()).await;
+    /// runtime.run_pod("p1").await;
+    /// plugin.assert_events(&["RunPodSandbox p1"]);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// It does not come to take part within [`PATIENCE`](crate::PATIENCE); the message says why.
+    pub async fn join(&self, nri: &Nri) -> Connected {
+        let identity = self.identity();
+        let registrations = || {
+            let plugins = nri.plugins().into_iter();
+            let own = plugins.filter(|info| info.plugin.id.to_string() == identity);
+            own.map(|info| (info.plugin.registration, info.state))
+        };
+        let before = registrations().map(|(number, _)| number).max();
+        let connected = match self.connect(&nri.config().socket_path).await {
+            Ok(connected) => connected,
+            Err(error) => panic!("{identity} cannot connect: {error}"),
+        };
+        if let Err(error) = connected.register().await {
+            panic!("{identity} cannot register: {error}");
+        }
+        let takes_part = async {
+            while !registrations().any(|(number, state)| {
+                Some(number) > before && matches!(state, PluginState::Ready | PluginState::Late)
+            }) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = takes_part => connected,
+            reason = connected.connection().closed() => {
+                panic!("{identity} is cut off before it takes part: {reason}")
+            }
+            () = tokio::time::sleep(PATIENCE) => {
+                panic!("waited {PATIENCE:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
+            }
+        }
     }
 
     /// Plays it over a stream, without registering.

@@ -135,7 +135,12 @@ fn usual_answer(plugin: &FakePlugin, seen: &Seen) -> Option<Option<Vec<u8>>> {
     match seen.method() {
         "Configure" => {
             let events = plugin.inner.events;
-            Some(Some(api::ConfigureResponse { events }.encode_to_vec()))
+            let failure_policy = plugin.inner.failure_policy;
+            let answer = api::ConfigureResponse {
+                events,
+                failure_policy,
+            };
+            Some(Some(answer.encode_to_vec()))
         }
         "Synchronize" => {
             let asked = seen.synchronization().is_some_and(|part| part.more);

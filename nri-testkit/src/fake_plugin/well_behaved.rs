@@ -62,6 +62,10 @@ macro_rules! handlers {
                 EventMask::from_bits(self.0.inner.events & EventMask::ALL.bits()).unwrap_or(EventMask::NONE)
             }
 
+            fn failure_policy(&self) -> Option<api::FailurePolicy> {
+                self.0.inner.failure_policy
+            }
+
             async fn configure(
                 &self,
                 _: &PluginCtx,

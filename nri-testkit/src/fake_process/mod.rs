@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 pub use self::played::{Options, play};
-pub use self::script::{Deed, Rule, Script, ScriptError};
+pub use self::script::{Deed, Rule, Script, ScriptError, Wish};
 use crate::{Journal, PATIENCE};
 
 /// A process that plays a script over a runtime's socket. It dies when this is dropped.

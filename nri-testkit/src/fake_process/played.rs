@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 
 use nri_plugin::DEFAULT_SOCKET;
+use nri_proto::SocketPath;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::net::UnixStream;
 
@@ -42,14 +43,15 @@ pub async fn play(options: Options) -> Result<(), String> {
         None => env::var(SOCKET_VARIABLE).ok(),
     };
     let socket = options.socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+    let socket = SocketPath::parse(socket).map_err(|error| error.to_string())?;
     loop {
         let stream = match &inherited {
             Some(number) => {
                 inherit(number).map_err(|error| format!("descriptor {number}: {error}"))
             }
-            None => connect(&socket)
+            None => connect(socket.as_path())
                 .await
-                .map_err(|error| format!("{}: {error}", socket.display())),
+                .map_err(|error| format!("{}: {error}", socket)),
         };
         let connected = stream.and_then(|stream| plugin.over(stream).map_err(|e| e.to_string()))?;
         run(&connected, script.register).await;

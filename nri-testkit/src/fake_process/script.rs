@@ -58,6 +58,8 @@ pub struct Script {
     pub old_protocol: bool,
     /// The protocol level that it registers with. Default this crate's.
     pub nri_version: Option<String>,
+    /// What is to happen when it does not answer. Default: it does not say.
+    pub failure_policy: Option<Wish>,
     /// Whether it registers at all, or stays silent. Default true.
     pub register: bool,
     /// Whether it connects again when the connection has ended; never with an inherited one. Default false.
@@ -74,11 +76,24 @@ impl Default for Script {
             event_bits: None,
             old_protocol: false,
             nri_version: None,
+            failure_policy: None,
             register: true,
             reconnect: false,
             rule: Vec::new(),
         }
     }
+}
+
+/// What a script's plugin wishes to happen when it does not answer a request in time, or loses its connection meanwhile. In the
+/// protocol's own names; both are false by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Wish {
+    /// The request fails.
+    pub fail_request: bool,
+    /// It stays connected.
+    pub keep_connected: bool,
 }
 
 /// What to do when.
@@ -217,6 +232,9 @@ impl Script {
         }
         if let Some(version) = &self.nri_version {
             plugin = plugin.nri_version(version);
+        }
+        if let Some(wish) = self.failure_policy {
+            plugin = plugin.failure_policy(wish.fail_request, wish.keep_connected);
         }
         if let Some(events) = &self.events {
             plugin = plugin.subscribe(EventMask::parse(events)?);
@@ -390,6 +408,15 @@ mod tests {
         let path = Path::new("/nonexistent/script.toml");
         let error = Script::from_file(path).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/script.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_failure_policy_is_absent_or_said() {
+        assert_eq!(Script::from_toml("").unwrap().failure_policy, None);
+        let said = Script::from_toml("failure_policy = { keep_connected = true }").unwrap();
+        let wish = said.failure_policy.unwrap();
+        assert!(wish.keep_connected && !wish.fail_request);
+        assert!(error("failure_policy = { keep = true }").contains("keep"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nri_core::{Event, api};
 use serde_json::{Map, Value};
 
+use super::distinct;
 use super::members::{Members, shown};
 use super::nearest::nearest;
 use super::table::{COMMANDS, Spec};
@@ -223,11 +224,14 @@ impl Request {
             name: None,
             reason,
         };
-        let value = serde_json::from_str(line).map_err(|error| {
-            bad(format!(
-                "this line is no JSON ({error}): write one object per line, such as {}",
-                COMMANDS[0].example
-            ))
+        let value = distinct::parse(line).map_err(|error| {
+            bad(match error.is_data() {
+                true => format!("in this line {error}: write each member once"),
+                false => format!(
+                    "this line is no JSON ({error}): write one object per line, such as {}",
+                    COMMANDS[0].example
+                ),
+            })
         })?;
         let Value::Object(members) = value else {
             return Err(bad(format!(

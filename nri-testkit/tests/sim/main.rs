@@ -5,6 +5,7 @@
 mod documents;
 mod ending;
 mod errors;
+mod hostile;
 mod lifecycle;
 mod plugins;
 mod scenarios;

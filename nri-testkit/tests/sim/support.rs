@@ -40,7 +40,9 @@ impl Serve {
         command
             .arg("serve")
             .arg("--socket")
-            .arg(home.path().join("nri.sock"));
+            .arg(home.path().join("nri.sock"))
+            // What it leaves behind when it is killed goes with the test.
+            .env("TMPDIR", home.path());
         more(&mut command, home.path());
         let mut child = command
             .stdin(Stdio::piped())

@@ -22,10 +22,13 @@ mod rlimits;
 mod seccomp;
 mod sysctl;
 
+use std::cell::OnceCell;
+
 use nri_proto::api::{ContainerAdjustment, Field, FieldOwners, LinuxContainerAdjustment};
 use serde_json::Value;
 
 use super::shape;
+use crate::merge::ContainerOwners;
 
 pub use error::{ApplyError, Item, Warning};
 pub use options::{
@@ -87,6 +90,7 @@ pub fn apply(
         linux: adjustment.linux.as_ref().unwrap_or(&no_linux),
         options,
         owners,
+        by_key: OnceCell::new(),
         needs: None,
         warnings: Vec::new(),
     };
@@ -135,6 +139,8 @@ struct Draft<'a> {
     linux: &'a LinuxContainerAdjustment,
     options: &'a ApplyOptions,
     owners: Option<&'a FieldOwners>,
+    /// The same by the normal forms of keys, once a plugin is to be named.
+    by_key: OnceCell<ContainerOwners>,
     needs: Option<OciVersion>,
     warnings: Vec<Warning>,
 }
@@ -142,15 +148,18 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// The item with its plugin. `key` is empty for fields that have none.
     fn item(&self, field: Field, key: &str) -> Item {
-        let number = i32::from(field);
-        let plugin = self
-            .owners
-            .and_then(|owners| match owners.compound.get(&number) {
-                Some(compound) => compound.owners.get(key),
-                None => owners.simple.get(&number),
-            })
-            // A dash in front of the identity says that the plugin removed the item.
-            .map(|owner| owner.strip_prefix('-').unwrap_or(owner).to_owned());
+        let owner = self.owners.and_then(|owners| {
+            let owners = self
+                .by_key
+                .get_or_init(|| ContainerOwners::from_message(owners));
+            owners.owner(field, owners.has_entries(field).then_some(key))
+        });
+        let plugin = owner.map(ToString::to_string);
+        // A dash in front of the identity says that the plugin removed the item.
+        let plugin = plugin.map(|owner| match owner.strip_prefix('-') {
+            Some(plugin) => plugin.to_owned(),
+            None => owner,
+        });
         Item {
             field,
             key: (!key.is_empty()).then(|| key.to_owned()),

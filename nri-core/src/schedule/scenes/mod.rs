@@ -1,6 +1,7 @@
 //! Scenes: one rule each, with exact times. That the rules hold together is for the simulation among the integration tests.
 
 mod joining;
+mod policies;
 mod turns;
 mod undoing;
 
@@ -48,6 +49,7 @@ impl Scene {
         })
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test has a clock")]
     fn with(config: Config) -> Self {
         Self {
             scheduler: Scheduler::new(config),
@@ -206,6 +208,8 @@ fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
     };
     let (pod, container) = (Some(pod), Some(container));
     Arc::new(match event {
+        Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
+        Event::StopPodSandbox => Request::StopPodSandbox(api::StopPodSandboxRequest { pod }),
         Event::CreateContainer => {
             Request::CreateContainer(api::CreateContainerRequest { pod, container })
         }
