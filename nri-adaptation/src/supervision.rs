@@ -164,9 +164,6 @@ impl Instance {
             is_built_in(plugin, &built_in, validator)
                 .then(|| format!("a plugin that is part of the runtime is called {plugin}"))
         });
-        for directory in &found.absent {
-            absent(directory, config)?;
-        }
         if config.strict_discovery
             && let Some(bad) = found.bad.first()
         {
@@ -174,6 +171,9 @@ impl Instance {
                 path: bad.path.clone(),
                 reason: bad.reason.clone(),
             });
+        }
+        for directory in &found.absent {
+            absent(directory, config)?;
         }
         for (bad, told) in found.bad.iter().zip(0..) {
             let path = printable_path(&bad.path);
