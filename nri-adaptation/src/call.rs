@@ -38,7 +38,7 @@ pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
         if let Reply::Late { .. } = reply {
             // The request is told, and the plugin's turn is over: nothing will come.
             instance.act(|state, now| state.scheduler.handle_reply(call, reply, now));
-            let gone = Reply::Gone { handed_over: false };
+            let gone = Reply::Gone { delivered: false };
             next =
                 instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, gone, now));
             continue;
@@ -66,7 +66,7 @@ impl Outgoing {
         let _in_flight = self.active.statistics.begin();
         let time = self.deadline.saturating_duration_since(began);
         let relaying = self.active.endpoint.relay(self.request, time);
-        let handed_over = relaying.handed_over;
+        let delivered = relaying.delivered;
         let answer = timeout_at(self.patience.into(), relaying.answer).await;
         let reply = match answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned()))) {
             Ok(response) => {
@@ -80,7 +80,7 @@ impl Outgoing {
             // It did not get out in time.
             Err(Failure::Late) => Reply::Late { after: time },
             Err(Failure::Closed(_)) => Reply::Gone {
-                handed_over: handed_over.get(),
+                delivered: delivered.get(),
             },
         };
         Span::current()

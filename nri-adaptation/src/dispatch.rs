@@ -13,7 +13,7 @@ use std::time::Instant;
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    CloseReason, Config, Effect, Order, RequestId, RequestOutcome, Scheduler,
+    CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
 use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
 use tokio::sync::{Notify, oneshot};
@@ -174,7 +174,7 @@ impl State {
         now: Instant,
     ) {
         self.scheduler.handle_settled(request, settlement, now);
-        self.unlisted.forget_dead(self.scheduler.lives(), key);
+        self.unlisted.forget_dead(self.scheduler.lifecycles(), key);
     }
 
     fn submit(
@@ -185,9 +185,9 @@ impl State {
         tell: Option<oneshot::Sender<Ended>>,
         now: Instant,
     ) -> RequestId {
-        let mut order = Order::new(Arc::clone(&message), keys.pod.clone());
+        let mut order = Submission::new(Arc::clone(&message), keys.pod.clone());
         if let Some(container) = &keys.container {
-            order = order.about(container.clone());
+            order = order.with_container(container.clone());
         }
         let order = order.with_deadline(cx.deadline());
         let id = self.scheduler.handle_request(order, now);
@@ -262,10 +262,10 @@ impl State {
                     .map_or_else(Span::none, |asked| asked.span.clone()),
                 tag: self.asked.get(&request).and_then(|asked| asked.cx.tag()),
             })),
-            Effect::Snapshot { plugin } => {
+            Effect::Synchronize { plugin } => {
                 Action::Synchronize(Arc::clone(&self.seats.get(&plugin)?.active))
             }
-            Effect::Opened { plugin } => {
+            Effect::PluginReady { plugin } => {
                 Action::Opened(Arc::clone(&self.seats.get(&plugin)?.active))
             }
             Effect::Close { plugin, reason } => {
@@ -294,7 +294,7 @@ impl State {
         self.exits -= usize::from(asked.exit);
         let event = asked.message.event();
         if report.result.is_ok() || event.is_notification() {
-            let lives = self.scheduler.lives();
+            let lives = self.scheduler.lifecycles();
             self.unlisted.note(lives, &asked.key, &asked.message);
         }
         let message = Some(asked.message);
@@ -418,7 +418,7 @@ impl Instance {
             News::Stopped(tell, report, message, cx, span) => {
                 if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
                     self.asked(&message, &stop.owners, &[]);
-                    self.left_out(&stop.omissions);
+                    self.omitted(&stop.omissions);
                 }
                 self.stopped(tell, report, cx, span);
             }

@@ -36,9 +36,9 @@ impl std::fmt::Display for Failure {
 
 /// Whether a request was handed to the transport whole, so that the plugin may know of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HandedOver(Arc<AtomicBool>);
+pub(crate) struct Delivery(Arc<AtomicBool>);
 
-impl HandedOver {
+impl Delivery {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -53,7 +53,7 @@ pub(crate) struct Relaying {
     /// The answer, however late.
     pub(crate) answer: Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>,
     /// Whether the plugin may know of the request.
-    pub(crate) handed_over: HandedOver,
+    pub(crate) delivered: Delivery,
 }
 
 /// Told when a plugin has answered a part of its synchronisation.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
-use nri_core::schedule::Showing;
+use nri_core::schedule::SyncPlan;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -160,7 +160,7 @@ impl Instance {
     /// # Errors
     /// A domain cannot say.
     async fn listed(&self) -> Result<(Listing, Vec<Listed>), String> {
-        let listing = self.dispatch.lock().scheduler.lives().begin_listing();
+        let listing = self.dispatch.lock().scheduler.lifecycles().begin_listing();
         let lists = self.domains.list().await.map_err(|(domain, error)| {
             format!("domain {domain:?} cannot list its pods and containers: {error}")
         })?;
@@ -250,7 +250,7 @@ impl State {
 
     /// Learns from lists what exists.
     fn take_in(&mut self, listing: Listing, lists: &[Listed]) {
-        let lives = self.scheduler.lives_mut();
+        let lives = self.scheduler.lifecycles_mut();
         for list in lists {
             let pods = list.pods.iter().map(|(pod, ready)| {
                 let observed = ready.map_or(Observed::Unknown, Observed::pod);
@@ -268,16 +268,20 @@ impl State {
                 );
             }
         }
-        self.unlisted.retain(self.scheduler.lives());
+        self.unlisted.retain(self.scheduler.lifecycles());
     }
 
     /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and will not reach the plugin
     /// as an event, and what lives and the lists do not have yet.
-    fn inventory(&self, lists: Vec<Listed>, showing: &Showing) -> (Inventory, BTreeSet<ObjectKey>) {
-        let lives = self.scheduler.lives();
+    fn inventory(
+        &self,
+        lists: Vec<Listed>,
+        showing: &SyncPlan,
+    ) -> (Inventory, BTreeSet<ObjectKey>) {
+        let lives = self.scheduler.lifecycles();
         let mut shown = BTreeSet::new();
         let mut shows = |lives: &Lifecycles, key: ObjectKey| {
-            lives.shows(&key) && !showing.hide.contains(&key) && shown.insert(key)
+            lives.shows(&key) && !showing.exclude.contains(&key) && shown.insert(key)
         };
         let mut inventory = Inventory::default();
         for (key, object) in self.unlisted.shown(lives) {

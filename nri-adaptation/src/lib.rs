@@ -57,7 +57,8 @@ pub use metrics::MetricsFacade;
 pub use metrics::{ErrorClass, Metrics};
 pub use nri::Nri;
 pub use nri_core::{
-    Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
+    Creation, Ctx, Domain, DomainError, PluginSyncBlock, RuntimeApi, StopResult, UpdateResult,
+    model,
 };
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};
 pub use readiness::Readiness;

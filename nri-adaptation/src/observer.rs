@@ -187,7 +187,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A plugin that had connected is gone.
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         let _ = (plugin, reason);
     }
 
@@ -197,7 +197,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
-    fn left_out(&self, omission: &Omission) {
+    fn omitted(&self, omission: &Omission) {
         let _ = omission;
     }
 
@@ -208,7 +208,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.
-    fn plugin_down(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+    fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
         let _ = (plugin, reason, pause);
     }
 

@@ -199,7 +199,7 @@ impl Instance {
             return Ok(UpdateResult::default());
         };
         self.asked(&message, &asked.owners, &asked.evictions);
-        self.left_out(&asked.omissions);
+        self.omitted(&asked.omissions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

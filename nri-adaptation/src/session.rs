@@ -446,7 +446,9 @@ impl Synchronizing {
         match instance.join(&active).await {
             Ok(()) => Ok(Ready { instance, active }),
             Err(reason) => {
-                instance.observer.plugin_gone(&active.info(), &reason);
+                instance
+                    .observer
+                    .plugin_disconnected(&active.info(), &reason);
                 Err(reason)
             }
         }
@@ -469,7 +471,9 @@ impl Ready {
         instance.leave(&active);
         let reason = active.close_reason().unwrap_or_default();
         tracing::info!(plugin = %active.plugin, %reason, "a plugin is gone");
-        instance.observer.plugin_gone(&active.info(), &reason);
+        instance
+            .observer
+            .plugin_disconnected(&active.info(), &reason);
         reason
     }
 }

@@ -158,7 +158,7 @@ impl Instance {
         let StopOutcome {
             updates, omissions, ..
         } = merge.finish();
-        self.left_out(&omissions);
+        self.omitted(&omissions);
         Ok(updates.into_iter().next().map(|merged| merged.update))
     }
 

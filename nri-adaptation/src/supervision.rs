@@ -164,9 +164,6 @@ impl Instance {
             is_built_in(plugin, &built_in, validator)
                 .then(|| format!("a plugin that is part of the runtime is called {plugin}"))
         });
-        for directory in &found.absent {
-            absent(directory, config)?;
-        }
         if config.strict_discovery
             && let Some(bad) = found.bad.first()
         {
@@ -174,6 +171,9 @@ impl Instance {
                 path: bad.path.clone(),
                 reason: bad.reason.clone(),
             });
+        }
+        for directory in &found.absent {
+            absent(directory, config)?;
         }
         for (bad, told) in found.bad.iter().zip(0..) {
             let path = printable_path(&bad.path);
@@ -350,13 +350,13 @@ async fn supervise(
         let Some(pause) = after(&instance, supervised, &mut restarts, took_part, &reason) else {
             instance
                 .observer
-                .plugin_down(&supervised.info(), &reason, None);
+                .plugin_exited(&supervised.info(), &reason, None);
             return;
         };
         tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
         instance
             .observer
-            .plugin_down(&supervised.info(), &reason, Some(pause));
+            .plugin_exited(&supervised.info(), &reason, Some(pause));
         tokio::select! {
             () = sleep(pause) => {}
             () = instance.stopping() => return,

@@ -1,7 +1,7 @@
 //! The pure core of NRI, the Node Resource Interface: what plugins and runtimes are to each other, without a wire.
 //!
 //! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the traits that plugins,
-//! runtimes and their domains implement ([`Plugin`], [`Api`], [`Domain`], [`model`]), merging of what plugins ask for with
+//! runtimes and their domains implement ([`Plugin`], [`RuntimeApi`], [`Domain`], [`model`]), merging of what plugins ask for with
 //! an owner per item ([`merge`]), keys by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
 //! the outcome is.
 //!
@@ -34,7 +34,7 @@ pub mod validate;
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use ctx::Ctx;
 pub use domain::{Domain, DomainError};
-pub use embed::{Api, Creation, PluginSyncBlock, Settlement, StopResult, UpdateResult};
+pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult};
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_core::oci::{ApplyError, Warning, apply, resources::InvalidResource};
-use nri_core::{Api, Creation, Ctx, PluginSyncBlock};
+use nri_core::{Creation, Ctx, PluginSyncBlock, RuntimeApi};
 
 use crate::cri::LinuxContainerResources;
 use crate::resources::{self, InvalidResources};
@@ -46,7 +46,7 @@ pub enum CriError {
 /// All methods are cheap no-ops while NRI is off. They take records as they are at that place, read them before anything is
 /// awaited, and hold no lock.
 pub struct CriNri<R> {
-    api: Arc<dyn Api>,
+    api: Arc<dyn RuntimeApi>,
     runtime: Arc<R>,
 }
 
@@ -61,12 +61,12 @@ impl<R> Clone for CriNri<R> {
 
 impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     /// The calls of `api` for a runtime, whose [`CriDomain`](crate::CriDomain) is registered there.
-    pub fn new(api: Arc<dyn Api>, runtime: Arc<R>) -> Self {
+    pub fn new(api: Arc<dyn RuntimeApi>, runtime: Arc<R>) -> Self {
         Self { api, runtime }
     }
 
     /// The embedding API below.
-    pub fn api(&self) -> &Arc<dyn Api> {
+    pub fn api(&self) -> &Arc<dyn RuntimeApi> {
         &self.api
     }
 
@@ -304,7 +304,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// Keeps new plugins from being synchronised while it lives. For parity with other implementations: nothing needs it here.
-    pub async fn guard(&self) -> PluginSyncBlock {
+    pub async fn block_plugin_sync(&self) -> PluginSyncBlock {
         self.api.block_plugin_sync().await
     }
 
@@ -323,7 +323,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
 /// Dropping it without [`commit`](CreateToken::commit) tells the plugins that the container never came to be.
 #[must_use = "dropping the token tells the plugins that the container never came to be"]
 pub struct CreateToken {
-    api: Arc<dyn Api>,
+    api: Arc<dyn RuntimeApi>,
     creation: Creation,
     warnings: Vec<Warning>,
 }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, Builder, Config, Nri, PluginState, UpdateResult};
+use nri_adaptation::{Builder, Config, Nri, PluginState, RuntimeApi, UpdateResult};
 use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
 use nri_core::merge;
 use nri_core::{Creation, Ctx, Error, Plugin};
 use tempfile::TempDir;
 
-use crate::{Connected, FakePlugin, MemoryDomain, PATIENCE, Watcher};
+use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
 
 /// How often something is looked at that nobody tells about.
 const LOOK: Duration = Duration::from_millis(1);
@@ -307,7 +307,7 @@ impl TestRuntime {
     /// Waits until exactly these plugins take part, and none of them is late.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`].
+    /// That did not happen within [`TEST_TIMEOUT`].
     pub async fn wait_for_plugins(&self, expected: &[&str]) {
         self.wait_until(&format!("the plugins to be {expected:?}"), || {
             self.plugins() == expected && self.nri.plugins().len() == expected.len()
@@ -318,16 +318,16 @@ impl TestRuntime {
     /// Waits until something holds that nobody tells about.
     ///
     /// # Panics
-    /// It did not within [`PATIENCE`]; `what` says what it is.
+    /// It did not within [`TEST_TIMEOUT`]; `what` says what it is.
     pub async fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let waiting = async {
             while !holds() {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_err() {
             panic!(
-                "waited {PATIENCE:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
+                "waited {TEST_TIMEOUT:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
                 self.nri.plugins(),
                 self.watcher.notices()
             );

@@ -11,10 +11,10 @@
 use std::time::Duration;
 
 use nri_adaptation::config::PluginConfig;
-use nri_adaptation::{Api as _, CallOutcome};
+use nri_adaptation::{CallOutcome, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, EventMask, api};
 use nri_proto::transport::Code;
-use nri_testkit::{Act, FakePlugin, Gate, PATIENCE, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -51,15 +51,15 @@ enum Fate {
 }
 
 impl Trouble {
-    fn act(self, gate: &Gate) -> Act {
+    fn act(self, gate: &Gate) -> Behavior {
         match self {
-            Self::None => Act::usual(),
-            Self::Error => Act::fail(Code::Unknown, "as planned"),
-            Self::Mumble => Act::bad_answer(),
-            Self::Crash => Act::exit(),
-            Self::Garbage => Act::garbage(&[0xff; 64][..]),
-            Self::Hang => Act::hang(),
-            Self::Late => Act::usual().behind(gate),
+            Self::None => Behavior::usual(),
+            Self::Error => Behavior::fail(Code::Unknown, "as planned"),
+            Self::Mumble => Behavior::bad_answer(),
+            Self::Crash => Behavior::exit(),
+            Self::Garbage => Behavior::garbage(&[0xff; 64][..]),
+            Self::Hang => Behavior::hang(),
+            Self::Late => Behavior::usual().behind(gate),
         }
     }
 
@@ -158,7 +158,7 @@ async fn cell(event: Event, trouble: Trouble) {
     let (outcome, fate) = trouble.outcome();
     let short = matches!(trouble, Trouble::Hang | Trouble::Late);
     let runtime = TestRuntime::builder()
-        .request_timeout(PATIENCE)
+        .request_timeout(TEST_TIMEOUT)
         .config(|config| config.plugin_strikes = 1000)
         .start()
         .await;
@@ -268,7 +268,7 @@ async fn cell(event: Event, trouble: Trouble) {
         Fate::Returns => {
             gate.open();
             runtime.wait_for_plugins(&all).await;
-            give_time(&runtime, PATIENCE).await;
+            give_time(&runtime, TEST_TIMEOUT).await;
         }
     }
     let told = bad.events().len();

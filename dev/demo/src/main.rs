@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use nri_adaptation::{Config, Nri};
-use nri_core::Api as _;
+use nri_core::RuntimeApi as _;
 use nri_core::model::{Container as _, PodSandbox as _};
 use nri_dev::examples::Examples;
 use nri_dev::low_level::LowLevel;
@@ -59,7 +59,7 @@ struct Options {
 }
 
 /// How long plugins may take to be there.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 const ANNOTATE: &str = "10-annotate";
 const LOGGER: &str = "20-logger";
@@ -136,7 +136,7 @@ fn show(
             .args(identity)
             .arg(socket),
     )?;
-    timeline.wait_for(LOGGER, PATIENCE)?;
+    timeline.wait_for(LOGGER, TEST_TIMEOUT)?;
     report::header(socket, logger.pid());
 
     let low_level = match options.no_container {
@@ -151,7 +151,7 @@ fn show(
         house.path(),
     ))?;
     runtime.block_on(nri.stop());
-    let (logged, _) = logger.finish(PATIENCE)?;
+    let (logged, _) = logger.finish(TEST_TIMEOUT)?;
 
     report::timeline(timeline);
     report::logged(LOGGER, &logged);

@@ -10,7 +10,7 @@ use nri_core::api;
 use nri_core::merge::Owners;
 use nri_core::model::PodSandbox as _;
 use nri_core::oci::{self, ApplyOptions};
-use nri_core::{Api as _, Ctx};
+use nri_core::{Ctx, RuntimeApi as _};
 use nri_domain_cri::{ContainerRecord, CriState, PodRecord};
 use serde_json::Value;
 

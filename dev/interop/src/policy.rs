@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::plugin::Plugin;
-use super::program::PATIENCE;
+use super::program::TEST_TIMEOUT;
 use super::runtime::Runtime;
 use super::setting::{ID, INDEX, NAME, Setting, expect, pod};
 
@@ -96,7 +96,7 @@ fn late(setting: &Setting<'_>, words: &str, fails: bool, stays: bool) -> Result<
             if heard_of(&mut first, "RunPodSandbox", &id)? {
                 break;
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TEST_TIMEOUT {
                 return Err("it is not asked again".to_owned());
             }
             std::thread::sleep(Duration::from_millis(100));

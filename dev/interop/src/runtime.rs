@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::go::Built;
 use super::house::{House, Room};
-use super::program::{PATIENCE, Program};
+use super::program::{Program, TEST_TIMEOUT};
 
 /// Which runtime.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +156,7 @@ impl Runtime {
 
     /// The answer to the next command that was given.
     pub(super) fn answer(&mut self) -> Result<Answer, String> {
-        let answer = self.program.answer(2 * PATIENCE)?;
+        let answer = self.program.answer(2 * TEST_TIMEOUT)?;
         Ok(if answer["ok"] == true {
             Ok(answer)
         } else {

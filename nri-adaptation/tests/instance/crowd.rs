@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::Api as _;
+use nri_adaptation::RuntimeApi as _;
 use nri_core::api;
 use nri_proto::transport::{CallError, CallOptions, Code};
 use nri_proto::{Method as _, rpc};
@@ -208,7 +208,7 @@ async fn those_that_register_and_are_never_configured_are_bounded_too() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, bounded).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, bounded).await.unwrap();
     world.nri.stop().await;
 }
 
@@ -291,7 +291,7 @@ async fn a_message_with_too_many_items_is_refused_before_it_is_built() {
     ] {
         let (service, method) = (rpc::runtime::SERVICE, rpc::runtime::UpdateContainers::NAME);
         let client = peer.connection.client();
-        let options = CallOptions::timeout(PATIENCE);
+        let options = CallOptions::timeout(TEST_TIMEOUT);
         let pending = client.begin(service, method, payload.into(), options).await;
         let text = refused(pending.unwrap().await);
         for part in [key, "10-a", "max_updates"] {

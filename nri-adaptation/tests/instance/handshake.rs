@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Api, Ctx, PluginKind, PluginState};
+use nri_adaptation::{Ctx, PluginKind, PluginState, RuntimeApi};
 use nri_core::api;
 use nri_proto::transport::{CallError, Code};
 use prost::Message as _;
@@ -149,7 +149,7 @@ async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
     let mut rest = Vec::new();
     let _ = garbage.read_to_end(&mut rest).await;
     for mut silent in silent {
-        tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest))
+        tokio::time::timeout(TEST_TIMEOUT, silent.read_to_end(&mut rest))
             .await
             .unwrap()
             .unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, CallOutcome, Ctx};
+use nri_adaptation::{CallOutcome, Ctx, RuntimeApi};
 use nri_core::{Error, Event, EventMask, Request, api};
 use nri_proto::transport::{Code, Status};
 use prost::Message as _;

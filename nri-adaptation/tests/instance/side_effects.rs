@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_adaptation::config::SideUpdateFailure;
-use nri_adaptation::{Api, CallOutcome, Ctx, DomainError};
+use nri_adaptation::{CallOutcome, Ctx, DomainError, RuntimeApi};
 use nri_core::{Error, api};
 use prost::Message as _;
 
@@ -408,7 +408,7 @@ async fn a_domain_may_call_back_into_the_api() {
     });
     *world.domain.on_evict.lock().unwrap() = Some(on_evict);
     let create = world.container(&pod, "new");
-    tokio::time::timeout(PATIENCE, create)
+    tokio::time::timeout(TEST_TIMEOUT, create)
         .await
         .expect("no dead-lock");
     assert_eq!(

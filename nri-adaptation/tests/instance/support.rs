@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
-use nri_adaptation::{Api, Config, Ctx, Domain, DomainError, Nri};
+use nri_adaptation::{Config, Ctx, Domain, DomainError, Nri, RuntimeApi};
 use nri_core::{Event, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
@@ -24,7 +24,7 @@ use crate::recorder::Recorder;
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How long a test waits for what must happen before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A list that grows, and that one can wait for.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<T: Clone + std::fmt::Debug> Log<T> {
 
     pub(crate) async fn wait(&self, what: &str, until: impl FnMut(&Vec<T>) -> bool) -> Vec<T> {
         let mut entries = self.0.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, entries.wait_for(until)).await;
+        let waited = tokio::time::timeout(TEST_TIMEOUT, entries.wait_for(until)).await;
         match waited {
             Ok(entries) => entries.unwrap().clone(),
             Err(_) => panic!("waited in vain for {what}; there is {:?}", self.all()),
@@ -296,7 +296,7 @@ impl Peer {
             nri_version: "v0.12.5".into(),
         };
         self.runtime
-            .register_plugin(&request, CallOptions::timeout(PATIENCE))
+            .register_plugin(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await
     }
 
@@ -308,14 +308,14 @@ impl Peer {
         let request = api::UpdateContainersRequest { update, evict };
         let response = self
             .runtime
-            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .update_containers(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await?;
         Ok(response.failed)
     }
 
     /// Waits until the runtime has closed the connection.
     pub(crate) async fn closed(&self) -> String {
-        tokio::time::timeout(PATIENCE, self.connection.closed())
+        tokio::time::timeout(TEST_TIMEOUT, self.connection.closed())
             .await
             .unwrap()
             .to_string()
@@ -341,7 +341,7 @@ impl Way {
             evict: Vec::new(),
         };
         let response = client
-            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .update_containers(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await?;
         Ok(response.failed)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_adaptation::config::{AfterLate, PluginConfig, Trouble};
-use nri_adaptation::{Api as _, Config, Ctx};
+use nri_adaptation::{Config, Ctx, RuntimeApi as _};
 use nri_core::{Error, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
 use tokio::sync::Notify;
 

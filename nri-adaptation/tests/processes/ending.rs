@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nri_adaptation::Api as _;
+use nri_adaptation::RuntimeApi as _;
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 
 use crate::setup::{Setup, is_there, names};

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, PluginState};
+use nri_adaptation::{PluginState, RuntimeApi as _};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 

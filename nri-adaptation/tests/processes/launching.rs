@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Api as _, PluginKind};
+use nri_adaptation::{PluginKind, RuntimeApi as _};
 
 use crate::LOG;
 use crate::setup::{Setup, created, is_there, logged, names, program};

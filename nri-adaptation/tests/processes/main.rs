@@ -22,7 +22,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long the test waits for what must happen before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let inherited = open_descriptors();

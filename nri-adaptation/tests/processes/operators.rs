@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use nri_adaptation::{Api as _, Config, PluginState};
+use nri_adaptation::{Config, PluginState, RuntimeApi as _};
 
 use crate::setup::{Setup, logged, names};
 

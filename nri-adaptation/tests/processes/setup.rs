@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Config, Ctx, Nri, Observer, PluginInfo};
+use nri_adaptation::{Config, Ctx, Nri, Observer, PluginInfo, RuntimeApi as _};
 use nri_core::api;
 use tokio::sync::watch;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// What the instance told; one can wait for it.
 pub(crate) struct Notices(pub(crate) watch::Sender<Vec<String>>);
@@ -26,10 +26,10 @@ impl Observer for Notices {
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         self.push(format!("synchronized {}", plugin.plugin));
     }
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         self.push(format!("gone {}: {reason}", plugin.plugin));
     }
-    fn plugin_down(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+    fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
         self.push(format!("down {} for {pause:?}: {reason}", plugin.plugin));
     }
     fn plugin_refused(&self, peer: &str, reason: &str) {
@@ -134,7 +134,7 @@ impl Setup {
         let mut notices = self.notices.0.subscribe();
         let enough = |all: &Vec<String>| all.iter().filter(|n| n.contains(notice)).count() >= count;
         let there = notices.wait_for(enough);
-        if tokio::time::timeout(PATIENCE, there).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, there).await.is_err() {
             panic!("no {notice:?} in {:?}", self.notices());
         }
     }

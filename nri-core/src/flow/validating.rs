@@ -103,10 +103,10 @@ fn unheard(reply: &Reply) -> String {
         Reply::Error { code, message } => format!("it failed: {message} (code {code})"),
         Reply::Late { after } => format!("it did not answer within {after:?}"),
         Reply::Busy => "it was not asked, since it still owes an earlier answer".to_owned(),
-        Reply::Gone { handed_over: false } => {
+        Reply::Gone { delivered: false } => {
             "its connection was closed before it was asked".to_owned()
         }
-        Reply::Gone { handed_over: true } => {
+        Reply::Gone { delivered: true } => {
             "its connection was lost before it had answered".to_owned()
         }
     }
@@ -168,7 +168,7 @@ impl Flow for ValidateFlow {
         };
         let unheard = unheard(&reply);
         let mut rejection = None;
-        let (outcome, saw_it, _) = judge(
+        let (outcome, was_delivered, _) = judge(
             &self.validators[at],
             Event::ValidateContainerAdjustment,
             "",
@@ -196,7 +196,7 @@ impl Flow for ValidateFlow {
                 plugin: plugin.clone(),
                 event: Event::ValidateContainerAdjustment,
                 outcome,
-                saw_it,
+                was_delivered,
                 took: None,
             },
             objection,

@@ -174,7 +174,7 @@ impl Combined {
             let restrict = |fields: SupportedFields, asked: &mut _| fields.restrict(asked);
             unsupported = self
                 .support
-                .hold(adjust, restrict, plugin, &self.container_id)?;
+                .enforce(adjust, restrict, plugin, &self.container_id)?;
         }
         let adjust = response.adjust.as_ref();
         let adjust = adjust.filter(|adjust| Adjustments::asks(adjust));

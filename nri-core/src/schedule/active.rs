@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Job, Order, RequestId};
+use super::{Job, RequestId, Submission};
 use crate::flow::{Outcome, PluginOutcome, Roster};
-use crate::lifecycle::{Birth, ObjectKey};
+use crate::lifecycle::{ObjectKey, PendingCreation};
 use crate::{Event, RegisteredPlugin};
 
 /// What became of one call of a flow.
@@ -57,13 +57,13 @@ pub(super) struct Active<J: Job> {
     /// The creation that it undoes, and those that it goes to then.
     pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
     /// Of a creation that has begun and is not settled.
-    pub(super) birth: Option<Birth>,
+    pub(super) birth: Option<PendingCreation>,
     /// Whether something else that happened to its object shows that a creation came to something, settled or not.
     pub(super) exists: bool,
 }
 
 impl<J: Job> Active<J> {
-    pub(super) fn new(order: Order<J>) -> Self {
+    pub(super) fn new(order: Submission<J>) -> Self {
         Self {
             event: order.job.event(),
             job: order.job,
@@ -162,7 +162,7 @@ pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
             continue;
         };
         outcome.plugin = record.actual.clone();
-        outcome.saw_it = record.handed;
+        outcome.was_delivered = record.handed;
         outcome.took = record.took;
         if record.unsubscribed {
             outcome.outcome = Outcome::Unsubscribed;

@@ -121,12 +121,12 @@ pub enum Effect<T> {
     },
     /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show the plugin the list
     /// without what that hides, and call [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
-    Snapshot {
+    Synchronize {
         /// The plugin that joins, or is synchronised again.
         plugin: RegisteredPlugin,
     },
     /// A plugin has joined: it gets requests from now on.
-    Opened {
+    PluginReady {
         /// The plugin.
         plugin: RegisteredPlugin,
     },
@@ -160,10 +160,10 @@ pub enum Effect<T> {
 /// How a plugin is to be synchronised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Showing {
+pub struct SyncPlan {
     /// By when it is to have answered; for each part that it answers, see
     /// [`handle_progress`](super::Scheduler::handle_progress), it gets as much time again.
     pub deadline: Instant,
     /// What it must not be shown, whether the runtime lists it or not: it will hear of it through events.
-    pub hide: BTreeSet<ObjectKey>,
+    pub exclude: BTreeSet<ObjectKey>,
 }

@@ -21,7 +21,7 @@ pub(super) enum Phase {
         before: BTreeSet<RequestId>,
     },
     /// The runtime lists what it has.
-    Snapshot { until: Instant },
+    Synchronize { until: Instant },
     /// It is shown what the runtime has.
     Synchronizing { until: Instant },
     /// It gets requests.
@@ -39,7 +39,7 @@ impl Phase {
         match self {
             Phase::Held { until }
             | Phase::Settling { until, .. }
-            | Phase::Snapshot { until }
+            | Phase::Synchronize { until }
             | Phase::Synchronizing { until }
             | Phase::Retiring { until, .. } => Some(*until),
             Phase::Open => None,

@@ -32,7 +32,7 @@
 //! use std::time::Instant;
 //! use nri_core::flow::{Member, Reply};
 //! use nri_core::lifecycle::ObjectKey;
-//! use nri_core::schedule::{Config, Effect, Order, PluginLimits, Scheduler};
+//! use nri_core::schedule::{Config, Effect, Submission, PluginLimits, Scheduler};
 //! use nri_core::{api, EventMask, RegisteredPlugin, Request, Response};
 //!
 //! let mut scheduler: Scheduler = Scheduler::new(Config::default());
@@ -40,18 +40,18 @@
 //! let now = Instant::now();
 //! scheduler.handle_admitted(Member::new(plugin, EventMask::ALL), PluginLimits::default(), now);
 //! let run = Arc::new(Request::RunPodSandbox(api::RunPodSandboxRequest::default()));
-//! let mine = scheduler.handle_request(Order::new(run, ObjectKey::pod("", "p1")), now);
+//! let mine = scheduler.handle_request(Submission::new(run, ObjectKey::pod("", "p1")), now);
 //!
 //! let mut log = Vec::new();
 //! while let Some(effect) = scheduler.poll_effect() {
 //!     match effect {
-//!         Effect::Snapshot { plugin } => {
+//!         Effect::Synchronize { plugin } => {
 //!             // Ask the runtime; send what it has, without what is to be hidden, to the plugin; when it has answered:
 //!             let showing = scheduler.handle_snapshot(&plugin, now);
 //!             assert!(showing.is_some());
 //!             scheduler.handle_synchronized(&plugin, now);
 //!         }
-//!         Effect::Opened { plugin } => log.push(format!("{plugin} is open")),
+//!         Effect::PluginReady { plugin } => log.push(format!("{plugin} is open")),
 //!         Effect::Call { call, message, .. } => {
 //!             // Send it; when the answer is there, however late:
 //!             log.push(message.event().to_string());
@@ -89,7 +89,7 @@ mod timers;
 #[cfg(test)]
 mod scenes;
 
-pub use effect::{CallId, Came, CloseReason, Effect, RequestId, Showing};
-pub use job::{Job, Order, RequestFlow, RequestOutcome};
-pub use limits::{AfterLate, Config, PATIENCE, PluginLimits};
+pub use effect::{CallId, Came, CloseReason, Effect, RequestId, SyncPlan};
+pub use job::{Job, RequestFlow, RequestOutcome, Submission};
+pub use limits::{AfterLate, Config, PluginLimits, TEST_TIMEOUT};
 pub use scheduler::Scheduler;

@@ -6,7 +6,7 @@ use super::active::{Active, Record, Running, Stage, correct};
 use super::instance::{Instance, Purpose, Turn, Waiting};
 use super::scheduler::{Timing, Work};
 use super::timers::Timer;
-use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, Order, RequestId, Scheduler};
+use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, RequestId, Scheduler, Submission};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
 use crate::model::State;
@@ -169,7 +169,7 @@ impl<J: Job> Scheduler<J> {
             .as_ref()
             .and_then(|target| self.plugins.get_mut(target))
         else {
-            let gone = Reply::Gone { handed_over: false };
+            let gone = Reply::Gone { delivered: false };
             return self.answer(&waiting.purpose, event, gone, untimed);
         };
         let subscribed = instance.member.events.contains(event);
@@ -281,8 +281,8 @@ impl<J: Job> Scheduler<J> {
                     took: timing.took,
                 });
             }
-            if let Reply::Gone { handed_over } = reply {
-                record.handed = handed_over;
+            if let Reply::Gone { delivered } = reply {
+                record.handed = delivered;
             }
         }
         running.flow.answer(&purpose.asked_as, reply);
@@ -478,7 +478,7 @@ impl<J: Job> Scheduler<J> {
         });
         match hangs {
             true => self.close(&plugin, CloseReason::Hanging, now),
-            false => self.take_reply(call, Reply::Gone { handed_over: true }, now),
+            false => self.take_reply(call, Reply::Gone { delivered: true }, now),
         }
     }
 
@@ -670,7 +670,8 @@ impl<J: Job> Scheduler<J> {
                 continue;
             }
             let id = RequestId(self.next_number());
-            let order = Order::new(job, active.pod.clone()).about(active.object.clone());
+            let order =
+                Submission::new(job, active.pod.clone()).with_container(active.object.clone());
             let mut undoing = Active::new(order);
             undoing.undoes = Some((creation, seen.clone()));
             self.requests.insert(id, undoing);

@@ -9,7 +9,9 @@ use super::active::Active;
 use super::instance::{Instance, Phase};
 use super::slots::Slots;
 use super::timers::{Timer, Timers};
-use super::{AfterLate, CallId, Config, Effect, Job, Order, PluginLimits, RequestId, Showing};
+use super::{
+    AfterLate, CallId, Config, Effect, Job, PluginLimits, RequestId, Submission, SyncPlan,
+};
 use crate::flow::{Flow, Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::{RegisteredPlugin, Request, Settlement};
@@ -113,10 +115,10 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
-    /// The runtime has listed what it has, for [`Effect::Snapshot`]. The plugin's time begins. `None` if it is not waited for
+    /// The runtime has listed what it has, for [`Effect::Synchronize`]. The plugin's time begins. `None` if it is not waited for
     /// any more.
     #[must_use = "what it says must be hidden from the plugin"]
-    pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
+    pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<SyncPlan> {
         self.show(plugin, now)
     }
 
@@ -143,7 +145,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// A caller has a request. It begins when those of the same pod before it are through the plugins.
-    pub fn handle_request(&mut self, order: Order<J>, now: Instant) -> RequestId {
+    pub fn handle_request(&mut self, order: Submission<J>, now: Instant) -> RequestId {
         let id = RequestId(self.next_number());
         let active = Active::new(order);
         if let Some(deadline) = active.deadline {
@@ -213,11 +215,11 @@ impl<J: Job> Scheduler<J> {
         while let Some(effect) = self.effects.pop_front() {
             let stands = match &effect {
                 Effect::Call { call, .. } => self.note_handed(*call),
-                Effect::Snapshot { plugin } => self
+                Effect::Synchronize { plugin } => self
                     .plugins
                     .get(plugin)
-                    .is_some_and(|instance| matches!(instance.phase, Phase::Snapshot { .. })),
-                Effect::Opened { .. }
+                    .is_some_and(|instance| matches!(instance.phase, Phase::Synchronize { .. })),
+                Effect::PluginReady { .. }
                 | Effect::Close { .. }
                 | Effect::Came { .. }
                 | Effect::OutOfTime { .. }
@@ -236,12 +238,12 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Where all pods and containers are in their lives.
-    pub fn lives(&self) -> &Lifecycles {
+    pub fn lifecycles(&self) -> &Lifecycles {
         &self.lives
     }
 
     /// The same, to take in what the runtime [lists](Lifecycles::seed). Steps are begun by requests and by nothing else.
-    pub fn lives_mut(&mut self) -> &mut Lifecycles {
+    pub fn lifecycles_mut(&mut self) -> &mut Lifecycles {
         &mut self.lives
     }
 

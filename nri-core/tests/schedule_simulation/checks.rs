@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nri_core::flow::{Outcome, PluginOutcome, Reply, Report};
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    AfterLate, CallId, Came, CloseReason, Effect, RequestId, RequestOutcome, Showing,
+    AfterLate, CallId, Came, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
 };
 use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
 
@@ -33,8 +33,8 @@ impl World {
                     assert!(waits.is_some_and(|waits| patience > deadline + waits));
                     self.call(call, &plugin, request, &message, deadline);
                 }
-                Effect::Snapshot { plugin } => self.snapshot(&plugin),
-                Effect::Opened { plugin } => {
+                Effect::Synchronize { plugin } => self.snapshot(&plugin),
+                Effect::PluginReady { plugin } => {
                     if let Some(peer) = self.peers.get_mut(&plugin) {
                         assert!(peer.settled.is_some(), "{plugin} opens unsynchronised");
                         peer.state = Where::Open;
@@ -168,7 +168,7 @@ impl World {
                 if event == Event::CreateContainer {
                     peer.met.remove(&container);
                 }
-                let gone = Reply::Gone { handed_over: false };
+                let gone = Reply::Gone { delivered: false };
                 self.scheduler.handle_reply(call, gone, self.now);
                 self.scheduler.handle_lost(plugin, self.now);
                 self.forget_peer(plugin);
@@ -231,7 +231,7 @@ impl World {
         self.plan(after, Plan::List(plugin.clone()));
     }
 
-    pub(crate) fn check_showing(&mut self, plugin: &RegisteredPlugin, showing: &Showing) {
+    pub(crate) fn check_showing(&mut self, plugin: &RegisteredPlugin, showing: &SyncPlan) {
         let shown = self.shown(showing);
         let peer = self.peers.get_mut(plugin).unwrap();
         assert_eq!(showing.deadline, self.now + peer.limits.request_timeout);
@@ -240,10 +240,10 @@ impl World {
             let key = ObjectKey::container("", container.as_str());
             if stored.committed {
                 assert!(
-                    !showing.hide.contains(&key),
+                    !showing.exclude.contains(&key),
                     "{container} stays unknown to {plugin}"
                 );
-            } else if !showing.hide.contains(&key) {
+            } else if !showing.exclude.contains(&key) {
                 assert_eq!(
                     met,
                     Some(&Meeting::Created),
@@ -254,7 +254,7 @@ impl World {
         }
         let ended = |id: &&String| {
             let key = ObjectKey::container("", id.as_str());
-            !shown.contains(id) && !showing.hide.contains(&key)
+            !shown.contains(id) && !showing.exclude.contains(&key)
         };
         peer.strange = self.store.keys().filter(ended).cloned().collect();
         for container in shown {
@@ -278,7 +278,7 @@ impl World {
             let creation = |outcome: &&PluginOutcome| outcome.event == Event::CreateContainer;
             let on_record = outcomes.iter().filter(creation).any(|outcome| {
                 let newer = outcome.plugin.registration > plugin.registration;
-                outcome.plugin.id == plugin.id && (newer || !outcome.saw_it)
+                outcome.plugin.id == plugin.id && (newer || !outcome.was_delivered)
             });
             let straggler = peer.settled.is_some_and(|settled| {
                 asked.since <= settled && settled - peer.admitted >= self.config.settle_timeout
@@ -419,8 +419,12 @@ impl World {
                 _ => false,
             };
             assert!(fits, "{plugin}: {:?}, but {told:?}", outcome.outcome);
-            let saw_it = told.is_some_and(|told| *told != Told::NeverSent);
-            assert_eq!(outcome.saw_it, saw_it, "{plugin}: {:?}", outcome.outcome);
+            let was_delivered = told.is_some_and(|told| *told != Told::NeverSent);
+            assert_eq!(
+                outcome.was_delivered, was_delivered,
+                "{plugin}: {:?}",
+                outcome.outcome
+            );
         }
         let on_record = |plugin: &RegisteredPlugin, event: Event| {
             outcomes

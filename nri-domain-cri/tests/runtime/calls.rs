@@ -241,7 +241,7 @@ async fn the_plain_calls_reach_nri() {
     cri.stop_container(&cx, &record).await.unwrap();
     cri.remove_container(&cx, &record).await.unwrap();
     cri.remove_pod_sandbox(&cx, &pod).await.unwrap();
-    drop(cri.guard().await);
+    drop(cri.block_plugin_sync().await);
     assert_eq!(
         take(&log),
         [

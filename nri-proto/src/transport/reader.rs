@@ -97,7 +97,7 @@ impl Turns {
         match polled {
             Some(Poll::Ready(step)) => step,
             Some(Poll::Pending) => Step {
-                handed_over: true,
+                delivered: true,
                 ..Step::default()
             },
             None => Step::default(),
@@ -118,7 +118,7 @@ struct Step {
     /// The connection has ended behind these.
     end: Option<CloseReason>,
     /// Nothing was read: the other task is woken when there is something.
-    handed_over: bool,
+    delivered: bool,
 }
 
 impl Step {
@@ -162,7 +162,7 @@ pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, serv
         } else {
             Step::default()
         };
-        let here = alone && behind.handed_over;
+        let here = alone && behind.delivered;
         for step in [step, behind] {
             for taken in step.taken {
                 match taken {

@@ -22,13 +22,13 @@ use nri_adaptation::{Nri, PluginState};
 use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
-pub use self::act::{Act, When};
+pub use self::act::{Behavior, When};
 pub use self::connected::Connected;
-pub use self::seen::Seen;
+pub use self::seen::ReceivedCall;
 use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
 pub(crate) use self::wire::connect;
-use crate::{Journal, PATIENCE};
+use crate::{Journal, TEST_TIMEOUT};
 
 /// How often something is looked at that nobody tells about.
 const LOOK: Duration = Duration::from_millis(1);
@@ -42,11 +42,11 @@ const LOOK: Duration = Duration::from_millis(1);
 /// ```
 /// use nri_core::{Ctx, Event};
 /// use nri_proto::transport::Code;
-/// use nri_testkit::{Act, FakePlugin, TestRuntime};
+/// use nri_testkit::{Behavior, FakePlugin, TestRuntime};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let runtime = TestRuntime::start().await;
-/// let plugin = FakePlugin::new("10-picky").on(Event::CreateContainer, Act::fail(Code::Unknown, "too big"));
+/// let plugin = FakePlugin::new("10-picky").on(Event::CreateContainer, Behavior::fail(Code::Unknown, "too big"));
 /// let _connected = runtime.join(&plugin).await;
 ///
 /// let pod = runtime.run_pod("p1").await;
@@ -69,8 +69,8 @@ struct Inner {
     failure_policy: Option<api::FailurePolicy>,
     is_old: bool,
     keeps_record: bool,
-    script: Arc<Mutex<Vec<(When, Act)>>>,
-    record: Arc<Journal<Seen>>,
+    script: Arc<Mutex<Vec<(When, Behavior)>>>,
+    record: Arc<Journal<ReceivedCall>>,
 }
 
 impl fmt::Debug for FakePlugin {
@@ -169,17 +169,17 @@ impl FakePlugin {
 
     /// Does something from now on. The latest of several rules that hold counts.
     #[must_use]
-    pub fn on(self, when: impl Into<When>, act: Act) -> Self {
+    pub fn on(self, when: impl Into<When>, act: Behavior) -> Self {
         self.change(when, act);
         self
     }
 
     /// As [`on`](Self::on), in the middle of a test.
-    pub fn change(&self, when: impl Into<When>, act: Act) {
+    pub fn change(&self, when: impl Into<When>, act: Behavior) {
         self.script().push((when.into(), act));
     }
 
-    fn script(&self) -> std::sync::MutexGuard<'_, Vec<(When, Act)>> {
+    fn script(&self) -> std::sync::MutexGuard<'_, Vec<(When, Behavior)>> {
         // No foreign code runs under the lock, so a poisoned one is whole.
         self.inner
             .script
@@ -215,7 +215,7 @@ impl FakePlugin {
     /// ```
     ///
     /// # Panics
-    /// It does not come to take part within [`PATIENCE`](crate::PATIENCE); the message says why.
+    /// It does not come to take part within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says why.
     pub async fn join(&self, nri: &Nri) -> Connected {
         let identity = self.identity();
         let registrations = || {
@@ -243,8 +243,8 @@ impl FakePlugin {
             reason = connected.connection().closed() => {
                 panic!("{identity} is cut off before it takes part: {reason}")
             }
-            () = tokio::time::sleep(PATIENCE) => {
-                panic!("waited {PATIENCE:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
+            () = tokio::time::sleep(TEST_TIMEOUT) => {
+                panic!("waited {TEST_TIMEOUT:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
             }
         }
     }
@@ -289,12 +289,12 @@ impl FakePlugin {
     }
 
     /// Everything that it was asked, in order.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedCall> {
         self.inner.record.all()
     }
 
     /// The record itself, to wait for something in it.
-    pub fn record(&self) -> &Journal<Seen> {
+    pub fn record(&self) -> &Journal<ReceivedCall> {
         &self.inner.record
     }
 
@@ -311,7 +311,7 @@ impl FakePlugin {
     /// The ids of the pods and containers that it was shown when it joined, all parts and all connections together.
     pub fn shown(&self) -> (Vec<String>, Vec<String>) {
         let (mut pods, mut containers) = (Vec::new(), Vec::new());
-        for part in self.seen().iter().filter_map(Seen::synchronization) {
+        for part in self.seen().iter().filter_map(ReceivedCall::synchronization) {
             pods.extend(part.pods.into_iter().map(|pod| pod.id));
             containers.extend(part.containers.into_iter().map(|container| container.id));
         }
@@ -322,8 +322,8 @@ impl FakePlugin {
     /// request.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`](crate::PATIENCE); the message says what came instead.
-    pub async fn wait_for(&self, what: &str) -> Seen {
+    /// That did not happen within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came instead.
+    pub async fn wait_for(&self, what: &str) -> ReceivedCall {
         self.wait_for_nth(what, 1).await
     }
 
@@ -331,9 +331,9 @@ impl FakePlugin {
     ///
     /// # Panics
     /// As there.
-    pub async fn wait_for_nth(&self, what: &str, count: usize) -> Seen {
+    pub async fn wait_for_nth(&self, what: &str, count: usize) -> ReceivedCall {
         let what_for = format!("{} to see {what:?} ({count} times)", self.inner.identity);
-        let matching = |seen: &&Seen| seen.to_string() == what;
+        let matching = |seen: &&ReceivedCall| seen.to_string() == what;
         let all = self.inner.record.wait_for(&what_for, |all| {
             all.iter().filter(matching).count() >= count
         });
@@ -359,14 +359,15 @@ impl FakePlugin {
     }
 
     /// Writes down what it was asked; returned is what it does.
-    fn saw(&self, seen: Seen) -> Act {
+    fn saw(&self, seen: ReceivedCall) -> Behavior {
         if self.inner.keeps_record {
             self.inner.record.push(seen.clone());
         }
         let script = self.script();
         // All are asked: they count.
         let now = script.iter().filter(|(when, _)| when.is_now(&seen));
-        now.last().map_or_else(Act::usual, |(_, act)| act.clone())
+        now.last()
+            .map_or_else(Behavior::usual, |(_, act)| act.clone())
     }
 
     /// Whether it has a method of this name.

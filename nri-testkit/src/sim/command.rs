@@ -11,7 +11,7 @@ use super::distinct;
 use super::members::{Members, shown};
 use super::nearest::nearest;
 use super::table::{COMMANDS, Spec};
-use crate::Refusal;
+use crate::DomainOperation;
 
 /// How long `wait-plugins` waits if it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ pub enum Command {
     State,
     Fail {
         container_id: String,
-        what: Refusal,
+        what: DomainOperation,
         reason: String,
     },
     Quit,

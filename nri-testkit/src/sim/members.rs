@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::command::{Command, End};
 use super::nearest::nearest;
 use super::table::Spec;
-use crate::Refusal;
+use crate::DomainOperation;
 
 /// The members of a command that are not read yet.
 pub(super) struct Members {
@@ -155,8 +155,8 @@ impl Members {
         let container_id = self.id("container_id")?;
         let what: String = self.required("what")?;
         let what = match what.as_str() {
-            "update" => Refusal::Update,
-            "evict" => Refusal::Evict,
+            "update" => DomainOperation::Update,
+            "evict" => DomainOperation::Evict,
             other => {
                 return Err(format!(
                     "\"what\" of fail is {}; it can be \"update\" or \"evict\"",

@@ -225,7 +225,7 @@ impl Observer for Watch {
         }
     }
 
-    fn plugin_gone(&self, plugin: &PluginInfo, _: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, _: &str) {
         self.joined(plugin);
         self.ready.send_modify(|ready| {
             ready.remove(&plugin.plugin);

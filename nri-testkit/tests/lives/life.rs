@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use nri_core::api::{Container, ContainerState, LinuxResources};
 use nri_core::{Event, Request};
-use nri_testkit::Seen;
+use nri_testkit::ReceivedCall;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -49,7 +49,7 @@ impl Knowledge {
     ///
     /// # Errors
     /// The first thing that cannot be.
-    pub(crate) fn of(record: &[Seen]) -> Result<Self, String> {
+    pub(crate) fn of(record: &[ReceivedCall]) -> Result<Self, String> {
         let mut knowledge = Self::default();
         for (number, seen) in record.iter().enumerate() {
             knowledge
@@ -70,7 +70,7 @@ impl Knowledge {
         )
     }
 
-    fn take(&mut self, seen: &Seen) -> Result<(), String> {
+    fn take(&mut self, seen: &ReceivedCall) -> Result<(), String> {
         if let Some(shown) = seen.synchronization() {
             if !self.pods.is_empty() || !self.containers.is_empty() {
                 return Err("it is synchronised in the middle of its life".to_owned());

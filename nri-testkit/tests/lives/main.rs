@@ -17,7 +17,7 @@ use nri_adaptation::Config;
 use nri_core::{Event, api};
 use nri_proto::transport::Code;
 use nri_testkit::sim::{Command, End, OutcomeReply, Reply, SimError, Simulator, Start};
-use nri_testkit::{Act, Connected, FakePlugin, PATIENCE, Seen};
+use nri_testkit::{Behavior, Connected, FakePlugin, ReceivedCall, TEST_TIMEOUT};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -184,12 +184,12 @@ fn choosy(identity: String, every: usize) -> FakePlugin {
         let number = count.fetch_add(1, Ordering::Relaxed);
         async move {
             match number % every {
-                0 => Act::fail(Code::Unknown, "not today"),
-                _ => Act::usual(),
+                0 => Behavior::fail(Code::Unknown, "not today"),
+                _ => Behavior::usual(),
             }
         }
     };
-    let refuse = Act::decide(decide);
+    let refuse = Behavior::decide(decide);
     FakePlugin::new(identity)
         .on(Event::RunPodSandbox, refuse.clone())
         .on(Event::CreateContainer, refuse)
@@ -209,7 +209,7 @@ async fn lives_are_whole_and_outcomes_say_what_was_heard() {
     config.socket_path = home.path().join("nri.sock");
     config.plugin_path = home.path().join("plugins");
     // Being late is not what this is about, on a machine however busy.
-    config.plugin_request_timeout = PATIENCE;
+    config.plugin_request_timeout = TEST_TIMEOUT;
     let socket = config.socket_path.clone();
     let sim = Arc::new(Simulator::new(config).unwrap());
     sim.start().await.unwrap();
@@ -284,7 +284,7 @@ async fn lives_are_whole_and_outcomes_say_what_was_heard() {
     last.wait_for("Synchronize").await;
     let wait = Command::WaitPlugins {
         count: 1,
-        timeout: PATIENCE,
+        timeout: TEST_TIMEOUT,
     };
     sim.execute(wait).await.unwrap();
     let Reply::State(state) = sim.execute(Command::State).await.unwrap() else {
@@ -314,7 +314,10 @@ async fn lives_are_whole_and_outcomes_say_what_was_heard() {
             );
         }
         lives += usize::from(record.iter().any(|seen| seen.synchronization().is_some()));
-        for seen in record.iter().filter(|seen| !Seen::is_handshake(seen)) {
+        for seen in record
+            .iter()
+            .filter(|seen| !ReceivedCall::is_handshake(seen))
+        {
             *heard
                 .entry((identity.clone(), seen.to_string()))
                 .or_default() += 1;

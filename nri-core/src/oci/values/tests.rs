@@ -113,9 +113,11 @@ fn a_network_device_needs_a_network_namespace() {
 
 #[test]
 fn a_resolved_class_is_judged_by_what_it_stands_for() {
-    let mut options = ApplyOptions::default();
-    options.blockio_resolver = Some(Arc::new(|_| Ok(Some(json!({"weight": 5000})))));
-    options.rdt_resolver = Some(Arc::new(|class| Ok(Some(json!({"closID": class})))));
+    let options = ApplyOptions {
+        blockio_resolver: Some(Arc::new(|_| Ok(Some(json!({"weight": 5000}))))),
+        rdt_resolver: Some(Arc::new(|class| Ok(Some(json!({"closID": class}))))),
+        ..Default::default()
+    };
     let mut heavy = ContainerAdjustment::default();
     heavy.set_blockio_class("heavy");
     let error = apply(&json!({}), &heavy, &options, None).unwrap_err();

@@ -14,8 +14,8 @@ fn who_joins_hears_of_each_container_once() {
     assert_eq!(scene.settle(old, Settlement::Committed), ["list for 10-a"]);
     let plugin = plugin("10-a", 1);
     let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
-    assert!(showing.hide.contains(&ObjectKey::container("", "new")));
-    assert!(!showing.hide.contains(&ObjectKey::container("", "old")));
+    assert!(showing.exclude.contains(&ObjectKey::container("", "new")));
+    assert!(!showing.exclude.contains(&ObjectKey::container("", "old")));
     assert_eq!(showing.deadline, scene.now + ms(100));
     scene.scheduler.handle_synchronized(&plugin, scene.now);
     assert_eq!(
@@ -33,7 +33,7 @@ fn a_creation_that_is_never_settled_does_not_keep_plugins_out() {
     assert_eq!(scene.pass(ms(1)), ["list for 10-a"]);
     let plugin = plugin("10-a", 1);
     let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
-    assert!(showing.hide.contains(&ObjectKey::container("", "stuck")));
+    assert!(showing.exclude.contains(&ObjectKey::container("", "stuck")));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_only_a_list_told_of_does_not_end_for_those_who_were_there_before() {
         .scheduler
         .handle_shown(&plugin("05-b", 1), &Default::default());
     let _ = scene.admit("10-a", 1, limits());
-    let lives = scene.scheduler.lives_mut();
+    let lives = scene.scheduler.lifecycles_mut();
     let listing = lives.begin_listing();
     let _ = lives.seed(listing, "", [(key, Observed::Running)]);
     assert_eq!(shown(&mut scene, &["c1"]), ["10-a#1 opens"]);
@@ -320,7 +320,7 @@ fn of_a_pod_that_was_refused_only_those_hear_the_end_that_heard_of_it() {
     scene.open("05-b", limits());
     scene.open("10-a", limits());
     let pod = |scene: &mut Scene, event| {
-        let order = Order::new(request(event, "p1", ""), ObjectKey::pod("", "p1"));
+        let order = Submission::new(request(event, "p1", ""), ObjectKey::pod("", "p1"));
         scene.scheduler.handle_request(order, scene.now);
         scene.effects()
     };

@@ -96,8 +96,8 @@ impl Scene {
         container: &str,
         budget: Option<Duration>,
     ) -> (RequestId, Vec<String>) {
-        let order = Order::new(request(event, pod, container), ObjectKey::pod("", pod))
-            .about(ObjectKey::container("", container))
+        let order = Submission::new(request(event, pod, container), ObjectKey::pod("", pod))
+            .with_container(ObjectKey::container("", container))
             .with_deadline(budget.map(|budget| self.now + budget));
         let id = self.scheduler.handle_request(order, self.now);
         (id, self.effects())
@@ -174,8 +174,8 @@ impl Scene {
                     self.calls.insert(text.clone(), call);
                     text
                 }
-                Effect::Snapshot { plugin } => format!("list for {plugin}"),
-                Effect::Opened { plugin } => format!("{plugin}#{} opens", plugin.registration),
+                Effect::Synchronize { plugin } => format!("list for {plugin}"),
+                Effect::PluginReady { plugin } => format!("{plugin}#{} opens", plugin.registration),
                 Effect::Close { plugin, reason } => {
                     format!("close {plugin}#{}: {reason}", plugin.registration)
                 }

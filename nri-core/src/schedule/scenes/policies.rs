@@ -50,7 +50,7 @@ fn scene(event: Event, wish: &api::FailurePolicy, limits: PluginLimits) -> Scene
         Event::RemoveContainer | Event::RemovePodSandbox => Observed::Stopped,
         _ => Observed::Running,
     };
-    let lives = scene.scheduler.lives_mut();
+    let lives = scene.scheduler.lifecycles_mut();
     let listing = lives.begin_listing();
     let mut objects = Vec::new();
     for id in ["1", "2", "3"] {
@@ -79,10 +79,10 @@ fn hand_in(scene: &mut Scene, event: Event, id: &str, budget: Option<Duration>) 
     // All of them begin with the pod and, if they have one, the container.
     let request = relay::Request::decode(event, &both.encode_to_vec()).unwrap();
     let pod = ObjectKey::pod("", format!("p{id}"));
-    let mut order =
-        Order::new(Arc::new(request), pod).with_deadline(budget.map(|budget| scene.now + budget));
+    let mut order = Submission::new(Arc::new(request), pod)
+        .with_deadline(budget.map(|budget| scene.now + budget));
     if event.subject() == Subject::Container {
-        order = order.about(ObjectKey::container("", format!("c{id}")));
+        order = order.with_container(ObjectKey::container("", format!("c{id}")));
     }
     scene.scheduler.handle_request(order, scene.now);
     scene.effects()
@@ -100,7 +100,7 @@ fn fail(scene: &mut Scene, failure: Failure, first: &str) -> Vec<String> {
     match failure {
         Failure::Timeout => scene.pass(ms(100)),
         Failure::Lost => {
-            let gone = Reply::Gone { handed_over: true };
+            let gone = Reply::Gone { delivered: true };
             let mut told = scene.reply(first, gone);
             told.extend(scene.lose("10-wishes", 1));
             told
@@ -281,8 +281,8 @@ fn a_plugin_is_not_blamed_for_a_caller_that_does_not_wait() {
 fn a_caller_that_leaves_has_nobody_closed_for_what_it_did_not_wait_for() {
     let never = wish(true, false);
     let mut scene = scene(START, &never, limits());
-    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
-        .about(ObjectKey::container("", "c1"));
+    let order = Submission::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
+        .with_container(ObjectKey::container("", "c1"));
     let id = scene.scheduler.handle_request(order, scene.now);
     assert_eq!(scene.effects(), ["10-wishes StartContainer c1"]);
     scene.scheduler.handle_abandoned(id, scene.now);

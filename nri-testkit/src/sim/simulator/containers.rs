@@ -1,6 +1,6 @@
 //! What a runtime does with its containers around their events.
 
-use nri_adaptation::{Api as _, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
 use nri_core::merge;
 

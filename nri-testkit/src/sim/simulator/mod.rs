@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nri_adaptation::{Api, Config, Creation, Ctx, Nri, PluginInfo, PluginKind, PluginSyncBlock};
+use nri_adaptation::{
+    Config, Creation, Ctx, Nri, PluginInfo, PluginKind, PluginSyncBlock, RuntimeApi,
+};
 use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -142,7 +144,7 @@ impl Simulator {
             .collect()
     }
 
-    /// Does what a command says. Dropping the future is what it is in [`Api`].
+    /// Does what a command says. Dropping the future is what it is in [`RuntimeApi`].
     ///
     /// # Errors
     /// Why it is not done, or what went wrong with it.
