@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nri_core::flow::Member;
+use nri_core::schedule::PluginLimits;
 use nri_core::{Event, EventMask, RegisteredPlugin};
 use nri_proto::transport::Code;
 
@@ -92,9 +93,22 @@ impl Active {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
+    /// What holds for its turns.
+    pub(crate) fn limits(&self) -> PluginLimits {
+        let settings = self.settings();
+        let mut limits = PluginLimits::default();
+        limits.request_timeout = settings.request_timeout;
+        limits.max_in_flight = settings.max_in_flight;
+        limits.strikes = settings.strikes;
+        limits.after_late = settings.after_late.into();
+        limits
+    }
+
     /// Its part in requests.
     pub(crate) fn member(&self) -> Member {
-        let Subscription { events, implicit } = self.subscription;
+        let Subscription {
+            events, implicit, ..
+        } = self.subscription;
         let settings = self.settings();
         let mut member = Member::new(self.plugin.clone(), events).with_policy(settings.policy);
         if implicit {
@@ -121,6 +135,7 @@ impl Active {
         info.uid = self.origin.uid;
         info.gid = self.origin.gid;
         info.nri_version = self.origin.nri_version.clone();
+        info.failure_policy = self.subscription.wish;
         (info.calls, info.last_error) = self.statistics.snapshot();
         info
     }

@@ -98,7 +98,7 @@ impl Builder {
     /// use nri_core::merge::{OnUnsupported, Support, SupportedFields};
     ///
     /// let fields = SupportedFields::ALL.without(Field::RdtClosId).without(Field::BlockioClass);
-    /// let support = Support::of(fields).otherwise(OnUnsupported::LeaveOut);
+    /// let support = Support::only(fields).on_unsupported(OnUnsupported::LeaveOut);
     /// let nri = Nri::builder(Config::default()).support(support).build()?;
     /// # Ok::<(), nri_adaptation::Error>(())
     /// ```
@@ -107,7 +107,7 @@ impl Builder {
         self
     }
 
-    /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::Api::start).
+    /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::RuntimeApi::start).
     ///
     /// # Errors
     /// The configuration has an impossible value, or two domains or plugins have one name.

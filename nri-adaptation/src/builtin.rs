@@ -16,7 +16,7 @@ use nri_core::{
 use nri_proto::transport::Code;
 use tokio::sync::watch;
 
-use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
+use crate::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
 use crate::instance::Instance;
 use crate::prepared::Prepared;
 
@@ -123,9 +123,9 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 #[async_trait]
 impl Endpoint for BuiltIn {
     fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
-        let handed_over = HandedOver::default();
+        let delivered = Delivery::default();
         let (plugin, context) = (Arc::clone(&self.plugin), self.context(time));
-        let handed = handed_over.clone();
+        let handed = delivered.clone();
         let mut closed = self.closed.subscribe();
         let answer = async move {
             handed.set();
@@ -139,7 +139,7 @@ impl Endpoint for BuiltIn {
         };
         Relaying {
             answer: Box::pin(answer),
-            handed_over,
+            delivered,
         }
     }
 
@@ -156,6 +156,7 @@ impl Endpoint for BuiltIn {
         Ok(Subscription {
             events,
             implicit: false,
+            wish: self.plugin.failure_policy(),
         })
     }
 

@@ -7,6 +7,7 @@ use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, Came};
 use nri_core::{Event, RegisteredPlugin, Subject};
+use tokio::time::timeout_at;
 use tracing::{Instrument as _, Span, field};
 
 use crate::active::Active;
@@ -22,6 +23,8 @@ pub(crate) struct Outgoing {
     pub(crate) active: Arc<Active>,
     pub(crate) request: Arc<Prepared>,
     pub(crate) deadline: Instant,
+    /// From when on nobody wants an answer any more.
+    pub(crate) patience: Instant,
     /// Of the request that it is part of.
     pub(crate) span: Span,
 }
@@ -32,6 +35,14 @@ pub(crate) async fn carry(instance: Arc<Instance>, first: Box<Outgoing>) {
     while let Some(outgoing) = next {
         let (call, span) = (outgoing.call, outgoing.span());
         let reply = outgoing.reply(&instance).instrument(span).await;
+        if let Reply::Late { .. } = reply {
+            // The request is told, and the plugin's turn is over: nothing will come.
+            instance.act(|state, now| state.scheduler.handle_reply(call, reply, now));
+            let gone = Reply::Gone { delivered: false };
+            next =
+                instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, gone, now));
+            continue;
+        }
         next = instance.act_and_go_on(|state, now| state.scheduler.handle_reply(call, reply, now));
     }
 }
@@ -55,8 +66,9 @@ impl Outgoing {
         let _in_flight = self.active.statistics.begin();
         let time = self.deadline.saturating_duration_since(began);
         let relaying = self.active.endpoint.relay(self.request, time);
-        let handed_over = relaying.handed_over;
-        let reply = match relaying.answer.await {
+        let delivered = relaying.delivered;
+        let answer = timeout_at(self.patience.into(), relaying.answer).await;
+        let reply = match answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned()))) {
             Ok(response) => {
                 // What comes later is dropped, and was asked for in vain.
                 if now() <= self.deadline {
@@ -65,9 +77,10 @@ impl Outgoing {
                 Reply::Answer(response)
             }
             Err(Failure::Status { code, message }) => Reply::Error { code, message },
-            // It did not get out in time, so nothing will come.
-            Err(Failure::Closed(_) | Failure::Late) => Reply::Gone {
-                handed_over: handed_over.get(),
+            // It did not get out in time.
+            Err(Failure::Late) => Reply::Late { after: time },
+            Err(Failure::Closed(_)) => Reply::Gone {
+                delivered: delivered.get(),
             },
         };
         Span::current()
@@ -89,6 +102,8 @@ pub(crate) struct Told {
     pub(crate) since: Instant,
     pub(crate) took: Option<Duration>,
     pub(crate) span: Span,
+    /// The caller's, see [`Ctx::tag`](nri_core::Ctx::tag).
+    pub(crate) tag: Option<u64>,
 }
 
 impl Instance {
@@ -104,6 +119,7 @@ impl Instance {
             since,
             took,
             span,
+            tag,
         } = told;
         let container = match object.subject() {
             Subject::Container => object.id(),
@@ -125,7 +141,7 @@ impl Instance {
                 "the plugin named no event, which means all, and does not know this one: it counts as not subscribed to it"
             ),
             (CallOutcome::Failed { code, message }, _) => {
-                tracing::warn!(%plugin, %event, container, code, message, "the plugin answered with an error");
+                tracing::warn!(%plugin, %event, container, code, %message, "the plugin answered with an error");
             }
             (other, _) => {
                 let outcome = other.name();
@@ -140,6 +156,7 @@ impl Instance {
             started: *since,
             duration: now().saturating_duration_since(*since),
             outcome: &outcome,
+            tag: *tag,
         };
         self.plugin_called(active.as_deref(), &report);
     }

@@ -62,7 +62,7 @@ impl Instance {
             request: Some(request),
         };
         self.asked(&message, &asked.owners, &asked.evictions);
-        self.left_out(&asked.omissions);
+        self.omitted(&asked.omissions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         Ok(Creation::new(asked, outcomes, move |settlement| {

@@ -1,30 +1,59 @@
-//! Finding pre-installed plugins: which files of a directory are plugins, and what their configurations are.
+//! Finding pre-installed plugins: which files of a directory are plugins, and what their configurations are. What can be
+//! neither, but was meant to be, is told.
 //!
-//! [`judge`] and [`distrust`] are the rules, and pure; the rest reads the two directories.
+//! [`judge`] is the rule, and pure; the rest reads the two directories. Who could have changed what is there: [`way`]; what
+//! can be executed: [`program`]. Nothing here waits for anybody, as long as the file systems themselves answer: a directory
+//! on a mount whose server is gone is not provided for.
+//!
+//! [`way`]: crate::way
+//! [`program`]: crate::program
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fmt;
+use std::fs::Metadata;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nri_core::PluginId;
+use rustix::fs::Dir;
+
+use crate::overlooked::nearest;
+use crate::program::Program;
+use crate::text::printable_path;
+use crate::way::{Control, End, Kind, Obstacle, Trust, distrust, follow, trusted};
 
 /// The most bytes of a configuration file; it has to fit into one message.
 const LONGEST_CONFIG: u64 = 1 << 20;
-
-/// What the files of WebAssembly modules begin with.
-const WASM: [u8; 8] = [0, b'a', b's', b'm', 1, 0, 0, 0];
+/// The most entries of a directory that is looked through.
+const MOST_ENTRIES: usize = 4096;
 
 /// A plugin that can be launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Installed {
     pub(crate) plugin: PluginId,
     pub(crate) path: PathBuf,
-    /// The content of its configuration file; empty if there is none.
-    pub(crate) config: String,
+    pub(crate) config: Option<ConfigFile>,
     /// Tells the file from another one in its place.
     pub(crate) file: FileIdentity,
+}
+
+/// The configuration of a plugin, and where it is from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is in it may be secret.
+        f.debug_struct("ConfigFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A file as it was when it was looked at: device, number, size, and when it was last written.
@@ -47,11 +76,20 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
-/// A file or directory that cannot be used.
+/// A file or directory, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadFile {
     pub(crate) path: PathBuf,
     pub(crate) reason: String,
+}
+
+impl BadFile {
+    fn new(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
 }
 
 /// What was found.
@@ -59,167 +97,176 @@ pub(crate) struct BadFile {
 pub(crate) struct Found {
     /// In the order of their file names.
     pub(crate) plugins: Vec<Installed>,
+    /// What should be a plugin and cannot be one, or cannot be looked at.
     pub(crate) bad: Vec<BadFile>,
+    /// What is there and nobody uses. It does no harm.
+    pub(crate) unused: Vec<BadFile>,
+    /// Which of the two directories do not exist.
+    pub(crate) absent: Vec<PathBuf>,
 }
 
-/// What a directory entry is.
+impl Found {
+    /// Takes out the plugins for which there is a reason.
+    pub(crate) fn refuse(&mut self, reason: impl Fn(&PluginId) -> Option<String>) {
+        let refused = self
+            .plugins
+            .extract_if(.., |installed| reason(&installed.plugin).is_some());
+        for Installed { plugin, path, .. } in refused {
+            let reason = reason(&plugin).unwrap_or_default();
+            self.bad.push(BadFile { path, reason });
+        }
+    }
+}
+
+/// Where plugins are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places<'a> {
+    /// The directory of plugins.
+    pub(crate) plugins: &'a Path,
+    /// The directory of their configurations.
+    pub(crate) configs: &'a Path,
+    /// The most plugins that are launched.
+    pub(crate) most: usize,
+}
+
+/// What a directory entry is, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry<'a> {
-    /// A directory, or anything else that is no regular file.
-    Directory,
-    /// A regular file.
-    File {
-        /// Its permission bits.
-        mode: u32,
-        /// Its first bytes, as many as there are of eight.
-        start: &'a [u8],
-    },
+pub(crate) struct Entry {
+    kind: Kind,
+    /// Its permission bits.
+    mode: u32,
+}
+
+impl From<&End> for Entry {
+    fn from(end: &End) -> Self {
+        Self {
+            kind: end.kind(),
+            mode: Control::from(&end.stat).mode,
+        }
+    }
 }
 
 /// The rule: what an entry of the plugin directory is. `None`: nothing to do with plugins.
 ///
 /// # Errors
 /// It should be a plugin and cannot be one: why.
-pub(crate) fn judge(name: &str, entry: Entry<'_>) -> Option<Result<PluginId, String>> {
-    match entry {
-        Entry::File { mode, start } if mode & 0o111 != 0 => Some(match name.parse() {
-            Ok(_) if start == WASM => {
-                Err("it is a WebAssembly plugin, and this build runs none".to_owned())
-            }
-            Ok(plugin) => Ok(plugin),
-            Err(error) => Err(format!(
-                "an executable file here must be a plugin, but: {error}"
-            )),
-        }),
-        _ => None,
-    }
-}
-
-/// Who can change what is at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Control {
-    /// Who owns it.
-    pub(crate) owner: u32,
-    /// Its permission bits.
-    pub(crate) mode: u32,
-}
-
-impl From<&Metadata> for Control {
-    fn from(meta: &Metadata) -> Self {
-        Self {
-            owner: meta.uid(),
-            mode: meta.permissions().mode() & 0o7777,
+pub(crate) fn judge(name: &str, entry: Entry) -> Option<Result<PluginId, String>> {
+    let executable = entry.mode & 0o111 != 0;
+    let no_plugin = |what: &str| Err(format!("it has the name of a plugin, but {what}"));
+    Some(match (name.parse(), entry.kind) {
+        (Ok(plugin), Kind::File) if executable => Ok(plugin),
+        (Err(error), Kind::File) if executable => Err(format!(
+            "an executable file here must be a plugin, but: {error}"
+        )),
+        (Ok(_), Kind::File) => no_plugin(
+            "is not executable: `chmod +x` makes it a plugin, another name (such as README) keeps it out",
+        ),
+        (Ok(_), Kind::Directory) => {
+            no_plugin("is a directory; a plugin is an executable file, or a link to one")
         }
-    }
+        (Ok(_), Kind::Link | Kind::Other) => no_plugin("is not a regular file"),
+        (Err(_), _) => return None,
+    })
 }
 
-/// The rule: why a plugin, or a directory that it is in, is not launched from by user `us`: others could put a program of
-/// their own in its place. `None`: they cannot.
-pub(crate) fn distrust(path: &Path, control: Control, us: u32) -> Option<String> {
-    let Control { owner, mode } = control;
-    let path = path.display();
-    if owner != us && owner != 0 {
-        Some(format!(
-            "{path} belongs to user {owner}, who could have anything launched as user {us}: `chown {us} {path}`"
-        ))
-    } else if mode & 0o022 != 0 {
-        Some(format!(
-            "{path} has mode {mode:04o}, so others could have anything launched as user {us}: `chmod go-w {path}`"
-        ))
-    } else {
-        None
-    }
-}
-
-/// Looks for plugins. A directory that does not exist holds none.
-pub(crate) fn discover(directory: &Path, configs: &Path) -> Found {
+/// Looks for plugins and their configurations. A directory that does not exist holds none.
+pub(crate) fn discover(places: Places<'_>, trust: Trust) -> Found {
     let mut found = Found::default();
-    let names = match names_in(directory) {
+    let names = match names_in(places.plugins, trust) {
         Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::NotFound => return found,
-        Err(error) => {
-            let reason = format!("the plugin directory cannot be read: {error}");
-            found.bad.push(BadFile {
-                path: directory.to_owned(),
-                reason,
-            });
+        Err(Obstacle::Absent) => {
+            found.absent.push(places.plugins.to_owned());
+            return found;
+        }
+        Err(Obstacle::Refused(reason)) => {
+            found.bad.push(BadFile::new(places.plugins, reason));
             return found;
         }
     };
-    let us = rustix::process::geteuid().as_raw();
-    if let Some(reason) = distrusted(directory, us) {
-        found.bad.push(BadFile {
-            path: directory.to_owned(),
-            reason,
-        });
-        return found;
-    }
+    // All that were meant to be plugins, so that nobody looks for the mistake in their configurations.
+    let mut meant: BTreeSet<PluginId> = BTreeSet::new();
     for name in names {
-        let path = directory.join(&name);
-        match look_at(&path, &name.to_string_lossy(), configs) {
+        let path = places.plugins.join(&name);
+        let name = name.to_string_lossy();
+        meant.extend(name.parse::<PluginId>().ok());
+        match look_at(&path, &name, places.configs, trust) {
             None => {}
+            Some(Ok(_)) if found.plugins.len() >= places.most => {
+                let reason = format!(
+                    "there are {} plugins already; raise `max_plugins`",
+                    places.most
+                );
+                found.bad.push(BadFile { path, reason });
+            }
             Some(Ok(installed)) => found.plugins.push(installed),
             Some(Err(reason)) => found.bad.push(BadFile { path, reason }),
         }
     }
+    match names_in(places.configs, trust) {
+        Ok(names) => {
+            let unused = unused(&names, &meant).into_iter();
+            let unused =
+                unused.map(|(name, reason)| BadFile::new(places.configs.join(name), reason));
+            found.unused.extend(unused);
+        }
+        Err(Obstacle::Absent) => found.absent.push(places.configs.to_owned()),
+        Err(Obstacle::Refused(reason)) => found.bad.push(BadFile::new(places.configs, reason)),
+    }
     found
 }
 
-/// Why a directory is not launched from.
-fn distrusted(directory: &Path, us: u32) -> Option<String> {
-    match fs::metadata(directory) {
-        Ok(meta) => distrust(directory, Control::from(&meta), us),
-        Err(error) => Some(format!(
-            "{} cannot be looked at: {error}",
-            directory.display()
-        )),
+/// The names in a directory that nobody else can change, in their order.
+fn names_in(directory: &Path, trust: Trust) -> Result<Vec<OsString>, Obstacle> {
+    let end = trusted(directory, trust)?;
+    if end.kind() != Kind::Directory {
+        return Err(Obstacle::Refused("it is not a directory".to_owned()));
+    }
+    let read = || -> io::Result<Option<Vec<OsString>>> {
+        let mut names = Vec::new();
+        for entry in Dir::new(end.open()?)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() == MOST_ENTRIES {
+                return Ok(None);
+            }
+            names.push(OsString::from_vec(name));
+        }
+        names.sort();
+        Ok(Some(names))
+    };
+    match read() {
+        Ok(Some(names)) => Ok(names),
+        Ok(None) => Err(Obstacle::Refused(format!(
+            "it has more than {MOST_ENTRIES} entries: it is hardly the directory that is meant"
+        ))),
+        Err(error) => Err(Obstacle::Refused(format!("it cannot be read: {error}"))),
     }
 }
 
-/// Why a file is not launched: the file itself, or where a link leads to.
-fn distrusted_file(path: &Path, meta: &Metadata) -> Option<String> {
-    let us = rustix::process::geteuid().as_raw();
-    let real = match fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(error) => return Some(format!("it cannot be looked at: {error}")),
-    };
-    let directory = || real.parent().and_then(|parent| distrusted(parent, us));
-    distrust(&real, Control::from(meta), us).or_else(directory)
-}
-
-fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
-    let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
-    let mut names = names.collect::<io::Result<Vec<_>>>()?;
-    names.sort();
-    Ok(names)
-}
-
 /// What is at a path, links followed: a plugin, what should be one and why it cannot, or nothing to do with plugins.
-fn look_at(path: &Path, name: &str, configs: &Path) -> Option<Result<Installed, String>> {
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) => return Some(Err(format!("it cannot be looked at: {error}"))),
+fn look_at(
+    path: &Path,
+    name: &str,
+    configs: &Path,
+    trust: Trust,
+) -> Option<Result<Installed, String>> {
+    let end = match follow(path, trust) {
+        Ok(end) => end,
+        // It was there a moment ago.
+        Err(Obstacle::Absent) => return None,
+        Err(Obstacle::Refused(reason)) => return Some(Err(reason)),
     };
-    let mut start = Vec::new();
-    let entry = match meta.is_file() {
-        true => {
-            // One that cannot be read can perhaps be executed; that will be seen.
-            if let Ok(file) = fs::File::open(path) {
-                let _ = file.take(WASM.len() as u64).read_to_end(&mut start);
-            }
-            Entry::File {
-                mode: meta.permissions().mode(),
-                start: &start,
-            }
-        }
-        false => Entry::Directory,
-    };
-    let judged = judge(name, entry)?;
+    let judged = judge(name, Entry::from(&end))?;
     Some(judged.and_then(|plugin| {
-        if let Some(reason) = distrusted_file(path, &meta) {
+        if let Some(reason) = distrust(&end.path, Control::from(&end.stat), trust) {
             return Err(reason);
         }
-        let config = read_config(&plugin, configs)?;
+        Program::of(path, &end, trust)?;
+        let meta = end.open().and_then(|file| file.metadata());
+        let meta = meta.map_err(|error| format!("it cannot be looked at: {error}"))?;
+        let config = read_config(&plugin, configs, trust)?;
         Ok(Installed {
             plugin,
             path: path.to_owned(),
@@ -229,52 +276,113 @@ fn look_at(path: &Path, name: &str, configs: &Path) -> Option<Result<Installed, 
     }))
 }
 
-/// The configuration of a plugin: `NN-name.conf`, else `name.conf`, else empty.
-fn read_config(plugin: &PluginId, configs: &Path) -> Result<String, String> {
-    for name in [format!("{plugin}.conf"), format!("{}.conf", plugin.name())] {
+/// The names of the configuration files of a plugin; the first one that is there counts.
+fn config_names(plugin: &PluginId) -> [String; 2] {
+    [format!("{plugin}.conf"), format!("{}.conf", plugin.name())]
+}
+
+/// The configuration of a plugin: `NN-name.conf`, else `name.conf`, else none.
+fn read_config(
+    plugin: &PluginId,
+    configs: &Path,
+    trust: Trust,
+) -> Result<Option<ConfigFile>, String> {
+    for name in config_names(plugin) {
         let path = configs.join(name);
-        let file = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(format!(
-                    "its configuration {} cannot be read: {error}",
-                    path.display()
-                ));
-            }
+        let failed = |reason: &dyn fmt::Display| {
+            format!(
+                "its configuration {} cannot be read: {reason}",
+                printable_path(&path)
+            )
         };
-        let mut config = String::new();
-        return match file.take(LONGEST_CONFIG + 1).read_to_string(&mut config) {
-            Ok(_) if config.len() as u64 > LONGEST_CONFIG => Err(format!(
+        let end = match trusted(&path, trust) {
+            Ok(end) => end,
+            Err(Obstacle::Absent) => continue,
+            Err(Obstacle::Refused(reason)) => return Err(failed(&reason)),
+        };
+        let file = end.open().map_err(|error| failed(&error))?;
+        if end.kind() != Kind::File {
+            return Err(failed(&"it is not a regular file"));
+        }
+        let mut text = String::new();
+        return match file.take(LONGEST_CONFIG + 1).read_to_string(&mut text) {
+            Ok(_) if text.len() as u64 > LONGEST_CONFIG => Err(format!(
                 "its configuration {} is longer than {LONGEST_CONFIG} bytes",
-                path.display()
+                printable_path(&path)
             )),
-            Ok(_) => Ok(config),
-            Err(error) => Err(format!(
-                "its configuration {} cannot be read: {error}",
-                path.display()
-            )),
+            Ok(_) => Ok(Some(ConfigFile { path, text })),
+            Err(error) => Err(failed(&error)),
         };
     }
-    Ok(String::new())
+    Ok(None)
+}
+
+/// The rule: which files of the directory of configurations no plugin reads, and why.
+fn unused(names: &[OsString], plugins: &BTreeSet<PluginId>) -> Vec<(OsString, String)> {
+    let there: BTreeSet<&OsString> = names.iter().collect();
+    let is_there = |name: &str| there.contains(&OsString::from(name));
+    let reads = |plugin: &PluginId, file: &str| {
+        let mut names = config_names(plugin).into_iter();
+        names
+            .find(|name| is_there(name))
+            .is_some_and(|name| name == file)
+    };
+    let known: Vec<String> = plugins
+        .iter()
+        .flat_map(|plugin| [plugin.to_string(), plugin.name().to_string()])
+        .collect();
+    let mut unused = Vec::new();
+    for name in names {
+        let text = name.to_string_lossy();
+        let Some((stem, extension)) = text.rsplit_once('.') else {
+            continue;
+        };
+        let meant = known.iter().any(|known| known == stem);
+        let reason = match (extension == "conf", meant) {
+            (true, true) if plugins.iter().any(|plugin| reads(plugin, &text)) => continue,
+            (true, true) => "no plugin reads it: `NN-name.conf` goes before `name.conf`".to_owned(),
+            (true, false) => match nearest(stem, known.iter().map(String::as_str)) {
+                Some(near) => {
+                    format!("no pre-installed plugin reads it; was `{near}.conf` meant?")
+                }
+                None => "no pre-installed plugin reads it".to_owned(),
+            },
+            (false, true) => format!("no plugin reads it: its name would be `{stem}.conf`"),
+            (false, false) => continue,
+        };
+        unused.push((name.clone(), reason));
+    }
+    unused
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
-    fn file(mode: u32) -> Entry<'static> {
-        Entry::File {
-            mode,
-            start: b"\x7fELF",
-        }
+    fn found(plugins: &Path, configs: &Path) -> Found {
+        let most = 3;
+        let places = Places {
+            plugins,
+            configs,
+            most,
+        };
+        discover(places, Trust::here())
+    }
+
+    fn entry(kind: Kind, mode: u32) -> Entry {
+        Entry { kind, mode }
     }
 
     #[test]
     fn executable_files_are_plugins_and_their_names_say_which() {
-        assert_eq!(judge("10-logger", Entry::Directory), None);
-        assert_eq!(judge("10-logger", file(0o644)), None);
+        let file = |mode| entry(Kind::File, mode);
         assert_eq!(judge("README", file(0o644)), None);
+        assert_eq!(judge("lib", entry(Kind::Directory, 0o755)), None);
         let plugin = "10-a-b".parse::<PluginId>().unwrap();
         for mode in [0o100, 0o010, 0o001, 0o755] {
             assert_eq!(judge("10-a-b", file(mode)), Some(Ok(plugin.clone())));
@@ -282,39 +390,18 @@ mod tests {
         for name in ["logger", "1-logger", "10-", "xx-logger", "10-log ger"] {
             assert!(matches!(judge(name, file(0o755)), Some(Err(_))), "{name}");
         }
-        let wasm = Entry::File {
-            mode: 0o755,
-            start: &WASM,
-        };
-        assert!(
-            judge("10-wasm", wasm)
-                .unwrap()
-                .unwrap_err()
-                .contains("WebAssembly")
-        );
     }
 
     #[test]
-    fn what_others_can_change_is_not_launched() {
-        let path = Path::new("/opt/nri/plugins/10-a");
-        let judge = |owner, mode| distrust(path, Control { owner, mode }, 7);
-        for mode in [0o755, 0o700, 0o555, 0o4755, 0o1755] {
-            assert_eq!((judge(7, mode), judge(0, mode)), (None, None), "{mode:o}");
+    fn what_has_the_name_of_a_plugin_and_cannot_be_one_is_told() {
+        for (kind, mode, says) in [
+            (Kind::File, 0o644, "chmod +x"),
+            (Kind::Directory, 0o755, "is a directory"),
+            (Kind::Other, 0o755, "not a regular file"),
+        ] {
+            let reason = judge("10-logger", entry(kind, mode)).unwrap().unwrap_err();
+            assert!(reason.contains(says), "{reason}");
         }
-        for mode in [0o775, 0o757, 0o777, 0o1777, 0o720, 0o702] {
-            let reason = judge(0, mode).unwrap();
-            let says = [
-                "/opt/nri/plugins/10-a",
-                &format!("{mode:04o}"),
-                "chmod go-w",
-            ];
-            assert!(says.iter().all(|word| reason.contains(word)), "{reason}");
-        }
-        let reason = judge(8, 0o755).unwrap();
-        assert!(
-            reason.contains("user 8") && reason.contains("chown 7"),
-            "{reason}"
-        );
     }
 
     #[test]
@@ -327,12 +414,12 @@ mod tests {
         for directory in [&plugins, &elsewhere] {
             fs::create_dir(directory).unwrap();
             mode(directory, 0o755);
-            fs::write(directory.join("10-a"), "").unwrap();
+            fs::write(directory.join("10-a"), "#!/bin/sh\n").unwrap();
             mode(&directory.join("10-a"), 0o755);
         }
         std::os::unix::fs::symlink(elsewhere.join("10-a"), plugins.join("20-b")).unwrap();
         let look = || {
-            let found = discover(&plugins, dir.path());
+            let found = found(&plugins, dir.path());
             let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
             let good: Vec<_> = found.plugins.iter().map(|p| name(&p.path)).collect();
             let bad: Vec<_> = found.bad.iter().map(|bad| name(&bad.path)).collect();
@@ -354,9 +441,13 @@ mod tests {
     fn a_directory_is_read_in_order_with_configurations() {
         let dir = tempfile::tempdir().unwrap();
         let (plugins, configs) = (dir.path().join("plugins"), dir.path().join("conf.d"));
-        assert_eq!(discover(&plugins, &configs), Found::default());
+        let none = found(&plugins, &configs);
+        assert_eq!((none.absent, none.bad.len()), (vec![plugins.clone()], 0));
         fs::create_dir_all(plugins.join("30-dir")).unwrap();
         fs::create_dir_all(&configs).unwrap();
+        for directory in [&plugins, &configs] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         for name in ["20-b", "10-a", "bad", "40-c"] {
             std::os::unix::fs::symlink("/bin/sh", plugins.join(name)).unwrap();
         }
@@ -367,11 +458,16 @@ mod tests {
         fs::write(configs.join("b.conf"), "by name").unwrap();
         fs::create_dir(configs.join("40-c.conf")).unwrap();
 
-        let found = discover(&plugins, &configs);
+        let found = found(&plugins, &configs);
         let plugins: Vec<_> = found
             .plugins
             .iter()
-            .map(|p| (p.plugin.to_string(), p.config.as_str()))
+            .map(|p| {
+                (
+                    p.plugin.to_string(),
+                    p.config.as_ref().unwrap().text.as_str(),
+                )
+            })
             .collect();
         assert_eq!(
             plugins,
@@ -382,6 +478,111 @@ mod tests {
             .iter()
             .map(|bad| bad.path.file_name().unwrap().to_str().unwrap().to_owned())
             .collect();
-        assert_eq!(bad, ["40-c", "50-d", "bad"]);
+        assert_eq!(bad, ["30-dir", "40-c", "50-d", "bad"]);
+    }
+
+    #[test]
+    fn files_that_no_plugin_reads_are_told() {
+        let plugins = ["10-logger", "20-logger", "30-audit"];
+        let plugins = plugins.map(|name| name.parse().unwrap()).into();
+        let unused = |names: &[&str]| -> Vec<String> {
+            let names: Vec<OsString> = names.iter().map(OsString::from).collect();
+            let unused = unused(&names, &plugins).into_iter();
+            unused
+                .map(|(name, reason)| format!("{}: {reason}", name.to_string_lossy()))
+                .collect()
+        };
+        let none: [String; 0] = [];
+        assert_eq!(
+            unused(&["10-logger.conf", "logger.conf", "README", "x"]),
+            none
+        );
+        for (names, says) in [
+            (&["lgger.conf"][..], "was `logger.conf` meant?"),
+            (&["30-logger.conf"], "was `10-logger.conf` meant?"),
+            (&["something.conf"], "no pre-installed plugin"),
+            (
+                &["audit.conf", "30-audit.conf"],
+                "audit.conf: no plugin reads it: `NN",
+            ),
+            (&["10-logger.toml"], "its name would be `10-logger.conf`"),
+        ] {
+            let told = unused(names);
+            assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn odd_files_hold_nobody_up_and_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plugins, configs) = (dir.path().join("plugins"), dir.path().join("conf.d"));
+        let fifo = |path: &Path| {
+            mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o755), 0).unwrap();
+        };
+        // Directories that are something else.
+        fifo(&plugins);
+        fs::write(&configs, "").unwrap();
+        let found_there = found(&plugins, &configs);
+        assert_eq!(
+            found_there.bad,
+            [BadFile::new(&plugins, "it is not a directory")]
+        );
+        for path in [&plugins, &configs] {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fifo(&plugins.join("10-fifo"));
+        for name in ["20-a", "30-b", "40-huge", "50-gone"] {
+            std::os::unix::fs::symlink("/bin/sh", plugins.join(name)).unwrap();
+        }
+        fifo(&configs.join("20-a.conf"));
+        std::os::unix::fs::symlink("/dev/zero", configs.join("b.conf")).unwrap();
+        fs::File::create(configs.join("huge.conf"))
+            .and_then(|file| file.set_len(1 << 40))
+            .unwrap();
+        std::os::unix::fs::symlink("nothing", configs.join("gone.conf")).unwrap();
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(configs.join("huge.conf"), mode).unwrap();
+        let name = OsString::from_vec(b"60-\xff\n".to_vec());
+        std::os::unix::fs::symlink("/bin/sh", plugins.join(name)).unwrap();
+        let found = found(&plugins, &configs);
+        assert_eq!(found.plugins, []);
+        let says = [
+            "is not a regular file",
+            "20-a.conf cannot be read: it is not a regular file",
+            "b.conf cannot be read: ",
+            "huge.conf is longer than 1048576 bytes",
+            "gone.conf leads to",
+            "invalid plugin name",
+        ];
+        assert_eq!(found.bad.len(), says.len(), "{:?}", found.bad);
+        for (bad, says) in found.bad.iter().zip(says) {
+            assert!(bad.reason.contains(says), "{bad:?}");
+            assert!(!bad.reason.contains('\n'), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_thousands_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plugins, configs) = (dir.path().join("plugins"), dir.path().join("conf.d"));
+        for path in [&plugins, &configs] {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for number in 0..5 {
+            let name = plugins.join(format!("1{number}-a"));
+            std::os::unix::fs::symlink("/bin/sh", name).unwrap();
+        }
+        let some = found(&plugins, &configs);
+        assert_eq!((some.plugins.len(), some.bad.len()), (3, 2));
+        assert!(some.bad[0].reason.contains("`max_plugins`"), "{some:?}");
+        for number in 0..MOST_ENTRIES {
+            fs::write(plugins.join(number.to_string()), "").unwrap();
+        }
+        let many = found(&plugins, &configs);
+        assert_eq!((many.plugins.len(), many.bad.len()), (0, 1));
+        assert!(many.bad[0].reason.contains("more than 4096 entries"));
     }
 }

@@ -6,14 +6,14 @@
 //!
 //! What may not enter: turns, order, lateness, who is asked (the scheduler's), what a plugin is and how it is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    CloseReason, Config, Effect, Order, RequestId, RequestOutcome, Scheduler,
+    CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
 use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
 use tokio::sync::{Notify, oneshot};
@@ -61,6 +61,10 @@ pub(crate) struct State {
     pub(crate) seats: BTreeMap<RegisteredPlugin, Seat>,
     pub(crate) unlisted: Unlisted,
     asked: BTreeMap<RequestId, Asked>,
+    /// What is to be told and nobody has told yet.
+    news: VecDeque<News>,
+    /// Whether somebody is telling.
+    telling: bool,
     /// How many exits have been handed in and are not through.
     exits: usize,
     /// Whether no plugin is admitted any more.
@@ -77,11 +81,18 @@ pub(crate) struct Dispatch {
 }
 
 /// What is to be done once the lock is free.
+#[allow(clippy::large_enum_variant)] // short-lived
 enum Action {
     Call(Box<Outgoing>),
-    Told(Told),
     Synchronize(Arc<Active>),
     Opened(Arc<Active>),
+    News(News),
+}
+
+/// What is told in the order in which it came about, whoever comes to tell it: a caller has its result when what became of the
+/// plugin calls before it is on record.
+enum News {
+    Told(Told),
     Close(Arc<Active>, CloseReason),
     Tell(Option<oneshot::Sender<Ended>>, Box<Ended>),
     /// A container was stopped: what the plugins asked for is to be done before anybody is told.
@@ -102,6 +113,8 @@ impl Dispatch {
                 seats: BTreeMap::new(),
                 unlisted: Unlisted::default(),
                 asked: BTreeMap::new(),
+                news: VecDeque::new(),
+                telling: false,
                 exits: 0,
                 closed: false,
                 armed: None,
@@ -161,7 +174,7 @@ impl State {
         now: Instant,
     ) {
         self.scheduler.handle_settled(request, settlement, now);
-        self.unlisted.forget_dead(self.scheduler.lives(), key);
+        self.unlisted.forget_dead(self.scheduler.lifecycles(), key);
     }
 
     fn submit(
@@ -172,9 +185,9 @@ impl State {
         tell: Option<oneshot::Sender<Ended>>,
         now: Instant,
     ) -> RequestId {
-        let mut order = Order::new(Arc::clone(&message), keys.pod.clone());
+        let mut order = Submission::new(Arc::clone(&message), keys.pod.clone());
         if let Some(container) = &keys.container {
-            order = order.about(container.clone());
+            order = order.with_container(container.clone());
         }
         let order = order.with_deadline(cx.deadline());
         let id = self.scheduler.handle_request(order, now);
@@ -208,6 +221,7 @@ impl State {
                 request,
                 message,
                 deadline,
+                patience,
             } => {
                 let active = Arc::clone(&self.seats.get(&plugin)?.active);
                 let (span, request) = match self.asked.get_mut(&request) {
@@ -220,6 +234,7 @@ impl State {
                     active,
                     request,
                     deadline,
+                    patience,
                     span,
                 }))
             }
@@ -232,7 +247,7 @@ impl State {
                 came,
                 since,
                 took,
-            } => Action::Told(Told {
+            } => Action::News(News::Told(Told {
                 active: self.seats.get(&plugin).map(|seat| Arc::clone(&seat.active)),
                 plugin,
                 event,
@@ -245,15 +260,16 @@ impl State {
                     .asked
                     .get(&request)
                     .map_or_else(Span::none, |asked| asked.span.clone()),
-            }),
-            Effect::Snapshot { plugin } => {
+                tag: self.asked.get(&request).and_then(|asked| asked.cx.tag()),
+            })),
+            Effect::Synchronize { plugin } => {
                 Action::Synchronize(Arc::clone(&self.seats.get(&plugin)?.active))
             }
-            Effect::Opened { plugin } => {
+            Effect::PluginReady { plugin } => {
                 Action::Opened(Arc::clone(&self.seats.get(&plugin)?.active))
             }
             Effect::Close { plugin, reason } => {
-                Action::Close(self.seats.remove(&plugin)?.active, reason)
+                Action::News(News::Close(self.seats.remove(&plugin)?.active, reason))
             }
             Effect::OutOfTime { request } => {
                 let asked = self.asked.get_mut(&request)?;
@@ -261,28 +277,37 @@ impl State {
                     event: asked.message.event(),
                     subject: asked.message.subject(),
                 };
-                Action::Tell(asked.tell.take(), Box::new(Err(error)))
+                Action::News(News::Tell(asked.tell.take(), Box::new(Err(error))))
             }
             Effect::Finished {
                 request, report, ..
-            } => self.finished(request, report)?,
+            } => Action::News(self.finished(request, report)),
             _ => return None,
         })
     }
 
-    fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> Option<Action> {
+    fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
         let Some(asked) = self.asked.remove(&id) else {
             // Undoing is nobody's request.
-            return Some(told(None, report, None, Ctx::new(), Span::none()));
+            return told(None, report, None, Ctx::new(), Span::none());
         };
         self.exits -= usize::from(asked.exit);
         let event = asked.message.event();
         if report.result.is_ok() || event.is_notification() {
-            let lives = self.scheduler.lives();
+            let lives = self.scheduler.lifecycles();
             self.unlisted.note(lives, &asked.key, &asked.message);
         }
         let message = Some(asked.message);
-        Some(told(asked.tell, report, message, asked.cx, asked.span))
+        told(asked.tell, report, message, asked.cx, asked.span)
+    }
+
+    /// What is to be told next; nothing if somebody else is telling.
+    fn take_news(&mut self) -> VecDeque<News> {
+        if self.telling || self.news.is_empty() {
+            return VecDeque::new();
+        }
+        self.telling = true;
+        std::mem::take(&mut self.news)
     }
 }
 
@@ -293,25 +318,23 @@ fn told(
     message: Option<Arc<Request>>,
     cx: Ctx,
     span: Span,
-) -> Action {
+) -> News {
     match &report.result {
         Ok(RequestOutcome::Stop(stop))
             if !stop.updates.is_empty() || !stop.omissions.is_empty() =>
         {
-            Action::Stopped(tell, Box::new(report), message, cx, span)
+            News::Stopped(tell, Box::new(report), message, cx, span)
         }
-        _ => Action::Tell(tell, Box::new(Ok(report))),
+        _ => News::Tell(tell, Box::new(Ok(report))),
     }
 }
 
 impl Instance {
     /// Tells the scheduler something, and carries out what it wants to be done then.
     pub(crate) fn act<R>(self: &Arc<Self>, tell: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let (result, actions) = self.tell_scheduler(tell);
-        for action in actions {
-            if let Some(call) = self.carry_out(action) {
-                self.begin_call(call);
-            }
+        let (result, calls) = self.tell_scheduler(tell);
+        for call in calls {
+            self.begin_call(call);
         }
         result
     }
@@ -321,29 +344,61 @@ impl Instance {
         self: &Arc<Self>,
         tell: impl FnOnce(&mut State, Instant),
     ) -> Option<Box<Outgoing>> {
-        let ((), actions) = self.tell_scheduler(tell);
-        let mut mine = None;
-        for action in actions {
-            if let Some(call) = self.carry_out(action) {
-                match &mine {
-                    None => mine = Some(call),
-                    Some(_) => self.begin_call(call),
-                }
-            }
+        let ((), calls) = self.tell_scheduler(tell);
+        let mut calls = calls.into_iter();
+        let mine = calls.next();
+        for call in calls {
+            self.begin_call(call);
         }
         mine
     }
 
-    fn tell_scheduler<R>(&self, tell: impl FnOnce(&mut State, Instant) -> R) -> (R, Vec<Action>) {
-        let mut state = self.dispatch.lock();
-        let result = tell(&mut state, now());
-        let actions = state.take_effects();
-        let next = state.scheduler.poll_timeout();
-        if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
-            state.armed = next;
-            self.dispatch.earlier.notify_one();
+    /// Carries out everything but the calls that are to be made.
+    #[allow(
+        clippy::vec_box,
+        reason = "they stay in their boxes, whoever makes them"
+    )]
+    fn tell_scheduler<R>(
+        self: &Arc<Self>,
+        tell: impl FnOnce(&mut State, Instant) -> R,
+    ) -> (R, Vec<Box<Outgoing>>) {
+        let mut calls = Vec::new();
+        let mut others = Vec::new();
+        let (result, news) = {
+            let mut state = self.dispatch.lock();
+            let result = tell(&mut state, now());
+            for action in state.take_effects() {
+                match action {
+                    Action::Call(call) => calls.push(call),
+                    Action::News(news) => state.news.push_back(news),
+                    Action::Synchronize(_) | Action::Opened(_) => others.push(action),
+                }
+            }
+            let next = state.scheduler.poll_timeout();
+            if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
+                state.armed = next;
+                self.dispatch.earlier.notify_one();
+            }
+            (result, state.take_news())
+        };
+        for other in others {
+            match other {
+                Action::Opened(active) => self.opened(&active),
+                Action::Synchronize(active) => {
+                    self.tasks.spawn(Arc::clone(self).synchronize(active));
+                }
+                Action::Call(_) | Action::News(_) => {}
+            }
         }
-        (result, actions)
+        if !news.is_empty() {
+            Telling {
+                instance: self,
+                news,
+                over: false,
+            }
+            .tell_all();
+        }
+        (result, calls)
     }
 
     fn begin_call(self: &Arc<Self>, call: Box<Outgoing>) {
@@ -351,30 +406,23 @@ impl Instance {
         self.tasks.spawn(crate::call::carry(instance, call));
     }
 
-    /// Does what is to be done, except for a call.
-    fn carry_out(self: &Arc<Self>, action: Action) -> Option<Box<Outgoing>> {
-        match action {
-            Action::Call(call) => return Some(call),
-            Action::Told(told) => self.report(&told),
-            Action::Synchronize(active) => {
-                self.tasks.spawn(Arc::clone(self).synchronize(active));
-            }
-            Action::Opened(active) => self.opened(&active),
-            Action::Close(active, reason) => self.close(active, &reason),
-            Action::Tell(Some(tell), ended) => {
+    fn tell_news(self: &Arc<Self>, news: News) {
+        match news {
+            News::Told(told) => self.report(&told),
+            News::Close(active, reason) => self.close(active, &reason),
+            News::Tell(Some(tell), ended) => {
                 // Whoever asked may have stopped waiting.
                 let _ = tell.send(*ended);
             }
-            Action::Tell(None, ended) => log_unheard(&ended),
-            Action::Stopped(tell, report, message, cx, span) => {
+            News::Tell(None, ended) => log_unheard(&ended),
+            News::Stopped(tell, report, message, cx, span) => {
                 if let (Ok(RequestOutcome::Stop(stop)), Some(message)) = (&report.result, message) {
                     self.asked(&message, &stop.owners, &[]);
-                    self.left_out(&stop.omissions);
+                    self.omitted(&stop.omissions);
                 }
                 self.stopped(tell, report, cx, span);
             }
         }
-        None
     }
 
     fn close(self: &Arc<Self>, active: Arc<Active>, reason: &CloseReason) {
@@ -428,6 +476,46 @@ impl Instance {
     /// Has the task that keeps the time look whether the instance lives.
     pub(crate) fn wake_timekeeper(&self) {
         self.dispatch.earlier.notify_one();
+    }
+}
+
+/// The one who tells the news. While it lives, others only add to them.
+struct Telling<'a> {
+    instance: &'a Arc<Instance>,
+    news: VecDeque<News>,
+    over: bool,
+}
+
+impl Telling<'_> {
+    fn tell_all(mut self) {
+        loop {
+            while let Some(news) = self.news.pop_front() {
+                self.instance.tell_news(news);
+            }
+            let mut state = self.instance.dispatch.lock();
+            if state.news.is_empty() {
+                // Under the lock, so that nobody takes us for telling who adds to them.
+                state.telling = false;
+                self.over = true;
+                return;
+            }
+            self.news = std::mem::take(&mut state.news);
+        }
+    }
+}
+
+impl Drop for Telling<'_> {
+    /// Somebody else is to tell what is left when an observer has panicked.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = self.instance.dispatch.lock();
+        let untold = std::mem::take(&mut self.news);
+        for news in untold.into_iter().rev() {
+            state.news.push_front(news);
+        }
+        state.telling = false;
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nri_core::{Ctx, Domain, DomainError, api};
 
 use crate::error::Error;
+use crate::subject::{container_message, pod_message};
 
 /// The domains of an instance, in the order of their registration.
 #[derive(Default)]
@@ -105,11 +106,11 @@ impl Domains {
                 domain: domain.name().into(),
                 pods: pods
                     .iter()
-                    .map(|pod| (pod.to_message(), pod.ready()))
+                    .map(|pod| (pod_message(&**pod), pod.ready()))
                     .collect(),
                 containers: containers
                     .iter()
-                    .map(|container| container.to_message())
+                    .map(|container| container_message(&**container))
                     .collect(),
             });
         }
@@ -126,8 +127,11 @@ impl Domains {
     /// The domain that has a container.
     ///
     /// # Errors
-    /// None has it, or several have: plugins say ids only, so nobody knows which one is meant.
+    /// None has it, as with the empty id; or several have: plugins say ids only, so nobody knows which one is meant.
     pub(crate) async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+        if container.is_empty() {
+            return Err(DomainError::NotFound(String::new()));
+        }
         let mut owner: Option<Arc<dyn Domain>> = None;
         for domain in self.all() {
             let has = self
@@ -161,12 +165,12 @@ impl Domains {
         };
         let look_up = async {
             let container = domain.get_container(id).await;
-            let container = container.map(|container| container.to_message());
+            let container = container.map(|container| container_message(&*container));
             let pod = match &container {
                 Some(container) => domain.get_pod_sandbox(&container.pod_sandbox_id).await,
                 None => None,
             };
-            Ok((pod.map(|pod| pod.to_message()), container))
+            Ok((pod.map(|pod| pod_message(&*pod)), container))
         };
         self.bounded(look_up).await.unwrap_or_default()
     }
@@ -177,8 +181,7 @@ impl Domains {
         cx: &Ctx,
         update: &api::ContainerUpdate,
     ) -> Result<(), DomainError> {
-        let id = named(&update.container_id)?;
-        let domain = self.owner(id).await?;
+        let domain = self.owner(&update.container_id).await?;
         self.bounded(domain.update_container(cx, update)).await
     }
 
@@ -188,8 +191,7 @@ impl Domains {
         cx: &Ctx,
         eviction: &api::ContainerEviction,
     ) -> Result<(), DomainError> {
-        let id = named(&eviction.container_id)?;
-        let domain = self.owner(id).await?;
+        let domain = self.owner(&eviction.container_id).await?;
         self.bounded(domain.evict_container(cx, eviction)).await
     }
 
@@ -205,15 +207,5 @@ impl Domains {
                 "the runtime did not do it within {time:?} (`domain_timeout`)"
             ))),
         }
-    }
-}
-
-fn named(id: &str) -> Result<&str, DomainError> {
-    match id {
-        "" => Err(DomainError::Invalid {
-            id: String::new(),
-            reason: "the container id is empty".to_owned(),
-        }),
-        id => Ok(id),
     }
 }

@@ -177,16 +177,32 @@ fn decimal(nanos: u128, scale: u128) -> String {
 
 /// A duration as a configuration value.
 pub(crate) mod text {
+    use std::fmt;
     use std::time::Duration;
 
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
 
     pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&super::format(*value))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        super::parse(&String::deserialize(from)?).map_err(D::Error::custom)
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration as a text, such as \"5s\", \"1m30s\" or \"500ms\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+                super::parse(text).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_str(Text)
     }
 }
 
@@ -194,7 +210,7 @@ pub(crate) mod text {
 pub(crate) mod optional_text {
     use std::time::Duration;
 
-    use serde::{Deserializer, Serializer};
+    use serde::Serializer;
 
     pub(crate) fn serialize<S: Serializer>(
         value: &Option<Duration>,
@@ -204,12 +220,6 @@ pub(crate) mod optional_text {
             Some(value) => super::text::serialize(value, to),
             None => to.serialize_none(),
         }
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        super::text::deserialize(from).map(Some)
     }
 }
 

@@ -36,9 +36,9 @@ impl std::fmt::Display for Failure {
 
 /// Whether a request was handed to the transport whole, so that the plugin may know of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HandedOver(Arc<AtomicBool>);
+pub(crate) struct Delivery(Arc<AtomicBool>);
 
-impl HandedOver {
+impl Delivery {
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -53,7 +53,7 @@ pub(crate) struct Relaying {
     /// The answer, however late.
     pub(crate) answer: Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>,
     /// Whether the plugin may know of the request.
-    pub(crate) handed_over: HandedOver,
+    pub(crate) delivered: Delivery,
 }
 
 /// Told when a plugin has answered a part of its synchronisation.
@@ -65,6 +65,8 @@ pub(crate) struct Subscription {
     pub(crate) events: EventMask,
     /// It named no event, which means all.
     pub(crate) implicit: bool,
+    /// What is to happen when it does not answer, if it said so.
+    pub(crate) wish: Option<api::FailurePolicy>,
 }
 
 /// One plugin, as the rest of the instance sees it.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nri_core::{InvalidIdentity, PluginId};
 
 use crate::config::ConfigError;
+use crate::text::printable_path;
 
 /// Why an instance cannot be built or started. Every message is one line that says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +35,17 @@ pub enum Error {
         reason: String,
     },
     /// A file or directory of pre-installed plugins cannot be used (with `strict_discovery`).
-    #[error("cannot use {}: {reason}", path.display())]
+    #[error("cannot use {}: {reason}", printable_path(path))]
     Discovery {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration names a plugin that is not there, and may not be meant (with `strict_discovery`).
+    #[error("invalid NRI configuration: {reason}; correct it, or turn `strict_discovery` off")]
+    Overlooked {
+        /// The key, the name, and what may be meant.
         reason: String,
     },
     /// A key of the configuration has another value now, and cannot change while the instance lives.

@@ -179,6 +179,11 @@ impl Instance {
         validator.enable.then(|| (id, validator.into()))
     }
 
+    /// The plugins that are part of the runtime's program.
+    pub(crate) fn built_in(&self) -> Vec<PluginId> {
+        self.built_in.iter().map(|(id, _)| id.clone()).collect()
+    }
+
     /// Whether a plugin takes part, wherever it comes from.
     pub(crate) fn takes_part(&self, plugin: &PluginId) -> bool {
         let plugins = self.taking_part();
@@ -242,6 +247,7 @@ impl Instance {
     /// Brings everything up: built-in plugins, pre-installed ones, then the socket.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<(), Error> {
         if self.config().disable {
+            tracing::info!("NRI is off: `disable` is set");
             return Ok(());
         }
         let mut begun = Err(Error::AlreadyStarted);
@@ -329,7 +335,7 @@ impl Instance {
             plugin: self.registration(id.clone()),
             endpoint: Arc::new(endpoint),
             origin,
-            config: String::new(),
+            config: None,
         };
         self.begin(|started| session.live(started))
             .await

@@ -1,16 +1,16 @@
 //! How a plugin comes to take part, and how it goes. In which order things happen is the scheduler's business; here the
 //! runtime is asked what it has, and the plugin is shown it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
-use nri_core::schedule::{AfterLate, PluginLimits, Showing};
+use nri_core::schedule::SyncPlan;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::active::Active;
-use crate::config;
 use crate::dispatch::{Seat, State};
 use crate::domains::Listed;
 use crate::error::Error;
@@ -51,7 +51,7 @@ impl Instance {
 
     /// Has the scheduler let a plugin in.
     fn admit(self: &Arc<Self>, active: &Arc<Active>) -> Result<oneshot::Receiver<()>, String> {
-        let limits = self.limits(active);
+        let limits = active.limits();
         let most = self.config().max_plugins;
         // What is not let in is closed at once.
         active.endpoint.admitted();
@@ -68,20 +68,6 @@ impl Instance {
                 .handle_admitted(active.member(), limits, now);
             Ok(told)
         })
-    }
-
-    pub(crate) fn limits(&self, active: &Active) -> PluginLimits {
-        let settings = active.settings();
-        let mut limits = PluginLimits::default();
-        limits.request_timeout = settings.request_timeout;
-        limits.max_in_flight = settings.max_in_flight;
-        limits.strikes = self.config().plugin_strikes;
-        limits.after_late = match settings.after_late {
-            config::AfterLate::Keep => AfterLate::Keep,
-            config::AfterLate::Resync => AfterLate::Resync,
-            config::AfterLate::Close => AfterLate::Close,
-        };
-        limits
     }
 
     /// A plugin is gone: nobody waits for it any more. May be repeated.
@@ -140,7 +126,9 @@ impl Instance {
         let inventory = self.act(|state, now| {
             state.take_in(listing, &lists);
             let showing = state.scheduler.handle_snapshot(&active.plugin, now)?;
-            Some(state.inventory(lists, &showing))
+            let (inventory, shown) = state.inventory(lists, &showing);
+            state.scheduler.handle_shown(&active.plugin, &shown);
+            Some(inventory)
         });
         let Some(Inventory { pods, containers }) = inventory else {
             return Ok(None);
@@ -172,7 +160,7 @@ impl Instance {
     /// # Errors
     /// A domain cannot say.
     async fn listed(&self) -> Result<(Listing, Vec<Listed>), String> {
-        let listing = self.dispatch.lock().scheduler.lives().begin_listing();
+        let listing = self.dispatch.lock().scheduler.lifecycles().begin_listing();
         let lists = self.domains.list().await.map_err(|(domain, error)| {
             format!("domain {domain:?} cannot list its pods and containers: {error}")
         })?;
@@ -262,7 +250,7 @@ impl State {
 
     /// Learns from lists what exists.
     fn take_in(&mut self, listing: Listing, lists: &[Listed]) {
-        let lives = self.scheduler.lives_mut();
+        let lives = self.scheduler.lifecycles_mut();
         for list in lists {
             let pods = list.pods.iter().map(|(pod, ready)| {
                 let observed = ready.map_or(Observed::Unknown, Observed::pod);
@@ -280,19 +268,25 @@ impl State {
                 );
             }
         }
-        self.unlisted.retain(self.scheduler.lives());
+        self.unlisted.retain(self.scheduler.lifecycles());
     }
 
-    /// What a plugin is shown: what the lists have, as far as it lives and will not reach the plugin as an event, and what
-    /// lives and the lists do not have yet.
-    fn inventory(&self, lists: Vec<Listed>, showing: &Showing) -> Inventory {
-        let lives = self.scheduler.lives();
-        let shows =
-            |lives: &Lifecycles, key: &ObjectKey| lives.shows(key) && !showing.hide.contains(key);
+    /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and will not reach the plugin
+    /// as an event, and what lives and the lists do not have yet.
+    fn inventory(
+        &self,
+        lists: Vec<Listed>,
+        showing: &SyncPlan,
+    ) -> (Inventory, BTreeSet<ObjectKey>) {
+        let lives = self.scheduler.lifecycles();
+        let mut shown = BTreeSet::new();
+        let mut shows = |lives: &Lifecycles, key: ObjectKey| {
+            lives.shows(&key) && !showing.exclude.contains(&key) && shown.insert(key)
+        };
         let mut inventory = Inventory::default();
         for (key, object) in self.unlisted.shown(lives) {
             match object {
-                _ if !shows(lives, &key) => {}
+                _ if !shows(lives, key) => {}
                 Shown::Pod(pod) => inventory.pods.push(pod),
                 Shown::Container(container) => inventory.containers.push(container),
             }
@@ -300,19 +294,19 @@ impl State {
         for list in lists {
             let (domain, pods, containers) = (list.domain, list.pods, list.containers);
             let pods = pods.into_iter().filter(|(pod, ready)| {
-                ready.is_some() && shows(lives, &ObjectKey::pod(Arc::clone(&domain), &*pod.id))
+                ready.is_some() && shows(lives, ObjectKey::pod(Arc::clone(&domain), &*pod.id))
             });
             inventory.pods.extend(pods.map(|(pod, _)| pod));
             let containers = containers.into_iter().filter(|container| {
                 container.state() != ContainerState::ContainerUnknown
                     && shows(
                         lives,
-                        &ObjectKey::container(Arc::clone(&domain), &*container.id),
+                        ObjectKey::container(Arc::clone(&domain), &*container.id),
                     )
             });
             inventory.containers.extend(containers);
         }
-        inventory
+        (inventory, shown)
     }
 }
 

@@ -72,7 +72,7 @@ impl Instance {
                         Some(active) => {
                             calls.spawn(ask(Arc::clone(active), preparation.of(request)));
                         }
-                        None => flow.answer(&plugin, Reply::Gone { handed_over: false }),
+                        None => flow.answer(&plugin, Reply::Gone { delivered: false }),
                     }
                 }
                 Step::Wait => match calls.join_next().await {
@@ -130,6 +130,7 @@ impl Instance {
             started: began,
             duration: now().saturating_duration_since(began),
             outcome: &outcome(&Came::from(reply)),
+            tag: None,
         };
         self.plugin_called(active, &report);
     }
@@ -162,7 +163,7 @@ async fn ask(
         Ok(Ok(response)) => Reply::Answer(response),
         Ok(Err(Failure::Status { code, message })) => Reply::Error { code, message },
         Ok(Err(Failure::Closed(_))) => Reply::Gone {
-            handed_over: relaying.handed_over.get(),
+            delivered: relaying.delivered.get(),
         },
         Ok(Err(Failure::Late)) | Err(_) => Reply::Late { after: time },
     };

@@ -26,8 +26,11 @@ mod metrics;
 mod nri;
 mod observation;
 mod observer;
+mod output;
+mod overlooked;
 mod places;
 mod prepared;
+mod program;
 mod rate;
 mod readiness;
 mod reconfigure;
@@ -43,6 +46,7 @@ mod supervision;
 mod tasks;
 mod text;
 mod unlisted;
+mod way;
 
 pub use audit::AuditRecord;
 pub use builder::Builder;
@@ -53,7 +57,8 @@ pub use metrics::MetricsFacade;
 pub use metrics::{ErrorClass, Metrics};
 pub use nri::Nri;
 pub use nri_core::{
-    Api, Creation, Ctx, Domain, DomainError, PluginSyncBlock, StopResult, UpdateResult, model,
+    Creation, Ctx, Domain, DomainError, PluginSyncBlock, RuntimeApi, StopResult, UpdateResult,
+    model,
 };
 pub use observer::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind, PluginState};
 pub use readiness::Readiness;

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::instance::Instance;
 use crate::listener::accept;
 use crate::socket::{SocketFile, open};
+use crate::text::printable_path;
 
 /// A socket on which plugins are accepted. Dropping it ends that, and removes its file.
 #[derive(Debug)]
@@ -64,8 +65,9 @@ impl Instance {
     pub(crate) fn listen(self: &Arc<Self>, opened: Opened) {
         let Opened { listener, file } = opened;
         if let Ok(address) = listener.local_addr() {
-            let socket = address.as_pathname().map(Path::to_owned);
-            tracing::info!(?socket, "NRI plugins can connect");
+            let socket = address.as_pathname().map(printable_path);
+            let socket = socket.unwrap_or_else(|| "without a path".to_owned());
+            tracing::info!(%socket, "NRI plugins can connect");
         }
         let (stop, stopped) = oneshot::channel();
         self.tasks

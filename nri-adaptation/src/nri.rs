@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Api, Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, Request, StopResult,
-    UpdateResult, api,
+    Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, Request, RuntimeApi,
+    StopResult, UpdateResult, api,
 };
 use tokio::sync::watch;
 
@@ -18,11 +18,11 @@ use crate::readiness::Readiness;
 use crate::reconfigure::Reconfigured;
 use crate::subject::Subject;
 
-/// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`Api`].
+/// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`RuntimeApi`].
 ///
-/// Dropping the last clone cuts the plugins off; [`stop`](Api::stop) says good-bye to them before.
+/// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) says good-bye to them before.
 ///
-/// Its futures may be dropped at any time: see [cancel safety](Api#cancel-safety). The caller's deadline
+/// Its futures may be dropped at any time: see [cancel safety](RuntimeApi#cancel-safety). The caller's deadline
 /// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
 #[derive(Debug, Clone)]
 pub struct Nri(Arc<Handle>);
@@ -163,7 +163,7 @@ impl Nri {
 type Entered<'a> = Result<Option<(&'a Arc<Instance>, Subject)>, Error>;
 
 #[async_trait]
-impl Api for Nri {
+impl RuntimeApi for Nri {
     fn is_enabled(&self) -> bool {
         self.instance().is_enabled()
     }

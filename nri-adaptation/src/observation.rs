@@ -100,9 +100,9 @@ impl Instance {
     }
 
     /// Something that plugins asked for is not going to happen, and nothing fails for it.
-    pub(crate) fn left_out(&self, omissions: &[Omission]) {
+    pub(crate) fn omitted(&self, omissions: &[Omission]) {
         for omission in omissions {
-            self.observer.left_out(omission);
+            self.observer.omitted(omission);
         }
         let (said, unsaid) = omissions.split_at(omissions.len().min(LINES_EACH));
         for omission in said {

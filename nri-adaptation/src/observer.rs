@@ -1,5 +1,6 @@
 //! What an instance tells about its plugins: who is there, and what came of every call.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nri_core::merge::Omission;
@@ -18,6 +19,17 @@ pub enum PluginKind {
     Launched,
     /// Started by someone else; it connected to the socket.
     External,
+}
+
+impl fmt::Display for PluginKind {
+    /// In words, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "built-in",
+            Self::Launched => "launched",
+            Self::External => "external",
+        })
+    }
 }
 
 /// How far a plugin is.
@@ -58,6 +70,8 @@ pub struct PluginInfo {
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
+    /// What it says is to happen when it does not answer, if it says so. What an operator says of it goes before that.
+    pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
     /// What its calls came to, since it connected.
@@ -84,6 +98,7 @@ impl PluginInfo {
             gid: None,
             events,
             nri_version: String::new(),
+            failure_policy: None,
             state,
             calls: CallStatistics::default(),
             restarts: 0,
@@ -145,10 +160,16 @@ pub struct PluginCallReport<'a> {
     pub duration: Duration,
     /// What came of it.
     pub outcome: &'a CallOutcome,
+    /// The [tag](nri_core::Ctx::with_tag) of the call into the API that it is part of; `None` where the caller gave none, for
+    /// exits, and for the undoing of a creation.
+    pub tag: Option<u64>,
 }
 
 /// Someone who wants to know. The methods are called in the middle of things: they must return at once and must not call back
 /// into the instance.
+///
+/// Calls of plugins are told one at a time, in the order in which they ended, and before whoever called the API has the result
+/// of the request that they are part of.
 pub trait Observer: Send + Sync + 'static {
     /// A plugin was called, or would have been.
     fn plugin_call(&self, report: &PluginCallReport<'_>) {
@@ -166,7 +187,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A plugin that had connected is gone.
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         let _ = (plugin, reason);
     }
 
@@ -176,7 +197,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
-    fn left_out(&self, omission: &Omission) {
+    fn omitted(&self, omission: &Omission) {
         let _ = omission;
     }
 
@@ -187,7 +208,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.
-    fn plugin_down(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+    fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
         let _ = (plugin, reason, pause);
     }
 

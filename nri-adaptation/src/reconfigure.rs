@@ -58,7 +58,7 @@ impl Instance {
 
         // Nothing fails from here on.
         self.set_config(Arc::clone(&new));
-        self.apply_to_plugins(&old, &new);
+        self.apply_to_plugins(&new);
         match opened {
             Some(opened) => self.listen(opened),
             None if new.disable_connections => self.listen_no_more(),
@@ -100,7 +100,7 @@ impl Instance {
     }
 
     /// Changes what holds for the plugins that are there; those that may be there no more are sent away.
-    fn apply_to_plugins(self: &Arc<Self>, old: &Config, new: &Config) {
+    fn apply_to_plugins(self: &Arc<Self>, new: &Config) {
         let us = rustix::process::geteuid().as_raw();
         for active in self.seats() {
             let id = &active.plugin.id;
@@ -108,12 +108,12 @@ impl Instance {
                 self.tasks.spawn(good_bye(active, reason));
                 continue;
             }
-            let settings = new.plugin(id);
-            if *active.settings() == settings && old.plugin_strikes == new.plugin_strikes {
+            let settings = new.wishing_plugin(id, active.subscription.wish.as_ref());
+            if *active.settings() == settings {
                 continue;
             }
             active.set_settings(settings);
-            let limits = self.limits(&active);
+            let limits = active.limits();
             self.act(|state, now| {
                 state.scheduler.handle_changed(active.member(), limits, now);
             });

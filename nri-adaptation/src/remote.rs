@@ -14,11 +14,11 @@ use nri_proto::{Method as _, items, rpc};
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
-use crate::endpoint::{Endpoint, Failure, HandedOver, Progress, Relaying, Subscription};
+use crate::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
 use crate::observer::Observer;
 use crate::places::Place;
 use crate::prepared::Prepared;
-use crate::text::sanitized;
+use crate::text::{one_line, sanitized};
 
 /// A plugin at the other end of a connection.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl From<CallError> for Failure {
             CallError::DeadlineExceeded { .. } => Self::Late,
             CallError::Status(status) => Self::Status {
                 code: status.code.value(),
-                message: sanitized(&status.message),
+                message: one_line(&status.message),
             },
             other => Self::Status {
                 code: other.code().value(),
@@ -115,14 +115,14 @@ async fn call(
     method: &'static str,
     payload: Bytes,
     deadline: Instant,
-    handed_over: &HandedOver,
+    delivered: &Delivery,
 ) -> Result<Bytes, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     let options = CallOptions::timeout(left);
     let pending = client
         .begin(rpc::plugin::SERVICE, method, payload, options)
         .await?;
-    handed_over.set();
+    delivered.set();
     Ok(pending.await?)
 }
 
@@ -131,13 +131,13 @@ async fn relay(
     old: Arc<OldForm>,
     request: Arc<Prepared>,
     deadline: Instant,
-    handed_over: HandedOver,
+    delivered: Delivery,
 ) -> Result<Response, Failure> {
     let event = request.request().event();
     let old_form = event.has_state_change_form();
     if !(old_form && old.in_use.load(Ordering::Relaxed)) {
         let method = request.request().method();
-        let reply = call(&client, method, request.bytes(), deadline, &handed_over).await;
+        let reply = call(&client, method, request.bytes(), deadline, &delivered).await;
         let unknown = Code::Unimplemented.value();
         match reply {
             Err(Failure::Status { code, .. }) if old_form && code == unknown => {
@@ -159,7 +159,7 @@ async fn relay(
         rpc::plugin::StateChange::NAME,
         payload,
         deadline,
-        &handed_over,
+        &delivered,
     )
     .await?;
     old.warn(event);
@@ -189,17 +189,17 @@ fn printable(mut response: Response) -> Response {
 #[async_trait]
 impl Endpoint for Remote {
     fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
-        let handed_over = HandedOver::default();
+        let delivered = Delivery::default();
         let answer = relay(
             self.connection.client(),
             Arc::clone(&self.old),
             request,
             Instant::now() + time,
-            handed_over.clone(),
+            delivered.clone(),
         );
         Relaying {
             answer: Box::pin(answer),
-            handed_over,
+            delivered,
         }
     }
 
@@ -216,19 +216,23 @@ impl Endpoint for Remote {
             request_timeout: milliseconds(configuration.request_timeout),
             nri_version: configuration.runtime.nri_version,
         };
-        let bits = self
+        let api::ConfigureResponse {
+            events,
+            failure_policy: wish,
+        } = self
             .client
             .configure(&request, CallOptions::timeout(time))
-            .await?
-            .events;
-        match EventMask::from_bits(bits) {
+            .await?;
+        match EventMask::from_bits(events) {
             Ok(EventMask::NONE) => Ok(Subscription {
                 events: EventMask::ALL,
                 implicit: true,
+                wish,
             }),
             Ok(events) => Ok(Subscription {
                 events,
                 implicit: false,
+                wish,
             }),
             Err(error) => Err(impossible(error)),
         }
@@ -246,8 +250,8 @@ impl Endpoint for Remote {
             // The deadline is for progress: every part has its own.
             let (deadline, payload) = (Instant::now() + time, part.encode_to_vec().into());
             let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
-            let handed_over = HandedOver::default();
-            let answer = call(client, name, payload, deadline, &handed_over);
+            let delivered = Delivery::default();
+            let answer = call(client, name, payload, deadline, &delivered);
             let bytes = timeout_at(deadline, answer)
                 .await
                 .map_err(|_| Failure::Late)??;

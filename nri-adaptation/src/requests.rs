@@ -187,7 +187,8 @@ impl Instance {
         let request = Request::UpdateContainer(api::UpdateContainerRequest {
             pod: Some(subject.pod),
             container: subject.container,
-            linux_resources: resources,
+            // Plugins look into it without asking, as runtimes in Go always send one.
+            linux_resources: Some(resources.unwrap_or_default()),
         });
         let [waiting] = self.hand_in(cx, &keys, [request]);
         let message = Arc::clone(waiting.message());
@@ -198,7 +199,7 @@ impl Instance {
             return Ok(UpdateResult::default());
         };
         self.asked(&message, &asked.owners, &asked.evictions);
-        self.left_out(&asked.omissions);
+        self.omitted(&asked.omissions);
         self.side_effects_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
         let mut result = UpdateResult::default();

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::active::{Active, Origin};
 use crate::config::Config;
+use crate::discovery::ConfigFile;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handshake::{Claim, Desk, Gate, Introduction};
@@ -23,6 +24,7 @@ use crate::observer::PluginKind;
 use crate::places::{GivesWay, Place, Stage};
 use crate::remote::{LimitsNow, Remote};
 use crate::supervision::Supervised;
+use crate::text::printable_path;
 
 /// Bytes that a peer may send before it is admitted.
 const BYTES_BEFORE_ADMISSION: u64 = 64 << 10;
@@ -93,7 +95,7 @@ pub(crate) async fn external(
         nri_version: String::new(),
     };
     let claim = Claim::Own(peer);
-    let mut registering = Registering::open(&instance, stream, claim, origin, String::new());
+    let mut registering = Registering::open(&instance, stream, claim, origin, None);
     (registering.since, registering.place) = (since, Some(place));
     let (connection, desk) = (
         registering.connection.clone(),
@@ -144,15 +146,14 @@ pub(crate) async fn launched(
     let installed = &supervised.installed;
     let plugin = &installed.plugin;
     let refused = |reason: &str| {
-        tracing::warn!(%plugin, reason, "a pre-installed plugin does not take part");
+        tracing::warn!(%plugin, %reason, "a pre-installed plugin does not take part");
         instance
             .observer
             .plugin_refused(&plugin.to_string(), reason);
     };
     let (mut process, stream) = match launch(installed) {
         Ok(launched) => launched,
-        Err(error) => {
-            let reason = format!("{} cannot be launched: {error}", installed.path.display());
+        Err(reason) => {
             refused(&reason);
             // Whoever waited may have stopped waiting.
             let _ = started.send(Err(reason.clone()));
@@ -230,7 +231,7 @@ pub(crate) struct Registering {
     desk: Arc<Desk>,
     introduced: oneshot::Receiver<Result<Introduction, String>>,
     origin: Origin,
-    config: String,
+    config: Option<ConfigFile>,
     /// When its time to register began.
     since: Instant,
     /// Its place among those that are not admitted, if it needs one.
@@ -243,7 +244,7 @@ impl Registering {
         stream: UnixStream,
         claim: Claim,
         origin: Origin,
-        config: String,
+        config: Option<ConfigFile>,
     ) -> Self {
         let (desk, introduced) = Desk::new(Arc::downgrade(instance), claim);
         let mut limits = Limits::default();
@@ -340,7 +341,7 @@ pub(crate) struct Configuring {
     pub(crate) plugin: RegisteredPlugin,
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) origin: Origin,
-    pub(crate) config: String,
+    pub(crate) config: Option<ConfigFile>,
 }
 
 impl Configuring {
@@ -370,7 +371,7 @@ impl Configuring {
                     PluginKind::External => {
                         instance.log_refusal(&plugin.to_string(), &reason, what)
                     }
-                    _ => tracing::warn!(%plugin, reason, "{what}"),
+                    _ => tracing::warn!(%plugin, %reason, "{what}"),
                 }
                 let _ = started.send(Err(reason.clone()));
                 reason
@@ -388,7 +389,8 @@ impl Configuring {
         } = self;
         let settings = instance.config().plugin(&plugin.id);
         let mut configuration = Configuration::default();
-        configuration.config = config;
+        let (path, text) = config.map(|file| (file.path, file.text)).unzip();
+        configuration.config = text.unwrap_or_default();
         configuration.runtime = (*instance.info).clone();
         configuration.registration_timeout = instance.config().plugin_registration_timeout;
         configuration.request_timeout = settings.request_timeout;
@@ -399,6 +401,14 @@ impl Configuring {
         };
         match subscription {
             Ok(subscription) => {
+                let wish = subscription.wish.as_ref();
+                let settings = instance.config().wishing_plugin(&plugin.id, wish);
+                if let Some(wish) = wish {
+                    tracing::info!(
+                        %plugin, wish.fail_request, wish.keep_connected, ?settings.policy, ?settings.after_late,
+                        "the plugin says what is to happen when it does not answer"
+                    );
+                }
                 let active = Active::new(plugin, settings, subscription, endpoint, origin);
                 Ok(Synchronizing {
                     instance,
@@ -407,7 +417,12 @@ impl Configuring {
             }
             Err(reason) => {
                 endpoint.close();
-                Err(format!("it cannot be configured: {reason}"))
+                let file =
+                    path.map(|path| format!(" (its configuration is {})", printable_path(&path)));
+                Err(format!(
+                    "it cannot be configured: {reason}{}",
+                    file.unwrap_or_default()
+                ))
             }
         }
     }
@@ -424,14 +439,16 @@ impl Synchronizing {
         let Self { instance, active } = self;
         let info = active.info();
         tracing::info!(
-            plugin = %active.plugin, kind = ?info.kind, pid = info.pid, uid = info.uid, events = ?info.events,
-            nri_version = info.nri_version, "a plugin has connected"
+            plugin = %active.plugin, kind = %info.kind, pid = info.pid, uid = info.uid, events = %info.events,
+            nri_version = %info.nri_version, "a plugin has connected"
         );
         instance.observer.plugin_connected(&info);
         match instance.join(&active).await {
             Ok(()) => Ok(Ready { instance, active }),
             Err(reason) => {
-                instance.observer.plugin_gone(&active.info(), &reason);
+                instance
+                    .observer
+                    .plugin_disconnected(&active.info(), &reason);
                 Err(reason)
             }
         }
@@ -453,8 +470,10 @@ impl Ready {
         active.close(reason);
         instance.leave(&active);
         let reason = active.close_reason().unwrap_or_default();
-        tracing::info!(plugin = %active.plugin, reason, "a plugin is gone");
-        instance.observer.plugin_gone(&active.info(), &reason);
+        tracing::info!(plugin = %active.plugin, %reason, "a plugin is gone");
+        instance
+            .observer
+            .plugin_disconnected(&active.info(), &reason);
         reason
     }
 }

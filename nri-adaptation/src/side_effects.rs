@@ -69,7 +69,7 @@ impl Instance {
             let MergedUpdate {
                 update, plugins, ..
             } = merged;
-            if !has_content(update) {
+            if says_nothing(update) {
                 continue;
             }
             if let Err(source) = self.update(cx, update, plugins).await {
@@ -120,8 +120,7 @@ impl Instance {
         let mut failed = Vec::new();
         for (at, update) in updates.into_iter().enumerate() {
             others_have_their_turn(at).await;
-            // An empty id is a mistake that must not vanish; an update of nothing is done already.
-            if !has_content(&update) && !update.container_id.is_empty() {
+            if says_nothing(&update) {
                 continue;
             }
             if let Err(error) = self.update_for(&cx, plugin, &update).await {
@@ -159,7 +158,7 @@ impl Instance {
         let StopOutcome {
             updates, omissions, ..
         } = merge.finish();
-        self.left_out(&omissions);
+        self.omitted(&omissions);
         Ok(updates.into_iter().next().map(|merged| merged.update))
     }
 
@@ -259,13 +258,15 @@ fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
     }
 }
 
-/// Whether an update changes anything.
-fn has_content(update: &api::ContainerUpdate) -> bool {
+/// Whether there is nothing to be done about an update: it changes nothing, so it is done already. One without an id is a
+/// mistake, which must not vanish.
+fn says_nothing(update: &api::ContainerUpdate) -> bool {
     let resources = update
         .linux
         .as_ref()
         .and_then(|linux| linux.resources.as_ref());
-    resources.is_some_and(|resources| *resources != api::LinuxResources::default())
+    let changes = resources.is_some_and(|resources| *resources != api::LinuxResources::default());
+    !changes && !update.container_id.is_empty()
 }
 
 /// What could not be done, as an error, if it is one.

@@ -150,6 +150,7 @@ mod tests {
                 started: Instant::now(),
                 duration: Duration::from_millis(millis),
                 outcome: &outcome,
+                tag: None,
             });
         };
         let failed = CallOutcome::Failed {

@@ -43,7 +43,7 @@ pub(crate) struct Subject {
 impl Instance {
     /// Reads a pod.
     pub(crate) fn pod_subject(&self, pod: &dyn PodSandbox) -> Result<Subject, Error> {
-        let message = pod.to_message();
+        let message = pod_message(pod);
         let id = identified("pod", &message.name, &message.id)?;
         let domain = self
             .domains
@@ -65,7 +65,7 @@ impl Instance {
         container: &dyn Container,
     ) -> Result<Subject, Error> {
         let mut subject = self.pod_subject(pod)?;
-        let message = container.to_message();
+        let message = container_message(container);
         let id = identified("container", &message.name, &message.id)?;
         let said = container.domain();
         let domain = match said.as_str() {
@@ -76,6 +76,21 @@ impl Instance {
         subject.container = Some(message);
         Ok(subject)
     }
+}
+
+/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with runtimes in Go, and plugins look
+/// into it without asking.
+pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
+    let mut message = pod.to_message();
+    message.linux.get_or_insert_default();
+    message
+}
+
+/// A container as plugins see it, with a Linux part like a pod.
+pub(crate) fn container_message(container: &dyn Container) -> api::Container {
+    let mut message = container.to_message();
+    message.linux.get_or_insert_default();
+    message
 }
 
 fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {

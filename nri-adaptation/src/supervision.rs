@@ -2,19 +2,28 @@
 //! that does not help, and stopped one by one when they are no longer installed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nri_core::validate::DefaultValidator;
 use nri_core::{EventMask, PluginId, RegisteredPlugin};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::discovery::{Found, Installed, discover};
+use crate::config::{Config, DEFAULT_PLUGIN_CONFIG_PATH, DEFAULT_PLUGIN_PATH};
+use crate::discovery::{Installed, Places, discover};
 use crate::error::Error;
 use crate::instance::Instance;
 use crate::observer::{PluginInfo, PluginKind, PluginState};
+use crate::overlooked::{is_built_in, overlooked, validator_is_overlooked};
 use crate::restarts::{Restarts, Rule};
 use crate::session::{Started, launched};
+use crate::text::printable_path;
+use crate::way::Trust;
+
+/// So many mistakes of a kind are logged one by one.
+const MOST_TOLD: usize = 20;
 
 /// A pre-installed plugin and what became of it so far.
 #[derive(Debug)]
@@ -138,27 +147,87 @@ impl Launched {
 }
 
 impl Instance {
-    /// Looks for pre-installed plugins, and reports what cannot be one.
+    /// Looks for pre-installed plugins, and reports what cannot be one, and what of the configuration concerns nobody.
     ///
     /// # Errors
-    /// There is such a file or directory, and the configuration is strict about it.
-    pub(crate) fn look_for_plugins(
-        &self,
-        config: &crate::config::Config,
-    ) -> Result<Vec<Installed>, Error> {
-        let Found { plugins, bad } = discover(&config.plugin_path, &config.plugin_config_path);
-        for bad in bad {
-            if config.strict_discovery {
-                return Err(Error::Discovery {
-                    path: bad.path,
-                    reason: bad.reason,
-                });
-            }
-            tracing::warn!(path = %bad.path.display(), reason = bad.reason, "skipping a file of the plugin directory");
-            self.observer
-                .plugin_refused(&bad.path.display().to_string(), &bad.reason);
+    /// There is such a file, directory or name, and the configuration is strict about it.
+    pub(crate) fn look_for_plugins(&self, config: &Config) -> Result<Vec<Installed>, Error> {
+        let places = Places {
+            plugins: &config.plugin_path,
+            configs: &config.plugin_config_path,
+            most: config.max_plugins,
+        };
+        let mut found = discover(places, Trust::here());
+        let built_in = self.built_in();
+        let validator = config.default_validator.enable;
+        found.refuse(|plugin| {
+            is_built_in(plugin, &built_in, validator)
+                .then(|| format!("a plugin that is part of the runtime is called {plugin}"))
+        });
+        if config.strict_discovery
+            && let Some(bad) = found.bad.first()
+        {
+            return Err(Error::Discovery {
+                path: bad.path.clone(),
+                reason: bad.reason.clone(),
+            });
         }
-        Ok(plugins)
+        for directory in &found.absent {
+            absent(directory, config)?;
+        }
+        for (bad, told) in found.bad.iter().zip(0..) {
+            let path = printable_path(&bad.path);
+            self.observer.plugin_refused(&path, &bad.reason);
+            if told < MOST_TOLD {
+                tracing::warn!(%path, reason = %bad.reason, "skipping a file of the plugin directory");
+            }
+        }
+        and_more(found.bad.len(), "files of the plugin directory are skipped");
+        for unused in found.unused.iter().take(MOST_TOLD) {
+            let path = printable_path(&unused.path);
+            tracing::warn!(%path, reason = %unused.reason, "a configuration file without effect");
+        }
+        and_more(found.unused.len(), "configuration files are without effect");
+        self.tell_overlooked(config, &found.plugins, built_in)?;
+        Ok(found.plugins)
+    }
+
+    /// Says which names in the configuration no plugin has.
+    ///
+    /// # Errors
+    /// The configuration is strict, and no plugin that connects can have such a name: it is misspelled, or there are no
+    /// connections.
+    fn tell_overlooked(
+        &self,
+        config: &Config,
+        installed: &[Installed],
+        mut known: Vec<PluginId>,
+    ) -> Result<(), Error> {
+        if config.default_validator.enable {
+            known.extend(DefaultValidator::IDENTITY.parse::<PluginId>().ok());
+        }
+        known.extend(installed.iter().map(|installed| installed.plugin.clone()));
+        known.extend(self.infos().into_iter().map(|info| info.plugin.id));
+        let connections = !config.disable_connections;
+        let names = overlooked(config, &known);
+        for name in names.iter().take(MOST_TOLD) {
+            let advice = name.advice(connections);
+            let mistaken = name.nearest.is_some() || !connections;
+            if mistaken && config.strict_discovery {
+                return Err(Error::Overlooked { reason: advice });
+            }
+            match mistaken {
+                true => tracing::warn!("{advice}"),
+                false => tracing::info!("{advice}"),
+            }
+        }
+        and_more(names.len(), "names in the configuration are no plugin's");
+        if validator_is_overlooked(&config.default_validator) {
+            tracing::warn!(
+                "`default_validator` says what to reject, and `default_validator.enable` is false: nothing is rejected"
+            );
+        }
+        Ok(())
     }
 
     /// All plugins, in the order in which they are called: those that take part, and launched ones that do not.
@@ -198,6 +267,39 @@ impl Instance {
             // What went wrong is logged where it is known; the others go on without it.
             let _ = outcome.await;
         }
+    }
+}
+
+/// Says that a directory of the configuration does not exist. Without one that is there by default, nothing is missing.
+///
+/// # Errors
+/// The configuration is strict. Only the configurations are not missed where they are by default.
+fn absent(directory: &Path, config: &Config) -> Result<(), Error> {
+    let (key, default) = match directory == config.plugin_path {
+        true => ("plugin_path", DEFAULT_PLUGIN_PATH),
+        false => ("plugin_config_path", DEFAULT_PLUGIN_CONFIG_PATH),
+    };
+    let named = directory != Path::new(default);
+    if config.strict_discovery && (named || key == "plugin_path") {
+        return Err(Error::Discovery {
+            path: directory.to_owned(),
+            reason: format!("the directory does not exist: make it, or correct `{key}`"),
+        });
+    }
+    let path = printable_path(directory);
+    match named {
+        true => tracing::warn!(%path, "the directory that `{key}` names does not exist"),
+        false => {
+            tracing::info!(%path, "there is no such directory, so there is nothing in it: `{key}` can name another one")
+        }
+    }
+    Ok(())
+}
+
+/// Says that there are more than are told one by one.
+fn and_more(count: usize, what: &str) {
+    if count > MOST_TOLD {
+        tracing::warn!("{} more {what}", count - MOST_TOLD);
     }
 }
 
@@ -248,13 +350,13 @@ async fn supervise(
         let Some(pause) = after(&instance, supervised, &mut restarts, took_part, &reason) else {
             instance
                 .observer
-                .plugin_down(&supervised.info(), &reason, None);
+                .plugin_exited(&supervised.info(), &reason, None);
             return;
         };
-        tracing::warn!(%plugin, reason, ?pause, "a launched plugin has ended; launching it again");
+        tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
         instance
             .observer
-            .plugin_down(&supervised.info(), &reason, Some(pause));
+            .plugin_exited(&supervised.info(), &reason, Some(pause));
         tokio::select! {
             () = sleep(pause) => {}
             () = instance.stopping() => return,
@@ -284,7 +386,7 @@ fn after(
         return None;
     }
     if !config.plugin(plugin).restart {
-        tracing::error!(%plugin, reason, "a launched plugin has ended, and `restart` is off for it");
+        tracing::error!(%plugin, %reason, "a launched plugin has ended, and `restart` is off for it");
         return None;
     }
     let rule = Rule {
@@ -295,7 +397,7 @@ fn after(
     match pause {
         Some(_) => life.state = Down::Restarting,
         None => tracing::error!(
-            %plugin, reason, limit = rule.limit,
+            %plugin, %reason, limit = rule.limit,
             "a launched plugin has ended too often in a row; giving it up until it is installed anew or NRI is reconfigured"
         ),
     }

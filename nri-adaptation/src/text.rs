@@ -1,5 +1,7 @@
 //! Text that comes from plugins, made fit for a log: one line, no control characters, not too long.
 
+use std::path::Path;
+
 /// The most characters of a foreign text that are repeated.
 const LIMIT: usize = 1024;
 
@@ -25,6 +27,17 @@ pub(crate) fn sanitized(text: &str) -> String {
     line
 }
 
+/// A path as one printable line: names of files are bytes that anybody may have chosen.
+pub(crate) fn printable_path(path: &Path) -> String {
+    sanitized(&path.to_string_lossy())
+}
+
+/// A text of several lines as one: what was on lines of their own is put one after the other.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    sanitized(&lines.collect::<Vec<_>>().join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +46,10 @@ mod tests {
     fn a_foreign_text_becomes_one_short_printable_line() {
         assert_eq!(sanitized("hello, wörld\tx"), "hello, wörld x");
         assert_eq!(sanitized("a\nb\r\x1b[31m"), "a\\nb\\r\\u{1b}[31m");
+        assert_eq!(
+            one_line("line 2\n  |\n2 | x = \\d\r\n\n  | ^\x1b\n"),
+            "line 2 | 2 | x = \\d | ^\\u{1b}"
+        );
         assert_eq!(sanitized("\u{202e}abc"), "\\u{202e}abc");
         assert_eq!(sanitized(&"x".repeat(5000)).chars().count(), LIMIT + 1);
     }

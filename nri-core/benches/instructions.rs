@@ -2,7 +2,7 @@
 //! See [`cases`] for what is merged; what is counted is what the benchmark `merge` times.
 //!
 //! ```text
-//! CARGO_PROFILE_BENCH_DEBUG=line-tables-only cargo bench -p nri-core --bench instructions --no-run
+//! CARGO_PROFILE_BENCH_DEBUG=line-tables-only cargo bench -p nri-core --features oci --bench instructions --no-run
 //! valgrind --tool=callgrind --toggle-collect='*measured*' target/release/deps/instructions-* plugins/10
 //! ```
 

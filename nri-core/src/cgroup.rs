@@ -4,6 +4,9 @@
 /// Where the runtime's systemd puts what names no slice.
 const DEFAULT_SLICE: &str = "system.slice";
 
+/// The longest name of a unit, and of a directory.
+const LONGEST_NAME: usize = 255;
+
 /// Why a cgroup path makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid cgroup path {path:?}: {reason}")]
@@ -98,6 +101,10 @@ impl std::str::FromStr for CgroupPath {
                     (false, "") => format!("{name}.scope"),
                     (false, prefix) => format!("{prefix}-{name}.scope"),
                 };
+                // systemd refuses them, and a slice's directory has a part for each of its dashes.
+                if slice.len().max(unit.len()) > LONGEST_NAME {
+                    return Err(invalid("the name of a unit has at most 255 bytes"));
+                }
                 let slice = if bare == "-" { "" } else { slice };
                 Ok(CgroupPath::Systemd {
                     slice: slice.to_owned(),
@@ -112,6 +119,9 @@ impl std::str::FromStr for CgroupPath {
                 }
                 if parts.is_empty() {
                     return Err(invalid("it names no control group"));
+                }
+                if parts.iter().any(|part| part.len() > LONGEST_NAME) {
+                    return Err(invalid("the name of a control group has at most 255 bytes"));
                 }
                 Ok(CgroupPath::Cgroupfs(parts.join("/")))
             }
@@ -171,6 +181,31 @@ mod tests {
         ] {
             let error = path.parse::<CgroupPath>().unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_are_as_long_as_systemd_and_file_systems_let_them_be() {
+        let slice = |dashes: usize| format!("{}a.slice:x:c1", "a-".repeat(dashes));
+        let longest: CgroupPath = slice(124).parse().unwrap();
+        let CgroupPath::Systemd { slice: name, .. } = &longest else {
+            panic!("it is a slice");
+        };
+        assert_eq!(name.len(), LONGEST_NAME);
+        assert_eq!(longest.directory().split('/').count(), 126);
+        let name = |length: usize| "n".repeat(length);
+        for (bad, good) in [
+            (slice(16_000), slice(100)),
+            (format!(":x:{}", name(248)), format!(":x:{}", name(247))),
+            (
+                format!(":x:{}.slice", name(250)),
+                format!(":x:{}.slice", name(249)),
+            ),
+            (format!("/a/{}/b", name(256)), format!("/a/{}/b", name(255))),
+        ] {
+            assert!(good.parse::<CgroupPath>().is_ok());
+            let error = bad.parse::<CgroupPath>().unwrap_err();
+            assert!(error.reason.ends_with("has at most 255 bytes"), "{error}");
         }
     }
 }

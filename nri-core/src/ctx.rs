@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::Span;
 
-/// What a caller says about one call: how long it may take, and what it belongs to.
+/// What a caller says about one call: how long it may take, what it belongs to, and a number to know it by.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use tracing::Span;
 pub struct Ctx {
     deadline: Option<Instant>,
     span: Span,
+    tag: Option<u64>,
 }
 
 impl Ctx {
@@ -25,6 +26,7 @@ impl Ctx {
         Self {
             deadline: None,
             span: Span::none(),
+            tag: None,
         }
     }
 
@@ -40,6 +42,18 @@ impl Ctx {
     pub fn with_span(mut self, span: Span) -> Self {
         self.span = span;
         self
+    }
+
+    /// The same context with a number of the caller's own, by which an observer can tell which plugin calls belong to the call.
+    #[must_use]
+    pub fn with_tag(mut self, tag: u64) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// The number that the caller gave it; `None` if it gave none.
+    pub fn tag(&self) -> Option<u64> {
+        self.tag
     }
 
     /// When the caller stops waiting; `None` if it does not.

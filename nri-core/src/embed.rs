@@ -12,7 +12,7 @@ use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome};
 use crate::model::{Container, PodSandbox};
 use crate::{Ctx, Error};
 
-/// The embedding API. Every method is a cheap no-op while NRI is disabled or after [`stop`](Api::stop).
+/// The embedding API. Every method is a cheap no-op while NRI is disabled or after [`stop`](RuntimeApi::stop).
 ///
 /// The pod and container arguments are read once, before anything is awaited.
 ///
@@ -26,7 +26,7 @@ use crate::{Ctx, Error};
 ///   dropped with the domain's future.
 /// * A dropped start is a stop. A dropped stop goes on.
 #[async_trait]
-pub trait Api: Send + Sync {
+pub trait RuntimeApi: Send + Sync {
     /// Whether plugins can be there at all.
     fn is_enabled(&self) -> bool;
 
@@ -54,7 +54,7 @@ pub trait Api: Send + Sync {
     /// A pod's containers are stopped and the sandbox is about to be torn down. Repeating it has no effect.
     async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
-    /// A pod is removed; implies [`stop_pod_sandbox`](Api::stop_pod_sandbox) if that is still due.
+    /// A pod is removed; implies [`stop_pod_sandbox`](RuntimeApi::stop_pod_sandbox) if that is still due.
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
     /// A container's spec is complete and nothing is created yet. Apply the adjustment of the outcome, create the container,
@@ -118,7 +118,7 @@ pub trait Api: Send + Sync {
     /// A container's process ended by itself. Queued, in order with the container's other events; never blocks.
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container);
 
-    /// A container is removed; implies [`stop_container`](Api::stop_container) if that is still due.
+    /// A container is removed; implies [`stop_container`](RuntimeApi::stop_container) if that is still due.
     async fn remove_container(
         &self,
         cx: &Ctx,

@@ -48,9 +48,7 @@ pub enum Error {
         room: usize,
     },
     /// A plugin that must answer did not do so in time.
-    #[error(
-        "plugin {plugin} did not answer {event} of {subject} within {after:?}, and its policy is to fail then"
-    )]
+    #[error("plugin {plugin} {} {event} of {subject}{}, and its policy is to fail then", late(.after).0, late(.after).1)]
     Late {
         /// The plugin.
         plugin: PluginId,
@@ -58,7 +56,7 @@ pub enum Error {
         event: Event,
         /// The pod or container it was asked about, in words.
         subject: String,
-        /// How long it had.
+        /// How long it had; zero if it was not asked, since it still owes an earlier answer.
         after: Duration,
     },
     /// A plugin that must answer is not connected (any more).
@@ -74,7 +72,7 @@ pub enum Error {
         subject: String,
     },
     /// A validator did not accept the combined adjustment of a container.
-    #[error("{}", rejected(.container, .validator, .reason, .others))]
+    #[error("{}", rejected(.container, .validator, .reason, .others, .unheard))]
     Rejected {
         /// The container.
         container: String,
@@ -84,6 +82,9 @@ pub enum Error {
         reason: String,
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
+        /// Those among all of these that did not judge at all: they failed, were late, or are gone. What a validator does not
+        /// judge is not applied.
+        unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
     #[error("validator {validator} refused {pod}: {reason}")]
@@ -134,13 +135,32 @@ fn rejected(
     validator: &PluginId,
     reason: &str,
     others: &[(PluginId, String)],
+    unheard: &[PluginId],
 ) -> String {
+    let did = match unheard.contains(validator) {
+        true => "did not judge",
+        false => "rejected",
+    };
     let mut text = format!(
-        "validator {validator} rejected the adjustment of container {}: {reason}",
+        "validator {validator} {did} the adjustment of container {}: {reason}",
         quoted(container)
     );
     for (other, reason) in others {
-        let _ = write!(text, "; so did {other}: {reason}");
+        let _ = match unheard.contains(other) {
+            true => write!(text, "; validator {other} did not judge it: {reason}"),
+            false => write!(text, "; validator {other} rejected it: {reason}"),
+        };
     }
     text
+}
+
+/// What a plugin did that did not answer in time, and how long it had for that.
+fn late(after: &Duration) -> (&'static str, String) {
+    match after.is_zero() {
+        true => (
+            "still owes an earlier answer and was not asked about",
+            String::new(),
+        ),
+        false => ("did not answer", format!(" within {after:?}")),
+    }
 }

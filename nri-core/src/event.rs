@@ -128,6 +128,17 @@ impl Event {
         )
     }
 
+    /// Whether it tells of the end of a pod or container, or of a part of that.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(
+            self,
+            Event::StopContainer
+                | Event::RemoveContainer
+                | Event::StopPodSandbox
+                | Event::RemovePodSandbox
+        )
+    }
+
     /// Whether all plugins hear of the event whatever an earlier one answered.
     ///
     /// True for what has already happened: stop, remove and post events. The others may be refused, and the first error ends

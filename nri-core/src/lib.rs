@@ -1,8 +1,8 @@
 //! The pure core of NRI, the Node Resource Interface: what plugins and runtimes are to each other, without a wire.
 //!
 //! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the traits that plugins,
-//! runtimes and their domains implement ([`Plugin`], [`Api`], [`Domain`], [`model`]), merging of what plugins ask for with
-//! an owner per item ([`merge`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
+//! runtimes and their domains implement ([`Plugin`], [`RuntimeApi`], [`Domain`], [`model`]), merging of what plugins ask for with
+//! an owner per item ([`merge`]), keys by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
 //! the outcome is.
 //!
 //! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time is an argument,
@@ -18,6 +18,7 @@ mod error;
 mod event;
 pub mod flow;
 mod identity;
+pub mod keys;
 pub mod lifecycle;
 pub mod merge;
 pub mod model;
@@ -33,7 +34,7 @@ pub mod validate;
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use ctx::Ctx;
 pub use domain::{Domain, DomainError};
-pub use embed::{Api, Creation, PluginSyncBlock, Settlement, StopResult, UpdateResult};
+pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult};
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};
@@ -45,7 +46,7 @@ pub use plugin::{
 pub use relay::{Request, Response};
 
 /// The protocol level that this implementation speaks and announces as `NRI_version`.
-pub const NRI_VERSION: &str = "v0.12.2";
+pub const NRI_VERSION: &str = "v0.12.5";
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -78,7 +78,7 @@ pub struct RuntimeInfo {
     pub name: String,
     /// Version, in the runtime's own scheme.
     pub version: String,
-    /// Protocol level, for example `v0.12.2`; empty for runtimes before v0.12.
+    /// Protocol level, for example `v0.12.5`; empty for runtimes before v0.12.
     pub nri_version: String,
 }
 
@@ -230,6 +230,17 @@ pub trait Plugin: Send + Sync + 'static {
     ) -> Result<Option<EventMask>, HandlerError> {
         let _ = (cx, configuration);
         Ok(None)
+    }
+
+    /// What is to happen when the plugin does not answer a request: it takes longer than it has, or its connection is lost while
+    /// it is asked. Asked for once per connection, right after [`configure`](Plugin::configure).
+    ///
+    /// `None`, the default, leaves it to the runtime: one in Go goes on without the plugin and closes it, one of ours does
+    /// what its configuration says. Runtimes before v0.12.4 do not heed it. See
+    /// [`Policy::wished`](crate::flow::Policy::wished) and
+    /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished) for what the two halves of it mean.
+    fn failure_policy(&self) -> Option<api::FailurePolicy> {
+        None
     }
 
     /// Takes the pods and containers that exist; the second call on every connection. The answer updates some of them.

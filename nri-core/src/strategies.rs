@@ -1,7 +1,7 @@
 //! Strategies for property tests: arbitrary containers, and arbitrary answers of plugins that collide often.
 //!
 //! Keys come from small pools, so that what plugins ask for, and what a container has, overlaps. Odd things are included: keys
-//! with a leading `-`, empty keys, removals with values, variables without `=`, entries that are there twice, zeros in wrappers.
+//! that mean the same and are spelled in several ways ([`keys`](crate::keys)), keys with a leading `-`, empty keys, removals with values, variables without `=`, entries that are there twice, zeros in wrappers.
 //!
 //! ```
 //! use nri_core::strategies;
@@ -26,7 +26,7 @@ use prost::Message;
 
 use crate::api::{
     CdiDevice, Container, ContainerAdjustment, ContainerEviction, ContainerUpdate,
-    CreateContainerResponse, Hook, Hooks, HugepageLimit, Image, KeyValue, LinuxContainer,
+    CreateContainerResponse, Field, Hook, Hooks, HugepageLimit, Image, KeyValue, LinuxContainer,
     LinuxContainerAdjustment, LinuxContainerUpdate, LinuxCpu, LinuxDevice, LinuxDeviceCgroup,
     LinuxIoPriority, LinuxMemory, LinuxMemoryPolicy, LinuxNamespace, LinuxNetDevice, LinuxPids,
     LinuxRdt, LinuxResources, LinuxScheduler, LinuxSeccomp, LinuxSyscall, Mount, OptionalInt,
@@ -34,6 +34,7 @@ use crate::api::{
     User,
 };
 use crate::build::Wrapper;
+use crate::keys::KeyKind;
 use crate::merge::removal_marker::marked;
 
 /// The id of every container that [`container`] makes.
@@ -99,18 +100,61 @@ fn key() -> impl Strategy<Value = String> {
     select(&["a", "b", "c", "", "a-b"][..]).prop_map(str::to_owned)
 }
 
+/// A path, in one of its spellings.
+fn path() -> impl Strategy<Value = String> {
+    const PATHS: [&str; 13] = [
+        "/a", "/a", "/a/", "//a", "/x/../a", "a", "/b", "/b", "b/.", "/a/b", "/a//b", "/-a", "",
+    ];
+    select(&PATHS[..]).prop_map(str::to_owned)
+}
+
+/// A kernel parameter, in one of its spellings.
+fn parameter() -> impl Strategy<Value = String> {
+    const PARAMETERS: [&str; 11] = [
+        "net.a",
+        "net.a",
+        "net/a",
+        "net//a",
+        "net/b.c/d",
+        "net.b/c.d",
+        "net.b.c.d",
+        "vm",
+        "vm/",
+        "vm",
+        "",
+    ];
+    select(&PARAMETERS[..]).prop_map(str::to_owned)
+}
+
+/// The size of a huge page, in one of its spellings, or something else.
+fn page_size() -> impl Strategy<Value = String> {
+    const SIZES: [&str; 9] = [
+        "2MB", "2MB", "2M", "2048KB", "2097152", "1GB", "1024M", "-a", "",
+    ];
+    select(&SIZES[..]).prop_map(str::to_owned)
+}
+
 /// A key that is set or removed.
-fn key_or_marker() -> impl Strategy<Value = String> {
+fn or_marker(key: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = String> {
     prop_oneof![
-        3 => key(),
-        2 => key().prop_map(|key| format!("-{key}")),
+        3 => key.clone(),
+        2 => key.prop_map(|key| format!("-{key}")),
         1 => Just("--a".to_owned()),
     ]
+}
+
+fn key_or_marker() -> impl Strategy<Value = String> {
+    or_marker(key().boxed())
 }
 
 /// A key in a field without removal.
 fn literal() -> impl Strategy<Value = String> {
     select(&["a", "b", "c", "-a", ""][..]).prop_map(str::to_owned)
+}
+
+/// A key, or what looks like a marker and is none.
+fn or_dashed(key: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    prop_oneof![9 => key, 1 => Just("-a".to_owned())]
 }
 
 fn wrapped<W: Wrapper + Debug>(
@@ -274,7 +318,7 @@ fn cpu_patches() -> Vec<BoxedStrategy<LinuxCpu>> {
 }
 
 fn resource_patches() -> Vec<BoxedStrategy<LinuxResources>> {
-    let hugepages = (literal(), 0..3u64);
+    let hugepages = (page_size(), 0..3u64);
     let hugepages = hugepages.prop_map(|(page_size, limit)| HugepageLimit { page_size, limit });
     let rule = (any::<bool>(), text());
     let rule = rule.prop_map(|(allow, access)| LinuxDeviceCgroup {
@@ -318,15 +362,17 @@ pub fn resources() -> impl Strategy<Value = LinuxResources> {
 fn linux_entry_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
     type M = LinuxContainerAdjustment;
     let mut patches = vec![
-        patch(vec(device(key_or_marker()), 1..4), |m: &mut M, v| {
-            m.devices = v
-        }),
+        patch(
+            vec(device(or_marker(path().boxed())), 1..4),
+            |m: &mut M, v| m.devices = v,
+        ),
         patch(vec(namespace(key_or_marker()), 1..3), |m: &mut M, v| {
             m.namespaces = v
         }),
-        patch(btree_map(key_or_marker(), text(), 1..3), |m: &mut M, v| {
-            m.sysctl = v
-        }),
+        patch(
+            btree_map(or_marker(parameter().boxed()), text(), 1..4),
+            |m: &mut M, v| m.sysctl = v,
+        ),
         patch(net_devices(key_or_marker()), |m: &mut M, v| {
             m.net_devices = v
         }),
@@ -368,8 +414,10 @@ pub fn adjustment() -> impl Strategy<Value = ContainerAdjustment> {
         patch(btree_map(key_or_marker(), text(), 1..4), |m: &mut M, v| m
             .annotations =
             v),
-        patch(vec(mount(key_or_marker()), 1..3), |m: &mut M, v| m.mounts =
-            v),
+        patch(
+            vec(mount(or_marker(path().boxed())), 1..3),
+            |m: &mut M, v| m.mounts = v
+        ),
         patch(vec(variable, 1..3), |m: &mut M, v| m.env = v),
         patch(args, |m: &mut M, v| m.args = v),
         patch(hooks(), |m: &mut M, v| m.hooks = Some(v)),
@@ -385,26 +433,35 @@ pub fn adjustment() -> impl Strategy<Value = ContainerAdjustment> {
     vec(patches, 0..6).prop_map(join)
 }
 
-/// Leaves of every key the first set only.
-fn set_once<T>(list: &mut Vec<T>, key: impl Fn(&T) -> &str, removable: bool) {
+/// What leaves of every key of a field the first set only.
+fn first_set(field: Field, removable: bool) -> impl FnMut(&str) -> bool {
     let mut seen = BTreeSet::new();
-    list.retain(|entry| {
-        let key = key(entry);
-        (removable && marked(key).is_some()) || seen.insert(key.to_owned())
-    });
+    move |key| {
+        (removable && marked(key).is_some())
+            || seen.insert(KeyKind::of(field).normal(key).into_owned())
+    }
 }
 
-/// The adjustment without what contradicts itself: of every key that a list sets twice, the first set is left.
+/// The adjustment without what contradicts itself: of every key that is set twice, in whatever spelling, the first set is left.
 pub fn plain(mut adjustment: ContainerAdjustment) -> ContainerAdjustment {
-    set_once(&mut adjustment.mounts, |m| &m.destination, true);
-    set_once(&mut adjustment.env, |e| &e.key, true);
-    set_once(&mut adjustment.rlimits, |r| &r.r#type, false);
-    set_once(&mut adjustment.cdi_devices, |d| &d.name, false);
+    let mut first = first_set(Field::Mounts, true);
+    adjustment.mounts.retain(|m| first(&m.destination));
+    let mut first = first_set(Field::Env, true);
+    adjustment.env.retain(|e| first(&e.key));
+    let mut first = first_set(Field::Rlimits, false);
+    adjustment.rlimits.retain(|r| first(&r.r#type));
+    let mut first = first_set(Field::CdiDevices, false);
+    adjustment.cdi_devices.retain(|d| first(&d.name));
     if let Some(linux) = &mut adjustment.linux {
-        set_once(&mut linux.devices, |d| &d.path, true);
-        set_once(&mut linux.namespaces, |n| &n.r#type, true);
+        let mut first = first_set(Field::Devices, true);
+        linux.devices.retain(|d| first(&d.path));
+        let mut first = first_set(Field::Namespace, true);
+        linux.namespaces.retain(|n| first(&n.r#type));
+        let mut first = first_set(Field::Sysctl, true);
+        linux.sysctl.retain(|name, _| first(name));
         if let Some(resources) = &mut linux.resources {
-            set_once(&mut resources.hugepage_limits, |l| &l.page_size, false);
+            let mut first = first_set(Field::HugepageLimits, false);
+            resources.hugepage_limits.retain(|l| first(&l.page_size));
         }
     }
     adjustment
@@ -422,7 +479,9 @@ fn linux_container() -> impl Strategy<Value = LinuxContainer> {
         ..Default::default()
     });
     let mut patches = vec![
-        patch(vec(device(key()), 0..4), |m: &mut M, v| m.devices = v),
+        patch(vec(device(or_dashed(path())), 0..4), |m: &mut M, v| {
+            m.devices = v
+        }),
         patch(vec(namespace(key()), 0..4), |m: &mut M, v| m.namespaces = v),
         patch(text(), |m: &mut M, v| m.cgroups_path = v),
         patch(-1..2i64, |m: &mut M, value| {
@@ -431,9 +490,10 @@ fn linux_container() -> impl Strategy<Value = LinuxContainer> {
         patch(io_priority(), |m: &mut M, v| m.io_priority = Some(v)),
         patch(seccomp(), |m: &mut M, v| m.seccomp_policy = Some(v)),
         patch(profile, |m: &mut M, v| m.seccomp_profile = Some(v)),
-        patch(btree_map(literal(), text(), 0..3), |m: &mut M, v| {
-            m.sysctl = v
-        }),
+        patch(
+            btree_map(or_dashed(parameter()), text(), 0..4),
+            |m: &mut M, v| m.sysctl = v,
+        ),
         patch(net_devices(literal()), |m: &mut M, v| m.net_devices = v),
         patch(scheduler(), |m: &mut M, v| m.scheduler = Some(v)),
         patch(resources(), |m: &mut M, v| m.resources = Some(v)),
@@ -473,7 +533,9 @@ pub fn container() -> impl Strategy<Value = Container> {
         }),
         patch(vec(text(), 0..3), |m: &mut M, v| m.args = v),
         patch(vec(variable, 0..4), |m: &mut M, v| m.env = v),
-        patch(vec(mount(literal()), 0..4), |m: &mut M, v| m.mounts = v),
+        patch(vec(mount(or_dashed(path())), 0..4), |m: &mut M, v| {
+            m.mounts = v
+        }),
         patch(hooks(), |m: &mut M, v| m.hooks = Some(v)),
         patch(linux_container(), |m: &mut M, v| m.linux = Some(v)),
         patch(vec(rlimit(), 0..4), |m: &mut M, v| m.rlimits = v),

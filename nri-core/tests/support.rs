@@ -12,7 +12,7 @@ use nri_core::merge::{
 use nri_core::{Error, EventMask, RegisteredPlugin, Request, Response, api};
 
 fn without_sysctl() -> Support {
-    Support::of(SupportedFields::ALL.without(api::Field::Sysctl))
+    Support::only(SupportedFields::ALL.without(api::Field::Sysctl))
 }
 
 /// A creation with two plugins that validate too, of which the first asks for a variable and a kernel parameter.
@@ -66,7 +66,7 @@ fn what_is_refused_fails_the_creation_and_names_who_asked() {
 
 #[test]
 fn what_is_left_out_is_seen_by_no_plugin_and_no_validator() {
-    let (report, calls) = run(without_sysctl().otherwise(OnUnsupported::LeaveOut));
+    let (report, calls) = run(without_sysctl().on_unsupported(OnUnsupported::LeaveOut));
     let Request::CreateContainer(second) = &*calls[1].request else {
         panic!("{:?}", calls[1]);
     };

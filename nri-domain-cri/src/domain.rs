@@ -134,12 +134,9 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
             Some(pod) => self.runtime.apply_options(&pod),
             None => crate::host::apply_options(),
         };
-        let resolved = ResolvedUpdate::new(
-            &LinuxContainerResources::default(),
-            resources,
-            options.swap_supported,
-        )
-        .map_err(|error| invalid(error.to_string()))?;
+        let resolved =
+            ResolvedUpdate::with_options(&LinuxContainerResources::default(), resources, &options)
+                .map_err(|error| invalid(error.to_string()))?;
         self.runtime
             .update_container(cx, id, &resolved)
             .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_core::oci::{ApplyError, Warning, apply, resources::InvalidResource};
-use nri_core::{Api, Creation, Ctx, PluginSyncBlock};
+use nri_core::{Creation, Ctx, PluginSyncBlock, RuntimeApi};
 
 use crate::cri::LinuxContainerResources;
 use crate::resources::{self, InvalidResources};
@@ -30,8 +30,15 @@ pub enum CriError {
     #[error(transparent)]
     Resources(#[from] InvalidResources),
     /// What plugins made of the resources cannot be applied.
-    #[error("the resources that plugins ask for cannot be applied: {0}")]
-    PluginResources(#[from] InvalidResource),
+    #[error(
+        "container {container:?}: the resources that plugins ask for cannot be applied: {source}"
+    )]
+    PluginResources {
+        /// The container.
+        container: String,
+        /// The value, and the rule that it breaks.
+        source: InvalidResource,
+    },
 }
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
@@ -39,7 +46,7 @@ pub enum CriError {
 /// All methods are cheap no-ops while NRI is off. They take records as they are at that place, read them before anything is
 /// awaited, and hold no lock.
 pub struct CriNri<R> {
-    api: Arc<dyn Api>,
+    api: Arc<dyn RuntimeApi>,
     runtime: Arc<R>,
 }
 
@@ -54,12 +61,12 @@ impl<R> Clone for CriNri<R> {
 
 impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     /// The calls of `api` for a runtime, whose [`CriDomain`](crate::CriDomain) is registered there.
-    pub fn new(api: Arc<dyn Api>, runtime: Arc<R>) -> Self {
+    pub fn new(api: Arc<dyn RuntimeApi>, runtime: Arc<R>) -> Self {
         Self { api, runtime }
     }
 
     /// The embedding API below.
-    pub fn api(&self) -> &Arc<dyn Api> {
+    pub fn api(&self) -> &Arc<dyn RuntimeApi> {
         &self.api
     }
 
@@ -150,8 +157,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
             let mut options = self.runtime.apply_options(pod);
             let protected = self.runtime.protected_annotations();
             options.protected_annotations.extend(protected);
-            let owners = creation.owners().to_message();
-            let owners = owners.owners.get(&container.id);
+            let owners = (creation.owners(), &container.id);
             let applied =
                 apply(&container.spec, adjustment, &options, owners).map_err(|source| {
                     CriError::Apply {
@@ -239,8 +245,13 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         let Some(answer) = result.resources else {
             return Ok(None);
         };
-        let swap_supported = self.runtime.apply_options(pod).swap_supported;
-        Ok(Some(ResolvedUpdate::new(request, answer, swap_supported)?))
+        let options = self.runtime.apply_options(pod);
+        ResolvedUpdate::with_options(request, answer, &options)
+            .map(Some)
+            .map_err(|source| CriError::PluginResources {
+                container: container.id.clone(),
+                source,
+            })
     }
 
     /// The container's resources have changed; `container` has the new ones.
@@ -293,7 +304,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// Keeps new plugins from being synchronised while it lives. For parity with other implementations: nothing needs it here.
-    pub async fn guard(&self) -> PluginSyncBlock {
+    pub async fn block_plugin_sync(&self) -> PluginSyncBlock {
         self.api.block_plugin_sync().await
     }
 
@@ -312,7 +323,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
 /// Dropping it without [`commit`](CreateToken::commit) tells the plugins that the container never came to be.
 #[must_use = "dropping the token tells the plugins that the container never came to be"]
 pub struct CreateToken {
-    api: Arc<dyn Api>,
+    api: Arc<dyn RuntimeApi>,
     creation: Creation,
     warnings: Vec<Warning>,
 }

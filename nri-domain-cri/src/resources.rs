@@ -4,9 +4,16 @@
 //! into a limit of 0, and an answer is laid over the request that it answers, not put in its place: what CRI can carry and NRI
 //! cannot (the OOM score) stays as the kubelet wants it.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use nri_core::api;
+use nri_core::keys::KeyKind;
 
 use crate::cri::{HugepageLimit, LinuxContainerResources};
+
+/// How the sizes of huge pages are spelled.
+const SIZES: KeyKind = KeyKind::PageSize;
 
 /// A CRI resource that no container can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,23 +137,40 @@ pub fn overlay(
             cri.cpuset_mems.clone_from(&cpu.mems);
         }
     }
-    for limit in &nri.hugepage_limits {
-        let existing = cri
-            .hugepage_limits
-            .iter_mut()
-            .find(|entry| entry.page_size == limit.page_size);
-        match existing {
-            Some(entry) => entry.limit = limit.limit,
-            None => cri.hugepage_limits.push(HugepageLimit {
-                page_size: limit.page_size.clone(),
-                limit: limit.limit,
-                ..Default::default()
-            }),
-        }
-    }
+    overlay_page_sizes(&mut cri.hugepage_limits, &nri.hugepage_limits);
     cri.unified
         .extend(nri.unified.iter().map(|(k, v)| (k.clone(), v.clone())));
     cri
+}
+
+/// Writes limits in place of the first ones of the same page sizes, however these are spelled, and drops further ones.
+fn overlay_page_sizes(cri: &mut Vec<HugepageLimit>, nri: &[api::HugepageLimit]) {
+    let limits = nri.iter();
+    let mut wanted: BTreeMap<Cow<'_, str>, Option<u64>> = limits
+        .map(|limit| (SIZES.normal(&limit.page_size), Some(limit.limit)))
+        .collect();
+    cri.retain_mut(
+        |entry| match wanted.get_mut(&*SIZES.normal(&entry.page_size)) {
+            None => true,
+            Some(wanted) => match wanted.take() {
+                None => false,
+                Some(limit) => {
+                    entry.limit = limit;
+                    true
+                }
+            },
+        },
+    );
+    for limit in nri {
+        let wanted = wanted.get_mut(&*SIZES.normal(&limit.page_size));
+        if let Some(bytes) = wanted.and_then(Option::take) {
+            cri.push(HugepageLimit {
+                page_size: limit.page_size.clone(),
+                limit: bytes,
+                ..Default::default()
+            });
+        }
+    }
 }
 
 /// An answer together with what it says nothing about: the members that `nri` does not have are those of `request`.
@@ -171,12 +195,15 @@ pub(crate) fn filled(
             }
         }
     }
-    for asked in request.hugepage_limits {
-        let same = |limit: &api::HugepageLimit| limit.page_size == asked.page_size;
-        if !nri.hugepage_limits.iter().any(same) {
-            nri.hugepage_limits.push(asked);
-        }
-    }
+    let sizes = nri
+        .hugepage_limits
+        .iter()
+        .map(|l| SIZES.normal(&l.page_size));
+    let answered: BTreeSet<Cow<'_, str>> = sizes.collect();
+    let mut left = request.hugepage_limits;
+    left.retain(|asked| !answered.contains(&SIZES.normal(&asked.page_size)));
+    drop(answered);
+    nri.hugepage_limits.append(&mut left);
     for (file, value) in request.unified {
         nri.unified.entry(file).or_insert(value);
     }
@@ -280,6 +307,38 @@ mod tests {
             "cpu_shares is -2, and must not be negative"
         );
         assert_eq!(shown(&cri), api::LinuxResources::default());
+    }
+
+    #[test]
+    fn a_page_size_is_one_however_it_is_spelled() {
+        let request = LinuxContainerResources {
+            hugepage_limits: [("2MB", 10 << 20), ("1GB", 1 << 30), ("2048KB", 7)]
+                .map(|(page_size, limit)| HugepageLimit {
+                    page_size: page_size.into(),
+                    limit,
+                    ..Default::default()
+                })
+                .to_vec(),
+            ..Default::default()
+        };
+        let limit = |page_size: &str, limit| api::HugepageLimit {
+            page_size: page_size.into(),
+            limit,
+        };
+        let answer = api::LinuxResources {
+            hugepage_limits: vec![limit("2M", 2 << 20), limit("64K", 1)],
+            ..Default::default()
+        };
+        let cri = overlay(&request, &answer).hugepage_limits;
+        let cri: Vec<_> = cri
+            .iter()
+            .map(|l| (l.page_size.as_str(), l.limit))
+            .collect();
+        assert_eq!(cri, [("2MB", 2 << 20), ("1GB", 1 << 30), ("64K", 1)]);
+        assert_eq!(
+            filled(&request, answer).hugepage_limits,
+            [limit("2M", 2 << 20), limit("64K", 1), limit("1GB", 1 << 30)]
+        );
     }
 
     #[test]

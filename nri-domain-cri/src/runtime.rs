@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_core::oci::{ApplyOptions, resources as oci};
+use nri_core::oci::{ApplyOptions, apply_resources_with, resources as oci};
 use nri_core::{Ctx, api};
 
 use crate::cri::LinuxContainerResources;
@@ -108,19 +108,43 @@ pub struct ResolvedUpdate {
 impl ResolvedUpdate {
     /// Resources to apply; `request` is what the orchestrator asked for, empty if it did not.
     ///
+    /// Where plugins raise the limit of memory above the total of memory and swap that was requested, the total is raised with
+    /// it: see [`keep_swap_share`](oci::keep_swap_share).
+    ///
     /// # Errors
-    /// Resources that no OCI runtime can take.
+    /// Resources that break one of the [rules](nri_core::oci::values::RULES).
     pub fn new(
         request: &LinuxContainerResources,
         nri: api::LinuxResources,
         swap_supported: bool,
     ) -> Result<Self, oci::InvalidResource> {
-        let cri = resources::overlay(request, &nri);
-        let nri = resources::filled(request, nri);
+        let mut options = ApplyOptions::default();
+        options.swap_supported = swap_supported;
+        Self::with_options(request, nri, &options)
+    }
+
+    /// As [`new`](ResolvedUpdate::new), with the options by which adjustments are applied: rules that they leave to the low-level
+    /// runtime are left to it here too.
+    ///
+    /// # Errors
+    /// Resources that break a rule that is not left to the low-level runtime.
+    pub fn with_options(
+        request: &LinuxContainerResources,
+        nri: api::LinuxResources,
+        options: &ApplyOptions,
+    ) -> Result<Self, oci::InvalidResource> {
+        let mut nri = resources::filled(request, nri);
+        if let (Some(requested), Some(memory)) =
+            (resources::shown(request).memory, nri.memory.as_mut())
+        {
+            oci::keep_swap_share(&requested, memory);
+        }
+        let mut oci = OciSpec::Object(Default::default());
+        apply_resources_with(&nri, &mut oci, options)?;
         Ok(Self {
-            oci: oci::to_oci(&nri, swap_supported)?,
+            oci,
             not_in_cri: resources::not_in_cri(&nri),
-            cri,
+            cri: resources::overlay(request, &nri),
             nri,
         })
     }

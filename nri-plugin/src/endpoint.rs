@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
-use crate::level::RuntimeLevel;
+use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
 use crate::parts::{Parts, Taken};
 use crate::state::Registration;
@@ -64,6 +64,8 @@ pub(crate) struct Parameters {
     /// What a runtime is taken for that does not say and is not known.
     pub(crate) assumed_level: RuntimeLevel,
     pub(crate) max_sync_bytes: usize,
+    /// In place of the plugin's own.
+    pub(crate) failure_policy: Option<api::FailurePolicy>,
 }
 
 /// The service on one connection.
@@ -143,6 +145,16 @@ impl Endpoint {
                 "the runtime does not have these events, or is not known to: the plugin will not get them"
             );
         }
+        let failure_policy = self.parameters.failure_policy;
+        let failure_policy = failure_policy.or_else(|| plugin.failure_policy());
+        let heeds_failure_policy = level::heeds_failure_policy(&runtime);
+        if failure_policy.is_some() && !heeds_failure_policy {
+            tracing::warn!(
+                plugin = %self.parameters.id, runtime = runtime.name, version = runtime.version,
+                "the runtime is older than protocol v0.12.4 and does not heed the plugin's failure policy: what happens when \
+                 the plugin does not answer is the runtime's choice"
+            );
+        }
         tracing::info!(
             plugin = %self.parameters.id, runtime = runtime.name, version = runtime.version,
             protocol = runtime.nri_version, events = names(events), "configured"
@@ -162,11 +174,13 @@ impl Endpoint {
             request_timeout,
             events,
             missing,
+            heeds_failure_policy,
         };
         self.progress
             .send_modify(|progress| progress.registration = Some(registration));
         Ok(api::ConfigureResponse {
             events: answer.bits(),
+            failure_policy,
         })
     }
 

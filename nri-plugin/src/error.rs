@@ -1,5 +1,6 @@
 //! Why a plugin could not run.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use nri_proto::InvalidSocketPath;
 use nri_proto::transport::{CloseReason, Code};
 
 /// Why a plugin could not connect, register or stay connected.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The identity given is none.
@@ -122,4 +123,28 @@ pub enum Error {
     /// The plugin was stopped before it was set up.
     #[error("the plugin was stopped")]
     Stopped,
+}
+
+/// The same words as its `Display`: a `main` that returns the error prints this.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_it_readably() {
+        let plugin: PluginId = "10-logger".parse().unwrap();
+        let reason = "line 2:\n  | level = \\x\n".to_owned();
+        let error = Error::Configure { plugin, reason };
+        let printed = format!("Error: {error:?}");
+        assert_eq!(
+            printed,
+            "Error: plugin 10-logger could not be configured: line 2:\n  | level = \\x\n"
+        );
+    }
 }

@@ -41,6 +41,7 @@ macro_rules! define {
             configure: Option<Handler<Configuration, Option<EventMask>>>,
             synchronize: Option<Handler<(Vec<api::PodSandbox>, Vec<api::Container>), Vec<api::ContainerUpdate>>>,
             shutdown: Option<Handler<(), ()>>,
+            failure_policy: Option<api::FailurePolicy>,
             $($handler: Option<Handler<api::$request, $answer>>,)*
         }
 
@@ -67,6 +68,10 @@ macro_rules! define {
         impl Plugin for Handlers {
             fn events(&self) -> EventMask {
                 self.events
+            }
+
+            fn failure_policy(&self) -> Option<api::FailurePolicy> {
+                self.given.failure_policy
             }
 
             async fn configure(
@@ -128,6 +133,12 @@ pub struct Handlers {
 }
 
 impl HandlersBuilder {
+    /// Says what is to happen when the plugin does not answer; see [`Plugin::failure_policy`].
+    pub fn failure_policy(mut self, policy: api::FailurePolicy) -> Self {
+        self.failure_policy = Some(policy);
+        self
+    }
+
     /// Takes the configuration; see [`Plugin::configure`]. `Some` replaces the subscription.
     pub fn on_configure<F, R>(mut self, handler: F) -> Self
     where

@@ -4,7 +4,7 @@
 //! v0.10, and only since v0.12 does a runtime say its protocol level; before, it has to be told from the runtime's name and
 //! version.
 
-use nri_core::{Configuration, EventMask};
+use nri_core::{Configuration, EventMask, RuntimeInfo};
 
 /// How much of the protocol a runtime understands, as far as events go.
 ///
@@ -85,6 +85,16 @@ impl RuntimeLevel {
     }
 }
 
+/// Whether a runtime heeds failure policies: it says protocol level v0.12.4 or later, or one that is no version, as development
+/// builds have. Those before v0.12 say none.
+pub(crate) fn heeds_failure_policy(runtime: &RuntimeInfo) -> bool {
+    match Version::parse(&runtime.nri_version) {
+        // Builds without a version say 0.0.0.
+        Some(version) => version.numbers == [0, 0, 0] || version.reaches([0, 12, 4]),
+        None => !runtime.nri_version.is_empty(),
+    }
+}
+
 /// A release: `1.7`, `v2.1.4`, `1.34.0-rc.1`, `2.0.5-k3s1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
@@ -115,7 +125,11 @@ impl Version {
 
     /// Whether this is release `major.minor.0` or later.
     fn is_at_least(self, major: u64, minor: u64) -> bool {
-        let first = [major, minor, 0];
+        self.reaches([major, minor, 0])
+    }
+
+    /// Whether it is this release or later.
+    fn reaches(self, first: [u64; 3]) -> bool {
         self.numbers > first || (self.numbers == first && !self.is_preview)
     }
 }
@@ -124,7 +138,6 @@ impl Version {
 mod tests {
     use super::RuntimeLevel::{BeforeV0_10, Unknown, V0_10OrLater};
     use super::*;
-    use nri_core::RuntimeInfo;
     use std::time::Duration;
 
     fn level(name: &str, version: &str, nri: &str, timeouts: bool) -> RuntimeLevel {
@@ -140,6 +153,8 @@ mod tests {
     #[test]
     fn what_a_runtime_says_of_its_protocol_counts() {
         for (nri, expected) in [
+            ("v0.12.5", V0_10OrLater),
+            ("v0.12.6-3-gabcdef0", V0_10OrLater),
             ("v0.12.2", V0_10OrLater),
             ("v0.12.0", V0_10OrLater),
             ("v1.0.0", V0_10OrLater),
@@ -152,6 +167,24 @@ mod tests {
             ("nonsense", V0_10OrLater),
         ] {
             assert_eq!(level("containerd", "v1.7.2", nri, true), expected, "{nri}");
+        }
+    }
+
+    #[test]
+    fn failure_policies_are_heeded_since_v0_12_4() {
+        for (nri, expected) in [
+            ("v0.12.5", true),
+            ("v0.12.4", true),
+            ("v0.13.0", true),
+            ("v0.12.4-rc.1", false),
+            ("v0.12.3", false),
+            ("v0.12.0", false),
+            ("", false),
+            ("(devel)", true),
+            ("0.0.0-unknown", true),
+        ] {
+            let runtime = RuntimeInfo::new("containerd", "v2.4.0", nri);
+            assert_eq!(heeds_failure_policy(&runtime), expected, "{nri}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_core::{Plugin, PluginId};
+use nri_core::{Plugin, PluginId, api};
 use nri_proto::transport::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ pub struct Builder {
     update_timeout: Duration,
     assumed_level: RuntimeLevel,
     max_sync_bytes: usize,
+    failure_policy: Option<api::FailurePolicy>,
     limits: Limits,
 }
 
@@ -62,6 +63,7 @@ impl Builder {
             update_timeout: Duration::from_secs(10),
             assumed_level: RuntimeLevel::Unknown,
             max_sync_bytes: 256 << 20,
+            failure_policy: None,
             limits: Limits::default(),
         }
     }
@@ -152,6 +154,16 @@ impl Builder {
         self
     }
 
+    /// What the runtime is to do when the plugin does not answer, in place of [`Plugin::failure_policy`]. Without either the
+    /// runtime decides.
+    ///
+    /// A plugin without which nothing may start, since it sets up networks or devices, wants both flags; one that only
+    /// watches wants `keep_connected` alone. Runtimes before v0.12.4 do not heed it.
+    pub fn failure_policy(mut self, policy: api::FailurePolicy) -> Self {
+        self.failure_policy = Some(policy);
+        self
+    }
+
     /// The bounds of the connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -202,6 +214,7 @@ impl Builder {
             configure_timeout: self.configure_timeout,
             assumed_level: self.assumed_level,
             max_sync_bytes: self.max_sync_bytes,
+            failure_policy: self.failure_policy,
             limits: self.limits,
         };
         Ok(Runner {
@@ -345,7 +358,7 @@ impl Runner {
                 Err(error) => error.to_string(),
             };
             let wait = waits.next(ready);
-            tracing::warn!(plugin = %terms.id, reason, ?wait, "connecting again");
+            tracing::warn!(plugin = %terms.id, %reason, ?wait, "connecting again");
             control.state.send_replace(State::Waiting { wait, reason });
             tokio::select! {
                 biased;

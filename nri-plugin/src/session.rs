@@ -32,6 +32,8 @@ pub(crate) struct Terms {
     pub(crate) configure_timeout: Duration,
     pub(crate) assumed_level: RuntimeLevel,
     pub(crate) max_sync_bytes: usize,
+    /// In place of the plugin's own.
+    pub(crate) failure_policy: Option<api::FailurePolicy>,
     pub(crate) limits: Limits,
 }
 
@@ -138,6 +140,7 @@ impl Connected {
             link: control.link.clone(),
             assumed_level: terms.assumed_level,
             max_sync_bytes: terms.max_sync_bytes,
+            failure_policy: terms.failure_policy,
         };
         // Serving begins before registering: Configure may overtake the answer to the registration.
         let connection = Connection::builder(Role::Plugin)

@@ -10,6 +10,8 @@
 
 pub mod frame;
 pub mod items;
+#[cfg(feature = "serde")]
+mod json;
 mod socket_path;
 #[cfg(feature = "transport")]
 pub mod transport;
@@ -20,7 +22,7 @@ pub use socket_path::{InvalidSocketPath, SocketPath};
 ///
 /// Maps are [`BTreeMap`](std::collections::BTreeMap)s, so that encoding is deterministic. With the feature `serde` every
 /// message reads and writes proto3 JSON: lowerCamel names (the proto's own names are understood too), 64-bit numbers as
-/// strings, enums by name.
+/// strings, enums by name, or by number if it has no name here; `null` is the default of any field. Errors name the field.
 ///
 /// ```
 /// use nri_proto::api::{KeyValue, ContainerAdjustment};

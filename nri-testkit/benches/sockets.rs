@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nri_adaptation::{Api as _, Config, Ctx, Domain, Nri};
+use nri_adaptation::{Config, Ctx, Domain, Nri, RuntimeApi as _};
 use nri_core::api;
 use nri_testkit::MemoryDomain;
 use prost::Message as _;

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// A gate, closed at first. Cheap to clone; all clones are the same gate.
 ///
@@ -72,14 +72,15 @@ impl Gate {
     /// Waits until `count` visitors or more stand at the gate.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`].
+    /// That did not happen within [`TEST_TIMEOUT`].
     pub async fn visitors(&self, count: usize) {
         let mut state = self.0.subscribe();
         let waited =
-            tokio::time::timeout(PATIENCE, state.wait_for(|state| state.waiting >= count)).await;
+            tokio::time::timeout(TEST_TIMEOUT, state.wait_for(|state| state.waiting >= count))
+                .await;
         if waited.is_err() {
             let waiting = self.0.borrow().waiting;
-            panic!("waited {PATIENCE:?} in vain for {count} at a gate; there are {waiting}");
+            panic!("waited {TEST_TIMEOUT:?} in vain for {count} at a gate; there are {waiting}");
         }
     }
 }

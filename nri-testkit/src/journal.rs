@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// How long the test kit waits for what must happen before it fails the test. It is never waited out in a test that passes, so
 /// it can be long: machines are slow at times.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What happened, in order. Any number of tasks may add to it, look at it, and wait for something to be in it.
 ///
@@ -76,15 +76,15 @@ impl<T: Clone + fmt::Debug> Journal<T> {
     /// Waits until the entries are as `until` wants them, and returns them all. `what` says what that is.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`]; the message has `what`, and what happened instead.
+    /// That did not happen within [`TEST_TIMEOUT`]; the message has `what`, and what happened instead.
     pub async fn wait_for(&self, what: &str, mut until: impl FnMut(&[T]) -> bool) -> Vec<T> {
         let mut entries = self.0.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, entries.wait_for(|all| until(all))).await;
+        let waited = tokio::time::timeout(TEST_TIMEOUT, entries.wait_for(|all| until(all))).await;
         match waited {
             Ok(Ok(entries)) => entries.clone(),
             // The sender is in `self`, so only time can run out.
             Ok(Err(_)) | Err(_) => panic!(
-                "waited {PATIENCE:?} in vain for {what}; there is {:#?}",
+                "waited {TEST_TIMEOUT:?} in vain for {what}; there is {:#?}",
                 self.all()
             ),
         }

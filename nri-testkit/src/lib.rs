@@ -15,16 +15,16 @@ mod test_runtime;
 pub mod vectors;
 mod watcher;
 
-pub use fake_plugin::{Act, Connected, FakePlugin, Seen, When, Wire};
+pub use fake_plugin::{Behavior, Connected, FakePlugin, ReceivedCall, When, Wire};
 pub use fake_process::{
-    Deed, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, play,
+    Action, FakeProcess, Options as FakeProcessOptions, Rule, Script, ScriptError, Wish, play,
 };
 pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;
-pub use journal::{Journal, PATIENCE};
-pub use memory_domain::{MemoryDomain, Refusal};
-pub use test_runtime::{TestRuntime, TestRuntimeBuilder};
-pub use watcher::{Call, Notice, Watcher};
+pub use journal::{Journal, TEST_TIMEOUT};
+pub use memory_domain::{DomainOperation, MemoryDomain};
+pub use test_runtime::{Describe, Joined, TestRuntime, TestRuntimeBuilder};
+pub use watcher::{Call, PluginEvent, Watcher};
 
 /// Runs the examples of the workspace's README: this crate sees all the others.
 #[cfg(doctest)]

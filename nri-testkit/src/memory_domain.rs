@@ -14,7 +14,7 @@ use nri_core::{Ctx, Domain, DomainError};
 
 /// What a domain can be made to refuse once; see [`MemoryDomain::fail_next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum DomainOperation {
     /// An update of the container.
     Update,
     /// An eviction of the container.
@@ -64,7 +64,7 @@ struct Contents {
     containers: BTreeMap<String, api::Container>,
     updates: Vec<api::ContainerUpdate>,
     evictions: Vec<api::ContainerEviction>,
-    refusals: BTreeMap<(String, Refusal), String>,
+    refusals: BTreeMap<(String, DomainOperation), String>,
     no_listing: Option<String>,
     on_update: Option<Hook<api::ContainerUpdate>>,
     on_evict: Option<Hook<api::ContainerEviction>>,
@@ -139,7 +139,7 @@ impl MemoryDomain {
     }
 
     /// Makes the next update or eviction of a container fail with `reason`.
-    pub fn fail_next(&self, container_id: &str, what: Refusal, reason: impl Into<String>) {
+    pub fn fail_next(&self, container_id: &str, what: DomainOperation, reason: impl Into<String>) {
         self.contents()
             .refusals
             .insert((container_id.to_owned(), what), reason.into());
@@ -184,7 +184,11 @@ impl MemoryDomain {
 
 impl Contents {
     /// The container that is to be changed, unless the change is to be refused.
-    fn change(&mut self, id: &str, what: Refusal) -> Result<&mut api::Container, DomainError> {
+    fn change(
+        &mut self,
+        id: &str,
+        what: DomainOperation,
+    ) -> Result<&mut api::Container, DomainError> {
         if let Some(reason) = self.refusals.remove(&(id.to_owned(), what)) {
             return Err(DomainError::Failed(reason));
         }
@@ -265,7 +269,7 @@ impl Domain for MemoryDomain {
         }
         let id = &update.container_id;
         let mut contents = self.contents();
-        let container = contents.change(id, Refusal::Update)?;
+        let container = contents.change(id, DomainOperation::Update)?;
         let Some(resources) = update
             .linux
             .as_ref()
@@ -292,7 +296,7 @@ impl Domain for MemoryDomain {
             hook(eviction.clone()).await?;
         }
         let mut contents = self.contents();
-        let container = contents.change(&eviction.container_id, Refusal::Evict)?;
+        let container = contents.change(&eviction.container_id, DomainOperation::Evict)?;
         if container.state() != ContainerState::ContainerStopped {
             container.state = ContainerState::ContainerStopped.into();
             container.status_reason.clone_from(&eviction.reason);
@@ -356,7 +360,7 @@ mod tests {
             id: "c1".into(),
             ..Default::default()
         });
-        domain.fail_next("c1", Refusal::Update, "no memory");
+        domain.fail_next("c1", DomainOperation::Update, "no memory");
         let failed = DomainError::Failed("no memory".into());
         assert_eq!(
             domain.update_container(&cx, &update("c1")).await,

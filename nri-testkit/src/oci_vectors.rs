@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use nri_core::api::ContainerAdjustment;
 use nri_core::oci::mounts::{HostMount, HostMounts, Propagation};
-use nri_core::oci::{ApplyOptions, CallbackError, KeyedChanges, OnUnsupported, apply};
+use nri_core::oci::{ApplyOptions, CallbackError, KeyedChanges, OnUnsupported, apply, values};
 use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -105,6 +105,9 @@ pub struct Exception {
 pub enum Ours {
     /// An error whose text holds this. The spec stays as it was, so that there is nothing else to compare.
     Fails(&'static str),
+    /// A rule of values is broken, which the reference does not have: an error whose text holds this. Where the rules are left to
+    /// the low-level runtime, it is the reference's result with these members replaced.
+    Refused(&'static str, Vec<(&'static str, Value)>),
     /// The reference's result (the spec before, where it crashed or its result is random) with these members replaced, by JSON
     /// pointer; `null` deletes one.
     Differs(Vec<(&'static str, Value)>),
@@ -137,7 +140,18 @@ pub fn run(vector: &Vector, exception: Option<&Exception>) -> Result<(), Mismatc
     };
     let adjustment = adjustment(vector).map_err(|error| mismatch(error.to_string()))?;
     let calls = Calls::default();
-    let options = options(vector, &calls);
+    let mut options = options(vector, &calls);
+    if let Some(Ours::Refused(part, _)) = exception.map(|exception| &exception.ours) {
+        match apply(&vector.spec, &adjustment, &options, None) {
+            Err(error) if error.to_string().contains(part) => {}
+            result => {
+                return Err(mismatch(format!(
+                    "a value is to be refused that {part:?} is said of; the result is {result:?}"
+                )));
+            }
+        }
+        options.left_to_runtime = values::RULES.iter().map(|rule| rule.family).collect();
+    }
     let result = apply(&vector.spec, &adjustment, &options, None);
     let expected = expected(vector, exception);
     match (result, expected) {
@@ -174,6 +188,18 @@ pub fn run(vector: &Vector, exception: Option<&Exception>) -> Result<(), Mismatc
     Ok(())
 }
 
+/// How the result of a vector differs from what is expected, exceptions taken into account; empty if it does not.
+pub(crate) fn differences(vector: &Vector) -> Vec<String> {
+    let exceptions = exceptions();
+    let exception = exceptions.iter().find(|other| other.name == vector.name);
+    let result = run(vector, exception);
+    result
+        .err()
+        .map(|mismatch| mismatch.what)
+        .into_iter()
+        .collect()
+}
+
 fn adjustment(vector: &Vector) -> Result<ContainerAdjustment, Box<dyn Error>> {
     let Some(text) = &vector.adjust_b64 else {
         return Ok(ContainerAdjustment::default());
@@ -194,7 +220,8 @@ fn expected(vector: &Vector, exception: Option<&Exception>) -> Expected {
     };
     match exception.map(|exception| &exception.ours) {
         Some(Ours::Fails(part)) => Expected::Failure(part),
-        Some(Ours::Differs(members)) => {
+        Some(Ours::Refused(..)) if vector.expect.error_class.is_some() => Expected::Failure(""),
+        Some(Ours::Differs(members) | Ours::Refused(_, members)) => {
             let mut spec = recorded();
             for (pointer, value) in members {
                 replace(&mut spec, pointer, value.clone());

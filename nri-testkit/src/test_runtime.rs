@@ -1,17 +1,19 @@
 //! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with it.
 
 use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, Builder, Config, Nri, PluginState, UpdateResult};
+use nri_adaptation::{Builder, Config, Nri, PluginState, RuntimeApi, UpdateResult};
 use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
 use nri_core::merge;
-use nri_core::{Creation, Ctx, Error};
+use nri_core::{Creation, Ctx, Error, Plugin};
 use tempfile::TempDir;
 
-use crate::{Connected, FakePlugin, MemoryDomain, PATIENCE, Watcher};
+use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
 
 /// How often something is looked at that nobody tells about.
 const LOOK: Duration = Duration::from_millis(1);
@@ -126,6 +128,15 @@ impl TestRuntimeBuilder {
         config.socket_path = path.join("nri.sock");
         config.plugin_path = path.join("plugins");
         config.plugin_config_path = path.join("conf.d");
+        for directory in [&config.plugin_path, &config.plugin_config_path] {
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory);
+            if let Err(error) = made {
+                panic!("{} cannot be made: {error}", directory.display());
+            }
+        }
         for change in self.configure {
             change(&mut config);
         }
@@ -237,6 +248,53 @@ impl TestRuntime {
         connected
     }
 
+    /// Runs any plugin in this process, connected as one of its own would be, and waits until it takes part. What the runtime
+    /// has for it as its configuration is the file `conf.d/NN-name.conf` in [`directory`](Self::directory), if there is one.
+    ///
+    /// ```
+    /// use nri_plugin::{handlers, EventMask};
+    /// use nri_testkit::{Describe as _, TestRuntime};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let plugin = handlers()
+    ///     .on_create_container(|_, request| async move {
+    ///         let mut response = nri_plugin::api::CreateContainerResponse::default();
+    ///         if let Some(value) = request.pod.and_then(|mut pod| pod.annotations.remove("example.com/mode")) {
+    ///             response.adjust.get_or_insert_default().annotations.insert("mode".into(), value);
+    ///         }
+    ///         Ok(response)
+    ///     })
+    ///     .build();
+    /// let runtime = TestRuntime::start().await;
+    /// let _joined = runtime.join_plugin("10-mine", plugin).await;
+    /// let pod = runtime.run(runtime.pod("p1").annotated("example.com/mode", "fast")).await;
+    /// assert_eq!(runtime.create(&pod, "c1").await.annotations["mode"], "fast");
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// The identity is none, or the plugin does not come to take part; the message says why.
+    pub async fn join_plugin(&self, identity: &str, plugin: impl Plugin) -> Joined {
+        let notice = format!("synchronized {identity}");
+        let before = self.watcher.count(&notice);
+        let runner = nri_plugin::Runner::builder(plugin)
+            .identity(identity)
+            .socket(self.socket())
+            .use_environment(false)
+            .build();
+        let runner = match runner {
+            Ok(runner) => runner,
+            Err(error) => panic!("{identity} cannot be run: {error}"),
+        };
+        let handle = runner.handle();
+        let mut task = tokio::spawn(runner.run());
+        tokio::select! {
+            _ = self.watcher.wait_for_nth(&notice, before + 1) => {}
+            ended = &mut task => panic!("{identity} ended before it took part: {ended:?}"),
+        }
+        Joined { handle, task }
+    }
+
     /// The identities of the plugins that take part and are not late, in the order in which they are called.
     pub fn plugins(&self) -> Vec<String> {
         let ready = self.nri.plugins().into_iter();
@@ -249,7 +307,7 @@ impl TestRuntime {
     /// Waits until exactly these plugins take part, and none of them is late.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`].
+    /// That did not happen within [`TEST_TIMEOUT`].
     pub async fn wait_for_plugins(&self, expected: &[&str]) {
         self.wait_until(&format!("the plugins to be {expected:?}"), || {
             self.plugins() == expected && self.nri.plugins().len() == expected.len()
@@ -260,16 +318,16 @@ impl TestRuntime {
     /// Waits until something holds that nobody tells about.
     ///
     /// # Panics
-    /// It did not within [`PATIENCE`]; `what` says what it is.
+    /// It did not within [`TEST_TIMEOUT`]; `what` says what it is.
     pub async fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let waiting = async {
             while !holds() {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_err() {
             panic!(
-                "waited {PATIENCE:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
+                "waited {TEST_TIMEOUT:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
                 self.nri.plugins(),
                 self.watcher.notices()
             );
@@ -303,13 +361,28 @@ impl TestRuntime {
     /// # Errors
     /// NRI's.
     pub async fn try_run_pod(&self, id: &str) -> Result<PodSandbox, Error> {
-        let pod = self.pod(id);
+        self.try_run(self.pod(id)).await
+    }
+
+    /// Runs a pod that the caller has described. One that is refused is not kept.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn try_run(&self, pod: PodSandbox) -> Result<PodSandbox, Error> {
         // Unlike a creation, running a pod has no commit: a plugin that came between the event and the book-keeping would
         // neither hear of the pod nor be shown it.
         let _block = self.nri.block_plugin_sync().await;
         self.nri.run_pod_sandbox(&self.cx, &pod).await?;
         self.domain.put_pod(pod.clone());
         Ok(pod)
+    }
+
+    /// As [`try_run`](Self::try_run).
+    ///
+    /// # Panics
+    /// The pod is refused.
+    pub async fn run(&self, pod: PodSandbox) -> PodSandbox {
+        accepted(self.try_run(pod).await)
     }
 
     /// As [`try_run_pod`](Self::try_run_pod).
@@ -325,7 +398,18 @@ impl TestRuntime {
     /// # Errors
     /// NRI's.
     pub async fn try_create(&self, pod: &PodSandbox, id: &str) -> Result<Container, Error> {
-        let container = self.container(pod, id);
+        self.try_create_as(pod, self.container(pod, id)).await
+    }
+
+    /// The same with a container that the caller has described.
+    ///
+    /// # Errors
+    /// NRI's.
+    pub async fn try_create_as(
+        &self,
+        pod: &PodSandbox,
+        container: Container,
+    ) -> Result<Container, Error> {
         let creation = self.ask_to_create(pod, &container).await?;
         let adjusted = match creation.adjustment() {
             Some(adjustment) => merge::apply(&container, adjustment),
@@ -353,7 +437,15 @@ impl TestRuntime {
     /// # Panics
     /// The container is refused.
     pub async fn create(&self, pod: &PodSandbox, id: &str) -> Container {
-        let container = accepted(self.try_create(pod, id).await);
+        self.create_as(pod, self.container(pod, id)).await
+    }
+
+    /// The same with a container that the caller has described.
+    ///
+    /// # Panics
+    /// The container is refused.
+    pub async fn create_as(&self, pod: &PodSandbox, container: Container) -> Container {
+        let container = accepted(self.try_create_as(pod, container).await);
         let told = self
             .nri
             .post_create_container(&self.cx, pod, &container)
@@ -473,5 +565,69 @@ fn accepted<T>(result: Result<T, Error>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("a plugin was in the way: {error}"),
+    }
+}
+
+/// A plugin that takes part in a [`TestRuntime`]. Dropping it ends the plugin.
+#[derive(Debug)]
+pub struct Joined {
+    handle: nri_plugin::Handle,
+    task: tokio::task::JoinHandle<Result<nri_plugin::Ended, nri_plugin::Error>>,
+}
+
+impl Joined {
+    /// To ask the runtime for something outside of any request, and to see how the plugin is.
+    pub fn handle(&self) -> &nri_plugin::Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.handle.stop();
+        self.task.abort();
+    }
+}
+
+/// Describes pods and containers in one line.
+///
+/// ```
+/// use nri_core::api::PodSandbox;
+/// use nri_testkit::Describe as _;
+///
+/// let pod = PodSandbox::default().annotated("example.com/mode", "fast").labelled("app", "web");
+/// assert_eq!((pod.annotations.len(), pod.labels.len()), (1, 1));
+/// ```
+pub trait Describe: Sized {
+    /// With an annotation.
+    #[must_use]
+    fn annotated(self, key: impl Into<String>, value: impl Into<String>) -> Self;
+
+    /// With a label.
+    #[must_use]
+    fn labelled(self, key: impl Into<String>, value: impl Into<String>) -> Self;
+}
+
+impl Describe for PodSandbox {
+    fn annotated(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    fn labelled(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl Describe for Container {
+    fn annotated(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    fn labelled(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
     }
 }

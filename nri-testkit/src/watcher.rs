@@ -10,7 +10,7 @@ use crate::Journal;
 /// What an instance told about its plugins. It displays as one line: `synchronized 10-a`, `gone 10-a: closed by the peer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Notice {
+pub enum PluginEvent {
     /// A plugin is registered and configured.
     Connected(PluginInfo),
     /// A plugin takes part.
@@ -31,7 +31,7 @@ pub enum Notice {
     },
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for PluginEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected(info) => write!(f, "connected {}", info.plugin),
@@ -71,13 +71,13 @@ pub struct Call {
 /// ```
 #[derive(Debug, Default)]
 pub struct Watcher {
-    notices: Journal<Notice>,
+    notices: Journal<PluginEvent>,
     calls: Journal<Call>,
 }
 
 impl Watcher {
     /// Who came and went.
-    pub fn notices(&self) -> &Journal<Notice> {
+    pub fn notices(&self) -> &Journal<PluginEvent> {
         &self.notices
     }
 
@@ -98,8 +98,8 @@ impl Watcher {
     /// Waits for a notice that begins so, as it displays, and returns the latest such one.
     ///
     /// # Panics
-    /// It did not come within [`PATIENCE`](crate::PATIENCE); the message says what came instead.
-    pub async fn wait_for(&self, beginning: &str) -> Notice {
+    /// It did not come within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came instead.
+    pub async fn wait_for(&self, beginning: &str) -> PluginEvent {
         self.wait_for_nth(beginning, 1).await
     }
 
@@ -107,10 +107,11 @@ impl Watcher {
     ///
     /// # Panics
     /// As there.
-    pub async fn wait_for_nth(&self, beginning: &str, count: usize) -> Notice {
-        let fits = |notice: &Notice| notice.to_string().starts_with(beginning);
+    pub async fn wait_for_nth(&self, beginning: &str, count: usize) -> PluginEvent {
+        let fits = |notice: &PluginEvent| notice.to_string().starts_with(beginning);
         let what = format!("the notice {beginning:?} ({count} times)");
-        let enough = |all: &[Notice]| all.iter().filter(|notice| fits(notice)).count() >= count;
+        let enough =
+            |all: &[PluginEvent]| all.iter().filter(|notice| fits(notice)).count() >= count;
         let all = self.notices.wait_for(&what, enough).await;
         match all.into_iter().rfind(fits) {
             Some(notice) => notice,
@@ -121,7 +122,7 @@ impl Watcher {
     /// How many notices begin so.
     pub fn count(&self, beginning: &str) -> usize {
         self.notices.look(|all| {
-            let fits = |notice: &&Notice| notice.to_string().starts_with(beginning);
+            let fits = |notice: &&PluginEvent| notice.to_string().starts_with(beginning);
             all.iter().filter(fits).count()
         })
     }
@@ -142,22 +143,22 @@ impl Observer for Watcher {
     }
 
     fn plugin_connected(&self, plugin: &PluginInfo) {
-        self.notices.push(Notice::Connected(plugin.clone()));
+        self.notices.push(PluginEvent::Connected(plugin.clone()));
     }
 
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
-        self.notices.push(Notice::Synchronized(plugin.clone()));
+        self.notices.push(PluginEvent::Synchronized(plugin.clone()));
     }
 
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
-        self.notices.push(Notice::Gone {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
+        self.notices.push(PluginEvent::Gone {
             plugin: plugin.clone(),
             reason: reason.to_owned(),
         });
     }
 
     fn plugin_refused(&self, peer: &str, reason: &str) {
-        self.notices.push(Notice::Refused {
+        self.notices.push(PluginEvent::Refused {
             peer: peer.to_owned(),
             reason: reason.to_owned(),
         });

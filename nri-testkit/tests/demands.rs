@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{Api as _, CallOutcome};
+use nri_adaptation::{CallOutcome, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, PluginCtx, api};
 use nri_plugin::{HandlerError, Plugin, Runner};
 use nri_proto::frame::Header;
 use nri_proto::transport::{
     CallContext, CallError, Code, Connection, Role, RuntimeServer, RuntimeService, Status,
 };
-use nri_testkit::{Act, FakePlugin, Gate, PATIENCE, TestRuntime, TestRuntimeBuilder, When};
+use nri_testkit::{
+    Behavior, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, TestRuntimeBuilder, When,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -29,7 +31,7 @@ use tokio::task::JoinSet;
 const SHORT: Duration = Duration::from_millis(500);
 
 fn runtime() -> TestRuntimeBuilder {
-    TestRuntime::builder().request_timeout(PATIENCE)
+    TestRuntime::builder().request_timeout(TEST_TIMEOUT)
 }
 
 /// One plugin has little time; the others have what they need.
@@ -68,7 +70,7 @@ async fn a_required_plugin_that_was_late_has_not_processed_the_container() {
     let gate = Gate::new();
     let plugin = FakePlugin::new("10-must").on(
         When::from(Event::CreateContainer).nth(1),
-        Act::usual().behind(&gate),
+        Behavior::usual().behind(&gate),
     );
     let _connected = runtime.join(&plugin).await;
     let pod = runtime.run_pod("p").await;
@@ -91,7 +93,7 @@ async fn a_required_plugin_is_required_for_pods_too() {
     let runtime = requiring("must").start().await;
     let error = runtime.try_run_pod("without").await.unwrap_err();
     assert!(error.to_string().contains("must"), "{error}");
-    let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Act::hang());
+    let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Behavior::hang());
     let _connected = runtime.join(&plugin).await;
     let error = runtime.try_run_pod("late").await.unwrap_err();
     assert!(error.to_string().contains("must"), "{error}");
@@ -103,7 +105,7 @@ async fn a_plugins_lateness_can_be_made_to_refuse_a_pod() {
     let runtime = with_hasty("must", |hasty| hasty.on_late = Some(Trouble::Fail))
         .start()
         .await;
-    let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Act::hang());
+    let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Behavior::hang());
     let _connected = runtime.join(&plugin).await;
     let error = runtime.try_run_pod("p").await.unwrap_err();
     assert!(matches!(error, Error::Late { .. }), "{error:?}");
@@ -153,7 +155,7 @@ async fn an_announced_length_costs_nothing() {
         // What is announced and cannot be is the end; what can be is waited for.
         if len > 16 << 20 {
             let mut rest = Vec::new();
-            let end = tokio::time::timeout(PATIENCE, peer.read_to_end(&mut rest)).await;
+            let end = tokio::time::timeout(TEST_TIMEOUT, peer.read_to_end(&mut rest)).await;
             end.unwrap().unwrap();
         }
         peers.push(peer);
@@ -219,7 +221,7 @@ async fn a_plugin_that_reads_no_more_is_late_like_any_other() {
     let nri = runtime.nri();
     nri.run_pod_sandbox(&Ctx::new(), &large).await.unwrap();
     runtime.run_pod("small").await;
-    assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TEST_TIMEOUT / 2, "{:?}", begun.elapsed());
     other.assert_events(&["RunPodSandbox large", "RunPodSandbox small"]);
     // What is stuck in the middle of a message cannot be gone on with.
     runtime.watcher().wait_for("gone 10-deaf").await;
@@ -279,7 +281,7 @@ async fn pods_do_not_wait_for_each_other() {
         .await;
     let gate = Gate::new();
     let plugin =
-        FakePlugin::new("10-parallel").on(Event::RunPodSandbox, Act::usual().behind(&gate));
+        FakePlugin::new("10-parallel").on(Event::RunPodSandbox, Behavior::usual().behind(&gate));
     let _connected = runtime.join(&plugin).await;
     let mut pods = JoinSet::new();
     for n in 0..PODS {
@@ -302,7 +304,7 @@ async fn a_pod_at_one_plugin_does_not_keep_another_from_the_next() {
     let first = FakePlugin::new("10-first");
     let slow = FakePlugin::new("20-slow")
         .subscribe(Event::RunPodSandbox)
-        .on(Event::RunPodSandbox, Act::usual().behind(&gate));
+        .on(Event::RunPodSandbox, Behavior::usual().behind(&gate));
     let _connected = (runtime.join(&first).await, runtime.join(&slow).await);
     let old = runtime.pod("old");
     let nri = runtime.nri().clone();
@@ -407,7 +409,7 @@ async fn a_plugin_does_not_wait_for_a_runtime_that_has_gone() {
         tokio::task::yield_now().await;
     }
     drop(connection);
-    let ended = tokio::time::timeout(PATIENCE, run).await;
+    let ended = tokio::time::timeout(TEST_TIMEOUT, run).await;
     let error = ended.expect("it does not hang").unwrap().unwrap_err();
     assert!(error.to_string().contains("connection"), "{error}");
 }
@@ -419,7 +421,7 @@ async fn a_plugin_that_was_late_once_takes_part_in_the_next_event() {
     let gate = Gate::new();
     let plugin = FakePlugin::new("10-slow").on(
         When::from(Event::RunPodSandbox).of("a"),
-        Act::usual().behind(&gate),
+        Behavior::usual().behind(&gate),
     );
     let _connected = runtime.join(&plugin).await;
     runtime.run_pod("a").await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Api, Ctx, Domain, DomainError};
+use nri_core::{Ctx, Domain, DomainError, RuntimeApi};
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriDomain, CriState, CriStore, PodRecord, PodState,
@@ -29,7 +29,7 @@ const TIME: Duration = Duration::from_millis(500);
 struct InMemory {
     domain: Option<Arc<MemoryDomain>>,
     made: AtomicUsize,
-    api: Arc<Mutex<Option<Arc<dyn Api>>>>,
+    api: Arc<Mutex<Option<Arc<dyn RuntimeApi>>>>,
 }
 
 impl InMemory {
@@ -94,7 +94,7 @@ impl Adapter for InMemory {
         Ok(())
     }
 
-    fn attach(&self, nri: Arc<dyn Api>) {
+    fn attach(&self, nri: Arc<dyn RuntimeApi>) {
         *self.api.lock().unwrap() = Some(nri);
     }
 }
@@ -134,7 +134,7 @@ struct Broken {
     inner: Arc<MemoryDomain>,
     how: How,
     calls: AtomicUsize,
-    api: Arc<Mutex<Option<Arc<dyn Api>>>>,
+    api: Arc<Mutex<Option<Arc<dyn RuntimeApi>>>>,
     lock: tokio::sync::Mutex<()>,
 }
 

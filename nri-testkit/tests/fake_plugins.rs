@@ -1,10 +1,10 @@
 //! Fake plugins do what they are told, whatever that is.
 
-use nri_adaptation::{Api as _, CallOutcome};
+use nri_adaptation::{CallOutcome, RuntimeApi as _};
 use nri_core::build::{Adjust as _, Evict as _};
-use nri_core::{Ctx, Event, EventMask, api};
+use nri_core::{Ctx, Error, Event, EventMask, api};
 use nri_proto::transport::{CallError, Code};
-use nri_testkit::{Act, FakePlugin, Gate, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntime, When};
 use std::time::Duration;
 
 /// A runtime that does not wait long.
@@ -50,14 +50,16 @@ async fn rules_say_when_and_the_latest_that_holds_counts() {
     let mut adjustment = api::ContainerAdjustment::default();
     adjustment.add_env("A", "1").unwrap();
     let plugin = FakePlugin::new("10-picky")
-        .on(Event::CreateContainer, Act::adjust(adjustment))
+        .on(Event::CreateContainer, Behavior::adjust(adjustment))
         .on(
             When::from(Event::CreateContainer).of("c2"),
-            Act::fail(Code::NotFound, "no device"),
+            Behavior::fail(Code::NotFound, "no device"),
         )
         .on(
             When::from(Event::RunPodSandbox).nth(2),
-            Act::decide(|seen| async move { Act::fail(Code::Unknown, seen.id().unwrap()) }),
+            Behavior::decide(
+                |seen| async move { Behavior::fail(Code::Unknown, seen.id().unwrap()) },
+            ),
         );
     let _connected = runtime.join(&plugin).await;
     let pod = runtime.run_pod("p1").await;
@@ -67,7 +69,7 @@ async fn rules_say_when_and_the_latest_that_holds_counts() {
     assert_eq!(runtime.create(&pod, "c1").await.env, ["A=1"]);
     let error = runtime.try_create(&pod, "c2").await.unwrap_err();
     assert!(error.to_string().contains("no device (code 5)"), "{error}");
-    plugin.change(Event::CreateContainer, Act::usual());
+    plugin.change(Event::CreateContainer, Behavior::usual());
     assert!(runtime.create(&pod, "c2").await.env.is_empty());
 }
 
@@ -75,7 +77,8 @@ async fn rules_say_when_and_the_latest_that_holds_counts() {
 async fn it_waits_at_a_gate() {
     let runtime = TestRuntime::start().await;
     let gate = Gate::new();
-    let plugin = FakePlugin::new("10-slow").on(Event::RunPodSandbox, Act::usual().behind(&gate));
+    let plugin =
+        FakePlugin::new("10-slow").on(Event::RunPodSandbox, Behavior::usual().behind(&gate));
     let _connected = runtime.join(&plugin).await;
     let (nri, pod) = (runtime.nri().clone(), runtime.pod("p"));
     let running = tokio::spawn(async move { nri.run_pod_sandbox(&Ctx::new(), &pod).await });
@@ -88,10 +91,10 @@ async fn it_waits_at_a_gate() {
 #[tokio::test]
 async fn it_leaves_without_an_answer_or_after_it() {
     for (act, outcome) in [
-        (Act::exit(), CallOutcome::Gone),
-        (Act::answer_and_exit(), CallOutcome::Answered),
-        (Act::half_close(), CallOutcome::Gone),
-        (Act::garbage(&[0xff; 64][..]), CallOutcome::Gone),
+        (Behavior::exit(), CallOutcome::Gone),
+        (Behavior::answer_and_exit(), CallOutcome::Answered),
+        (Behavior::half_close(), CallOutcome::Gone),
+        (Behavior::garbage(&[0xff; 64][..]), CallOutcome::Gone),
     ] {
         let runtime = TestRuntime::start().await;
         let plugin = FakePlugin::new("10-leaves").on(Event::RunPodSandbox, act.clone());
@@ -108,7 +111,7 @@ async fn it_leaves_without_an_answer_or_after_it() {
 
 #[tokio::test]
 async fn it_hangs_or_reads_no_more() {
-    for act in [Act::hang(), Act::stop_reading()] {
+    for act in [Behavior::hang(), Behavior::stop_reading()] {
         let runtime = brisk().await;
         let plugin = FakePlugin::new("10-hangs").on(Event::RunPodSandbox, act);
         let _connected = runtime.join(&plugin).await;
@@ -122,7 +125,7 @@ async fn it_hangs_or_reads_no_more() {
 #[tokio::test]
 async fn an_answer_can_be_no_message() {
     let runtime = TestRuntime::start().await;
-    let plugin = FakePlugin::new("10-mumbles").on(Event::CreateContainer, Act::bad_answer());
+    let plugin = FakePlugin::new("10-mumbles").on(Event::CreateContainer, Behavior::bad_answer());
     let _connected = runtime.join(&plugin).await;
     let pod = runtime.run_pod("p").await;
     let error = runtime.try_create(&pod, "c").await.unwrap_err();
@@ -132,7 +135,7 @@ async fn an_answer_can_be_no_message() {
 #[tokio::test]
 async fn a_flood_is_survived() {
     let runtime = TestRuntime::start().await;
-    let plugin = FakePlugin::new("10-floods").on(Event::RunPodSandbox, Act::flood(2000));
+    let plugin = FakePlugin::new("10-floods").on(Event::RunPodSandbox, Behavior::flood(2000));
     let _connected = runtime.join(&plugin).await;
     runtime.run_pod("p").await;
     runtime.run_pod("q").await;
@@ -142,7 +145,8 @@ async fn a_flood_is_survived() {
 #[tokio::test]
 async fn it_registers_again_under_another_name() {
     let runtime = TestRuntime::start().await;
-    let plugin = FakePlugin::new("10-nobody").on(Event::RunPodSandbox, Act::register("10-trusted"));
+    let plugin =
+        FakePlugin::new("10-nobody").on(Event::RunPodSandbox, Behavior::register("10-trusted"));
     let connected = runtime.join(&plugin).await;
     runtime.run_pod("p").await;
     connected.closed().await;
@@ -235,11 +239,14 @@ async fn built_in_it_keeps_to_the_script_and_says_what_it_cannot_do() {
             Event::RunPodSandbox,
             Event::CreateContainer,
         ]))
-        .on(Event::CreateContainer, Act::adjust(adjustment))
-        .on(When::from(Event::RunPodSandbox).of("exit"), Act::exit())
+        .on(Event::CreateContainer, Behavior::adjust(adjustment))
+        .on(
+            When::from(Event::RunPodSandbox).of("exit"),
+            Behavior::exit(),
+        )
         .on(
             When::from(Event::RunPodSandbox).of("fail"),
-            Act::fail(Code::Unknown, "no"),
+            Behavior::fail(Code::Unknown, "no"),
         );
     let runtime = TestRuntime::builder().built_in(&plugin).start().await;
     let pod = runtime.run_pod("p").await;
@@ -277,4 +284,28 @@ async fn the_directory_goes_with_a_test_that_panics() {
     });
     assert!(test.await.unwrap_err().is_panic());
     assert!(!told.await.unwrap().exists());
+}
+
+/// What it says of requests that it does not answer is heeded, over a connection and as a built-in plugin.
+#[tokio::test]
+async fn it_says_what_is_to_happen_when_it_does_not_answer() {
+    for built_in in [false, true] {
+        let plugin = FakePlugin::new("10-wishes").failure_policy(true, true).on(
+            When::from(Event::RunPodSandbox).of("lost"),
+            Behavior::hang(),
+        );
+        let builder = TestRuntime::builder().request_timeout(Duration::from_millis(150));
+        let builder = match built_in {
+            true => builder.built_in(&plugin),
+            false => builder,
+        };
+        let runtime = builder.start().await;
+        let _connected = match built_in {
+            true => None,
+            false => Some(runtime.join(&plugin).await),
+        };
+        let error = runtime.try_run_pod("lost").await.unwrap_err();
+        assert!(matches!(error, Error::Late { .. }), "{error}");
+        runtime.wait_for_plugins(&["10-wishes"]).await;
+    }
 }

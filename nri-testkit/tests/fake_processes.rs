@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nri_adaptation::{CallOutcome, PluginKind};
-use nri_core::Event;
+use nri_core::{Error, Event};
 use nri_testkit::{FakeProcess, TestRuntime, TestRuntimeBuilder};
 
 fn program() -> &'static Path {
@@ -179,4 +179,14 @@ fn the_help_describes_the_script_and_mistakes_are_said() {
     assert!(error.contains("rule 1 of the script, for Dance"), "{error}");
     let error = run(&["--socket", "/nonexistent/nri.sock"]);
     assert!(error.contains("/nonexistent/nri.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn what_its_script_says_of_unanswered_requests_is_heeded() {
+    let runtime = TestRuntime::start().await;
+    let script = format!("failure_policy.fail_request = true\n{}", script("kill"));
+    let process = joined(&runtime, &script).await;
+    let error = runtime.try_run_pod("p").await.unwrap_err();
+    assert!(matches!(error, Error::Gone { .. }), "{error}");
+    drop(process);
 }

@@ -11,16 +11,15 @@
 use std::time::Duration;
 
 use nri_adaptation::config::PluginConfig;
-use nri_adaptation::{Api as _, CallOutcome};
+use nri_adaptation::{CallOutcome, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, EventMask, api};
 use nri_proto::transport::Code;
-use nri_testkit::{Act, FakePlugin, Gate, PATIENCE, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How long the plugin in trouble may take where it is to be late; the others may take as long as they need.
-///
-/// Also its handshake has to be done in this time, on a machine that does other things as well.
+/// How long the plugin in trouble may take for the one call with which it is to be late. For all others, its handshake among
+/// them, it has as long as it needs, as the others do.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// How many cells are under way at a time.
@@ -52,15 +51,15 @@ enum Fate {
 }
 
 impl Trouble {
-    fn act(self, gate: &Gate) -> Act {
+    fn act(self, gate: &Gate) -> Behavior {
         match self {
-            Self::None => Act::usual(),
-            Self::Error => Act::fail(Code::Unknown, "as planned"),
-            Self::Mumble => Act::bad_answer(),
-            Self::Crash => Act::exit(),
-            Self::Garbage => Act::garbage(&[0xff; 64][..]),
-            Self::Hang => Act::hang(),
-            Self::Late => Act::usual().behind(gate),
+            Self::None => Behavior::usual(),
+            Self::Error => Behavior::fail(Code::Unknown, "as planned"),
+            Self::Mumble => Behavior::bad_answer(),
+            Self::Crash => Behavior::exit(),
+            Self::Garbage => Behavior::garbage(&[0xff; 64][..]),
+            Self::Hang => Behavior::hang(),
+            Self::Late => Behavior::usual().behind(gate),
         }
     }
 
@@ -82,7 +81,7 @@ impl Trouble {
             (Self::Error, _) => Some("as planned"),
             (Self::Mumble, _) => Some("decoded"),
             // A validator that does not answer has not accepted.
-            (_, Event::ValidateContainerAdjustment) => Some("rejected"),
+            (_, Event::ValidateContainerAdjustment) => Some("did not judge"),
             (Self::Crash | Self::Garbage | Self::Hang | Self::Late, _) => None,
         }
     }
@@ -145,18 +144,22 @@ async fn step(runtime: &TestRuntime, event: Event) -> Result<(), Error> {
     }
 }
 
+/// Sets how long the plugin in trouble has for calls that begin from now on.
+async fn give_time(runtime: &TestRuntime, time: Duration) {
+    let mut config = (*runtime.nri().config()).clone();
+    let mut bad = PluginConfig::default();
+    bad.request_timeout = Some(time);
+    config.plugins.insert("bad".into(), bad);
+    runtime.nri().reconfigure(config).await.unwrap();
+}
+
 /// One cell of the matrix.
 async fn cell(event: Event, trouble: Trouble) {
     let (outcome, fate) = trouble.outcome();
     let short = matches!(trouble, Trouble::Hang | Trouble::Late);
     let runtime = TestRuntime::builder()
-        .request_timeout(PATIENCE)
-        .config(move |config| {
-            config.plugin_strikes = 1000;
-            let mut bad = PluginConfig::default();
-            bad.request_timeout = short.then_some(SHORT);
-            config.plugins.insert("bad".into(), bad);
-        })
+        .request_timeout(TEST_TIMEOUT)
+        .config(|config| config.plugin_strikes = 1000)
         .start()
         .await;
     let validates = event == Event::ValidateContainerAdjustment;
@@ -166,7 +169,12 @@ async fn cell(event: Event, trouble: Trouble) {
     };
     let gate = Gate::new();
     let before = plugin("10-before");
-    let bad = plugin("20-bad").on(When::from(event).nth(1), trouble.act(&gate));
+    let bad = match validates && short {
+        // The creation itself is not what it is to be late with.
+        true => plugin("20-bad").subscribe(EventMask::ALL - Event::CreateContainer.into()),
+        false => plugin("20-bad"),
+    };
+    let bad = bad.on(When::from(event).nth(1), trouble.act(&gate));
     let after = plugin("30-after");
     let _healthy = (runtime.join(&before).await, runtime.join(&after).await);
 
@@ -176,10 +184,25 @@ async fn cell(event: Event, trouble: Trouble) {
         false => event,
     };
     let past = LIFE.iter().take_while(|step| **step != asked);
+    // Of a container that was stopped before a plugin came, it does not hear the removal.
+    let joins = match asked {
+        Event::RemoveContainer => Event::StopContainer,
+        asked => asked,
+    };
+    let mut joined = None;
     for &past in past.clone() {
+        if past == joins {
+            joined = Some(runtime.join(&bad).await);
+        }
         step(&runtime, past).await.unwrap();
     }
-    let _bad = runtime.join(&bad).await;
+    let _bad = match joined {
+        Some(joined) => joined,
+        None => runtime.join(&bad).await,
+    };
+    if short {
+        give_time(&runtime, SHORT).await;
+    }
     let result = step(&runtime, event).await;
 
     // The request.
@@ -245,6 +268,7 @@ async fn cell(event: Event, trouble: Trouble) {
         Fate::Returns => {
             gate.open();
             runtime.wait_for_plugins(&all).await;
+            give_time(&runtime, TEST_TIMEOUT).await;
         }
     }
     let told = bad.events().len();

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
-use nri_adaptation::Api as _;
+use nri_adaptation::RuntimeApi as _;
 use nri_core::{Ctx, Event};
 use nri_plugin::{Runner, State, handlers};
-use nri_testkit::{Act, FakePlugin, PATIENCE, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, TEST_TIMEOUT, TestRuntime, When};
 use tokio::net::UnixStream;
 
 /// A plugin crashes while it joins and comes again, while another one joins. Everybody waits for somebody (the other one for a
@@ -14,12 +14,12 @@ use tokio::net::UnixStream;
 #[tokio::test]
 async fn a_plugin_that_comes_again_while_it_joins_holds_nobody_up() {
     let runtime = TestRuntime::builder()
-        .request_timeout(PATIENCE)
+        .request_timeout(TEST_TIMEOUT)
         .start()
         .await;
     let first = FakePlugin::new("30-again")
         .subscribe(Event::RunPodSandbox)
-        .on(When::method("Synchronize"), Act::hang());
+        .on(When::method("Synchronize"), Behavior::hang());
     let crashing = first.connect(runtime.socket()).await.unwrap();
     crashing.register().await.unwrap();
     first.wait_for("Synchronize").await;
@@ -54,7 +54,7 @@ async fn a_plugin_that_comes_again_while_it_joins_holds_nobody_up() {
         running.await.unwrap().unwrap();
         updating.await.unwrap().unwrap();
     };
-    let in_time = tokio::time::timeout(PATIENCE / 2, all).await;
+    let in_time = tokio::time::timeout(TEST_TIMEOUT / 2, all).await;
     assert!(in_time.is_ok(), "the requests wait in a circle");
     runtime.wait_for_plugins(&["20-other", "30-again"]).await;
     // The pod reached the one that came again, once.
@@ -85,8 +85,8 @@ async fn a_crowded_socket_is_waited_for() {
         .identity("10-patient")
         .socket(&socket)
         .use_environment(false)
-        .connect_timeout(PATIENCE)
-        .registration_timeout(PATIENCE)
+        .connect_timeout(TEST_TIMEOUT)
+        .registration_timeout(TEST_TIMEOUT)
         .build()
         .unwrap();
     let handle = runner.handle();
@@ -108,7 +108,7 @@ async fn a_crowded_socket_is_waited_for() {
     let _stream = tokio::select! {
         biased;
         ended = &mut run => panic!("it gave up: {ended:?}"),
-        stream = tokio::time::timeout(PATIENCE, registering) => stream.unwrap(),
+        stream = tokio::time::timeout(TEST_TIMEOUT, registering) => stream.unwrap(),
     };
     handle.stop();
     run.await.unwrap().unwrap();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use nri_adaptation::{Api as _, Config, Domain, DomainError, Nri};
+use nri_adaptation::{Config, Domain, DomainError, Nri, RuntimeApi as _};
 use nri_core::api;
 use nri_core::build::{SetResources as _, Update as _};
 use nri_testkit::{FakePlugin, MemoryDomain};

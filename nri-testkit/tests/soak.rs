@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nri_adaptation::config::PluginConfig;
-use nri_adaptation::{Api as _, Observer};
+use nri_adaptation::{Observer, RuntimeApi as _};
 use nri_core::{Event, EventMask};
-use nri_testkit::{Act, FakePlugin, FakeProcess, PATIENCE, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, FakeProcess, TEST_TIMEOUT, TestRuntime, When};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -128,11 +128,11 @@ fn healthy(number: usize, ledger: &Arc<Ledger>) -> FakePlugin {
     let mut plugin = FakePlugin::new(HEALTHY[number]).without_record();
     for event in LIFE {
         let ledger = Arc::clone(ledger);
-        let act = Act::decide(move |seen| {
+        let act = Behavior::decide(move |seen| {
             // Pods are `p<life>`, containers `c<life>`.
             let id = seen.id().unwrap();
             ledger.saw(number, &id[1..], event);
-            std::future::ready(Act::usual())
+            std::future::ready(Behavior::usual())
         });
         plugin = plugin.on(event, act);
     }
@@ -152,11 +152,11 @@ async fn churn(
             events.push(LIFE[chance.below(LIFE.len())]);
         }
         let act = match chance.below(6) {
-            0 => Act::exit(),
-            1 => Act::answer_and_exit(),
-            2 => Act::garbage(&[0xff; 16][..]),
-            3 => Act::half_close(),
-            _ => Act::usual(),
+            0 => Behavior::exit(),
+            1 => Behavior::answer_and_exit(),
+            2 => Behavior::garbage(&[0xff; 16][..]),
+            3 => Behavior::half_close(),
+            _ => Behavior::usual(),
         };
         let mut plugin = FakePlugin::new(format!("{:02}-churn{number}", number % 100))
             .subscribe(EventMask::from_iter(events.iter().copied()));
@@ -164,10 +164,10 @@ async fn churn(
             plugin = plugin.on(When::from(*event).nth(1 + chance.below(4)), act.clone());
         }
         if chance.below(20) == 0 {
-            plugin = plugin.on(When::method("Synchronize"), Act::exit());
+            plugin = plugin.on(When::method("Synchronize"), Behavior::exit());
         }
         if chance.below(20) == 0 {
-            plugin = plugin.on(When::method("Configure"), Act::exit());
+            plugin = plugin.on(When::method("Configure"), Behavior::exit());
         }
         let connected = plugin.connect(runtime.socket()).await.unwrap();
         if chance.below(10) == 0 {
@@ -221,7 +221,7 @@ async fn soak(events: usize, plugins: usize, seed: u64) {
             // Healthy ones are never late, whatever else the machine does.
             for identity in HEALTHY {
                 let mut healthy = PluginConfig::default();
-                healthy.request_timeout = Some(PATIENCE);
+                healthy.request_timeout = Some(TEST_TIMEOUT);
                 config.plugins.insert(identity.to_owned(), healthy);
             }
         });
@@ -333,7 +333,7 @@ fn plugins_that_come_and_go_for_long_leave_nothing_behind() {
     runtime.block_on(async {
         let begun = Instant::now();
         let alive = || Handle::current().metrics().num_alive_tasks();
-        while (alive() > tasks || descriptors() > open) && begun.elapsed() < PATIENCE {
+        while (alive() > tasks || descriptors() > open) && begun.elapsed() < TEST_TIMEOUT {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nri_core::api::{Container, ContainerState, PodSandbox};
-use nri_testkit::{FakePlugin, MemoryDomain, PATIENCE, Seen, TestRuntime, TestRuntimeBuilder};
+use nri_testkit::{
+    FakePlugin, MemoryDomain, ReceivedCall, TEST_TIMEOUT, TestRuntime, TestRuntimeBuilder,
+};
 use prost::Message as _;
 use tokio::task::JoinSet;
 
@@ -14,7 +16,7 @@ use tokio::task::JoinSet;
 const MESSAGE: usize = 4 << 20;
 
 fn runtime() -> TestRuntimeBuilder {
-    TestRuntime::builder().request_timeout(PATIENCE)
+    TestRuntime::builder().request_timeout(TEST_TIMEOUT)
 }
 
 /// A domain with pods of some containers each, every container of some bytes.
@@ -50,7 +52,7 @@ async fn ten_thousand_containers_come_once_each_in_as_few_messages_as_will_do() 
     assert!(counted.values().all(|times| *times == 1));
 
     let seen = plugin.seen();
-    let parts: Vec<&Seen> = seen
+    let parts: Vec<&ReceivedCall> = seen
         .iter()
         .filter(|s| s.method() == "Synchronize")
         .collect();

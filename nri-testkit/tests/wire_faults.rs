@@ -8,7 +8,9 @@ use std::time::Duration;
 use nri_adaptation::CallOutcome;
 use nri_adaptation::config::PluginConfig;
 use nri_core::Event;
-use nri_testkit::{Connected, FakePlugin, Fault, FaultProxy, Faults, Gate, PATIENCE, TestRuntime};
+use nri_testkit::{
+    Connected, FakePlugin, Fault, FaultProxy, Faults, Gate, TEST_TIMEOUT, TestRuntime,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -19,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(500);
 
 async fn runtime() -> TestRuntime {
     TestRuntime::builder()
-        .request_timeout(PATIENCE)
+        .request_timeout(TEST_TIMEOUT)
         .config(|config| {
             let mut hasty = PluginConfig::default();
             hasty.request_timeout = Some(SHORT);

@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
+use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CODEGEN, DEMO, INTEROP};
-use crate::{fence, soak, wasm, weight};
+use crate::packages::{CODEGEN, DEMO, INTEROP, LOW_LEVEL};
+use crate::{fence, fuzz, soak, stress, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -74,10 +75,13 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
+    // Needs a C++ compiler, unlike all before.
+    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {
         soak::run(&soak::Options::default())
     }),
     ("demo", || DEMO.run(&[])),
+    ("values at a real runc", || LOW_LEVEL.run(&[])),
     ("interoperability with Go", || INTEROP.run(&[])),
 ];
 
@@ -91,8 +95,18 @@ const LIBRARIES: [&str; 6] = [
     "nri-testkit",
 ];
 
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Instead of all that, run all tests so many times beside a busy load, and list those that fail.
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "20")]
+    stress: Option<u32>,
+}
+
 /// Runs every step; the first failure ends it.
-pub(crate) fn run() -> Result<(), String> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    if let Some(times) = options.stress {
+        return stress::run(times);
+    }
     let all = Instant::now();
     for (number, (name, step)) in STEPS.iter().enumerate() {
         println!("== {}/{} {name}", number + 1, STEPS.len());

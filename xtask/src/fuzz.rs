@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz TARGET --seconds N`: coverage-guided fuzzing of a target in `fuzz/`, from a corpus that starts with
-//! checked-in data.
+//! `cargo xtask fuzz TARGET --seconds N`: coverage-guided fuzzing of a target in `fuzz/`, or of all, from a corpus that
+//! starts with checked-in data.
 //!
 //! Needs a C++ compiler, for the fuzzer itself; `cargo-fuzz` is installed if it is missing. No nightly toolchain: only sanitizers
 //! would need one, and they look for what `unsafe` code does. Ours has none, and panics, overflows, hanging and growing are
@@ -7,41 +7,87 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
 use nri_dev::{process, workspace};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to fuzz.
-    target: Target,
-    /// For how long.
+    /// What to fuzz: a target of fuzz/, or all.
+    #[arg(value_parser = target)]
+    target: String,
+    /// For how long; with all, each.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Recorded requests and responses to start from.
-    #[arg(long, default_value = "nri-testkit/data/vectors-merge.jsonl")]
+    #[arg(long, default_value = VECTORS)]
     vectors: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Target {
-    /// Requests through plugins with any responses: creation, update, stop.
-    Merge,
-    /// The decoder of the frames that two connections share a socket by.
-    Frames,
+const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
+/// In place of a target.
+const ALL: &str = "all";
+
+/// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
+const TARGETS: [(&str, &str, Option<&str>); 15] = [
+    (
+        "merge",
+        "requests through plugins with any responses: creation, update, stop",
+        None,
+    ),
+    (
+        "frames",
+        "the decoder of the frames that two connections share a socket by",
+        None,
+    ),
+    ("annotations", "annotations that NRI reads itself", None),
+    ("cgroup_paths", "cgroup paths", None),
+    ("commands", "JSON lines of nri-sim", None),
+    ("config_json", "configurations in JSON", None),
+    (
+        "config_toml",
+        "configurations in TOML",
+        Some("nri-adaptation/testdata/config"),
+    ),
+    ("cri_json", "CRI in JSON", None),
+    ("cri_yaml", "CRI in YAML", None),
+    ("durations", "durations", None),
+    ("messages_json", "messages in proto3 JSON", None),
+    ("mount_table", "the host's mount table", None),
+    ("oci_apply", "adjustments applied to OCI specs", None),
+    ("oci_read", "OCI specs", None),
+    ("ttrpc", "connections whose peer sends anything", None),
+];
+
+fn target(name: &str) -> Result<String, String> {
+    let known = TARGETS.iter().map(|(name, ..)| *name);
+    if iter::once(ALL).chain(known).any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let list: Vec<String> = TARGETS
+        .iter()
+        .map(|(name, what, _)| format!("    {name}: {what}"))
+        .collect();
+    Err(format!(
+        "no such target; there are {ALL} and\n{}",
+        list.join("\n")
+    ))
 }
 
-impl Target {
-    fn name(self) -> &'static str {
-        match self {
-            Target::Merge => "merge",
-            Target::Frames => "frames",
+impl Options {
+    /// Every target, for so many seconds each.
+    pub(crate) fn all(seconds: u64) -> Self {
+        Self {
+            target: ALL.to_owned(),
+            seconds,
+            vectors: VECTORS.into(),
         }
     }
 }
@@ -51,21 +97,45 @@ const REALISTIC: &str = "nri-core/testdata/realistic-create-request.b64";
 /// Fuzzes.
 ///
 /// # Errors
-/// A tool is missing, or the fuzzer found something; the text says how to see it again.
+/// A tool is missing, or the fuzzer found something; the text says how to see it again. Of all targets, every one is run.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     tools()?;
-    let fuzz = workspace::root().join("fuzz");
-    let name = options.target.name();
+    let wanted = |name: &str| options.target == name || options.target == ALL;
+    let mut found = Vec::new();
+    for (name, what, more) in TARGETS.iter().filter(|(name, ..)| wanted(name)) {
+        println!("fuzzing {name}: {what}");
+        if let Err(error) = fuzz(options, name, *more) {
+            found.push(format!("{name}: {error}"));
+        }
+    }
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(found.join("\n")),
+    }
+}
+
+fn fuzz(options: &Options, name: &str, more: Option<&str>) -> Result<(), String> {
+    let root = workspace::root();
+    let fuzz = root.join("fuzz");
     let corpus = fuzz.join("corpus").join(name);
     create(&corpus)?;
-    seed(options, &corpus)?;
+    seed(options, name, &corpus)?;
+    // The fuzzer adds to the first, and only reads the others.
+    let seeds = [
+        Some(fuzz.join("seeds").join(name)),
+        more.map(|more| root.join(more)),
+    ];
+    let seeds = seeds.into_iter().flatten().filter(|seeds| seeds.is_dir());
 
     let artifacts = fuzz.join("artifacts").join(name);
     create(&artifacts)?;
     let before = files(&artifacts)?;
     let result = process::run(
         process::cargo()
-            .args(["fuzz", "run", "--sanitizer", "none", name, "--"])
+            .args(["fuzz", "run", "--sanitizer", "none", name])
+            .arg(&corpus)
+            .args(seeds)
+            .arg("--")
             .arg(format!("-max_total_time={}", options.seconds))
             // Hanging and growing are findings too.
             .args(["-timeout=10", "-rss_limit_mb=2048"])
@@ -90,6 +160,12 @@ fn works(command: &mut Command) -> bool {
 
 /// Sees to it that the tools are there.
 fn tools() -> Result<(), String> {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    if !works(Command::new(&compiler).arg("--version")) {
+        return Err(format!(
+            "{compiler} does not run, and the fuzzer is made with a C++ compiler: install one, such as g++, or name it in CXX"
+        ));
+    }
     if !works(process::cargo().args(["fuzz", "--version"])) {
         println!("cargo-fuzz is missing: installing it");
         process::run(process::cargo().args(["install", "--locked", "cargo-fuzz"]))?;
@@ -97,13 +173,13 @@ fn tools() -> Result<(), String> {
     Ok(())
 }
 
-/// Puts inputs made of checked-in data into the corpus.
-fn seed(options: &Options, corpus: &Path) -> Result<(), String> {
+/// Puts inputs made of checked-in data into the corpus, where they are not checked in as they are.
+fn seed(options: &Options, name: &str, corpus: &Path) -> Result<(), String> {
     let root = workspace::root();
-    let realistic = decode(&read(&root.join(REALISTIC))?, REALISTIC)?;
-    match options.target {
-        Target::Merge => {
-            write(corpus, 0, &script(0, [realistic]))?;
+    let realistic = || decode(&read(&root.join(REALISTIC))?, REALISTIC);
+    match name {
+        "merge" => {
+            write(corpus, 0, &script(0, [realistic()?]))?;
             let text = read(&root.join(&options.vectors))?;
             for (number, line) in text.lines().enumerate() {
                 let place = format!("{}:{}", options.vectors.display(), number + 1);
@@ -111,7 +187,8 @@ fn seed(options: &Options, corpus: &Path) -> Result<(), String> {
             }
             Ok(())
         }
-        Target::Frames => {
+        "frames" => {
+            let realistic = realistic()?;
             let message = |id: u8, payload: &[u8]| {
                 let mut frame = vec![0, 0, 0, id];
                 frame.extend((payload.len() as u32).to_be_bytes());
@@ -128,6 +205,7 @@ fn seed(options: &Options, corpus: &Path) -> Result<(), String> {
                 .zip(&seeds)
                 .try_for_each(|(at, seed)| write(corpus, at, seed))
         }
+        _ => Ok(()),
     }
 }
 

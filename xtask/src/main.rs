@@ -11,13 +11,14 @@ mod fuzz;
 mod laws;
 mod packages;
 mod soak;
+mod stress;
 mod wasm;
 mod weight;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, PUBLIC_API, Package};
+use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -43,8 +44,11 @@ enum Command {
     /// Run the real Go peers against ours (needs Go).
     #[command(disable_help_flag = true)]
     Interop(packages::Arguments),
+    /// Check on a real runc what is accepted and what is refused of values (needs runc, and root).
+    #[command(disable_help_flag = true)]
+    LowLevel(packages::Arguments),
     /// Check everything that must hold, as CI does.
-    Ci,
+    Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
     Weight,
     /// Measure what things cost: merging, and creations through plugin processes.
@@ -65,7 +69,8 @@ fn main() -> ExitCode {
         Command::PublicApi(arguments) => of_package(PUBLIC_API, arguments),
         Command::Demo(arguments) => of_package(DEMO, arguments),
         Command::Interop(arguments) => of_package(INTEROP, arguments),
-        Command::Ci => ci::run(),
+        Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
+        Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),
         Command::Laws(options) => laws::run(&options),

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
-use prost::Message as _;
+use heck::{ToSnakeCase as _, ToUpperCamelCase as _};
 use prost_build::{Method, Service, ServiceGenerator};
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use tempfile::TempDir;
 
 use nri_dev::workspace;
@@ -95,18 +95,7 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
         read(&out, &format!("{PACKAGE}.rs"))?,
     );
 
-    let out = temporary()?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&descriptors.encode_to_vec())
-        .map_err(|e| e.to_string())?
-        .btree_map(["."])
-        .out_dir(out.path())
-        .build(&[format!(".{PACKAGE}")])
-        .map_err(|e| e.to_string())?;
-    files.insert(
-        "json.rs".to_owned(),
-        read(&out, &format!("{PACKAGE}.serde.rs"))?,
-    );
+    files.insert("json.rs".to_owned(), json(&descriptors)?);
 
     files.insert("shapes.rs".to_owned(), shapes(&descriptors));
 
@@ -119,6 +108,167 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
     let envelope = finished(ENVELOPE_PROTO, &envelope(include)?)?;
     files.insert("envelope.rs".to_owned(), envelope);
     Ok(files)
+}
+
+/// Which fields messages and enums have in JSON; how they are read and written is in `nri-proto/src/json.rs`.
+fn json(files: &FileDescriptorSet) -> Result<String, String> {
+    let mut text = String::new();
+    for file in &files.file {
+        for message in &file.message_type {
+            json_message(message, "", &mut text)?;
+        }
+        for of in &file.enum_type {
+            json_enum(of, "", &mut text);
+        }
+    }
+    Ok(text)
+}
+
+/// A message, and what is declared in it. `module` is where prost puts that.
+fn json_message(message: &DescriptorProto, module: &str, text: &mut String) -> Result<(), String> {
+    let name = message.name();
+    let path = format!("{module}{}", name.to_upper_camel_case());
+    let inside = format!("{module}{}::", name.to_snake_case());
+    for of in &message.enum_type {
+        json_enum(of, &inside, text);
+    }
+    let (maps, nested) = message
+        .nested_type
+        .iter()
+        .partition::<Vec<_>, _>(|nested| nested.options.as_ref().is_some_and(|o| o.map_entry()));
+    for nested in nested {
+        json_message(nested, &inside, text)?;
+    }
+    if message.field.len() > 64 {
+        return Err(format!(
+            "{name} has more than 64 fields: widen the mask in nri-proto/src/json.rs"
+        ));
+    }
+
+    let (mut names, mut writes, mut reads) = (String::new(), String::new(), String::new());
+    for (number, field) in message.field.iter().enumerate() {
+        let (json, proto) = (field.json_name(), field.name());
+        let unsupported = |field: &FieldDescriptorProto| {
+            let kind = field.r#type();
+            format!("{name}.{proto}: nri-proto/src/json.rs has no JSON form for {kind:?}")
+        };
+        let is_map = |map: &&&DescriptorProto| {
+            field
+                .type_name()
+                .ends_with(&format!(".{name}.{}", map.name()))
+        };
+        let map = maps.iter().find(is_map);
+        for value in map.map_or(std::slice::from_ref(field), |map| &map.field) {
+            let known = match value.r#type() {
+                Type::String | Type::Bool | Type::Message => true,
+                Type::Int32 | Type::Uint32 | Type::Int64 | Type::Uint64 => true,
+                Type::Enum => map.is_none(),
+                _ => false,
+            };
+            if !known || field.oneof_index.is_some() {
+                return Err(unsupported(value));
+            }
+        }
+        let member = identifier(&proto.to_snake_case());
+        let repeated = field.label() == Label::Repeated;
+        let (write, read) = match field.r#type() {
+            Type::Enum => {
+                let of = rust_path(field.type_name())?;
+                match repeated {
+                    true => (
+                        format!("numbers::<{of}>({json:?}, &self.{member})"),
+                        format!("numbers::<{of}>()"),
+                    ),
+                    false => (
+                        format!("number::<{of}>({json:?}, self.{member})"),
+                        format!("number::<{of}>()"),
+                    ),
+                }
+            }
+            _ => (
+                format!("field({json:?}, &self.{member})"),
+                "value()".to_owned(),
+            ),
+        };
+        let _ = writeln!(names, "[{json:?}, {proto:?}],");
+        let _ = writeln!(writes, "to.{write}?;");
+        let _ = writeln!(reads, "{number} => self.{member} = next.{read}?,");
+    }
+    let _ = writeln!(
+        text,
+        "impl crate::json::Message for {path} {{
+            const NAME: &'static str = {name:?};
+            const FIELDS: &'static [crate::json::Names] = &[{names}];
+            fn write<M: serde::ser::SerializeMap>(&self, to: &mut crate::json::Writer<'_, M>) -> Result<(), M::Error> {{
+                let _ = &to;
+                {writes}
+                Ok(())
+            }}
+            fn read<'de, A: serde::de::MapAccess<'de>>(&mut self, field: usize, next: crate::json::Next<'_, A>) -> Result<(), A::Error> {{
+                let _ = &next;
+                match field {{ {reads} _ => {{}} }}
+                Ok(())
+            }}
+        }}
+        impl serde::Serialize for {path} {{
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {{
+                crate::json::write(self, to)
+            }}
+        }}
+        impl<'de> serde::Deserialize<'de> for {path} {{
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {{
+                crate::json::read(from)
+            }}
+        }}"
+    );
+    Ok(())
+}
+
+fn json_enum(of: &EnumDescriptorProto, module: &str, text: &mut String) {
+    let name = of.name();
+    let path = format!("{module}{}", name.to_upper_camel_case());
+    let values = of.value.iter().fold(String::new(), |mut values, value| {
+        let _ = write!(values, "({}, {:?}),", value.number(), value.name());
+        values
+    });
+    let _ = writeln!(
+        text,
+        "impl crate::json::Enum for {path} {{
+            const NAME: &'static str = {name:?};
+            const VALUES: &'static [(i32, &'static str)] = &[{values}];
+        }}
+        impl serde::Serialize for {path} {{
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {{
+                crate::json::write_enum::<Self, S>(*self as i32, to)
+            }}
+        }}
+        impl<'de> serde::Deserialize<'de> for {path} {{
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {{
+                crate::json::read_enum(from)
+            }}
+        }}"
+    );
+}
+
+/// Where prost puts a type of the protocol, from the module of the messages.
+fn rust_path(full_name: &str) -> Result<String, String> {
+    let name = full_name
+        .strip_prefix(&format!(".{PACKAGE}."))
+        .ok_or_else(|| format!("{full_name} is not in package {PACKAGE}"))?;
+    let (outer, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let modules = outer.split('.').filter(|module| !module.is_empty());
+    let modules: String = modules
+        .map(|module| format!("{}::", module.to_snake_case()))
+        .collect();
+    Ok(format!("{modules}{}", last.to_upper_camel_case()))
+}
+
+/// The name, or its raw form where it is a keyword.
+fn identifier(name: &str) -> String {
+    match syn::parse_str::<syn::Ident>(name) {
+        Ok(_) => name.to_owned(),
+        Err(_) => format!("r#{name}"),
+    }
 }
 
 /// The messages of the envelope. Their payloads share the bytes that they were decoded from.

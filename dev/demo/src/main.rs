@@ -7,7 +7,6 @@ mod house;
 mod inputs;
 mod inside;
 mod line;
-mod low_level;
 mod report;
 mod spec_diff;
 mod story;
@@ -21,9 +20,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use nri_adaptation::{Config, Nri};
-use nri_core::Api as _;
+use nri_core::RuntimeApi as _;
 use nri_core::model::{Container as _, PodSandbox as _};
 use nri_dev::examples::Examples;
+use nri_dev::low_level::LowLevel;
 use nri_dev::process::Beside;
 use nri_testkit::MemoryDomain;
 use tokio::runtime::Runtime;
@@ -32,7 +32,6 @@ use tokio::sync::mpsc;
 
 use house::House;
 use inputs::{Inputs, Sources};
-use low_level::LowLevel;
 use timeline::Timeline;
 
 /// What to show.
@@ -60,7 +59,7 @@ struct Options {
 }
 
 /// How long plugins may take to be there.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 const ANNOTATE: &str = "10-annotate";
 const LOGGER: &str = "20-logger";
@@ -137,7 +136,7 @@ fn show(
             .args(identity)
             .arg(socket),
     )?;
-    timeline.wait_for(LOGGER, PATIENCE)?;
+    timeline.wait_for(LOGGER, TEST_TIMEOUT)?;
     report::header(socket, logger.pid());
 
     let low_level = match options.no_container {
@@ -152,7 +151,7 @@ fn show(
         house.path(),
     ))?;
     runtime.block_on(nri.stop());
-    let (logged, _) = logger.finish(PATIENCE)?;
+    let (logged, _) = logger.finish(TEST_TIMEOUT)?;
 
     report::timeline(timeline);
     report::logged(LOGGER, &logged);

@@ -7,11 +7,11 @@ use nri_core::merge::Owners;
 use serde_json::Value;
 
 use super::line::fitted;
-use super::low_level::LowLevel;
 use super::spec_diff;
 use super::story::Seen;
 use super::timeline::Timeline;
 use super::{ANNOTATE, LOGGER};
+use nri_dev::low_level::LowLevel;
 
 pub(super) fn header(socket: &Path, logger: u32) {
     println!(

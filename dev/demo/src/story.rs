@@ -10,12 +10,12 @@ use nri_core::api;
 use nri_core::merge::Owners;
 use nri_core::model::PodSandbox as _;
 use nri_core::oci::{self, ApplyOptions};
-use nri_core::{Api as _, Ctx};
+use nri_core::{Ctx, RuntimeApi as _};
 use nri_domain_cri::{ContainerRecord, CriState, PodRecord};
 use serde_json::Value;
 
 use super::inside::{self, Evidence};
-use super::low_level::{self, LowLevel, LowLevelContainer};
+use nri_dev::low_level::{self, LowLevel, LowLevelContainer};
 
 /// What came of it.
 pub(super) struct Told {
@@ -59,14 +59,9 @@ pub(super) async fn tell(
     let adjustment = creation.adjustment().cloned().unwrap_or_default();
     let owners = creation.owners().clone();
     let before = Value::clone(&container.spec);
-    let owned = owners.to_message();
-    let applied = oci::apply(
-        &before,
-        &adjustment,
-        &ApplyOptions::default(),
-        owned.owners.get(&container.id),
-    )
-    .map_err(text)?;
+    let asked = (&owners, &container.id);
+    let applied =
+        oci::apply(&before, &adjustment, &ApplyOptions::default(), asked).map_err(text)?;
     let after = applied.spec;
 
     // From here on the container exists: in a low-level runtime, or at least in this story.

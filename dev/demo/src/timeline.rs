@@ -153,7 +153,7 @@ impl Observer for Timeline {
         self.plugin(SYNCHRONIZED, plugin, "knows what exists");
     }
 
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         self.plugin("(gone)", plugin, reason);
     }
 

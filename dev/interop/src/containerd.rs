@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::house::{House, Room};
-use super::program::{PATIENCE, Program};
+use super::program::{Program, TEST_TIMEOUT};
 use super::setting::{expect, names};
 use nri_dev::examples::Examples;
 use nri_dev::{process, workspace};
@@ -154,7 +154,7 @@ pub(super) fn run(
         .map_err(|e| format!("{}: {e}", installed.display()))?;
 
     let mut daemon = containerd.start(house, &room)?;
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + TEST_TIMEOUT;
     // It says that it is ready in its log only; that it answers is the thing itself.
     while let Err(error) = containerd.ctr(&room, &["version"]) {
         daemon.is_running()?;
@@ -183,15 +183,15 @@ pub(super) fn run(
     let mut logger = Program::start(house, "logger", &mut command)?;
     let mut heard = Vec::new();
     while !names(&heard).contains(&"Synchronize") {
-        heard.push(logger.answer(PATIENCE)?);
+        heard.push(logger.answer(TEST_TIMEOUT)?);
     }
     let cgroups = Cgroups(format!("nri-interop-{}", std::process::id()));
     let mut command = Command::new(containerd.program("cri"));
     command.arg(room.file("containerd.sock")).arg(IMAGE);
     command.arg(&logs).arg(format!("/{}", cgroups.0));
-    Program::start(house, "cri", &mut command)?.succeed_within(2 * PATIENCE)?;
+    Program::start(house, "cri", &mut command)?.succeed_within(2 * TEST_TIMEOUT)?;
     while !names(&heard).contains(&"RemovePodSandbox") {
-        heard.push(logger.answer(PATIENCE)?);
+        heard.push(logger.answer(TEST_TIMEOUT)?);
     }
     drop(logger);
     daemon.hang_up();

@@ -9,7 +9,7 @@ use nri_core::Event;
 
 use super::house::House;
 use super::plugin::{self, Plugin};
-use super::program::{PATIENCE, Program};
+use super::program::{Program, TEST_TIMEOUT};
 use super::setting::{INDEX, NAME, expect, names};
 use nri_dev::process;
 
@@ -42,7 +42,7 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
     plugin.wait_for_synchronization()?;
     // Whatever the peer that sends nonsense is sent first, this ends.
     garbage
-        .set_read_timeout(Some(PATIENCE))
+        .set_read_timeout(Some(TEST_TIMEOUT))
         .map_err(|e| e.to_string())?;
     let mut rest = Vec::new();
     let cut_off = garbage
@@ -56,7 +56,7 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
     }
     demo.say("")?;
     while !demo
-        .line(PATIENCE)?
+        .line(TEST_TIMEOUT)?
         .contains(Event::RemovePodSandbox.name())
     {}
     demo.terminate()?;

@@ -29,6 +29,8 @@ pub(super) struct Release {
     pub(super) validates: bool,
     /// Whether a synchronisation may take several messages (since v0.7).
     pub(super) splits: bool,
+    /// Whether plugins can say what is to happen when they do not answer (since v0.12.4).
+    pub(super) wishes: bool,
     /// Whether there is a runtime of it too.
     pub(super) runtime: bool,
 }
@@ -38,37 +40,42 @@ pub(super) const RELEASES: &[Release] = &[
     // The one that containerd 1.7.2 has.
     Release {
         series: "v0.3",
-        tags: "nri_events11,nri_plain",
+        tags: "nri_events11,nri_plain,nri_no_policy",
         validates: false,
         splits: false,
+        wishes: false,
         runtime: true,
     },
     Release {
         series: "v0.6",
-        tags: "nri_events11",
+        tags: "nri_events11,nri_no_policy",
         validates: false,
         splits: false,
+        wishes: false,
         runtime: false,
     },
     Release {
         series: "v0.8",
-        tags: "nri_events11",
+        tags: "nri_events11,nri_no_policy",
         validates: false,
         splits: true,
+        wishes: false,
         runtime: false,
     },
     Release {
         series: "v0.9",
-        tags: "nri_events11",
+        tags: "nri_events11,nri_no_policy",
         validates: false,
         splits: true,
+        wishes: false,
         runtime: false,
     },
     Release {
         series: "v0.11",
-        tags: "nri_no_wasm",
+        tags: "nri_no_wasm,nri_no_policy",
         validates: true,
         splits: true,
+        wishes: false,
         runtime: false,
     },
     Release {
@@ -76,6 +83,7 @@ pub(super) const RELEASES: &[Release] = &[
         tags: "nri_no_wasm",
         validates: true,
         splits: true,
+        wishes: true,
         runtime: true,
     },
 ];

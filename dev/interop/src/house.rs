@@ -33,7 +33,7 @@ struct Running {
 }
 
 /// How long what was killed may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl House {
     /// A new one. From now on a signal that ends the command ends everything in it too.
@@ -175,7 +175,7 @@ fn clean_up_on_signals(directory: PathBuf, groups: Groups) -> Result<(), String>
         });
         groups.end_all();
         // What has just been killed may still be writing; what cannot be removed is named.
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + TEST_TIMEOUT;
         while let Err(error) = std::fs::remove_dir_all(&directory) {
             if !directory.exists() {
                 break;

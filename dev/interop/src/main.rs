@@ -14,6 +14,7 @@ mod go;
 mod hands;
 mod house;
 mod plugin;
+mod policy;
 mod program;
 mod protocol;
 mod published;
@@ -136,6 +137,9 @@ const CASES: &[Case] = &[
 /// What pairs must do that both know validation.
 const VALIDATING: &[Case] = &[("validation", answers::validation)];
 
+/// What pairs must do that both know failure policies.
+const WISHING: &[Case] = &[("failure policies", policy::failure_policies)];
+
 /// What happens at our runtime to plugins that take a synchronisation in one message only.
 const OLD: &[Case] = &[("too much to be shown", endurance::too_much_for_one_message)];
 
@@ -172,12 +176,13 @@ fn matrix(house: &House, go: &Go, sim: &Path, table: &mut Table) -> Result<(), S
             },
         };
         let validating = if setting.validates() { VALIDATING } else { &[] };
+        let wishing = if setting.wishes() { WISHING } else { &[] };
         let old = if runtime.is_ours() && !setting.splits() {
             OLD
         } else {
             &[]
         };
-        for (subject, case) in CASES.iter().chain(validating).chain(old) {
+        for (subject, case) in CASES.iter().chain(validating).chain(wishing).chain(old) {
             let peer = format!("Go {}", built.version);
             table.row(&peer, direction, subject, || case(&setting));
         }

@@ -69,6 +69,17 @@ impl Plugin {
         index: &str,
         name: &str,
     ) -> Result<Self, String> {
+        Self::start_wishing(house, kind, room, [index, name], None)
+    }
+
+    /// The same; it says what is to happen when it does not answer, in the words of the README of the Go peers.
+    pub(super) fn start_wishing(
+        house: &House,
+        kind: Kind<'_>,
+        room: &Room,
+        [index, name]: [&str; 2],
+        failure_policy: Option<&str>,
+    ) -> Result<Self, String> {
         let id = format!("{index}-{name}");
         let report = room.file(&format!("report-{id}"));
         let (program, arguments) = kind.program();
@@ -77,6 +88,9 @@ impl Plugin {
         command.args(["--idx", index, "--name", name]);
         command.arg("--socket").arg(room.socket());
         command.arg("--report").arg(&report);
+        if let Some(words) = failure_policy {
+            command.args(["--failure-policy", words]);
+        }
         Ok(Self {
             program: Program::start(house, &format!("plugin {id} ({kind})"), &mut command)?,
             report: Report::new(report),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::house::{Groups, House};
 
 /// How long anything may take that takes moments when it works.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many lines of its log are kept, for the case that it goes wrong.
 const LOG: usize = 40;
@@ -78,7 +78,7 @@ impl Program {
     /// Says a line and returns the answer.
     pub(super) fn ask(&mut self, line: &Value) -> Result<Value, String> {
         self.tell(line)?;
-        self.answer(PATIENCE)
+        self.answer(TEST_TIMEOUT)
     }
 
     /// Says a line.
@@ -119,7 +119,7 @@ impl Program {
 
     /// Waits until it has ended by itself; returns what it printed that was not read.
     pub(super) fn finish(self) -> Result<(Vec<String>, ExitStatus), String> {
-        self.finish_within(PATIENCE)
+        self.finish_within(TEST_TIMEOUT)
     }
 
     /// Waits so long for every further line, and the end.

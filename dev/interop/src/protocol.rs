@@ -4,13 +4,7 @@ use super::go::Built;
 use super::schema::Schema;
 
 /// What the newest release has and we have not. Whoever adds one to `nri-proto` takes it out here.
-const NOT_OURS: &[&str] = &[
-    // Since v0.12.4, a plugin may say what is to happen when it does not answer. Here the node's administrator says that, in
-    // the runtime's configuration; a field that is not known is not heeded, as by every runtime before v0.12.4.
-    "ConfigureResponse.failurePolicy",
-    "FailurePolicy.failRequest",
-    "FailurePolicy.keepConnected",
-];
+const NOT_OURS: &[&str] = &[];
 
 /// Compares the two.
 pub(super) fn same_fields(newest: &Built) -> Result<String, String> {

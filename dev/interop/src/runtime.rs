@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::go::Built;
 use super::house::{House, Room};
-use super::program::{PATIENCE, Program};
+use super::program::{Program, TEST_TIMEOUT};
 
 /// Which runtime.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,14 @@ impl Kind<'_> {
         }
     }
 
+    /// Whether plugins can say to it what is to happen when they do not answer.
+    pub(super) fn wishes(&self) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Go(built) => built.release.wishes,
+        }
+    }
+
     /// Whether it splits a synchronisation over several messages.
     pub(super) fn splits(&self) -> bool {
         match self {
@@ -63,11 +71,11 @@ impl Kind<'_> {
         }
     }
 
-    fn command(&self, room: &Room) -> Result<Command, String> {
+    fn command(&self, room: &Room, request_timeout: &str) -> Result<Command, String> {
         let mut command = match self {
             Self::Ours(path) => {
                 let config = room.file("nri.toml");
-                let text = format!("plugin_request_timeout = \"{REQUEST_TIMEOUT}\"\n");
+                let text = format!("plugin_request_timeout = \"{request_timeout}\"\n");
                 std::fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
                 let mut command = Command::new(path);
                 command.arg("serve").arg("--config").arg(config);
@@ -78,7 +86,7 @@ impl Kind<'_> {
                     .runtime()
                     .ok_or_else(|| format!("there is no runtime of {}", built.version))?;
                 let mut command = Command::new(path);
-                command.args(["--request-timeout", REQUEST_TIMEOUT]);
+                command.args(["--request-timeout", request_timeout]);
                 if !built.release.validates {
                     // As containerd 1.7.2 presents itself, from which a plugin guesses what it knows.
                     command.args([
@@ -110,12 +118,22 @@ pub(super) type Answer = Result<Value, String>;
 impl Runtime {
     /// Starts it. Until the first command that adds nothing it does not listen; [`Runtime::open`] is such a command.
     pub(super) fn start(house: &House, kind: Kind<'_>, room: &Room) -> Result<Self, String> {
+        Self::start_with(house, kind, room, REQUEST_TIMEOUT)
+    }
+
+    /// The same with another time for plugins' requests.
+    pub(super) fn start_with(
+        house: &House,
+        kind: Kind<'_>,
+        room: &Room,
+        request_timeout: &str,
+    ) -> Result<Self, String> {
         let name = match kind {
             Kind::Ours(_) => "nri-sim".to_owned(),
             Kind::Go(built) => format!("goruntime {}", built.version),
         };
         Ok(Self {
-            program: Program::start(house, &name, &mut kind.command(room)?)?,
+            program: Program::start(house, &name, &mut kind.command(room, request_timeout)?)?,
         })
     }
 
@@ -138,7 +156,7 @@ impl Runtime {
 
     /// The answer to the next command that was given.
     pub(super) fn answer(&mut self) -> Result<Answer, String> {
-        let answer = self.program.answer(2 * PATIENCE)?;
+        let answer = self.program.answer(2 * TEST_TIMEOUT)?;
         Ok(if answer["ok"] == true {
             Ok(answer)
         } else {

@@ -35,6 +35,8 @@ pub(super) struct Options {
     report: Option<PathBuf>,
     #[arg(long, hide = true, requires = "scripted_plugin")]
     script: Option<PathBuf>,
+    #[arg(long, hide = true, requires = "scripted_plugin", value_delimiter = ',')]
+    failure_policy: Option<Vec<String>>,
 }
 
 /// How an event is answered; the README of the Go peers says what each member means.
@@ -327,6 +329,13 @@ fn runner(options: &Options, plugin: &Arc<Scripted>) -> Result<Runner, String> {
     }
     if let Some(name) = &options.name {
         builder = builder.name(name);
+    }
+    if let Some(words) = &options.failure_policy {
+        let says = |word: &str| words.iter().any(|said| said == word);
+        builder = builder.failure_policy(api::FailurePolicy {
+            fail_request: says("fail_request"),
+            keep_connected: says("keep_connected"),
+        });
     }
     builder.build().map_err(|e| e.to_string())
 }

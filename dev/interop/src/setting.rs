@@ -33,6 +33,11 @@ impl Setting<'_> {
         self.runtime.splits() && self.plugin.level().release.splits
     }
 
+    /// Whether both sides know failure policies.
+    pub(super) fn wishes(&self) -> bool {
+        self.runtime.wishes() && self.plugin.level().release.wishes
+    }
+
     /// A message with every field set that the runtime knows; `change` makes it particular.
     pub(super) fn full(&self, message: &str, change: Value) -> Result<Value, String> {
         // The plugin may be the older one, so this is not asked of it.

@@ -3,5 +3,6 @@
 //! Nothing here is part of the product.
 
 pub mod examples;
+pub mod low_level;
 pub mod process;
 pub mod workspace;

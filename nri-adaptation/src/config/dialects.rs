@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-
+use super::settings::settings;
 use super::{Config, DefaultValidatorConfig};
-use crate::duration;
 
 /// CRI-O's table `[crio.nri]`. Its NRI is on by default.
 ///
@@ -20,8 +18,7 @@ use crate::duration;
 /// assert_eq!(config.plugin_request_timeout.as_secs(), 4);
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CrioConfig {
     /// Not [`Config::disable`].
@@ -33,10 +30,8 @@ pub struct CrioConfig {
     /// [`Config::plugin_config_path`].
     pub nri_plugin_config_dir: PathBuf,
     /// [`Config::plugin_registration_timeout`].
-    #[serde(with = "duration::text")]
     pub nri_plugin_registration_timeout: Duration,
     /// [`Config::plugin_request_timeout`].
-    #[serde(with = "duration::text")]
     pub nri_plugin_request_timeout: Duration,
     /// [`Config::disable_connections`].
     pub nri_disable_connections: bool,
@@ -45,8 +40,7 @@ pub struct CrioConfig {
 }
 
 /// CRI-O's table `[crio.nri.default_validator]`. It has no key for kernel parameters.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CrioValidatorConfig {
     /// [`DefaultValidatorConfig::enable`].
@@ -67,35 +61,68 @@ pub struct CrioValidatorConfig {
     pub nri_validator_tolerate_missing_plugins_annotation: String,
 }
 
+settings!(Snake CrioConfig {
+    enable_nri,
+    nri_listen as socket,
+    nri_plugin_dir,
+    nri_plugin_config_dir,
+    nri_plugin_registration_timeout,
+    nri_plugin_request_timeout,
+    nri_disable_connections,
+    default_validator,
+});
+
+settings!(Snake CrioValidatorConfig {
+    nri_enable_default_validator,
+    nri_validator_reject_oci_hook_adjustment,
+    nri_validator_reject_runtime_default_seccomp_adjustment,
+    nri_validator_reject_unconfined_seccomp_adjustment,
+    nri_validator_reject_custom_seccomp_adjustment,
+    nri_validator_reject_namespace_adjustment,
+    nri_validator_required_plugins,
+    nri_validator_tolerate_missing_plugins_annotation,
+});
+
 impl Default for CrioConfig {
     fn default() -> Self {
-        let config = Config::default();
+        Self::of(&Config::default())
+    }
+}
+
+impl CrioConfig {
+    /// The settings that both have, but for the validator, which CRI-O's file alone decides about.
+    pub(super) fn of(config: &Config) -> Self {
         Self {
             enable_nri: !config.disable,
-            nri_listen: config.socket_path,
-            nri_plugin_dir: config.plugin_path,
-            nri_plugin_config_dir: config.plugin_config_path,
+            nri_listen: config.socket_path.clone(),
+            nri_plugin_dir: config.plugin_path.clone(),
+            nri_plugin_config_dir: config.plugin_config_path.clone(),
             nri_plugin_registration_timeout: config.plugin_registration_timeout,
             nri_plugin_request_timeout: config.plugin_request_timeout,
             nri_disable_connections: config.disable_connections,
             default_validator: CrioValidatorConfig::default(),
         }
     }
+
+    /// Our settings as CRI-O's say, and as `absent` says where CRI-O has none.
+    pub(super) fn over(self, absent: Config) -> Config {
+        Config {
+            disable: !self.enable_nri,
+            socket_path: self.nri_listen,
+            plugin_path: self.nri_plugin_dir,
+            plugin_config_path: self.nri_plugin_config_dir,
+            plugin_registration_timeout: self.nri_plugin_registration_timeout,
+            plugin_request_timeout: self.nri_plugin_request_timeout,
+            disable_connections: self.nri_disable_connections,
+            default_validator: self.default_validator.into(),
+            ..absent
+        }
+    }
 }
 
 impl From<CrioConfig> for Config {
     fn from(crio: CrioConfig) -> Self {
-        Self {
-            disable: !crio.enable_nri,
-            socket_path: crio.nri_listen,
-            plugin_path: crio.nri_plugin_dir,
-            plugin_config_path: crio.nri_plugin_config_dir,
-            plugin_registration_timeout: crio.nri_plugin_registration_timeout,
-            plugin_request_timeout: crio.nri_plugin_request_timeout,
-            disable_connections: crio.nri_disable_connections,
-            default_validator: crio.default_validator.into(),
-            ..Self::default()
-        }
+        crio.over(Self::default())
     }
 }
 
@@ -118,6 +145,11 @@ impl From<CrioValidatorConfig> for DefaultValidatorConfig {
     }
 }
 
+/// Where moby looks for pre-installed plugins, by default.
+const MOBY_PLUGIN_PATH: &str = "/usr/libexec/docker/nri-plugins";
+/// Where moby looks for their configurations, by default.
+const MOBY_PLUGIN_CONFIG_PATH: &str = "/etc/docker/nri/conf.d";
+
 /// moby's object `nri-opts`. Its NRI is off by default, and has a socket only where it has a path.
 ///
 /// ```
@@ -130,28 +162,49 @@ impl From<CrioValidatorConfig> for DefaultValidatorConfig {
 /// assert_eq!(config.plugin_path.to_str(), Some("/p"));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MobyConfig {
     /// Not [`Config::disable`].
     pub enable: bool,
-    /// [`Config::plugin_path`].
+    /// [`Config::plugin_path`]. Absent or empty it is `/usr/libexec/docker/nri-plugins`.
     pub plugin_path: PathBuf,
-    /// [`Config::plugin_config_path`].
+    /// [`Config::plugin_config_path`]. Absent or empty it is `/etc/docker/nri/conf.d`.
     pub plugin_config_path: PathBuf,
     /// [`Config::socket_path`]; without it, connections are disabled.
     pub socket_path: PathBuf,
 }
 
+settings!(Kebab MobyConfig {
+    enable,
+    plugin_path,
+    plugin_config_path,
+    socket_path as socket,
+});
+
+impl Default for MobyConfig {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            plugin_path: MOBY_PLUGIN_PATH.into(),
+            plugin_config_path: MOBY_PLUGIN_CONFIG_PATH.into(),
+            socket_path: PathBuf::new(),
+        }
+    }
+}
+
 impl From<MobyConfig> for Config {
     fn from(moby: MobyConfig) -> Self {
+        let path = |path: PathBuf, default: &str| match path.as_os_str().is_empty() {
+            true => PathBuf::from(default),
+            false => path,
+        };
         Self {
             disable: !moby.enable,
             disable_connections: moby.socket_path.as_os_str().is_empty(),
             socket_path: moby.socket_path,
-            plugin_path: moby.plugin_path,
-            plugin_config_path: moby.plugin_config_path,
+            plugin_path: path(moby.plugin_path, MOBY_PLUGIN_PATH),
+            plugin_config_path: path(moby.plugin_config_path, MOBY_PLUGIN_CONFIG_PATH),
             ..Self::default()
         }
         .effective()
@@ -198,7 +251,17 @@ mod tests {
     fn moby_is_off_by_default_and_without_a_socket_unless_it_is_named() {
         let config = Config::from(MobyConfig::default());
         assert!(config.disable && config.disable_connections);
-        assert_eq!(config.plugin_path, Config::default().plugin_path);
+        let paths = |config: &Config| {
+            (
+                config.plugin_path.clone(),
+                config.plugin_config_path.clone(),
+            )
+        };
+        let of_moby = (MOBY_PLUGIN_PATH.into(), MOBY_PLUGIN_CONFIG_PATH.into());
+        assert_eq!(paths(&config), of_moby);
+        let empty: MobyConfig =
+            serde_json::from_str(r#"{"plugin-path": "", "plugin-config-path": ""}"#).unwrap();
+        assert_eq!(paths(&Config::from(empty)), of_moby);
         let moby = r#"{"enable": true, "socket-path": "/s"}"#;
         let config = Config::from(serde_json::from_str::<MobyConfig>(moby).unwrap());
         assert!(!config.disable && !config.disable_connections);

@@ -8,7 +8,9 @@ mod dialects;
 mod json;
 mod plugin;
 mod reading;
+mod settings;
 mod validator;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +18,17 @@ use std::time::Duration;
 
 use nri_core::PluginName;
 use nri_proto::items;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
 pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::json::JsonConfig;
 pub use self::plugin::{PluginConfig, PluginSettings};
 pub use self::reading::{ConfigError, UnknownKey};
+pub(crate) use self::settings::distance;
+use self::settings::settings;
 pub use self::validator::DefaultValidatorConfig;
+pub use self::whole::WholeFile;
 use crate::duration;
 
 /// Where plugins that are started externally connect, by default.
@@ -47,7 +52,7 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 ///
 /// The first eight keys are the reference's; TOML uses the field names, JSON the same in lowerCamel (both are understood
 /// when reading, see [`JsonConfig`] for writing). Absent keys have their defaults; an empty path and a zero duration mean
-/// the default too. To launch nothing, point `plugin_path` at a directory that does not exist.
+/// the default too. To launch nothing, point `plugin_path` at an empty directory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,90 +66,103 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 /// assert_eq!(error.to_string(), "line 2: unknown key `socket_pth`; did you mean `socket_path`?");
 /// # Ok::<(), nri_adaptation::config::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Config {
     /// Turns NRI off: every call into the API is a no-op. Default `false`.
     pub disable: bool,
-    /// Socket for plugins that are started externally. Default [`DEFAULT_SOCKET_PATH`].
-    #[serde(alias = "socketPath")]
+    /// Socket for plugins that are started externally; read with or without `unix://`. Default [`DEFAULT_SOCKET_PATH`].
     pub socket_path: PathBuf,
     /// Directory of plugins that are launched at start. Default [`DEFAULT_PLUGIN_PATH`].
-    #[serde(alias = "pluginPath")]
     pub plugin_path: PathBuf,
     /// Directory of their configurations: `NN-name.conf`, else `name.conf`. Default [`DEFAULT_PLUGIN_CONFIG_PATH`].
-    #[serde(alias = "pluginConfigPath")]
     pub plugin_config_path: PathBuf,
     /// How long a plugin may take from its connection to its registration. Default 5 s.
-    #[serde(alias = "pluginRegistrationTimeout", with = "duration::text")]
+    #[serde(with = "duration::text")]
     pub plugin_registration_timeout: Duration,
     /// How long a plugin may take to answer a request, counted from the start of its turn. Default 2 s.
-    #[serde(alias = "pluginRequestTimeout", with = "duration::text")]
+    #[serde(with = "duration::text")]
     pub plugin_request_timeout: Duration,
     /// Does not open the socket: only built-in and pre-installed plugins take part. Default `false`.
-    #[serde(alias = "disableConnections")]
     pub disable_connections: bool,
     /// The built-in validator. Default off.
-    #[serde(alias = "defaultValidator")]
     pub default_validator: DefaultValidatorConfig,
 
     /// Handles one request at a time in the whole instance, as the reference does. Default `false`: requests of different
     /// pods overlap.
     pub serial: bool,
-    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3.
-    #[serde(alias = "pluginStrikes")]
+    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3. Of plugins that say by
+    /// themselves whether they are to be kept or closed then (their failure policy), neither this nor
+    /// [`after_late`](Self::after_late) is true; see [`Config::wishing_plugin`].
     pub plugin_strikes: u32,
     /// What happens to a plugin that was late, once its reply comes. Default `"keep"`.
-    #[serde(alias = "afterLate")]
     pub after_late: AfterLate,
     /// What a failed update of another container means for the request in whose answer a plugin asked for it. Default
-    /// `"fail"`.
-    #[serde(alias = "sideUpdateFailure")]
+    /// `"log"`.
     pub side_update_failure: SideUpdateFailure,
-    /// Makes an unusable file in the plugin directory an error of the start. Default `false`: it is reported and skipped.
-    #[serde(alias = "strictDiscovery")]
+    /// Makes an unusable file in the plugin directory an error of the start, a directory that does not exist, and a name of a
+    /// plugin in this configuration that nobody has. Default `false`: it is reported and skipped.
     pub strict_discovery: bool,
     /// Launches a pre-installed plugin again when it ends. Default `true`.
     pub restart: bool,
     /// How long it stays down the first time; each time in a row twice as long, 5 minutes at most. Default 1 s.
-    #[serde(alias = "restartBackoff", with = "duration::text")]
+    #[serde(with = "duration::text")]
     pub restart_backoff: Duration,
     /// How many times in a row it is launched again before it is given up. The row ends when it has taken part for a
     /// minute. Default 5; 0 is never.
-    #[serde(alias = "restartLimit")]
     pub restart_limit: u32,
     /// How long a domain of the runtime may take for one call. Default 10 s.
-    #[serde(alias = "domainTimeout", with = "duration::text")]
+    #[serde(with = "duration::text")]
     pub domain_timeout: Duration,
     /// How many updates and evictions a plugin may ask for on its own account and when it is synchronised, per second, in the
     /// long run; the plugin is whoever has its identity, however often it connects. Default 1000; 0 is without limit.
-    #[serde(alias = "updateRateLimit")]
     pub update_rate_limit: u32,
     /// How many of them it may ask for at once. Default 10000.
-    #[serde(alias = "updateBurst")]
     pub update_burst: u32,
     /// How many updates and evictions of containers one message of a plugin may ask for, whatever it is the answer to. A
     /// message with more is refused before it is built. Default 4096; at least 1.
-    #[serde(alias = "maxUpdates")]
     pub max_updates: usize,
     /// How many entries all lists and maps of one message of a plugin may have together (mounts, variables, annotations,
     /// and so on). A message with more is refused before it is built. Default 32768; at least 1.
-    #[serde(alias = "maxItems")]
     pub max_items: usize,
     /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own user's alone, so whoever
     /// lists others has to let them reach it: by a listener of the runtime's, or by an access control list.
-    #[serde(alias = "allowedUids")]
     pub allowed_uids: Vec<u32>,
     /// Group ids whose processes may connect, beside the users. Only a process's primary group counts. Default empty: none.
-    #[serde(alias = "allowedGids")]
     pub allowed_gids: Vec<u32>,
     /// How many plugins may be there at a time. Default 256.
-    #[serde(alias = "maxPlugins")]
     pub max_plugins: usize,
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
 }
+
+settings!(SnakeOrCamel Config {
+    disable,
+    socket_path as socket,
+    plugin_path,
+    plugin_config_path,
+    plugin_registration_timeout,
+    plugin_request_timeout,
+    disable_connections,
+    default_validator,
+    serial,
+    plugin_strikes,
+    after_late,
+    side_update_failure,
+    strict_discovery,
+    restart,
+    restart_backoff,
+    restart_limit,
+    domain_timeout,
+    update_rate_limit,
+    update_burst,
+    max_updates,
+    max_items,
+    allowed_uids,
+    allowed_gids,
+    max_plugins,
+    plugins,
+});
 
 impl Default for Config {
     fn default() -> Self {
@@ -160,7 +178,7 @@ impl Default for Config {
             serial: false,
             plugin_strikes: 3,
             after_late: AfterLate::Keep,
-            side_update_failure: SideUpdateFailure::Fail,
+            side_update_failure: SideUpdateFailure::Log,
             strict_discovery: false,
             restart: true,
             restart_backoff: DEFAULT_RESTART_BACKOFF,

@@ -1,13 +1,16 @@
-//! Reading a configuration from TOML, strictly or leniently, with errors that name key and line.
+//! Reading a configuration from TOML, strictly or leniently, with errors that name key and line; and what serde is
+//! offered for other formats.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 
-use serde::Deserialize as _;
+use serde::Deserializer;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
+use super::settings::{self, Notes, Settings, Spelling};
+use super::whole::{self, WholeFile};
 
 /// Why a text is no configuration. Each message is one line that names the key and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +27,21 @@ pub enum ConfigError {
     /// A key that means nothing here.
     #[error(transparent)]
     Unknown(UnknownKey),
+    /// The text is a runtime's whole configuration, and only a table of it was asked for.
+    #[error(
+        "this is a whole configuration of {of}: give the inside of `[{}]` alone, or have the program read the whole file",
+        .of.table()
+    )]
+    Whole {
+        /// Whose.
+        of: WholeFile,
+    },
+    /// A runtime's whole configuration has no table for NRI.
+    #[error("this configuration of {of} has no table `[{}]`", .of.table())]
+    NoTable {
+        /// Whose.
+        of: WholeFile,
+    },
     /// A value that its key cannot have.
     #[error("{}key `{key}`: {reason}", at(.line))]
     Invalid {
@@ -47,15 +65,15 @@ fn at(line: &Option<usize>) -> String {
 pub struct UnknownKey {
     /// The key with its tables, joined by dots.
     pub key: String,
-    /// The line, from 1.
-    pub line: usize,
+    /// The line, from 1; `None` if the format does not say.
+    pub line: Option<usize>,
     /// The key that is known here and looks most like it, if one does.
     pub nearest: Option<String>,
 }
 
 impl fmt::Display for UnknownKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: unknown key `{}`", self.line, self.key)?;
+        write!(f, "{}unknown key `{}`", at(&self.line), self.key)?;
         match &self.nearest {
             Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
             None => Ok(()),
@@ -65,190 +83,233 @@ impl fmt::Display for UnknownKey {
 
 impl std::error::Error for UnknownKey {}
 
-const TOP: &[&str] = &[
-    "disable",
-    "socket_path",
-    "plugin_path",
-    "plugin_config_path",
-    "plugin_registration_timeout",
-    "plugin_request_timeout",
-    "disable_connections",
-    "default_validator",
-    "serial",
-    "plugin_strikes",
-    "after_late",
-    "side_update_failure",
-    "strict_discovery",
-    "restart",
-    "restart_backoff",
-    "restart_limit",
-    "domain_timeout",
-    "update_rate_limit",
-    "update_burst",
-    "max_updates",
-    "max_items",
-    "allowed_uids",
-    "allowed_gids",
-    "max_plugins",
-    "plugins",
-];
-
-const VALIDATOR: &[&str] = &[
-    "enable",
-    "reject_oci_hook_adjustment",
-    "reject_runtime_default_seccomp_adjustment",
-    "reject_unconfined_seccomp_adjustment",
-    "reject_custom_seccomp_adjustment",
-    "reject_namespace_adjustment",
-    "reject_sysctl_adjustment",
-    "required_plugins",
-    "tolerate_missing_plugins_annotation",
-];
-
-const PLUGIN: &[&str] = &[
-    "request_timeout",
-    "max_in_flight",
-    "on_error",
-    "on_late",
-    "on_absent",
-    "after_late",
-    "validate_updates",
-    "restart",
-    "allowed_uids",
-];
-
-/// What the keys of a table are.
-#[derive(Clone, Copy)]
-enum Keys {
-    /// Names of settings.
-    Known(&'static [&'static str]),
-    /// Names that the user chooses; each holds a table of the settings of one plugin.
-    Plugins,
-}
-
-impl Keys {
-    fn below(self, key: &str) -> Option<Self> {
-        match (self, key) {
-            (Self::Plugins, _) => Some(Self::Known(PLUGIN)),
-            (Self::Known(TOP), "default_validator") => Some(Self::Known(VALIDATOR)),
-            (Self::Known(TOP), "plugins") => Some(Self::Plugins),
-            _ => None,
-        }
-    }
-}
-
 impl Config {
     /// Reads a configuration from TOML. A key that is not known is an error.
     ///
+    /// Keys are read without regard to case, in the spelling of TOML (`socket_path`) or of JSON (`socketPath`); one that is
+    /// there in two spellings is an error. [`Deserialize`](serde::Deserialize) does the same for JSON and other formats:
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    ///
+    /// let config: Config = serde_json::from_str(r#"{"Disable": true, "SocketPath": "unix:///run/nri.sock"}"#)?;
+    /// assert!(config.disable);
+    /// assert_eq!(config.socket_path.to_str(), Some("/run/nri.sock"));
+    ///
+    /// let error = serde_json::from_str::<Config>(r#"{"socketPth": "/run/nri.sock"}"#).unwrap_err();
+    /// assert!(error.to_string().starts_with("unknown key `socketPth`; did you mean `socket_path`?"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// The first thing that is wrong, with its key and line.
+    /// The first thing that is wrong, with its key and line. A whole file of containerd or CRI-O is said to be one; see
+    /// [`from_whole_toml`](Self::from_whole_toml).
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let (config, unknown) = Self::from_toml_lenient(text)?;
-        match unknown.into_iter().next() {
-            Some(key) => Err(ConfigError::Unknown(key)),
-            None => Ok(config),
-        }
+        strict(Self::from_toml_lenient(text)?)
     }
 
     /// Reads a configuration from TOML and returns the keys that are not known beside it.
     ///
     /// # Errors
-    /// The text is no TOML, or a value is one that its key cannot have.
+    /// The text is no TOML, a value is one that its key cannot have, or a key is there twice.
     pub fn from_toml_lenient(text: &str) -> Result<(Self, Vec<UnknownKey>), ConfigError> {
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            line: line_of(text, error.span().unwrap_or_default().start),
-            reason: one_line(error.message()),
-        };
-        let table = DeTable::parse(text).map_err(syntax)?;
-        let mut survey = Survey {
-            text,
-            unknown: Vec::new(),
-            values: Vec::new(),
-        };
-        survey.table(table.get_ref(), Keys::Known(TOP), "");
-        let Survey {
-            unknown, values, ..
-        } = survey;
+        let document = Document::parse(text)?;
+        match whole::recognise(document.table.get_ref()) {
+            Some(of) => Err(ConfigError::Whole { of }),
+            None => document.read_config(Self::default()),
+        }
+    }
 
-        let config = Self::deserialize(toml::Deserializer::from(table)).map_err(|error| {
-            let Some(span) = error.span() else {
-                return syntax(error);
-            };
-            // The innermost value around the error: inner ones come after the tables that hold them.
-            let key = values
-                .iter()
-                .rev()
-                .find(|(_, value)| value.start <= span.start && span.end <= value.end);
-            match key {
-                Some((key, _)) => ConfigError::Invalid {
-                    key: key.clone(),
-                    line: Some(line_of(text, span.start)),
-                    reason: one_line(error.message()),
-                },
-                None => syntax(error),
-            }
-        })?;
+    /// Reads a configuration from any format of serde and returns the keys that are not known beside it.
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    /// let mut json = serde_json::Deserializer::from_str(r#"{"disable": true, "dsiable": false}"#);
+    /// let (config, unknown) = Config::deserialize_lenient(&mut json)?;
+    /// assert!(config.disable);
+    /// assert_eq!(unknown[0].to_string(), "unknown key `dsiable`; did you mean `disable`?");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the format finds wrong, or a value that its key cannot have.
+    pub fn deserialize_lenient<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<(Self, Vec<UnknownKey>), D::Error> {
+        let (read, notes) = settings::noting(from, Self::default());
+        let config = read.map_err(|error| notes.explain(error))?;
+        Ok((config, notes.unknown_keys(|_| None)))
+    }
+}
+
+/// What was read, if there was no key that is not known.
+pub(super) fn strict<T>((read, unknown): (T, Vec<UnknownKey>)) -> Result<T, ConfigError> {
+    match unknown.into_iter().next() {
+        Some(key) => Err(ConfigError::Unknown(key)),
+        None => Ok(read),
+    }
+}
+
+/// TOML that has been parsed, or a table of it.
+pub(super) struct Document<'a> {
+    pub(super) table: Spanned<DeTable<'a>>,
+    lines: Lines,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, ConfigError> {
+        let lines = Lines::of(text);
+        match DeTable::parse(text) {
+            Ok(table) => Ok(Self { table, lines }),
+            Err(error) => Err(lines.syntax(&error)),
+        }
+    }
+
+    /// The line, from 1, that a byte is in.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.lines.line(at)
+    }
+
+    /// Reads our own table and checks what is in it.
+    pub(super) fn read_config(
+        self,
+        absent: Config,
+    ) -> Result<(Config, Vec<UnknownKey>), ConfigError> {
+        // Kept for the lines of what is found wrong, so shallowly.
+        let (table, lines) = (positions(self.table.get_ref()), self.lines.clone());
+        let (config, unknown) = self.read(absent)?;
         config.check().map_err(|error| match error {
             ConfigError::Invalid { key, reason, .. } => {
-                let line = values
-                    .iter()
-                    .find(|(at, _)| *at == key.replace('"', ""))
-                    .map(|(_, span)| line_of(text, span.start));
-                ConfigError::Invalid { key, line, reason }
+                let at = locate(&table, &path_of(&key), |known, written| {
+                    Spelling::SnakeOrCamel.means(known, written) || known == format!("{written:?}")
+                });
+                ConfigError::Invalid {
+                    key,
+                    line: at.map(|at| lines.line(at)),
+                    reason,
+                }
             }
             other => other,
         })?;
         Ok((config, unknown))
     }
+
+    /// Reads a table, whosever it is, over what holds where it says nothing.
+    pub(super) fn read<T: Settings>(self, absent: T) -> Result<(T, Vec<UnknownKey>), ConfigError> {
+        let Self { table, lines } = self;
+        let positions = positions(table.get_ref());
+        let line = |path: &[String]| {
+            let at = locate(&positions, path, |known, written| known == written)?;
+            Some(lines.line(at))
+        };
+        let (read, notes) = settings::noting(toml::Deserializer::from(table), absent);
+        match read {
+            Ok(read) => Ok((read, notes.unknown_keys(line))),
+            Err(error) => Err(match notes.failed.take() {
+                Some(path) => ConfigError::Invalid {
+                    // What is wrong is at the key or in its value; serde knows the value, or the table around the key.
+                    line: line(&path).max(error.span().map(|span| lines.line(span.start))),
+                    key: path.join("."),
+                    reason: one_line(error.message()),
+                },
+                None => lines.syntax(&error),
+            }),
+        }
+    }
 }
 
-/// What a walk through the text finds.
-struct Survey<'a> {
-    text: &'a str,
-    unknown: Vec<UnknownKey>,
-    values: Vec<(String, Range<usize>)>,
+impl Notes {
+    fn unknown_keys(&self, line: impl Fn(&[String]) -> Option<usize>) -> Vec<UnknownKey> {
+        let unknown = self.unknown.take().into_iter();
+        unknown
+            .map(|(path, nearest)| UnknownKey {
+                line: line(&path),
+                key: path.join("."),
+                nearest,
+            })
+            .collect()
+    }
 }
 
-impl Survey<'_> {
-    fn table(&mut self, table: &DeTable<'_>, keys: Keys, path: &str) {
-        for (key, value) in table {
+/// Where keys are in a text, as deep as settings go.
+type Positions = BTreeMap<String, (usize, Option<Box<PositionsBelow>>)>;
+/// The same below a key.
+struct PositionsBelow(Positions);
+
+fn positions(table: &DeTable<'_>) -> Positions {
+    positions_to(table, SETTINGS_DEPTH)
+}
+
+/// `plugins`, a name and a key.
+const SETTINGS_DEPTH: usize = 3;
+
+fn positions_to(table: &DeTable<'_>, depth: usize) -> Positions {
+    let below = |value: &DeValue<'_>| match value {
+        DeValue::Table(table) if depth > 1 => {
+            Some(Box::new(PositionsBelow(positions_to(table, depth - 1))))
+        }
+        _ => None,
+    };
+    table
+        .iter()
+        .map(|(key, value)| {
             let name: &str = key.get_ref();
-            let path = match path {
-                "" => name.to_owned(),
-                path => format!("{path}.{name}"),
-            };
-            if let Keys::Known(known) = keys
-                && !known
-                    .iter()
-                    .any(|known| *known == name || same_in_camel(known, name))
-            {
-                self.unknown.push(UnknownKey {
-                    key: path,
-                    line: line_of(self.text, key.span().start),
-                    nearest: nearest(name, known),
-                });
-                continue;
-            }
-            self.values.push((path.clone(), value.span()));
-            self.below(value, keys.below(name), &path);
-        }
-    }
+            (name.to_owned(), (key.span().start, below(value.get_ref())))
+        })
+        .collect()
+}
 
-    fn below(&mut self, value: &Spanned<DeValue<'_>>, keys: Option<Keys>, path: &str) {
-        if let (DeValue::Table(table), Some(keys)) = (value.get_ref(), keys) {
-            self.table(table, keys, path);
+/// Where a key is; `same` says whether a key that is looked for is one that was written.
+fn locate(positions: &Positions, path: &[String], same: fn(&str, &str) -> bool) -> Option<usize> {
+    let (first, rest) = path.split_first()?;
+    let (at, below) = match positions.get(first) {
+        Some(found) => found,
+        None => {
+            positions
+                .iter()
+                .find(|(written, _)| same(first, written))?
+                .1
         }
+    };
+    match (rest, below) {
+        ([], _) => Some(*at),
+        (rest, Some(below)) => locate(&below.0, rest, same),
+        (_, None) => None,
     }
 }
 
-/// Whether `name` is `known` in lowerCamel, however the abbreviation in it is written.
-fn same_in_camel(known: &str, name: &str) -> bool {
-    known.replace('_', "").eq_ignore_ascii_case(name) && !name.contains('_')
+/// The keys that a key of [`Config::check`] is made of: `plugins."10-a".restart`.
+fn path_of(key: &str) -> Vec<String> {
+    let Some((table, quoted)) = key.split_once(".\"") else {
+        return key.split('.').map(str::to_owned).collect();
+    };
+    let (name, rest) = quoted.rsplit_once('"').unwrap_or((quoted, ""));
+    let mut path = vec![table.to_owned(), format!("\"{name}\"")];
+    path.extend(rest.strip_prefix('.').map(str::to_owned));
+    path
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+/// Where the lines of a text begin.
+#[derive(Debug, Clone)]
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(ends.map(|(at, _)| at + 1).collect())
+    }
+
+    /// The line, from 1, that a byte is in.
+    fn line(&self, at: usize) -> usize {
+        self.0.partition_point(|begin| *begin <= at) + 1
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        ConfigError::Syntax {
+            line: self.line(error.span().unwrap_or_default().start),
+            reason: one_line(error.message()),
+        }
+    }
 }
 
 fn one_line(message: &str) -> String {
@@ -257,32 +318,6 @@ fn one_line(message: &str) -> String {
         .map(str::trim)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The known key that takes the fewest changes, if they are few.
-fn nearest(name: &str, known: &[&str]) -> Option<String> {
-    known
-        .iter()
-        .map(|known| (distance(name, known), *known))
-        .filter(|(distance, known)| *distance <= 2 + known.len() / 5)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known.to_owned())
-}
-
-/// How many characters have to be inserted, removed or replaced to turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

@@ -1,58 +1,47 @@
 //! The settings of the built-in validator, under the reference's names.
 
 use nri_core::validate::ValidatorOptions;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::settings::settings;
 
 /// The built-in validator: what it rejects, and which plugins it requires. All off by default.
 ///
 /// Where it is enabled, [`DefaultValidator`](nri_core::validate::DefaultValidator) takes part as a built-in plugin.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DefaultValidatorConfig {
     /// Runs the validator at all.
-    #[serde(alias = "Enable")]
     pub enable: bool,
     /// Rejects OCI hooks of plugins.
-    #[serde(alias = "rejectOCIHookAdjustment", alias = "RejectOCIHookAdjustment")]
     pub reject_oci_hook_adjustment: bool,
     /// Rejects a change of the seccomp policy where the profile is the runtime's default.
-    #[serde(
-        alias = "rejectRuntimeDefaultSeccompAdjustment",
-        alias = "RejectRuntimeDefaultSeccompAdjustment"
-    )]
     pub reject_runtime_default_seccomp_adjustment: bool,
     /// Rejects a change of the seccomp policy where the container is unconfined, or has no profile.
-    #[serde(
-        alias = "rejectUnconfinedSeccompAdjustment",
-        alias = "RejectUnconfinedSeccompAdjustment"
-    )]
     pub reject_unconfined_seccomp_adjustment: bool,
     /// Rejects a change of the seccomp policy where the profile is a localhost one.
-    #[serde(
-        alias = "rejectCustomSeccompAdjustment",
-        alias = "RejectCustomSeccompAdjustment"
-    )]
     pub reject_custom_seccomp_adjustment: bool,
     /// Rejects changes of namespaces.
-    #[serde(
-        alias = "rejectNamespaceAdjustment",
-        alias = "RejectNamespaceAdjustment"
-    )]
     pub reject_namespace_adjustment: bool,
     /// Rejects changes of kernel parameters.
-    #[serde(alias = "rejectSysctlAdjustment", alias = "RejectSysctlAdjustment")]
     pub reject_sysctl_adjustment: bool,
     /// Plugins (`name` or `NN-name`) that must have been asked.
-    #[serde(alias = "requiredPlugins", alias = "RequiredPlugins")]
     pub required_plugins: Vec<String>,
     /// A pod annotation whose value `true` waives the requirement.
-    #[serde(
-        alias = "tolerateMissingPluginsAnnotation",
-        alias = "TolerateMissingPluginsAnnotation"
-    )]
     pub tolerate_missing_plugins_annotation: String,
 }
+
+settings!(SnakeOrCamel DefaultValidatorConfig {
+    enable,
+    reject_oci_hook_adjustment,
+    reject_runtime_default_seccomp_adjustment,
+    reject_unconfined_seccomp_adjustment,
+    reject_custom_seccomp_adjustment,
+    reject_namespace_adjustment,
+    reject_sysctl_adjustment,
+    required_plugins,
+    tolerate_missing_plugins_annotation,
+});
 
 impl From<&DefaultValidatorConfig> for ValidatorOptions {
     fn from(config: &DefaultValidatorConfig) -> Self {

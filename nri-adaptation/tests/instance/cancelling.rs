@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nri_adaptation::{Api, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::{Event, api};
 use prost::Message as _;
 use tokio::sync::Notify;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::Api as _;
+use nri_adaptation::RuntimeApi as _;
 use nri_core::api;
 use nri_proto::transport::{CallError, CallOptions, Code};
 use nri_proto::{Method as _, rpc};
@@ -36,6 +36,16 @@ async fn connect(world: &World) -> UnixStream {
     }
 }
 
+/// Connects as patiently, registers once, and waits until it takes part.
+async fn join(fake: &Fake, world: &World, registered: impl FnOnce()) -> Peer {
+    let peer = fake.over(connect(world).await);
+    peer.register().await.unwrap();
+    registered();
+    let notice = format!("synchronized {}-{}", fake.index, fake.name);
+    world.observer.wait_for(&notice).await;
+    peer
+}
+
 /// How many connections this process can hold at both ends, of so many that one would like to have.
 fn within_descriptors(wanted: usize) -> usize {
     use rustix::process::{Resource, getrlimit};
@@ -58,7 +68,7 @@ async fn a_plugin_gets_in_beside_ten_thousand_idle_connections() {
         connections.push(connect(&world).await);
     }
     let good = Fake::all_events("10-good");
-    let _peer = good.join(&world).await;
+    let _peer = join(&good, &world, || {}).await;
     world.pod("p1").await;
     assert_eq!(good.events_seen(), ["RunPodSandbox p1"]);
     // Those who gave way are told why, and as many are left as there are places.
@@ -79,18 +89,23 @@ async fn a_plugin_gets_in_beside_ten_thousand_idle_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_gets_in_under_a_storm_of_connections() {
     let world = Arc::new(patient_world().await);
-    let (over, came) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let came = Arc::new(AtomicUsize::new(0));
+    // The storm goes on until so many have come.
+    let until = Arc::new(AtomicUsize::new(usize::MAX));
+    let over = Arc::new(AtomicBool::new(false));
     // One that holds what it has, and one that lets go at once.
     let storm = |hold: usize| {
-        let (world, over, came) = (Arc::clone(&world), Arc::clone(&over), Arc::clone(&came));
+        let (came, until, over) = (Arc::clone(&came), Arc::clone(&until), Arc::clone(&over));
+        let world = Arc::clone(&world);
         tokio::spawn(async move {
             let mut held = std::collections::VecDeque::new();
             while !over.load(Ordering::Relaxed) {
+                if came.fetch_add(1, Ordering::Relaxed) >= until.load(Ordering::Relaxed) {
+                    came.fetch_sub(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 held.push_back(connect(&world).await);
-                came.fetch_add(1, Ordering::Relaxed);
                 if held.len() > hold {
                     held.pop_front();
                 }
@@ -98,12 +113,20 @@ async fn a_plugin_gets_in_under_a_storm_of_connections() {
         })
     };
     let storms = [storm(1000), storm(0)];
-    while came.load(Ordering::Relaxed) < 2000 {
-        tokio::task::yield_now().await;
-    }
-    // It asks once, and is in.
+    let more = async |count: usize| {
+        let enough = came.load(Ordering::Relaxed) + count;
+        while came.load(Ordering::Relaxed) < enough {
+            tokio::task::yield_now().await;
+        }
+    };
+    more(2000).await;
+    // It asks once and is in, if it says who it is before all places are taken by others that come after it. From then on it
+    // has its place, whatever comes.
+    until.store(came.load(Ordering::Relaxed) + PLACES / 2, Ordering::Relaxed);
     let good = Fake::all_events("10-good");
-    let _peer = good.join(&world).await;
+    let goes_on = || until.store(usize::MAX, Ordering::Relaxed);
+    let _peer = join(&good, &world, goes_on).await;
+    more(1000).await;
     world.pod("p1").await;
     assert_eq!(good.events_seen(), ["RunPodSandbox p1"]);
     over.store(true, Ordering::Relaxed);
@@ -167,13 +190,13 @@ async fn those_that_register_and_are_never_configured_are_bounded_too() {
     for n in 0..PLACES + 50 {
         let mut fake = Fake::all_events("10-bad").on("Configure", |_| std::future::pending());
         fake.name = format!("bad{n}");
-        let peer = fake.connect(&world).await;
+        let peer = fake.over(connect(&world).await);
         // Whoever gives way meanwhile does not hear the answer.
         let _ = peer.register().await;
         peers.push(peer);
     }
     let good = Fake::all_events("10-good");
-    let _peer = good.join(&world).await;
+    let _peer = join(&good, &world, || {}).await;
     let open = || {
         let open = peers
             .iter()
@@ -185,7 +208,7 @@ async fn those_that_register_and_are_never_configured_are_bounded_too() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, bounded).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, bounded).await.unwrap();
     world.nri.stop().await;
 }
 
@@ -268,7 +291,7 @@ async fn a_message_with_too_many_items_is_refused_before_it_is_built() {
     ] {
         let (service, method) = (rpc::runtime::SERVICE, rpc::runtime::UpdateContainers::NAME);
         let client = peer.connection.client();
-        let options = CallOptions::timeout(PATIENCE);
+        let options = CallOptions::timeout(TEST_TIMEOUT);
         let pending = client.begin(service, method, payload.into(), options).await;
         let text = refused(pending.unwrap().await);
         for part in [key, "10-a", "max_updates"] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{Api, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::validate::required::REQUIRED_PLUGINS_ANNOTATION;
 use nri_core::{Error, Event, EventMask, api};
 use nri_proto::transport::{Connection, Status};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Api, Ctx, PluginKind, PluginState};
+use nri_adaptation::{Ctx, PluginKind, PluginState, RuntimeApi};
 use nri_core::api;
 use nri_proto::transport::{CallError, Code};
 use prost::Message as _;
@@ -41,7 +41,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
     );
     assert_eq!(
         (request.nri_version.as_str(), request.config.as_str()),
-        ("v0.12.2", "")
+        ("v0.12.5", "")
     );
     assert_eq!(fake.shown(), (vec!["p0".to_owned()], vec!["c0".to_owned()]));
 
@@ -53,7 +53,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
         (PluginKind::External, PluginState::Ready)
     );
     assert_eq!(info[0].pid, Some(std::process::id().cast_signed()));
-    assert_eq!(info[0].nri_version, "v0.12.2");
+    assert_eq!(info[0].nri_version, "v0.12.5");
 
     world.pod("p1").await;
     assert_eq!(fake.events_seen(), ["RunPodSandbox p1"]);
@@ -149,7 +149,7 @@ async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
     let mut rest = Vec::new();
     let _ = garbage.read_to_end(&mut rest).await;
     for mut silent in silent {
-        tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest))
+        tokio::time::timeout(TEST_TIMEOUT, silent.read_to_end(&mut rest))
             .await
             .unwrap()
             .unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::{Event, api};
 use prost::Message as _;
 use tokio::sync::Notify;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use nri_adaptation::config::PluginConfig;
-use nri_adaptation::{Api, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::{Error, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
 use nri_proto::transport::Status;
 use prost::Message as _;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nri_adaptation::config::{AfterLate, PluginConfig, Trouble};
-use nri_adaptation::{Api, CallOutcome, Ctx, PluginState};
+use nri_adaptation::{CallOutcome, Ctx, PluginState, RuntimeApi};
 use nri_core::{Error, Event};
 use tokio::sync::Notify;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_adaptation::{Api, Config, Ctx, Nri, PluginKind};
+use nri_adaptation::{Config, Ctx, Nri, PluginKind, RuntimeApi};
 use nri_core::{Event, EventMask, HandlerError, Plugin, PluginCtx, api};
 
 use crate::support::*;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Ctx, DomainError};
+use nri_adaptation::{Ctx, DomainError, RuntimeApi as _};
 use nri_core::{Event, api};
 use nri_proto::transport::{CallError, Code, Limits};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use crate::support::{Fake, PATIENCE, World, container, memory, pod};
+use crate::support::{Fake, TEST_TIMEOUT, World, container, memory, pod};
 
 /// A message of this many bytes on the runtime's service, in one frame.
 fn message(stream: u32, length: usize) -> Vec<u8> {
@@ -62,7 +62,7 @@ async fn a_message_that_is_too_long_is_refused_and_does_no_harm() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, answered).await.unwrap();
     world.pod("p").await;
     assert_eq!(fake.events_seen(), ["RunPodSandbox p"]);
     assert_eq!(world.nri.plugins().len(), 1);

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Ctx, ErrorClass, Metrics, PluginKind, PluginState};
+use nri_adaptation::{Ctx, ErrorClass, Metrics, PluginKind, PluginState, RuntimeApi as _};
 use nri_core::{Event, PluginId, api};
 use nri_proto::transport::{Code, Status};
 use prost::Message as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::support::{Fake, PATIENCE, World, container, memory, on, pod};
+use crate::support::{Fake, TEST_TIMEOUT, World, container, memory, on, pod};
 
 /// Keeps what it is told, in words, but for how long things took.
 #[derive(Default)]
@@ -159,7 +159,7 @@ async fn plugins_can_be_looked_at() {
     assert_eq!(info.pid, Some(std::process::id().cast_signed()));
     assert_eq!(info.uid, Some(rustix::process::geteuid().as_raw()));
     assert_eq!(info.gid, Some(rustix::process::getegid().as_raw()));
-    assert_eq!(info.nri_version, "v0.12.2");
+    assert_eq!(info.nri_version, "v0.12.5");
     assert!(
         info.events.contains(Event::StartContainer) && !info.events.contains(Event::StopContainer)
     );
@@ -320,7 +320,7 @@ async fn readiness_says_which_required_plugins_are_not_there() {
     let mut readiness = world.nri.watch_readiness();
     let mut missing = async |names: &[&str]| {
         let there = readiness.wait_for(|readiness| readiness.missing == names);
-        tokio::time::timeout(PATIENCE, there)
+        tokio::time::timeout(TEST_TIMEOUT, there)
             .await
             .unwrap()
             .unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nri_adaptation::{Api, CallOutcome, Ctx};
+use nri_adaptation::{CallOutcome, Ctx, RuntimeApi};
 use nri_core::api;
 use tokio::sync::oneshot;
 

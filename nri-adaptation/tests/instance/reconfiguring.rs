@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{Api as _, Config, Ctx, Error};
+use nri_adaptation::{Config, Ctx, Error, RuntimeApi as _};
 use nri_core::Event;
 
 use crate::support::{Fake, World, container, pod};

@@ -43,14 +43,14 @@ impl Observer for Recorder {
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         self.notices.push(format!("synchronized {}", plugin.plugin));
     }
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         self.notices
             .push(format!("gone {}: {reason}", plugin.plugin));
     }
     fn adjusted(&self, record: &AuditRecord<'_>) {
         self.notices.push(format!("adjusted {}", record.to_line()));
     }
-    fn left_out(&self, omission: &Omission) {
+    fn omitted(&self, omission: &Omission) {
         self.notices.push(omission.to_string());
     }
     fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, CallOutcome, Ctx};
-use nri_core::{Error, Event, api};
+use nri_adaptation::{CallOutcome, Ctx, RuntimeApi};
+use nri_core::{Error, Event, EventMask, Request, api};
 use nri_proto::transport::{Code, Status};
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -466,4 +466,89 @@ async fn the_default_validator_judges_by_what_really_happened() {
             "{text}"
         );
     }
+}
+
+/// Law: what plugins see always has its Linux part, and an update its resources, if only empty ones: plugins in Go look into
+/// them without asking.
+#[tokio::test]
+async fn plugins_find_what_they_look_into_without_asking() {
+    let world = World::started().await;
+    let bare = api::PodSandbox {
+        id: "p".into(),
+        ..Default::default()
+    };
+    let unlisted = api::Container {
+        id: "c".into(),
+        pod_sandbox_id: "p".into(),
+        ..Default::default()
+    };
+    let shown = api::PodSandbox {
+        id: "shown".into(),
+        ..Default::default()
+    };
+    let listed = api::Container {
+        id: "listed".into(),
+        pod_sandbox_id: "shown".into(),
+        state: api::ContainerState::ContainerRunning.into(),
+        ..Default::default()
+    };
+    let pods = &world.domain.pods;
+    pods.lock().unwrap().insert("shown".into(), shown);
+    world.list(&listed);
+    let fake = Fake::new("10-looks", &Event::ALL);
+    let _peer = fake.join(&world).await;
+
+    let (nri, cx) = (&world.nri, Ctx::new());
+    nri.run_pod_sandbox(&cx, &bare).await.unwrap();
+    nri.update_pod_sandbox(&cx, &bare, None, None)
+        .await
+        .unwrap();
+    nri.post_update_pod_sandbox(&cx, &bare).await.unwrap();
+    let creation = nri.create_container(&cx, &bare, &unlisted).await.unwrap();
+    creation.commit();
+    nri.post_create_container(&cx, &bare, &unlisted)
+        .await
+        .unwrap();
+    nri.start_container(&cx, &bare, &unlisted).await.unwrap();
+    nri.post_start_container(&cx, &bare, &unlisted)
+        .await
+        .unwrap();
+    nri.update_container(&cx, &bare, &unlisted, None)
+        .await
+        .unwrap();
+    nri.post_update_container(&cx, &bare, &unlisted)
+        .await
+        .unwrap();
+    nri.stop_container(&cx, &bare, &unlisted).await.unwrap();
+    nri.remove_container(&cx, &bare, &unlisted).await.unwrap();
+    nri.stop_pod_sandbox(&cx, &bare).await.unwrap();
+    nri.remove_pod_sandbox(&cx, &bare).await.unwrap();
+
+    let mut seen = EventMask::NONE;
+    for got in fake.got.all() {
+        if got.method == "Synchronize" {
+            let part = api::SynchronizeRequest::decode(&*got.payload).unwrap();
+            assert_eq!((part.pods.len(), part.containers.len()), (1, 1));
+            assert!(part.pods.iter().all(|pod| pod.linux.is_some()));
+            assert!(part.containers.iter().all(|c| c.linux.is_some()));
+        }
+        let Ok(event) = got.method.parse::<Event>() else {
+            continue;
+        };
+        seen |= event.into();
+        let request = Request::decode(event, &got.payload).unwrap();
+        assert!(request.pod().unwrap().linux.is_some(), "{event}");
+        assert!(
+            request.container().is_none_or(|c| c.linux.is_some()),
+            "{event}"
+        );
+        if let Request::UpdateContainer(request) = request {
+            assert_eq!(
+                request.linux_resources,
+                Some(api::LinuxResources::default())
+            );
+        }
+    }
+    assert_eq!(seen, EventMask::ALL);
+    world.nri.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_adaptation::config::SideUpdateFailure;
-use nri_adaptation::{Api, CallOutcome, Ctx, DomainError};
+use nri_adaptation::{CallOutcome, Ctx, DomainError, RuntimeApi};
 use nri_core::{Error, api};
 use prost::Message as _;
 
@@ -64,8 +64,9 @@ fn refuse_updates(world: &World) {
 }
 
 #[tokio::test]
-async fn a_failed_side_update_fails_the_creation_which_is_undone() {
-    let world = World::started().await;
+async fn a_failed_side_update_can_fail_the_creation_which_is_undone() {
+    let world =
+        World::started_with(|config| config.side_update_failure = SideUpdateFailure::Fail).await;
     let fake = greedy("10-greedy", memory("other", 42));
     let _peer = fake.join(&world).await;
     let pod = world.pod("p").await;
@@ -87,11 +88,11 @@ async fn a_failed_side_update_fails_the_creation_which_is_undone() {
 }
 
 #[tokio::test]
-async fn failed_side_updates_can_be_ignored() {
+async fn a_failed_side_update_keeps_nothing_from_starting_unless_it_is_to_and_is_always_told() {
     for lenient in [true, false] {
         let world = World::started_with(|config| {
-            if lenient {
-                config.side_update_failure = SideUpdateFailure::Log;
+            if !lenient {
+                config.side_update_failure = SideUpdateFailure::Fail;
             }
         })
         .await;
@@ -105,6 +106,8 @@ async fn failed_side_updates_can_be_ignored() {
         refuse_updates(&world);
         world.container(&pod, "new").await;
         assert_eq!(world.domain.updates.all().len(), 1);
+        let told = world.observer.wait_for("updated other").await;
+        assert!(told.last().unwrap().contains("out of memory"), "{told:?}");
     }
 }
 
@@ -115,6 +118,81 @@ async fn a_container_that_is_gone_is_no_failure() {
     let pod = world.pod("p").await;
     world.container(&pod, "new").await;
     assert!(world.domain.updates.all().is_empty());
+}
+
+/// The same for the empty id, which nobody has: in every answer that may ask for something. koordinator's plugin answers each
+/// UpdateContainer so.
+#[tokio::test]
+async fn an_update_or_eviction_without_an_id_is_told_and_no_failure() {
+    // Merged answers leave out what says nothing at all.
+    for (update, merged) in [(memory("", 42), 1), (api::ContainerUpdate::default(), 0)] {
+        let world = World::started_with(|config| {
+            config.side_update_failure = SideUpdateFailure::Fail;
+        })
+        .await;
+        let asked = update.clone();
+        let act: Act = Arc::new(move |got| {
+            let update = vec![asked.clone()];
+            let evict = vec![evict("", "gone")];
+            let answer = match got.method.as_str() {
+                "CreateContainer" => Some(
+                    api::CreateContainerResponse {
+                        update,
+                        evict,
+                        ..Default::default()
+                    }
+                    .encode_to_vec(),
+                ),
+                "UpdateContainer" => {
+                    Some(api::UpdateContainerResponse { update, evict }.encode_to_vec())
+                }
+                "StopContainer" => Some(api::StopContainerResponse { update }.encode_to_vec()),
+                "Synchronize" => Some(
+                    api::SynchronizeResponse {
+                        update,
+                        more: false,
+                    }
+                    .encode_to_vec(),
+                ),
+                _ => None,
+            };
+            Box::pin(async move { answer.map(Ok) })
+        });
+        let fake = Fake::all_events("10-koordinates").acting(act);
+        let peer = fake.join(&world).await;
+        let told = |updates: usize, evictions: usize| {
+            let world = &world;
+            async move {
+                world.observer.wait_for_count("updated  for", updates).await;
+                world
+                    .observer
+                    .wait_for_count("evicted  for", evictions)
+                    .await;
+            }
+        };
+        told(1, 0).await;
+        let cx = Ctx::new();
+        let pod = world.pod("p").await;
+        let c = world.container(&pod, "c").await;
+        told(1 + merged, 1).await;
+        let changes = memory("c", 7).linux.unwrap().resources;
+        world
+            .nri
+            .update_container(&cx, &pod, &c, changes)
+            .await
+            .unwrap();
+        told(1 + 2 * merged, 2).await;
+        world.nri.stop_container(&cx, &pod, &c).await.unwrap();
+        told(1 + 3 * merged, 2).await;
+        // Unsolicited, it is in the list of what failed, like any that nobody knows.
+        let failed = peer.update(vec![update.clone()], vec![]).await.unwrap();
+        assert_eq!(failed, [update]);
+        told(2 + 3 * merged, 2).await;
+        let notices = world.observer.notices.all();
+        let mut told = notices.iter().filter(|n| n.starts_with("updated"));
+        assert!(told.all(|n| n.contains("NotFound")), "{notices:?}");
+        world.nri.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -330,7 +408,7 @@ async fn a_domain_may_call_back_into_the_api() {
     });
     *world.domain.on_evict.lock().unwrap() = Some(on_evict);
     let create = world.container(&pod, "new");
-    tokio::time::timeout(PATIENCE, create)
+    tokio::time::timeout(TEST_TIMEOUT, create)
         .await
         .expect("no dead-lock");
     assert_eq!(

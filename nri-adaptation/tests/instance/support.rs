@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nri_adaptation::model::{Container, PodSandbox};
-use nri_adaptation::{Api, Config, Ctx, Domain, DomainError, Nri};
+use nri_adaptation::{Config, Ctx, Domain, DomainError, Nri, RuntimeApi};
 use nri_core::{Event, Request, Response, api};
 use nri_proto::rpc;
 use nri_proto::transport::{
@@ -24,7 +24,7 @@ use crate::recorder::Recorder;
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How long a test waits for what must happen before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A list that grows, and that one can wait for.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<T: Clone + std::fmt::Debug> Log<T> {
 
     pub(crate) async fn wait(&self, what: &str, until: impl FnMut(&Vec<T>) -> bool) -> Vec<T> {
         let mut entries = self.0.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, entries.wait_for(until)).await;
+        let waited = tokio::time::timeout(TEST_TIMEOUT, entries.wait_for(until)).await;
         match waited {
             Ok(entries) => entries.unwrap().clone(),
             Err(_) => panic!("waited in vain for {what}; there is {:?}", self.all()),
@@ -103,6 +103,7 @@ pub(crate) struct Fake {
     pub(crate) index: String,
     pub(crate) name: String,
     pub(crate) events: i32,
+    pub(crate) wish: Option<api::FailurePolicy>,
     pub(crate) act: Act,
     pub(crate) got: Arc<Log<Got>>,
     pub(crate) limits: Limits,
@@ -135,6 +136,7 @@ impl Service for Served {
         match method {
             "Configure" => Ok(api::ConfigureResponse {
                 events: self.0.events,
+                failure_policy: self.0.wish,
             }
             .encode_to_vec()),
             "Synchronize" => {
@@ -186,6 +188,7 @@ impl Fake {
                 .copied()
                 .collect::<nri_core::EventMask>()
                 .bits(),
+            wish: None,
             act: usual(),
             got: Arc::default(),
             limits: Limits::default(),
@@ -195,6 +198,15 @@ impl Fake {
     /// With other bounds on its end of the connection.
     pub(crate) fn limited(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Says what is to happen when it does not answer.
+    pub(crate) fn wishing(mut self, fail_request: bool, keep_connected: bool) -> Self {
+        self.wish = Some(api::FailurePolicy {
+            fail_request,
+            keep_connected,
+        });
         self
     }
 
@@ -281,10 +293,10 @@ impl Peer {
         let request = api::RegisterPluginRequest {
             plugin_name: self.fake.name.clone(),
             plugin_idx: self.fake.index.clone(),
-            nri_version: "v0.12.2".into(),
+            nri_version: "v0.12.5".into(),
         };
         self.runtime
-            .register_plugin(&request, CallOptions::timeout(PATIENCE))
+            .register_plugin(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await
     }
 
@@ -296,14 +308,14 @@ impl Peer {
         let request = api::UpdateContainersRequest { update, evict };
         let response = self
             .runtime
-            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .update_containers(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await?;
         Ok(response.failed)
     }
 
     /// Waits until the runtime has closed the connection.
     pub(crate) async fn closed(&self) -> String {
-        tokio::time::timeout(PATIENCE, self.connection.closed())
+        tokio::time::timeout(TEST_TIMEOUT, self.connection.closed())
             .await
             .unwrap()
             .to_string()
@@ -329,7 +341,7 @@ impl Way {
             evict: Vec::new(),
         };
         let response = client
-            .update_containers(&request, CallOptions::timeout(PATIENCE))
+            .update_containers(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await?;
         Ok(response.failed)
     }

@@ -1,6 +1,6 @@
 //! What a runtime cannot apply of what plugins ask for.
 
-use nri_adaptation::{Api as _, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, Field};
 use nri_core::merge::{MergeError, OnUnsupported, Support, SupportedFields};
 use nri_core::{Error, Event};
@@ -12,7 +12,7 @@ fn world(otherwise: OnUnsupported) -> World {
     let fields = SupportedFields::ALL
         .without(Field::Env)
         .without(Field::MemLimit);
-    let support = Support::of(fields).otherwise(otherwise);
+    let support = Support::only(fields).on_unsupported(otherwise);
     World::with(|_| {}, |builder| builder.support(support))
 }
 

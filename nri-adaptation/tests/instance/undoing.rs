@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{Api, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::Error;
 use tokio::sync::Notify;
 

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use nri_adaptation::{Api as _, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::{Event, EventMask, api};
 use nri_proto::transport::{
     CallContext, CallOptions, Connection, PluginServer, PluginService, Role, RuntimeClient, Status,
 };
 use tokio::net::UnixStream;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::setup::{Setup, names};
 
 /// Answers everything, and counts the pods that it is told of.
@@ -30,6 +30,7 @@ impl PluginService for Counter {
     ) -> Result<api::ConfigureResponse, Status> {
         Ok(api::ConfigureResponse {
             events: self.events.bits(),
+            ..Default::default()
         })
     }
 
@@ -125,7 +126,7 @@ pub(crate) async fn plugins_that_come_and_go_leave_nothing_behind() {
             tokio::task::yield_now().await;
         }
     };
-    if tokio::time::timeout(PATIENCE, all_gone).await.is_err() {
+    if tokio::time::timeout(TEST_TIMEOUT, all_gone).await.is_err() {
         panic!("{:?}, {before:?} before and {:?} now", names(&nri), count());
     }
     nri.stop().await;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Api as _, PluginKind};
+use nri_adaptation::{PluginKind, RuntimeApi as _};
 
 use crate::LOG;
-use crate::setup::{Setup, created, is_there, names};
+use crate::setup::{Setup, created, is_there, logged, names, program};
 
 pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited: &str) {
     let setup = Setup::new(
@@ -64,6 +64,78 @@ pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited
     assert!(
         pids.iter().all(|pid| !is_there(*pid)),
         "they are ended and reaped"
+    );
+}
+
+pub(crate) async fn programs_and_scripts_are_called_as_by_their_paths(inherited: &str) {
+    let setup = Setup::new(&["10-linked"], &[]);
+    std::fs::copy(program(), setup.path("20-copied")).unwrap();
+    let notes = setup.dir.path().join("notes");
+    let script = |body: &str| {
+        let (notes, program) = (notes.display(), program().display());
+        format!("{body}\necho \"$0 $# $-\" >> {notes}\nexec {program}\n")
+    };
+    setup.write("30-script", script("#! /bin/sh -e").as_bytes());
+    // An interpreter that is a script itself.
+    let wrapper = setup.dir.path().join("wrapper");
+    std::fs::write(&wrapper, "#!/bin/sh\nexec /bin/sh -u \"$2\" \"$1\"\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, mode).unwrap();
+    let first = format!("#!{} one argument ", wrapper.display());
+    setup.write("40-wrapped", script(&first).as_bytes());
+    let nri = setup.instance(|_| {});
+    nri.start().await.unwrap();
+    assert_eq!(
+        names(&nri),
+        ["10-linked", "20-copied", "30-script", "40-wrapped"]
+    );
+    let said = created(&nri, "c").await;
+    let of = |plugin: &str, what: &str| said[&format!("{plugin}.{what}")].clone();
+    let path = |name: &str| setup.path(name).display().to_string();
+    assert_eq!(of("linked", "called"), path("10-linked"));
+    assert_eq!(of("linked", "program"), program().display().to_string());
+    assert_eq!(of("copied", "called"), path("20-copied"));
+    assert_eq!(of("copied", "program"), path("20-copied"));
+    let expected: BTreeSet<&str> = ["0", "1", "2", "3"]
+        .into_iter()
+        .chain(inherited.split(' '))
+        .collect();
+    for plugin in ["linked", "copied", "script", "wrapped"] {
+        let descriptors = of(plugin, "descriptors");
+        assert_eq!(descriptors.split(' ').collect::<BTreeSet<_>>(), expected);
+    }
+    let notes = std::fs::read_to_string(&notes).unwrap();
+    for (name, arguments, flag) in [("30-script", 0, 'e'), ("40-wrapped", 1, 'u')] {
+        let start = format!("{} {arguments} ", path(name));
+        let flags = notes.lines().find_map(|line| line.strip_prefix(&start));
+        assert!(flags.is_some_and(|flags| flags.contains(flag)), "{notes}");
+    }
+    nri.stop().await;
+}
+
+pub(crate) async fn a_flood_of_output_holds_nobody_up_and_is_summed_up() {
+    const LINES: usize = 1 << 17;
+    let flood = format!("flood {}", LINES * 64);
+    let setup = Setup::new(&["10-flood"], &[("flood.conf", &flood)]);
+    let nri = setup.instance(|_| {});
+    nri.start().await.unwrap();
+    assert_eq!(names(&nri), ["10-flood"]);
+    nri.stop().await;
+    let logged_lines = logged(&["plugin=10-flood", "stdout", "xxxx"]).len();
+    let summaries = logged(&["plugin=10-flood", "lines left out"]);
+    let left_out: usize = summaries
+        .iter()
+        .map(|line| {
+            let before = line.split(" lines left out").next().unwrap();
+            before.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+        })
+        .sum();
+    assert_eq!(logged_lines + left_out, LINES, "{summaries:?}");
+    // However long it took: each second that was too much has one, and each stream may have one at its end.
+    assert!(
+        summaries.len() <= 2 + logged_lines / 1000,
+        "{}",
+        summaries.len()
     );
 }
 

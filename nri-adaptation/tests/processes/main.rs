@@ -8,7 +8,10 @@
 )]
 
 mod churn;
+mod ending;
+mod judging;
 mod launching;
+mod operators;
 mod plugin;
 mod setup;
 mod supervising;
@@ -19,7 +22,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long the test waits for what must happen before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let inherited = open_descriptors();
@@ -43,6 +46,17 @@ fn main() -> ExitCode {
         launching::plugins_are_launched_in_order_configured_and_ended(&inherited).await;
         launching::bad_files_are_skipped_or_strictly_refused().await;
         launching::odd_processes_hold_nobody_up().await;
+        launching::programs_and_scripts_are_called_as_by_their_paths(&inherited).await;
+        launching::a_flood_of_output_holds_nobody_up_and_is_summed_up().await;
+        judging::nothing_runs_that_is_no_program_for_this_machine().await;
+        judging::every_launch_is_judged_anew().await;
+        judging::what_another_user_owns_on_the_way_is_not_trusted().await;
+        judging::odd_configuration_files_hold_nobody_up().await;
+        ending::what_a_plugin_has_begun_ends_with_it().await;
+        ending::what_a_plugin_has_left_is_gone_before_it_is_launched_again().await;
+        operators::what_was_configured_by_mistake_is_told().await;
+        operators::what_was_configured_by_mistake_is_an_error_if_that_is_wanted().await;
+        operators::an_error_of_configuring_names_the_file_and_can_be_read().await;
         churn::plugins_that_come_and_go_leave_nothing_behind().await;
         supervising::a_plugin_that_ends_is_launched_again_and_synchronised().await;
         supervising::a_plugin_that_keeps_ending_is_given_up().await;

@@ -27,6 +27,18 @@ impl PluginService for Witness {
         if request.config == "crash" {
             std::process::exit(3);
         }
+        // As a reader of configurations may put it.
+        if request.config.starts_with("wrong") {
+            let reason = "parse error at line 2, column 1\n  |\n2 | level = \\d\n  | ^^^^^\nunknown key `level`\n";
+            return Err(Status::unknown(reason));
+        }
+        // Begins a process that goes on without it, and does not take a request to end for an answer.
+        if let Some(path) = request.config.strip_prefix("beget ") {
+            beget(path);
+        }
+        if let Some(bytes) = request.config.strip_prefix("flood ") {
+            flood(bytes.parse().unwrap());
+        }
         // Ends once: a file says that it has.
         if let Some(path) = request.config.strip_prefix("crash once ")
             && std::fs::File::create_new(path).is_ok()
@@ -37,6 +49,7 @@ impl PluginService for Witness {
         let events: EventMask = Event::CreateContainer.into();
         Ok(api::ConfigureResponse {
             events: events.bits(),
+            ..Default::default()
         })
     }
 
@@ -70,6 +83,9 @@ impl PluginService for Witness {
         say("environment", environment.join(" "));
         say("config", self.config.lock().unwrap().clone());
         say("arguments", std::env::args().count().to_string());
+        say("called", std::env::args().next().unwrap_or_default());
+        let program = std::fs::read_link("/proc/self/exe").unwrap();
+        say("program", program.display().to_string());
         say("descriptors", self.inherited.clone());
         println!("creating\x1b[31m a container");
         Ok(api::CreateContainerResponse {
@@ -82,6 +98,34 @@ impl PluginService for Witness {
         self.last_word.notify_one();
         Ok(api::Empty::default())
     }
+}
+
+/// Begins a process, and returns when it has written down its number, behind those that are there.
+#[allow(
+    clippy::zombie_processes,
+    reason = "nobody waits for it: that is what is tested"
+)]
+fn beget(path: &str) {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    let script = "trap '' TERM; echo $$ >> \"$0\"; exec sleep 1000";
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell
+        .args(["-c", script, path])
+        .stdin(std::process::Stdio::null());
+    let _ = shell.spawn().unwrap();
+    while std::fs::read_to_string(path).unwrap_or_default().len() <= before.len() {
+        std::thread::yield_now();
+    }
+}
+
+/// Prints so many bytes in lines of 64.
+fn flood(bytes: usize) {
+    let line = format!("{}\n", "x".repeat(63));
+    let mut output = std::io::stdout().lock();
+    for _ in 0..bytes / line.len() {
+        std::io::Write::write_all(&mut output, line.as_bytes()).unwrap();
+    }
+    std::io::Write::flush(&mut output).unwrap();
 }
 
 /// An owned copy of descriptor 3, which is what a launched plugin has been given.
@@ -110,7 +154,7 @@ pub(crate) async fn be_a_plugin(inherited: String) {
         // Ignored: the file's name counts.
         plugin_name: "!".into(),
         plugin_idx: "x".into(),
-        nri_version: "v0.12.2".into(),
+        nri_version: "v0.12.5".into(),
     };
     let runtime = RuntimeClient::new(connection.client());
     runtime

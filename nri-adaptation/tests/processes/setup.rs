@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Config, Ctx, Nri, Observer, PluginInfo};
+use nri_adaptation::{Config, Ctx, Nri, Observer, PluginInfo, RuntimeApi as _};
 use nri_core::api;
 use tokio::sync::watch;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// What the instance told; one can wait for it.
 pub(crate) struct Notices(pub(crate) watch::Sender<Vec<String>>);
@@ -26,10 +26,10 @@ impl Observer for Notices {
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         self.push(format!("synchronized {}", plugin.plugin));
     }
-    fn plugin_gone(&self, plugin: &PluginInfo, reason: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         self.push(format!("gone {}: {reason}", plugin.plugin));
     }
-    fn plugin_down(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+    fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
         self.push(format!("down {} for {pause:?}: {reason}", plugin.plugin));
     }
     fn plugin_refused(&self, peer: &str, reason: &str) {
@@ -37,8 +37,17 @@ impl Observer for Notices {
     }
 }
 
+/// The lines of the log that have all of these words.
+pub(crate) fn logged(words: &[&str]) -> Vec<String> {
+    let log = crate::LOG.lock().unwrap().clone();
+    let lines = log
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    lines.map(str::to_owned).collect()
+}
+
 /// A copy of this program that nobody else can change, whatever the umask it was built with.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -66,17 +75,32 @@ impl Setup {
         for plugin in plugins {
             symlink(program(), plugin_dir.join(plugin)).unwrap();
         }
-        for (name, text) in configs {
-            std::fs::write(config_dir.join(name), text).unwrap();
-        }
-        Self {
+        let setup = Self {
             dir,
             notices: Arc::new(Notices(watch::Sender::new(Vec::new()))),
+        };
+        for (name, text) in configs {
+            setup.configure(name, text);
         }
+        setup
     }
 
     pub(crate) fn install(&self, plugin: &str) {
         symlink(program(), self.path(plugin)).unwrap();
+    }
+
+    /// Puts a file into the plugin directory, executable.
+    pub(crate) fn write(&self, plugin: &str, content: &[u8]) {
+        let path = self.path(plugin);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Puts a configuration where it belongs, with a mode that nobody else can write to.
+    pub(crate) fn configure(&self, name: &str, content: &str) {
+        let path = self.dir.path().join("conf.d").join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -110,7 +134,7 @@ impl Setup {
         let mut notices = self.notices.0.subscribe();
         let enough = |all: &Vec<String>| all.iter().filter(|n| n.contains(notice)).count() >= count;
         let there = notices.wait_for(enough);
-        if tokio::time::timeout(PATIENCE, there).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, there).await.is_err() {
             panic!("no {notice:?} in {:?}", self.notices());
         }
     }

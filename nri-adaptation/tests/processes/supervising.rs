@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::{Api as _, Config, Nri, PluginInfo, PluginState};
+use nri_adaptation::{Config, Nri, PluginInfo, PluginState, RuntimeApi as _};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::setup::{Setup, created, is_there, names};

@@ -1,4 +1,5 @@
-//! What the benchmarks measure: whole creations, driven as a runtime drives them, over inputs that were decoded before.
+//! What the benchmarks measure: whole creations, driven as a runtime drives them, over inputs that were decoded before; and the
+//! application of what came out to an OCI spec.
 //!
 //! * `plugins/N`: the container of a Kubernetes pod and N plugins, each of which asks for an annotation, a variable, a mount,
 //!   and something of its own (see [`speciality`]).
@@ -6,6 +7,7 @@
 //! * `each/WHAT/N`: a container with N items, ten plugins, each of which adds one more.
 //! * `all/WHAT/N`: a container with N items, three plugins: the first sets all of them, the second takes all of them over, the
 //!   third removes every other one.
+//! * `apply/WHAT/N`: an OCI spec with N items, and an adjustment that sets N items: one half replaces, the other is new.
 //!
 //! What may not enter: how anything is measured.
 
@@ -21,8 +23,10 @@ use nri_core::api::{
 };
 use nri_core::flow::{Call, CreateFlow, Flow as _, Member, Outcome, Reply, Report, Roster, Step};
 use nri_core::merge::CreateOutcome;
+use nri_core::oci::{Applied, ApplyError, ApplyOptions, apply};
 use nri_core::{Event, RegisteredPlugin, Request, Response};
 use prost::Message as _;
+use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
 
@@ -39,18 +43,25 @@ pub(crate) struct Case {
     input: Input,
 }
 
-/// What one run of a case consumes: what the runtime asks, and what each plugin answers.
+/// What one run of a case consumes.
 #[derive(Debug, Clone)]
-pub(crate) struct Input {
-    request: CreateContainerRequest,
-    responses: Vec<CreateContainerResponse>,
+pub(crate) enum Input {
+    /// What the runtime asks, and what each plugin answers.
+    Creation(Box<CreateContainerRequest>, Vec<CreateContainerResponse>),
+    /// A spec and an adjustment, which are only looked at.
+    Applying(Arc<(Value, ContainerAdjustment)>),
 }
 
-/// What a run leaves behind: what came of it, and the request that the runtime made.
+/// What a run leaves behind.
 #[derive(Debug)]
-pub(crate) struct Output {
-    pub(crate) report: Report<CreateOutcome>,
-    _request: Option<Arc<Request>>,
+pub(crate) enum Output {
+    /// What came of it, and the request that the runtime made.
+    Creation {
+        report: Box<Report<CreateOutcome>>,
+        _request: Option<Arc<Request>>,
+    },
+    /// The new spec.
+    Applied(Result<Applied, ApplyError>),
 }
 
 impl Case {
@@ -78,22 +89,46 @@ impl Case {
             items: items as u64,
             roster: Roster::new(members),
             keeps_requests: false,
-            input: Input {
-                request,
-                responses: adjustments.into_iter().map(response).collect(),
-            },
+            input: Input::Creation(
+                Box::new(request),
+                adjustments.into_iter().map(response).collect(),
+            ),
         };
-        // A merge that fails half way would be a fast one.
-        let report = case.run(case.input()).report;
-        report.result?;
-        if report
-            .outcomes
-            .iter()
-            .any(|o| o.outcome != Outcome::Answered)
-        {
-            return Err(format!("{}: not every plugin answered", case.name).into());
+        case.checked()
+    }
+
+    /// The application of an adjustment to a spec.
+    fn applying(
+        name: String,
+        items: usize,
+        spec: Value,
+        adjustment: ContainerAdjustment,
+    ) -> Result<Self, Failure> {
+        let case = Self {
+            name,
+            items: items as u64,
+            roster: Roster::default(),
+            keeps_requests: false,
+            input: Input::Applying(Arc::new((spec, adjustment))),
+        };
+        case.checked()
+    }
+
+    /// The case, if it runs to its end: one that fails half way would be a fast one.
+    fn checked(self) -> Result<Self, Failure> {
+        match self.run(self.input()) {
+            Output::Creation { report, .. } => {
+                report.result?;
+                let mut outcomes = report.outcomes.iter();
+                if outcomes.any(|o| o.outcome != Outcome::Answered) {
+                    return Err(format!("{}: not every plugin answered", self.name).into());
+                }
+            }
+            Output::Applied(applied) => {
+                applied?;
+            }
         }
-        Ok(case)
+        Ok(self)
     }
 
     /// The input of a run.
@@ -101,11 +136,18 @@ impl Case {
         self.input.clone()
     }
 
-    /// A run: the flow is made, asked for every call, told every answer, and finished.
+    /// A run. Of a creation: the flow is made, asked for every call, told every answer, and finished.
     pub(crate) fn run(&self, input: Input) -> Output {
-        let Input { request, responses } = input;
+        let (request, responses) = match input {
+            Input::Creation(request, responses) => (request, responses),
+            Input::Applying(input) => {
+                let (spec, adjustment) = &*input;
+                let options = ApplyOptions::default();
+                return Output::Applied(apply(spec, adjustment, &options, None));
+            }
+        };
         let mut responses = responses.into_iter();
-        let mut flow = CreateFlow::new(&self.roster, request);
+        let mut flow = CreateFlow::new(&self.roster, *request);
         let mut kept: Option<Arc<Request>> = None;
         while let Step::Call(Call { plugin, request }) = flow.next() {
             let response = responses.next().unwrap_or_default();
@@ -114,8 +156,8 @@ impl Case {
             kept = keeps.then_some(request);
             flow.answer(&plugin, Reply::Answer(Response::CreateContainer(response)));
         }
-        Output {
-            report: flow.finish(),
+        Output::Creation {
+            report: Box::new(flow.finish()),
             _request: kept,
         }
     }
@@ -157,7 +199,42 @@ pub(crate) fn all() -> Result<Vec<Case>, Failure> {
             cases.push(all_touch_all(kind, n)?);
         }
     }
+    for n in [1_000, 10_000, 100_000] {
+        cases.push(applied_mounts(n)?);
+    }
+    for n in [1_000, 10_000, 100_000] {
+        cases.push(applied_devices(n)?);
+    }
     Ok(cases)
+}
+
+fn applied_mounts(n: usize) -> Result<Case, Failure> {
+    let base: Vec<Value> = (0..n)
+        .map(|item| json!({"destination": Kind::Mounts.key(item), "source": "/original"}))
+        .collect();
+    let mut adjustment = ContainerAdjustment::default();
+    for item in n / 2..n + n / 2 {
+        Kind::Mounts.set(item, &mut adjustment);
+    }
+    Case::applying(
+        format!("apply/mounts/{n}"),
+        n,
+        json!({"mounts": base}),
+        adjustment,
+    )
+}
+
+fn applied_devices(n: usize) -> Result<Case, Failure> {
+    let base = (0..n).map(|item| {
+        json!({"path": format!("/dev/accelerator{item}"), "type": "c", "major": 195, "minor": item})
+    });
+    let rules = (0..n).map(|item| json!({"allow": true, "type": "c", "major": 195, "minor": item}));
+    let spec = json!({"linux": {
+        "devices": base.collect::<Vec<_>>(), "resources": {"devices": rules.collect::<Vec<_>>()},
+    }});
+    let mut adjustment = ContainerAdjustment::default();
+    linux(&mut adjustment).devices = (n / 2..n + n / 2).map(device).collect();
+    Case::applying(format!("apply/devices/{n}"), n, spec, adjustment)
 }
 
 /// What plugin number `plugin` asks for: what most plugins ask for, and something of its own.

@@ -9,6 +9,7 @@ use nri_proto::api::{
 };
 
 use super::{BuildError, SetResources, Wrapper};
+use crate::keys::KeyKind;
 use crate::merge::Entry;
 use crate::merge::removal_marker::{mark, marked};
 
@@ -22,7 +23,8 @@ pub(super) fn add_entry<E: Entry>(
     if entry.removes().is_some() {
         return Err(BuildError::Marker { field, key });
     }
-    if list.iter().any(|other| other.key() == key) {
+    let mut sets = list.iter().filter(|other| other.removes().is_none());
+    if sets.any(|other| E::KEYS.same(other.key(), &key)) {
         return Err(BuildError::Duplicate { field, key });
     }
     list.push(entry);
@@ -31,7 +33,8 @@ pub(super) fn add_entry<E: Entry>(
 
 /// Asks for the removal of the entries of a key, once.
 fn remove_entry<E: Entry>(list: &mut Vec<E>, key: &str) {
-    if !list.iter().any(|entry| entry.removes() == Some(key)) {
+    let mut removals = list.iter().filter_map(E::removes);
+    if !removals.any(|removed| E::KEYS.same(removed, key)) {
         list.push(E::with_key(mark(key)));
     }
 }
@@ -46,7 +49,9 @@ fn add_to_map<V>(
     if marked(&key).is_some() {
         return Err(BuildError::Marker { field, key });
     }
-    if map.contains_key(&key) {
+    let kind = KeyKind::of(field);
+    let mut sets = map.keys().filter(|other| marked(other).is_none());
+    if map.contains_key(&key) || !kind.has_one_spelling() && sets.any(|o| kind.same(o, &key)) {
         return Err(BuildError::Duplicate { field, key });
     }
     map.insert(key, value);
@@ -234,15 +239,23 @@ pub trait Adjust: SetResources {
     /// Limits a resource of the process, such as `RLIMIT_NOFILE`: the ceiling first, then the value in force.
     ///
     /// # Errors
-    /// The resource is limited already.
+    /// The resource is limited already, or the value in force is above the ceiling.
     fn add_rlimit(
         &mut self,
         resource: impl Into<String>,
         hard: u64,
         soft: u64,
     ) -> Result<&mut Self, BuildError> {
+        let resource = resource.into();
+        if soft > hard {
+            return Err(BuildError::SoftAboveHard {
+                resource,
+                hard,
+                soft,
+            });
+        }
         let limit = PosixRlimit {
-            r#type: resource.into(),
+            r#type: resource,
             hard,
             soft,
         };
@@ -265,6 +278,10 @@ pub trait Adjust: SetResources {
     }
 
     /// Adds a device node. The path is the key.
+    ///
+    /// The rule of the device cgroup that lets the container use the device comes along: with the access that the device's mode
+    /// gives, or to read and write it if there is no mode. [`add_cgroup_device_rule`](Adjust::add_cgroup_device_rule) is for other
+    /// rules.
     ///
     /// # Errors
     /// The path begins with `-` or has a device already.

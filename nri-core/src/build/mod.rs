@@ -67,6 +67,18 @@ pub enum BuildError {
         /// The key.
         key: String,
     },
+    /// The value in force of a resource limit is above its ceiling, which the kernel refuses.
+    #[error(
+        "Rlimits {resource:?}: the soft limit {soft} is above the hard limit {hard}; the hard limit comes first"
+    )]
+    SoftAboveHard {
+        /// The resource.
+        resource: String,
+        /// The ceiling.
+        hard: u64,
+        /// The value in force.
+        soft: u64,
+    },
     /// The command line is empty, or its first element is, which has another meaning.
     #[error("a command line needs a program: its first element must not be empty")]
     NoProgram,

@@ -86,6 +86,27 @@ fn a_key_is_set_once_and_removed_as_often_as_you_like() {
 }
 
 #[test]
+fn two_spellings_of_a_key_are_one_key() {
+    let mut adjustment = ContainerAdjustment::default();
+    adjustment.add_mount(mount("/data/")).unwrap();
+    let error = adjustment.add_mount(mount("/data")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("Mounts \"/data\" is set already")
+    );
+    adjustment.remove_mount("/a").remove_mount("//a/");
+    assert_eq!(adjustment.mounts.len(), 2);
+    adjustment.add_mount(mount("/-/a")).unwrap();
+    adjustment.add_hugepage_limit("2MB", 1).unwrap();
+    assert!(adjustment.add_hugepage_limit("2048KB", 2).is_err());
+    adjustment.add_sysctl("net.core.somaxconn", "1").unwrap();
+    assert!(adjustment.add_sysctl("net/core/somaxconn", "2").is_err());
+    adjustment.replace_sysctl("vm/swappiness", "2").unwrap();
+    assert_eq!(adjustment.linux.unwrap().sysctl.len(), 3);
+}
+
+#[test]
 fn what_is_added_conflicts_and_what_replaces_does_not() {
     let plugin = |registration| RegisteredPlugin {
         id: "10-p".parse().unwrap(),
@@ -220,4 +241,16 @@ fn every_setter_asks_for_its_field() {
         .unwrap();
     let asked = crate::merge::SupportedFields::NONE.unsupported(&adjustment);
     assert_eq!(asked.len(), 40, "every field of the protocol");
+}
+
+#[test]
+fn a_soft_limit_above_the_hard_one_is_refused() {
+    let mut adjustment = ContainerAdjustment::default();
+    let error = adjustment.add_rlimit("RLIMIT_CORE", 1, 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Rlimits \"RLIMIT_CORE\": the soft limit 2 is above the hard limit 1; the hard limit comes first"
+    );
+    assert_eq!(adjustment, ContainerAdjustment::default());
+    adjustment.add_rlimit("RLIMIT_CORE", 2, 2).unwrap();
 }

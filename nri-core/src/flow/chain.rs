@@ -89,7 +89,7 @@ impl Chain {
         else {
             return;
         };
-        let (outcome, saw_it, error) =
+        let (outcome, was_delivered, error) =
             judge(member, self.event, &self.subject, reply, |response| {
                 stage.absorb(plugin, response)
             });
@@ -97,7 +97,7 @@ impl Chain {
             plugin: plugin.clone(),
             event: self.event,
             outcome,
-            saw_it,
+            was_delivered,
             took: None,
         });
         self.errors.extend(error);
@@ -118,7 +118,7 @@ impl Chain {
                 plugin: member.plugin.clone(),
                 event: self.event,
                 outcome: Outcome::Abandoned,
-                saw_it: true,
+                was_delivered: true,
                 took: None,
             });
             self.next += 1;
@@ -218,17 +218,17 @@ pub(super) fn judge(
             false,
             fails(member.policy.on_late, late(std::time::Duration::ZERO)),
         ),
-        Reply::Gone { handed_over } => (
-            Outcome::Gone,
-            handed_over,
-            fails(
-                member.policy.on_absent,
-                Error::Gone {
-                    plugin: plugin.clone(),
-                    event,
-                    subject: subject.to_owned(),
-                },
-            ),
-        ),
+        Reply::Gone { delivered } => {
+            let policy = match delivered {
+                true if member.policy.on_lost == OnTrouble::Fail => OnTrouble::Fail,
+                _ => member.policy.on_absent,
+            };
+            let error = Error::Gone {
+                plugin: plugin.clone(),
+                event,
+                subject: subject.to_owned(),
+            };
+            (Outcome::Gone, delivered, fails(policy, error))
+        }
     }
 }

@@ -40,8 +40,9 @@ impl Stage for Adjusting {
     fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
             let bytes = response.encoded_len();
+            self.combined.show(|| container(&mut self.current));
             self.combined
-                .apply(plugin, response, || container(&mut self.current))?;
+                .apply(plugin, response, self.current.container())?;
             let mut growth = std::mem::take(&mut self.growth);
             let grown = growth.absorbed(plugin, bytes, || self.request());
             self.growth = growth;

@@ -28,7 +28,7 @@ pub enum Reply {
     /// The connection was lost.
     Gone {
         /// Whether the request had been handed to the transport.
-        handed_over: bool,
+        delivered: bool,
     },
 }
 
@@ -43,6 +43,8 @@ pub enum Outcome {
     Answered,
     /// It did not ask for the event.
     Unsubscribed,
+    /// It was not asked, because it does not know the pod or container: that had ended before the plugin was shown what exists.
+    Unaware,
     /// It was not asked, because the request had failed before its turn.
     NotReached,
     /// It answered with an error.
@@ -65,7 +67,7 @@ impl Outcome {
     /// Whether a requirement that the plugin be consulted is met: it did its part, or has none in this event.
     pub fn counts_as_consulted(&self) -> bool {
         match self {
-            Self::Answered | Self::Unsubscribed | Self::NotReached => true,
+            Self::Answered | Self::Unsubscribed | Self::Unaware | Self::NotReached => true,
             Self::Failed { .. } | Self::Late { .. } | Self::Gone | Self::Abandoned => false,
         }
     }
@@ -82,7 +84,7 @@ pub struct PluginOutcome {
     /// What it did.
     pub outcome: Outcome,
     /// Whether the request was handed to its transport, so that it may know of it.
-    pub saw_it: bool,
+    pub was_delivered: bool,
     /// How long it had its turn, up to its answer or to the end of its time. `None` if it was not asked, and from whoever
     /// drives the flow without a clock.
     pub took: Option<Duration>,
@@ -95,7 +97,7 @@ impl PluginOutcome {
             plugin: plugin.clone(),
             event,
             outcome,
-            saw_it: false,
+            was_delivered: false,
             took: None,
         }
     }
@@ -116,7 +118,9 @@ impl<T> Report<T> {
     pub fn seen_by(&self) -> impl Iterator<Item = &RegisteredPlugin> {
         self.outcomes
             .iter()
-            .filter(|outcome| outcome.saw_it && outcome.event != Event::ValidateContainerAdjustment)
+            .filter(|outcome| {
+                outcome.was_delivered && outcome.event != Event::ValidateContainerAdjustment
+            })
             .map(|outcome| &outcome.plugin)
     }
 }

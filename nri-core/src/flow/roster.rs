@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use nri_proto::api;
+
 use crate::merge::Support;
 use crate::{Event, EventMask, RegisteredPlugin};
 
@@ -15,7 +17,7 @@ pub enum OnTrouble {
 }
 
 /// What a plugin's trouble means for a request, by kind of trouble. The defaults are the protocol's: an error fails the request,
-/// lateness and a lost connection do not.
+/// lateness and a lost connection do not. Of a validator none of it counts: what it does not accept is not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
@@ -23,8 +25,32 @@ pub struct Policy {
     pub on_error: OnTrouble,
     /// The plugin does not answer in time. Default: skip.
     pub on_late: OnTrouble,
-    /// The plugin's connection is gone, or goes while it is asked. Default: skip.
+    /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default: skip.
     pub on_absent: OnTrouble,
+    /// The plugin's connection goes after the request was handed to it; [`on_absent`](Self::on_absent) covers that too, so
+    /// either of them fails the request. Default: skip.
+    pub on_lost: OnTrouble,
+}
+
+impl Policy {
+    /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that it does not answer in time, or
+    /// whose connection goes while it has the request. A plugin that was gone before its turn is skipped (v0.12.5), and an
+    /// error that it answers fails the request, whatever it wishes.
+    ///
+    /// What becomes of the plugin is the other half, see
+    /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished).
+    #[must_use]
+    pub fn wished(wish: &api::FailurePolicy) -> Self {
+        let unanswered = match wish.fail_request {
+            true => OnTrouble::Fail,
+            false => OnTrouble::Skip,
+        };
+        Self {
+            on_late: unanswered,
+            on_lost: unanswered,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Policy {
@@ -33,6 +59,7 @@ impl Default for Policy {
             on_error: OnTrouble::Fail,
             on_late: OnTrouble::Skip,
             on_absent: OnTrouble::Skip,
+            on_lost: OnTrouble::Skip,
         }
     }
 }

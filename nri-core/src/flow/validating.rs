@@ -6,7 +6,7 @@ use nri_proto::api;
 
 use super::chain::judge;
 use super::growth::Growth;
-use super::{Call, Flow, Member, OnTrouble, Outcome, PluginOutcome, Reply, Report, Roster, Step};
+use super::{Call, Flow, Member, Outcome, PluginOutcome, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners};
 use crate::{Error, Event, PluginId, RegisteredPlugin, Request, Response};
 
@@ -25,7 +25,15 @@ pub struct ValidateFlow {
 struct Verdict {
     outcome: PluginOutcome,
     /// Why the validator does not accept, if it does not.
-    rejection: Option<String>,
+    objection: Option<Objection>,
+}
+
+#[derive(Debug)]
+enum Objection {
+    /// It rejects, for this reason.
+    Rejects(String),
+    /// It did not judge, for this reason. What is not judged is not applied.
+    Unheard(String),
 }
 
 /// What stands for the reason of a rejection that comes without one.
@@ -88,6 +96,22 @@ impl ValidateFlow {
     }
 }
 
+/// Why a validator whose reply is no verdict did not judge.
+fn unheard(reply: &Reply) -> String {
+    match reply {
+        Reply::Answer(response) => format!("its answer is one to {}", response.event()),
+        Reply::Error { code, message } => format!("it failed: {message} (code {code})"),
+        Reply::Late { after } => format!("it did not answer within {after:?}"),
+        Reply::Busy => "it was not asked, since it still owes an earlier answer".to_owned(),
+        Reply::Gone { delivered: false } => {
+            "its connection was closed before it was asked".to_owned()
+        }
+        Reply::Gone { delivered: true } => {
+            "its connection was lost before it had answered".to_owned()
+        }
+    }
+}
+
 /// The request with which updates are judged.
 pub(super) fn updates_request(
     pod: Option<api::PodSandbox>,
@@ -142,39 +166,40 @@ impl Flow for ValidateFlow {
         let Some(at) = asked.filter(|&at| self.verdicts[at].is_none()) else {
             return;
         };
-        // Validation fails closed, whatever the plugin's policy says.
-        let mut member = self.validators[at].clone();
-        member.policy.on_error = OnTrouble::Fail;
-        member.policy.on_late = OnTrouble::Fail;
-        member.policy.on_absent = OnTrouble::Fail;
-        let subject = self.request.subject();
+        let unheard = unheard(&reply);
         let mut rejection = None;
-        let (outcome, saw_it, error) = judge(
-            &member,
+        let (outcome, was_delivered, _) = judge(
+            &self.validators[at],
             Event::ValidateContainerAdjustment,
-            &subject,
+            "",
             reply,
             |response| {
                 if let Response::ValidateContainerAdjustment(verdict) = response
                     && verdict.reject
                 {
-                    rejection = Some(match verdict.reason {
+                    rejection = Some(Objection::Rejects(match verdict.reason {
                         reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
                         reason => reason,
-                    });
+                    }));
                 }
                 Ok(())
             },
         );
+        // Validation fails closed, whatever the plugin's policy says.
+        let objection = match &outcome {
+            Outcome::Answered => rejection,
+            Outcome::Unsubscribed => None,
+            _ => Some(Objection::Unheard(unheard)),
+        };
         self.verdicts[at] = Some(Verdict {
             outcome: PluginOutcome {
                 plugin: plugin.clone(),
                 event: Event::ValidateContainerAdjustment,
                 outcome,
-                saw_it,
+                was_delivered,
                 took: None,
             },
-            rejection: rejection.or_else(|| error.map(|error| error.to_string())),
+            objection,
         });
     }
 
@@ -182,11 +207,21 @@ impl Flow for ValidateFlow {
     fn finish(self) -> Report<()> {
         let mut outcomes = Vec::new();
         let mut rejections = Vec::new();
+        let mut unheard = Vec::new();
         for (member, verdict) in self.validators.into_iter().zip(self.verdicts) {
             match verdict {
-                Some(Verdict { outcome, rejection }) => {
-                    rejections.extend(rejection.map(|reason| (member.plugin.id, reason)));
+                Some(Verdict { outcome, objection }) => {
                     outcomes.push(outcome);
+                    match objection {
+                        None => {}
+                        Some(Objection::Rejects(reason)) => {
+                            rejections.push((member.plugin.id, reason));
+                        }
+                        Some(Objection::Unheard(reason)) => {
+                            unheard.push(member.plugin.id.clone());
+                            rejections.push((member.plugin.id, reason));
+                        }
+                    }
                 }
                 None => {
                     outcomes.push(PluginOutcome::not_called(
@@ -194,6 +229,7 @@ impl Flow for ValidateFlow {
                         Event::ValidateContainerAdjustment,
                         Outcome::NotReached,
                     ));
+                    unheard.push(member.plugin.id.clone());
                     rejections.push((member.plugin.id, "it was not heard".to_owned()));
                 }
             }
@@ -216,6 +252,7 @@ impl Flow for ValidateFlow {
                 validator,
                 reason,
                 others: rejections,
+                unheard: unheard.into(),
             }),
             outcomes,
         }

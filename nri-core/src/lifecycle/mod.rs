@@ -45,12 +45,12 @@ pub enum Due {
 /// A creation that has begun: what [`Lifecycles::settle`] needs to tell it from a later creation of the same id.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a creation has to be settled"]
-pub struct Birth {
+pub struct PendingCreation {
     key: ObjectKey,
     since: u64,
 }
 
-impl Birth {
+impl PendingCreation {
     /// The container.
     pub fn key(&self) -> &ObjectKey {
         &self.key
@@ -126,7 +126,7 @@ impl Lifecycles {
     ///
     /// # Errors
     /// The container is alive: created before and not removed.
-    pub fn create(&mut self, key: &ObjectKey) -> Result<Birth, LifecycleError> {
+    pub fn create(&mut self, key: &ObjectKey) -> Result<PendingCreation, LifecycleError> {
         check_subject(key, Event::CreateContainer)?;
         let since = self.appear(
             key,
@@ -134,7 +134,7 @@ impl Lifecycles {
             State::Created,
             Creation::Asking,
         )?;
-        Ok(Birth {
+        Ok(PendingCreation {
             key: key.clone(),
             since,
         })
@@ -142,7 +142,7 @@ impl Lifecycles {
 
     /// Notes that all plugins were asked about a creation and none objected. From now on the container may be started,
     /// stopped and removed.
-    pub fn asked(&mut self, birth: &mut Birth) {
+    pub fn asked(&mut self, birth: &mut PendingCreation) {
         if let Some(entry) = self.newborn(birth) {
             entry.creation = Creation::Unsettled;
         }
@@ -152,7 +152,7 @@ impl Lifecycles {
     ///
     /// What is due then is due towards the plugins that saw the creation, as its undoing: nothing for a committed one, nor
     /// if the runtime announced the removal itself; [`Due::Event`] is the removal.
-    pub fn settle(&mut self, birth: Birth, settlement: Settlement) -> Due {
+    pub fn settle(&mut self, birth: PendingCreation, settlement: Settlement) -> Due {
         let Some(entry) = self.newborn(&birth) else {
             return Due::Nothing;
         };
@@ -204,6 +204,17 @@ impl Lifecycles {
         }
     }
 
+    /// What lives and has been announced, not only listed.
+    pub(crate) fn announced(&self) -> impl Iterator<Item = &ObjectKey> {
+        let announced = self.entries.iter().filter(|(_, entry)| entry.announced);
+        announced.map(|(key, _)| key)
+    }
+
+    /// The present moment in the count of what happens.
+    pub(crate) fn now(&self) -> u64 {
+        self.tick
+    }
+
     /// How many pods and containers are remembered as living.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -228,7 +239,7 @@ impl Lifecycles {
         self.tick
     }
 
-    fn newborn(&mut self, birth: &Birth) -> Option<&mut Entry> {
+    fn newborn(&mut self, birth: &PendingCreation) -> Option<&mut Entry> {
         self.entries
             .get_mut(&birth.key)
             .filter(|entry| entry.since == birth.since)

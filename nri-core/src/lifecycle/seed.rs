@@ -117,6 +117,15 @@ impl Lifecycles {
             .map(|(key, entry)| (key, entry.state))
     }
 
+    /// What lists told of after a moment and no event has announced.
+    pub(crate) fn learnt_since(&self, moment: u64) -> Vec<ObjectKey> {
+        let learnt = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.announced && entry.since > moment);
+        learnt.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether something lives that no list of the runtime has ever had.
     pub fn is_unlisted(&self, key: &ObjectKey) -> bool {
         self.entries.get(key).is_some_and(|entry| !entry.listed)

@@ -356,7 +356,7 @@ proptest! {
         let mut lives = Lifecycles::new();
         let key = |id: u8| ObjectKey::container("k8s.io", id.to_string());
         let mut heard: BTreeMap<u8, Heard> = BTreeMap::new();
-        let mut births: BTreeMap<u8, Vec<Birth>> = BTreeMap::new();
+        let mut births: BTreeMap<u8, Vec<PendingCreation>> = BTreeMap::new();
         for act in acts {
             match act {
                 Act::Create(id) => {

@@ -113,7 +113,7 @@ impl CreateMerge {
         plugin: &RegisteredPlugin,
         response: api::CreateContainerResponse,
     ) -> Result<(), MergeError> {
-        self.combined.apply(plugin, response, || None)?;
+        self.combined.apply(plugin, response, Some(&self.view))?;
         self.combined.show(|| Some(&mut self.view));
         Ok(())
     }
@@ -161,22 +161,20 @@ impl Combined {
         }
     }
 
-    /// [`CreateMerge::apply`], where the view is only brought up to date with what was asked for before. (It is already, if it
-    /// was shown to the plugin.)
-    pub(crate) fn apply<'v>(
+    /// [`CreateMerge::apply`], where the view is left as it was [shown](Self::show) to the plugin.
+    pub(crate) fn apply(
         &mut self,
         plugin: &RegisteredPlugin,
         mut response: api::CreateContainerResponse,
-        view: impl FnOnce() -> Option<&'v mut api::Container>,
+        view: Option<&api::Container>,
     ) -> Result<(), MergeError> {
-        self.show(view);
         let plugin = &plugin.id;
         let mut unsupported = Vec::new();
         if let Some(adjust) = &mut response.adjust {
             let restrict = |fields: SupportedFields, asked: &mut _| fields.restrict(asked);
             unsupported = self
                 .support
-                .hold(adjust, restrict, plugin, &self.container_id)?;
+                .enforce(adjust, restrict, plugin, &self.container_id)?;
         }
         let adjust = response.adjust.as_ref();
         let adjust = adjust.filter(|adjust| Adjustments::asks(adjust));
@@ -195,6 +193,9 @@ impl Combined {
 
         // From here on nothing fails.
         if asks {
+            if let (Some(adjust), Some(view)) = (&response.adjust, view) {
+                self.adjustments.note(adjust, view);
+            }
             self.last = response.adjust;
             self.last_plugin = Some(plugin.clone());
         }

@@ -54,6 +54,8 @@ pub(crate) use kind::Entry;
 pub use normal_form::{
     canonical, normal_form, prune, strip, strip_go, strip_update, strip_update_go,
 };
+#[cfg(feature = "oci")]
+pub(crate) use owners::ContainerOwners;
 pub use owners::{Owned, Owner, Owners};
 pub use support::{OnUnsupported, Support};
 pub use supported::{SupportedFields, Unsupported};

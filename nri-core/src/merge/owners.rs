@@ -1,6 +1,7 @@
 //! Who asked for what: an owner per field, or per entry of a field, of every container that a request changes.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use nri_proto::api::{self, Field};
@@ -8,6 +9,7 @@ use nri_proto::api::{self, Field};
 use super::key_table::KeyTable;
 use super::removal_marker::{MARKER, marked};
 use crate::PluginId;
+use crate::keys::KeyKind;
 
 /// Who is behind a value, or behind its absence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,13 +119,10 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// The owner of a field, or of one of its entries; `None` if no plugin touched it.
+    /// The owner of a field, or of one of its entries, however its key is spelled ([`keys`](crate::keys)); `None` if no plugin
+    /// touched it.
     pub fn owner(&self, container: &str, field: Field, key: Option<&str>) -> Option<&Owner> {
-        let owners = self.containers.get(container)?;
-        match key {
-            Some(key) => owners.entries.get(&(field as i32))?.get(key),
-            None => owners.single.get(&(field as i32)),
-        }
+        self.containers.get(container)?.owner(field, key)
     }
 
     /// The owners of a field and of its entries, in order of the keys.
@@ -161,7 +160,8 @@ impl Owners {
         let owners = self.containers.entry(container.to_owned()).or_default();
         match key {
             Some(key) => {
-                let entries = owners.entries.entry(field as i32).or_default();
+                let entries = owners.entries.entry(field as i32);
+                let entries = entries.or_insert_with(|| KeyTable::of(KeyKind::of(field)));
                 entries.insert(key, owner);
             }
             None => owners.insert(field, owner),
@@ -194,26 +194,13 @@ impl Owners {
 
     /// The owners from the wire. Nothing is lost: fields of a newer protocol are kept, and so are texts that name no plugin.
     pub fn from_message(message: &api::OwningPlugins) -> Self {
-        let containers = message.owners.iter().map(|(container, owners)| {
-            let single = owners.simple.iter();
-            let entries = owners.compound.iter().map(|(field, entries)| {
-                let owners = entries.owners.iter();
-                let mut table = KeyTable::default();
-                table.insert_all(
-                    owners.map(|(key, text)| (key.as_str(), Owner::from_wire(*field, text))),
-                );
-                (*field, table)
-            });
-            let owners = ContainerOwners {
-                single: single
-                    .map(|(field, text)| (*field, Owner::from_wire(*field, text)))
-                    .collect(),
-                entries: entries.collect(),
-            };
-            (container.clone(), owners)
-        });
+        let containers = message.owners.iter();
         Self {
-            containers: containers.collect(),
+            containers: containers
+                .map(|(container, owners)| {
+                    (container.clone(), ContainerOwners::from_message(owners))
+                })
+                .collect(),
         }
     }
 
@@ -225,14 +212,60 @@ impl Owners {
     }
 }
 
+/// Whether none is there twice.
+fn is_unique<'k>(mut keys: impl Iterator<Item = Cow<'k, str>>) -> bool {
+    let mut seen = BTreeSet::new();
+    keys.all(|key| seen.insert(key))
+}
+
 /// The owners in one container, by number of the field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ContainerOwners {
+pub(crate) struct ContainerOwners {
     single: BTreeMap<i32, Owner>,
     entries: BTreeMap<i32, KeyTable<Owner>>,
 }
 
 impl ContainerOwners {
+    /// See [`Owners::from_message`].
+    pub(crate) fn from_message(message: &api::FieldOwners) -> Self {
+        let entries = message.compound.iter().map(|(number, entries)| {
+            let kind = Field::try_from(*number).map_or(KeyKind::Text, KeyKind::of);
+            let spelled_alike = entries.owners.keys().all(|key| kind.is_normal(key));
+            let keys = entries.owners.keys().map(|key| kind.normal(key));
+            // A runtime that compares texts can have two owners of one key. None of them may be lost.
+            let kind = match spelled_alike || is_unique(keys) {
+                true => kind,
+                false => KeyKind::Text,
+            };
+            let owners = entries.owners.iter();
+            let mut table = KeyTable::of(kind);
+            table.insert_all(
+                owners.map(|(key, text)| (key.as_str(), Owner::from_wire(*number, text))),
+            );
+            (*number, table)
+        });
+        let single = message.simple.iter();
+        Self {
+            single: single
+                .map(|(field, text)| (*field, Owner::from_wire(*field, text)))
+                .collect(),
+            entries: entries.collect(),
+        }
+    }
+
+    /// The owner of a field, or of one of its entries.
+    pub(crate) fn owner(&self, field: Field, key: Option<&str>) -> Option<&Owner> {
+        match key {
+            Some(key) => self.entries.get(&(field as i32))?.get(key),
+            None => self.single.get(&(field as i32)),
+        }
+    }
+
+    /// Whether a field has owners by entries.
+    pub(crate) fn has_entries(&self, field: Field) -> bool {
+        self.entries.contains_key(&(field as i32))
+    }
+
     pub(super) fn insert(&mut self, field: Field, owner: Owner) {
         self.single.insert(field as i32, owner);
     }
@@ -333,6 +366,56 @@ mod tests {
             owners.iter().count(),
             2,
             "numbers of no field are not shown"
+        );
+    }
+
+    #[test]
+    fn an_owner_is_found_by_any_spelling_and_goes_out_by_its_own() {
+        let mut owners = Owners::default();
+        for (field, key) in [
+            (Field::Mounts, "/data/"),
+            (Field::Devices, "/dev//fuse"),
+            (Field::Sysctl, "net/ipv4/ip_forward"),
+            (Field::HugepageLimits, "2048KB"),
+        ] {
+            owners.insert("c", field, Some(key), Owner::Set(id("10-a")));
+        }
+        let message = owners.to_message();
+        for owners in [&owners, &Owners::from_message(&message)] {
+            for (field, key) in [
+                (Field::Mounts, "data"),
+                (Field::Devices, "/dev/fuse"),
+                (Field::Sysctl, "net.ipv4.ip_forward"),
+                (Field::HugepageLimits, "2M"),
+            ] {
+                assert_eq!(
+                    owners.owner("c", field, Some(key)),
+                    Some(&Owner::Set(id("10-a")))
+                );
+            }
+        }
+        assert_eq!(message.owners["c"].compound[&2].owners["/data/"], "10-a");
+        // Another plugin takes the mount over, under another name.
+        owners.insert("c", Field::Mounts, Some("/data"), Owner::Set(id("20-b")));
+        let keys: Vec<_> = owners
+            .owners_of("c", Field::Mounts)
+            .filter_map(|o| o.key)
+            .collect();
+        assert_eq!(keys, ["/data"]);
+    }
+
+    #[test]
+    fn two_owners_of_one_key_by_a_runtime_that_compares_texts_are_both_kept() {
+        let mut message = api::OwningPlugins::default();
+        let fields = message.owners.entry("c".into()).or_default();
+        let mounts = fields.compound.entry(Field::Mounts as i32).or_default();
+        mounts.owners.insert("/data".into(), "10-a".into());
+        mounts.owners.insert("/data/".into(), "20-b".into());
+        let owners = Owners::from_message(&message);
+        assert_eq!(owners.to_message(), message);
+        assert_eq!(
+            owners.owner("c", Field::Mounts, Some("/data/")),
+            Some(&Owner::Set(id("20-b")))
         );
     }
 

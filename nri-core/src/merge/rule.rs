@@ -37,6 +37,10 @@ pub(super) trait Rule: Default + Clone {
     /// The first clash.
     fn check(&self, field: Field, asked: &Self::Asked) -> Result<(), Clash>;
 
+    /// Looks, in the view before a checked response is taken in, for other spellings of the keys that it asks for: what the
+    /// original has under another spelling, the combined value has to name as well, for whoever compares texts.
+    fn note(&mut self, _asked: &Self::Asked, _view: &Self::Shown) {}
+
     /// Takes a checked response in, and brings the view up to date: what the original becomes with everything so far. The
     /// view is the same in all calls, and the original in the first. There is none where nobody looks any more; then there is
     /// none in later calls either.
@@ -83,6 +87,7 @@ pub(super) trait Group: Default + Clone {
     fn fields() -> Vec<Field>;
     fn asks(asked: &Self::Asked) -> bool;
     fn check(&self, asked: &Self::Asked) -> Result<(), Clash>;
+    fn note(&mut self, asked: &Self::Asked, view: &Self::Shown);
     fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>);
     fn restore(&mut self, view: &mut Self::Shown);
     fn finish(self, owners: &mut ContainerOwners) -> Self::Asked;
@@ -127,6 +132,12 @@ impl<G: Group> Rule for Nested<G> {
         asked
             .as_ref()
             .map_or(Ok(()), |asked| self.group.check(asked))
+    }
+
+    fn note(&mut self, asked: &Self::Asked, view: &Self::Shown) {
+        if let (Some(asked), Some(view)) = (asked, view) {
+            self.group.note(asked, view);
+        }
     }
 
     fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>) {
@@ -218,6 +229,14 @@ macro_rules! looked_at {
     };
 }
 
+/// Looks for spellings at a field's place, if there is one.
+macro_rules! note {
+    ([] $rule:expr, $asked:expr, $message:ident . $place:ident) => {
+        $rule.note($asked, &$message.$place)
+    };
+    ([hidden] $rule:expr, $asked:expr, $message:ident . $place:ident) => {};
+}
+
 /// Makes a [`Group`] of a table. A row reads
 ///
 /// `place: rule = number in the protocol;`
@@ -252,6 +271,12 @@ macro_rules! group {
             fn check(&self, asked: &Self::Asked) -> Result<(), Clash> {
                 $( self.$place.check(Field::$field, &asked.$place)?; )+
                 Ok(())
+            }
+
+            fn note(&mut self, asked: &Self::Asked, view: &Self::Shown) {
+                $( if <$rule>::asks(&asked.$place) {
+                    note!([$($hidden)?] self.$place, &asked.$place, view.$place);
+                } )+
             }
 
             fn take(

@@ -25,7 +25,7 @@ pub enum OnUnsupported {
 /// use nri_core::merge::{CreateMerge, OnUnsupported, Support, SupportedFields};
 /// use nri_core::RegisteredPlugin;
 ///
-/// let support = Support::of(SupportedFields::ALL.without(Field::Sysctl));
+/// let support = Support::only(SupportedFields::ALL.without(Field::Sysctl));
 /// let plugin = RegisteredPlugin { id: "10-tuner".parse()?, registration: 1 };
 /// let mut adjust = ContainerAdjustment::default();
 /// adjust.add_sysctl("kernel.shm_rmid_forced", "1")?.add_env("TUNED", "1")?;
@@ -36,7 +36,7 @@ pub enum OnUnsupported {
 /// let refusal = merge.apply(&plugin, response.clone()).unwrap_err();
 /// assert!(refusal.to_string().contains(r#""10-tuner" asks for Sysctl "kernel.shm_rmid_forced""#));
 ///
-/// let lenient = support.otherwise(OnUnsupported::LeaveOut);
+/// let lenient = support.on_unsupported(OnUnsupported::LeaveOut);
 /// let mut merge = CreateMerge::new(container).with_support(lenient);
 /// merge.apply(&plugin, response)?;
 /// assert_eq!(merge.view().env, ["TUNED=1"]);
@@ -51,7 +51,7 @@ pub struct Support {
 
 impl Support {
     /// These fields; anything else is refused.
-    pub fn of(fields: SupportedFields) -> Self {
+    pub fn only(fields: SupportedFields) -> Self {
         Self {
             fields,
             otherwise: OnUnsupported::Refuse,
@@ -60,7 +60,7 @@ impl Support {
 
     /// The same, with this to become of the rest.
     #[must_use]
-    pub fn otherwise(mut self, otherwise: OnUnsupported) -> Self {
+    pub fn on_unsupported(mut self, otherwise: OnUnsupported) -> Self {
         self.otherwise = otherwise;
         self
     }
@@ -74,7 +74,7 @@ impl Support {
     ///
     /// # Errors
     /// There is such a thing, and it is to be refused.
-    pub(super) fn hold<A>(
+    pub(super) fn enforce<A>(
         self,
         asked: &mut A,
         restrict: impl FnOnce(SupportedFields, &mut A) -> Vec<Unsupported>,
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_update_of_what_cannot_be_applied_is_refused_or_left_out() {
-        let support = Support::of(SupportedFields::ALL.without(Field::RdtClass));
+        let support = Support::only(SupportedFields::ALL.without(Field::RdtClass));
         let mut merge = UpdateMerge::new("c".into(), None).with_support(support);
         let error = merge.apply(&plugin(), responds(update(false))).unwrap_err();
         assert_eq!(
@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_no_owner_and_the_rest_is_merged() {
-        let support = Support::of(SupportedFields::ALL.without(Field::RdtClass))
-            .otherwise(OnUnsupported::LeaveOut);
+        let support = Support::only(SupportedFields::ALL.without(Field::RdtClass))
+            .on_unsupported(OnUnsupported::LeaveOut);
         let mut merge = StopMerge::new().with_support(support);
         let response = StopContainerResponse {
             update: vec![update(false)],

@@ -20,7 +20,8 @@ use nri_proto::api::{
 
 use super::error::Clash;
 use super::kind::{
-    AppendedHooks, AppendedList, Args, KeyedList, KeyedMap, LiteralMap, Rdt, Single,
+    AppendedHooks, AppendedList, Args, AsKernelParameter, KeyedList, KeyedMap, LiteralMap, Rdt,
+    Single,
 };
 use super::owners::ContainerOwners;
 use super::rule::{Group, Nested, Rule};
@@ -51,7 +52,7 @@ group! {
         io_priority: Single<Option<LinuxIoPriority>> = IoPriority;
         seccomp_policy: Single<Option<LinuxSeccomp>> = SeccompPolicy;
         namespaces: KeyedList<LinuxNamespace> = Namespace;
-        sysctl: KeyedMap<String> = Sysctl;
+        sysctl: KeyedMap<String, AsKernelParameter> = Sysctl;
         net_devices: KeyedMap<LinuxNetDevice> = LinuxNetDevices;
         scheduler: Single<Option<LinuxScheduler>> = LinuxSched;
         rdt: Rdt = None;

@@ -91,7 +91,7 @@ impl Updates {
             }
             let restrict =
                 |fields: SupportedFields, asked: &mut _| fields.restrict_resources(asked);
-            match support.hold(&mut resources, restrict, plugin, &container_id) {
+            match support.enforce(&mut resources, restrict, plugin, &container_id) {
                 Ok(omissions) => staged.omissions.extend(omissions),
                 Err(error) if ignore_failure => {
                     staged.omissions.push(Omission::Update(error));

@@ -4,6 +4,7 @@
 //! - [`apply()`](fn@apply): a spec and the merged adjustment of all plugins to a new spec.
 //! - [`resources`] and [`apply_resources`]: Linux resources both ways, for creation and for updates.
 //! - [`shape`]: whether a document can be an OCI spec at all.
+//! - [`values`]: which values can work, and which are refused.
 //!
 //! Specs are [`serde_json::Value`]s on purpose: a runtime's spec may hold members that no typed crate knows yet, and none of
 //! them may be lost. `null` counts as absent everywhere. What may not enter: files, the host's state, a low-level runtime. What
@@ -19,10 +20,11 @@ pub mod resources;
 mod samples;
 pub mod shape;
 mod tree;
+pub mod values;
 
 pub use apply::{
     Applied, ApplyError, ApplyOptions, CallbackError, CdiInjector, ClassResolver, DeviceAccess,
-    Item, KeyedChanges, KeyedFilter, OciVersion, OnUnsupported, Relabel, ResourceChecker, Warning,
-    apply,
+    Item, KeyedChanges, KeyedFilter, OciVersion, OnUnsupported, Relabel, Requesters,
+    ResourceChecker, Warning, apply,
 };
-pub use resources::apply_resources;
+pub use resources::{apply_resources, apply_resources_with};

@@ -2,7 +2,9 @@
 //!
 //! Reading the mount table is the caller's part; parsing it and looking a path up in it are pure.
 
-use super::path;
+use std::collections::HashMap;
+
+use crate::keys::KeyKind;
 
 /// How mounts below a mount point propagate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,16 +97,54 @@ fn unescape(field: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// How the mount that `path` is on propagates: the longest mount point above it counts, and of equal ones the topmost.
+/// How the mount that `path` is on propagates: the longest mount point above it counts, and of equal ones the topmost. For many
+/// paths, make a [`MountTable`].
 pub fn propagation_of(mounts: &[HostMount], path: &str) -> Propagation {
-    let path = path::clean_or_same(path);
-    mounts
-        .iter()
-        .map(|mount| (path::clean_or_same(&mount.mount_point), mount.propagation))
-        .filter(|(point, _)| path::is_below(&path, point))
-        // The last one of equal length wins.
-        .max_by_key(|(point, _)| point.len())
-        .map_or(Propagation::Private, |(_, propagation)| propagation)
+    MountTable::new(mounts).propagation_of(path)
+}
+
+/// The host's mounts, made ready for looking up many paths: what that costs does not depend on how many mounts there are.
+///
+/// ```
+/// use nri_core::oci::mounts::{MountTable, Propagation, parse_mountinfo};
+///
+/// let table = MountTable::new(&parse_mountinfo("1 0 0:1 / / rw - x x rw\n2 1 0:1 / /mnt rw shared:1 - x x rw\n"));
+/// assert_eq!(table.propagation_of("/mnt/a"), Propagation::Shared);
+/// assert_eq!(table.propagation_of("/mntb"), Propagation::Private);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MountTable {
+    /// By mount point, in normal form.
+    by_point: HashMap<String, Propagation>,
+    /// Length of the longest mount point: no longer path needs to be looked up.
+    longest: usize,
+}
+
+impl MountTable {
+    /// The table of these mounts; of several at one mount point, the last one is the topmost.
+    pub fn new(mounts: &[HostMount]) -> Self {
+        let mut table = Self::default();
+        for mount in mounts {
+            let point = KeyKind::Path.normal(&mount.mount_point).into_owned();
+            table.longest = table.longest.max(point.len());
+            table.by_point.insert(point, mount.propagation);
+        }
+        table
+    }
+
+    /// How the mount that `path` is on propagates; [`Private`](Propagation::Private) if there is none.
+    pub fn propagation_of(&self, path: &str) -> Propagation {
+        let path = KeyKind::Path.normal(path);
+        // The path itself, then everything above it that can be a mount point, then the root.
+        let whole = std::iter::once(path.len());
+        let above = path.rmatch_indices('/').map(|(at, _)| at);
+        whole
+            .chain(above)
+            .skip_while(|end| *end > self.longest)
+            .map(|end| if end == 0 { "/" } else { &path[..end] })
+            .find_map(|point| self.by_point.get(point).copied())
+            .unwrap_or(Propagation::Private)
+    }
 }
 
 #[cfg(test)]

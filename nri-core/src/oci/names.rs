@@ -3,6 +3,8 @@
 //! Scheduler policies and flags, I/O classes and memory policies are spelled alike in both, so the protocol's enums are the
 //! tables; what stands here is what they do not say.
 
+use crate::keys::{self, KeyKind};
+
 /// The names of namespace types.
 pub const NAMESPACES: [&str; 8] = [
     "pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time",
@@ -28,25 +30,30 @@ pub const RLIMITS: [&str; 16] = [
     "RLIMIT_STACK",
 ];
 
-/// The namespace that a kernel parameter belongs to; `None` if containers do not have it to themselves.
+/// The namespace that a kernel parameter belongs to, however the parameter is spelled; `None` if containers do not have it to
+/// themselves.
 ///
 /// ```
 /// use nri_core::oci::names::sysctl_namespace;
 /// assert_eq!(sysctl_namespace("net.core.somaxconn"), Some("network"));
+/// assert_eq!(sysctl_namespace("net/core/somaxconn"), Some("network"));
 /// assert_eq!(sysctl_namespace("vm.swappiness"), None);
 /// ```
 pub fn sysctl_namespace(name: &str) -> Option<&'static str> {
-    const PREFIXES: [(&str, &str); 4] = [
+    const PREFIXES: [(&str, &str); 5] = [
         ("net.", "network"),
         ("kernel.shm", "ipc"),
         ("kernel.msg", "ipc"),
         ("fs.mqueue.", "ipc"),
+        ("user.", "user"),
     ];
-    const NAMES: [(&str, &str); 3] = [
+    const NAMES: [(&str, &str); 4] = [
         ("kernel.sem", "ipc"),
+        ("kernel.sem_next_id", "ipc"),
         ("kernel.hostname", "uts"),
         ("kernel.domainname", "uts"),
     ];
+    let name = KeyKind::KernelParameter.normal(name);
     PREFIXES
         .iter()
         .find(|(prefix, _)| name.starts_with(prefix))
@@ -88,60 +95,12 @@ pub fn is_cdi_device(name: &str) -> bool {
 /// assert_eq!(page_size_bytes("big"), None);
 /// ```
 pub fn page_size_bytes(text: &str) -> Option<u64> {
-    let text = text.strip_suffix('B').unwrap_or(text);
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' => (&text[..text.len() - 1], 10),
-        b'M' => (&text[..text.len() - 1], 20),
-        b'G' => (&text[..text.len() - 1], 30),
-        b'T' => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
-    };
-    let number: u64 = digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| digits.parse().ok())??;
-    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
-}
-
-/// A huge page size as the OCI spec writes it, for example `2MB`.
-pub(crate) fn page_size_text(bytes: u64) -> String {
-    [(30, "GB"), (20, "MB"), (10, "KB")]
-        .into_iter()
-        .find(|(shift, _)| bytes.is_multiple_of(1 << shift))
-        .map_or_else(
-            || format!("{bytes}B"),
-            |(shift, unit)| format!("{}{unit}", bytes >> shift),
-        )
+    keys::page_size_bytes(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn page_sizes_have_one_spelling() {
-        for (text, spelled) in [
-            ("2M", "2MB"),
-            ("2048KB", "2MB"),
-            ("1024MB", "1GB"),
-            ("64K", "64KB"),
-            ("2097152", "2MB"),
-        ] {
-            assert_eq!(page_size_text(page_size_bytes(text).unwrap()), spelled);
-        }
-        for bad in [
-            "",
-            "B",
-            "MB",
-            "0MB",
-            "-2MB",
-            "2XB",
-            "99999999999999TB",
-            "+2MB",
-        ] {
-            assert_eq!(page_size_bytes(bad), None, "{bad:?}");
-        }
-    }
 
     #[test]
     fn cdi_names_have_three_parts() {

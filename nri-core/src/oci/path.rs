@@ -1,35 +1,18 @@
-//! Lexical cleaning of absolute paths inside a container. No file system is asked.
+//! Paths inside a container, beyond what makes two of them the same ([`keys`](crate::keys)). No file system is asked.
 
-/// The cleaned form of an absolute path: single slashes, no `.`, no `..`, no slash at the end. `None` if the path is relative
-/// or climbs above the root.
-pub(crate) fn clean(path: &str) -> Option<String> {
-    if !path.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
+/// Whether a path is absolute and never leads above the root.
+pub(crate) fn is_inside(path: &str) -> bool {
+    let mut depth = 0_usize;
+    path.starts_with('/')
+        && path.split('/').all(|part| {
+            match part {
+                "" | "." => {}
+                ".." if depth == 0 => return false,
+                ".." => depth -= 1,
+                _ => depth += 1,
             }
-            part => parts.push(part),
-        }
-    }
-    Some(format!("/{}", parts.join("/")))
-}
-
-/// As [`clean`], for paths that cannot be refused: one that has no cleaned form stands for itself.
-pub(crate) fn clean_or_same(path: &str) -> String {
-    clean(path).unwrap_or_else(|| path.to_owned())
-}
-
-/// Whether `path` is `ancestor` or below it, component by component. Both are cleaned.
-pub(crate) fn is_below(path: &str, ancestor: &str) -> bool {
-    ancestor == "/"
-        || path
-            .strip_prefix(ancestor)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            true
+        })
 }
 
 #[cfg(test)]
@@ -37,27 +20,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cleaning_is_lexical_and_idempotent() {
-        for (path, cleaned) in [
-            ("/", "/"),
-            ("//", "/"),
-            ("/a/", "/a"),
-            ("/a//b/../c/.", "/a/c"),
-            ("/..a/b", "/..a/b"),
-        ] {
-            assert_eq!(clean(path).as_deref(), Some(cleaned), "{path}");
-            assert_eq!(clean(cleaned).as_deref(), Some(cleaned));
+    fn a_path_is_inside_if_no_part_of_the_way_leads_out() {
+        for good in ["/", "//", "/a/", "/a//b/../c/.", "/..a/b", "/a/.."] {
+            assert!(is_inside(good), "{good}");
         }
-        for bad in ["", "a", "./a", "/..", "/a/../.."] {
-            assert_eq!(clean(bad), None, "{bad}");
+        for bad in ["", "a", "./a", "/..", "/a/../..", "/../a", "/a/../../b"] {
+            assert!(!is_inside(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn below_means_whole_components() {
-        assert!(is_below("/mnt/a", "/"));
-        assert!(is_below("/mnt/a", "/mnt/a"));
-        assert!(is_below("/mnt/a/b", "/mnt/a"));
-        assert!(!is_below("/mnt/ab", "/mnt/a"));
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! One routine writes them, [`apply_resources`], for creations and updates alike.
 
+use std::collections::BTreeMap;
+
 use nri_proto::api;
 use nri_proto::api::Field;
 use serde_json::{Value, json};
 
-use super::names::{page_size_bytes, page_size_text};
+use super::apply::ApplyOptions;
 use super::tree::{self, Object};
+use super::values::{self, Breach};
+use crate::keys::KeyKind;
 
 /// The message for a `linux.resources` object.
 ///
@@ -91,12 +95,14 @@ pub struct InvalidResource {
 /// Writes the members that `resources` has into a `linux.resources` object, which is created if it is `null`. Other members stay.
 ///
 /// A memory limit implies a swap limit of the same value (the OCI swap limit is memory and swap together, so that means no
-/// swap) where `swap_supported`; an explicit swap limit takes precedence. A limit of 0 says nothing. Huge page limits and
+/// swap) where `swap_supported`; an explicit swap limit takes precedence. Where swap is not supported, a swap limit that is there
+/// and would be below the memory limit is raised as [`keep_swap_share`] does. A limit of 0 says nothing. Huge page limits and
 /// unified keys are replaced by key. Device rules are appended. A process limit of -1 is written, since that is what lifts an
 /// existing one. Block I/O and RDT classes are not written: they need a resolver.
 ///
 /// # Errors
-/// The first value that no OCI runtime can take; the object may be half written then.
+/// The first value that breaks one of the [rules](super::values::RULES); the object may be half written then. See
+/// [`apply_resources_with`] for leaving rules to the low-level runtime.
 ///
 /// ```
 /// use nri_core::{api, oci::apply_resources};
@@ -119,37 +125,125 @@ pub fn apply_resources(
     oci: &mut Value,
     swap_supported: bool,
 ) -> Result<(), InvalidResource> {
+    let options = ApplyOptions {
+        swap_supported,
+        ..Default::default()
+    };
+    apply_resources_with(resources, oci, &options)
+}
+
+/// As [`apply_resources`], with `swap_supported` and `left_to_runtime` of the options by which adjustments are applied.
+///
+/// # Errors
+/// The first value that breaks a rule that is not left to the low-level runtime; the object may be half written then.
+///
+/// ```
+/// use nri_core::oci::{ApplyOptions, apply_resources_with, values::Family};
+/// use nri_core::{api, build::SetResources};
+/// use serde_json::json;
+///
+/// let mut resources = api::LinuxResources::default();
+/// resources.set_cpu_shares(1);
+/// let mut options = ApplyOptions::default();
+/// let error = apply_resources_with(&resources, &mut json!({}), &options).unwrap_err();
+/// assert_eq!(error.to_string(), r#"CPUShares "1": it must be 0 (unset), or between 2 and 262144"#);
+/// options.left_to_runtime.insert(Family::Cpu);
+/// apply_resources_with(&resources, &mut json!({}), &options)?;
+/// # Ok::<(), nri_core::oci::resources::InvalidResource>(())
+/// ```
+pub fn apply_resources_with(
+    resources: &api::LinuxResources,
+    oci: &mut Value,
+    options: &ApplyOptions,
+) -> Result<(), InvalidResource> {
+    write(resources, oci, options).map_err(|breach| InvalidResource {
+        field: breach.field(),
+        key: breach.key().to_owned(),
+        reason: breach.rule(),
+    })
+}
+
+/// Judges resources, writes them, and judges what has come of it.
+pub(super) fn write(
+    resources: &api::LinuxResources,
+    oci: &mut Value,
+    options: &ApplyOptions,
+) -> Result<(), Breach> {
+    let left = &options.left_to_runtime;
+    values::judge_resources(resources, left)?;
+    let before = ["memory", "cpu"].map(|name| tree::get(oci, &[name]).cloned());
     if let Some(memory) = &resources.memory {
-        merge(oci, "memory", self::memory(memory, swap_supported));
+        let there = from_oci(oci).memory.unwrap_or_default();
+        merge(
+            oci,
+            "memory",
+            self::memory(memory, &there, options.swap_supported),
+        );
     }
     if let Some(cpu) = &resources.cpu {
         merge(oci, "cpu", self::cpu(cpu));
     }
-    hugepages(&resources.hugepage_limits, oci)?;
+    hugepages(&resources.hugepage_limits, oci);
     for (key, value) in &resources.unified {
-        if key.is_empty() || key.contains('/') {
-            return Err(InvalidResource {
-                field: Field::CgroupsUnified,
-                key: key.clone(),
-                reason: "it must be the name of a cgroup file",
-            });
-        }
         tree::set(oci, &["unified"], key, value.as_str());
     }
     if !resources.devices.is_empty() {
         tree::list_mut(oci, &["devices"]).extend(resources.devices.iter().map(device_rule));
     }
     if let Some(pids) = &resources.pids {
-        if pids.limit < -1 {
-            return Err(InvalidResource {
-                field: Field::PidsLimit,
-                key: pids.limit.to_string(),
-                reason: "it must be -1 (unlimited) or more",
-            });
-        }
         tree::set(oci, &["pids"], "limit", pids.limit);
     }
-    Ok(())
+    let [memory, cpu] = before;
+    values::judge_sum(&json!({"memory": memory, "cpu": cpu}), oci, left)
+}
+
+/// Raises the limit of memory and swap together with the limit of memory, where plugins raised only that.
+///
+/// The limit in `answer` may be more than the total that was requested, which nothing could satisfy. The total is raised then, so
+/// that the share of swap stays as it was requested: 1 GiB of memory and a total of 2 GiB, answered with 3 GiB of memory, is a
+/// total of 4 GiB. With unlimited memory the total is unlimited; an unlimited total stays so, and one that is possible is left as
+/// it is. A total that a plugin set itself, which is one that differs from the request, is not touched either.
+///
+/// For whoever applies what plugins made of an update: the answer is to be applied in place of the request, and holds what
+/// plugins left of it.
+///
+/// ```
+/// use nri_core::api::{LinuxMemory, OptionalInt64};
+/// use nri_core::oci::resources::keep_swap_share;
+///
+/// let memory = |limit, swap| LinuxMemory {
+///     limit: Some(OptionalInt64 { value: limit }),
+///     swap: Some(OptionalInt64 { value: swap }),
+///     ..Default::default()
+/// };
+/// let mut answer = memory(3 << 30, 2 << 30);
+/// keep_swap_share(&memory(1 << 30, 2 << 30), &mut answer);
+/// assert_eq!(answer, memory(3 << 30, 4 << 30));
+/// ```
+pub fn keep_swap_share(requested: &api::LinuxMemory, answer: &mut api::LinuxMemory) {
+    let (Some(limit), Some(swap)) = (answer.limit, answer.swap) else {
+        return;
+    };
+    if requested.swap == Some(swap) {
+        let asked = requested.limit.map(|limit| limit.value);
+        answer.swap = Some(api::OptionalInt64 {
+            value: raised_total(asked, swap.value, limit.value),
+        });
+    }
+}
+
+/// The total of memory and swap for a new limit of memory: `total` if that is possible, or else so much more that the share of
+/// swap stays.
+fn raised_total(old_limit: Option<i64>, total: i64, limit: i64) -> i64 {
+    match limit {
+        _ if total <= 0 => total,
+        ..0 => -1,
+        limit if limit <= total => total,
+        limit => {
+            let old = old_limit.filter(|old| (1..=total).contains(old));
+            limit.saturating_add(total - old.unwrap_or(total))
+        }
+    }
 }
 
 /// The `linux.resources` object that holds just these resources.
@@ -172,11 +266,20 @@ fn merge(oci: &mut Value, name: &str, members: Object) {
     }
 }
 
-fn memory(memory: &api::LinuxMemory, swap_supported: bool) -> Object {
+/// The members to write; `there` are those that the object has.
+fn memory(memory: &api::LinuxMemory, there: &api::LinuxMemory, swap_supported: bool) -> Object {
     let mut oci = Object::new();
     let limit = memory.limit.map(|v| v.value).filter(|limit| *limit != 0);
     tree::insert_some(&mut oci, "limit", limit);
-    tree::insert_some(&mut oci, "swap", limit.filter(|_| swap_supported));
+    let implied = limit.and_then(|limit| {
+        if swap_supported {
+            return Some(limit);
+        }
+        let total = there.swap?.value;
+        let raised = raised_total(there.limit.map(|limit| limit.value), total, limit);
+        (raised != total).then_some(raised)
+    });
+    tree::insert_some(&mut oci, "swap", implied);
     tree::insert_some(&mut oci, "swap", memory.swap.map(|v| v.value));
     tree::insert_some(&mut oci, "reservation", memory.reservation.map(|v| v.value));
     tree::insert_some(&mut oci, "kernel", memory.kernel.map(|v| v.value));
@@ -206,25 +309,40 @@ fn cpu(cpu: &api::LinuxCpu) -> Object {
     oci
 }
 
-fn hugepages(limits: &[api::HugepageLimit], oci: &mut Value) -> Result<(), InvalidResource> {
+/// A size that nobody can read stands for itself, where that was left to the low-level runtime.
+fn hugepages(limits: &[api::HugepageLimit], oci: &mut Value) {
+    const KEYS: KeyKind = KeyKind::of(Field::HugepageLimits);
+    // By size, the limits that are not written yet; of two for one size, the last one counts.
+    let mut wanted = BTreeMap::new();
     for limit in limits {
-        let bytes = page_size_bytes(&limit.page_size).ok_or_else(|| InvalidResource {
-            field: Field::HugepageLimits,
-            key: limit.page_size.clone(),
-            reason: "it must be a page size such as 2MB",
-        })?;
-        let list = tree::list_mut(oci, &["hugepageLimits"]);
-        let existing = list
-            .iter_mut()
-            .find(|entry| page_size_bytes(&tree::string(entry, &["pageSize"])) == Some(bytes));
-        match existing {
-            Some(entry) => tree::set(entry, &[], "limit", limit.limit),
-            None => {
-                list.push(json!({"pageSize": page_size_text(bytes), "limit": limit.limit}));
+        wanted.insert(KEYS.normal(&limit.page_size), Some(limit.limit));
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    let list = tree::list_mut(oci, &["hugepageLimits"]);
+    // A limit takes the place of the first one of its size, and drops the others.
+    list.retain_mut(|entry| {
+        let size = KEYS.normal(tree::text(entry, &["pageSize"]));
+        let Some(wanted) = wanted.get_mut(&*size) else {
+            return true;
+        };
+        let limit = wanted.take();
+        drop(size);
+        match limit {
+            Some(limit) => {
+                tree::set(entry, &[], "limit", limit);
+                true
             }
+            None => false,
+        }
+    });
+    for limit in limits {
+        let size = KEYS.normal(&limit.page_size);
+        if let Some(limit) = wanted.get_mut(&size).and_then(Option::take) {
+            list.push(json!({"pageSize": size, "limit": limit}));
         }
     }
-    Ok(())
 }
 
 fn device_rule(rule: &api::LinuxDeviceCgroup) -> Value {
@@ -240,6 +358,7 @@ fn device_rule(rule: &api::LinuxDeviceCgroup) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::page_size_text;
     use proptest::prelude::*;
 
     fn memory(limit: i64, swap: Option<i64>) -> api::LinuxResources {
@@ -276,6 +395,54 @@ mod tests {
     }
 
     #[test]
+    fn the_share_of_swap_stays_when_memory_grows() {
+        let parts = |resources: api::LinuxResources| resources.memory.unwrap();
+        for (requested, answer, total) in [
+            ((Some(1), 2), (3, 2), 4),
+            ((Some(1), 1), (3, 1), 3),
+            ((Some(1), 2), (2, 2), 2),
+            ((Some(1), 4), (3, 4), 4),
+            // Unlimited stays so, and becomes so.
+            ((Some(1), -1), (3, -1), -1),
+            ((Some(1), 2), (-1, 2), -1),
+            // Nobody knows the share, or there is none.
+            ((None, 2), (3, 2), 3),
+            ((Some(0), 2), (3, 2), 3),
+            ((Some(1), 0), (3, 0), 0),
+            ((Some(5), 2), (3, 2), 3),
+            // What a plugin set itself is refused if it cannot be.
+            ((Some(1), 4), (3, 2), 2),
+            ((Some(1), i64::MAX), (i64::MAX, i64::MAX), i64::MAX),
+            ((Some(1), i64::MAX - 1), (i64::MAX, i64::MAX - 1), i64::MAX),
+        ] {
+            let mut requested_memory = parts(memory(requested.0.unwrap_or(0), Some(requested.1)));
+            requested_memory.limit = requested_memory.limit.filter(|_| requested.0.is_some());
+            let mut memory = parts(memory(answer.0, Some(answer.1)));
+            keep_swap_share(&requested_memory, &mut memory);
+            assert_eq!(
+                memory.swap.unwrap().value,
+                total,
+                "{requested:?} {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_total_that_stays_for_lack_of_a_swap_controller_grows_with_the_limit() {
+        for (swap, expected) in [(20, 40), (10, 30), (-1, -1), (50, 50)] {
+            let mut oci = json!({"memory": {"limit": 10, "swap": swap}});
+            apply_resources(&memory(30, None), &mut oci, false).unwrap();
+            assert_eq!(oci, json!({"memory": {"limit": 30, "swap": expected}}));
+        }
+        let mut oci = json!({"memory": {"limit": 10, "swap": 20}});
+        let error = apply_resources(&memory(30, Some(20)), &mut oci, true).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "MemSwapLimit \"20\": it is the limit of memory and swap together, and must not be below that of memory"
+        );
+    }
+
+    #[test]
     fn an_unlimited_process_count_lifts_a_limit() {
         let pids = |limit| api::LinuxResources {
             pids: Some(api::LinuxPids { limit }),
@@ -295,7 +462,9 @@ mod tests {
 
     #[test]
     fn huge_page_limits_are_replaced_by_size_however_it_is_spelled() {
-        let mut oci = json!({"hugepageLimits": [{"pageSize": "2048KB", "limit": 1, "x": 0}]});
+        let mut oci = json!({"hugepageLimits": [
+            {"pageSize": "2048KB", "limit": 1, "x": 0}, {"pageSize": "2MB", "limit": 9},
+        ]});
         let limit = |page_size: &str, limit| api::HugepageLimit {
             page_size: page_size.into(),
             limit,
@@ -319,15 +488,16 @@ mod tests {
 
     prop_compose! {
         fn any_memory()(
-            limit in prop::option::of((-1i64..).prop_filter("says nothing", |v| *v != 0)),
-            swap in any::<i64>(), reservation in optional::<i64>(), kernel in optional::<i64>(),
-            kernel_tcp in optional::<i64>(), swappiness in optional::<u64>(),
+            limit in prop_oneof![Just(-1i64), 1i64..1 << 60], share in prop::option::of(0i64..1 << 60),
+            reservation in prop::option::of(-1i64..), kernel in prop::option::of(-1i64..),
+            kernel_tcp in prop::option::of(-1i64..), swappiness in prop::option::of(0u64..=100),
             disable_oom_killer in optional::<bool>(), use_hierarchy in optional::<bool>(),
         ) -> api::LinuxMemory {
             let int64 = |value: Option<i64>| value.map(|value| api::OptionalInt64 { value });
+            let total = share.filter(|_| limit > 0).map_or(-1, |share| limit + share);
             api::LinuxMemory {
-                limit: int64(limit),
-                swap: int64(Some(swap)),
+                limit: int64(Some(limit)),
+                swap: int64(Some(total)),
                 reservation: int64(reservation),
                 kernel: int64(kernel),
                 kernel_tcp: int64(kernel_tcp),
@@ -340,11 +510,13 @@ mod tests {
 
     prop_compose! {
         fn any_resources()(
-            memory in any_memory(), shares in any::<u64>(), quota in optional::<i64>(),
-            cpus in "[0-9,-]{0,5}", pids in prop::option::of(-1i64..),
-            unified in prop::collection::btree_map("[a-z.]{1,8}", "[a-z0-9]{0,4}", 0..3),
+            memory in any_memory(), shares in 2u64..=262_144, quota in prop::option::of(1000i64..1 << 44),
+            cpus in "([0-9],){0,2}(0-[0-9])?", pids in prop::option::of(-1i64..=1 << 22),
+            unified in prop::collection::btree_map("[a-z]{1,4}[.][a-z]{1,4}", "[a-z0-9]{0,4}", 0..3),
             sizes in prop::collection::btree_map(0u32..12, any::<u64>(), 0..3),
-            rules in prop::collection::vec((any::<bool>(), optional::<i64>(), "[rwm]{0,3}"), 0..3),
+            rules in prop::collection::vec(
+                (any::<bool>(), prop::option::of(-1..i64::from(u32::MAX)), "[rwm]{1,3}"), 0..3,
+            ),
         ) -> api::LinuxResources {
             api::LinuxResources {
                 memory: Some(memory),

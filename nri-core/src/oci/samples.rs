@@ -69,12 +69,12 @@ pub(crate) fn any_spec() -> impl Strategy<Value = Value> {
         ("/process/scheduler", json!({"policy": "SCHED_OTHER"})),
         (
             "/mounts",
-            json!([{"destination": "/a/", "source": "x"}, {"destination": "/a/b"}, {}]),
+            json!([{"destination": "/a/", "source": "y"}, {"destination": "a/b"}, {"destination": "c"}, {}]),
         ),
         ("/hooks/prestart", json!([{"path": "/h"}])),
         (
             "/linux/devices",
-            json!([{"path": "/dev/a", "type": "c", "major": 1, "minor": 3}]),
+            json!([{"path": "/dev//a", "type": "c", "major": 1, "minor": 3}]),
         ),
         (
             "/linux/resources/devices",
@@ -87,13 +87,13 @@ pub(crate) fn any_spec() -> impl Strategy<Value = Value> {
         ),
         (
             "/linux/resources/hugepageLimits",
-            json!([{"pageSize": "2MB", "limit": 1}]),
+            json!([{"pageSize": "2MB", "limit": 1}, {"pageSize": "1024MB", "limit": 1}]),
         ),
         (
             "/linux/namespaces",
             json!([{"type": "pid"}, {"type": "network", "path": "/n"}]),
         ),
-        ("/linux/sysctl", json!({"net.a": "1"})),
+        ("/linux/sysctl", json!({"net/a": "1", "vm.b": "1"})),
         ("/linux/netDevices", json!({"eth1": {}})),
         (
             "/linux/intelRdt",
@@ -137,21 +137,21 @@ fn number(good: &'static [i32], bad: i32) -> impl Strategy<Value = Option<i32>> 
 prop_compose! {
     fn any_linux()(
         devices in prop::collection::vec(
-            (any_key(&["/dev/a", "/dev/b"], "dev"), mostly(&["c", "b", "p", "u"], "z"), 0..4i64),
+            (any_key(&["/dev/a", "/dev/./a", "/dev/b"], "dev"), mostly(&["c", "b", "p", "u"], "z"), 0..4i64),
             0..3,
         ),
         namespaces in prop::collection::vec(
             (any_key(&["pid", "network", "ipc"], "foo"), select(vec!["", "/x"])), 0..3,
         ),
-        sysctl in prop::collection::btree_map(any_key(&["net.a", "vm.b"], "kernel.sem"), "[0-9]", 0..3),
+        sysctl in prop::collection::btree_map(any_key(&["net.a", "net/a", "net.b"], "kernel.sem"), "[0-9]", 0..3),
         net_devices in prop::collection::btree_map(any_key(&["eth1", "ib0"], "a/b"), "[a-z]{0,3}", 0..2),
         limit in number(&[-1, 0, 1, 2], -2), pids in number(&[-1, 0, 3], -2),
         score in number(&[-1000, 0, 1000], 1001), io in number(&[0, 1, 2, 3], 4),
-        policy in number(&[0, 1, 2, 3, 4, 5, 6], 8), mode in number(&[1, 2, 3, 5, 6], 4),
-        page_size in mostly(&["2MB", "2M", "1GB"], "x"),
+        policy in number(&[0, 1, 2, 3, 4, 6], 8), mode in number(&[1, 2, 3, 5, 6], 4),
+        page_size in mostly(&["2MB", "2M", "1GB", "1G"], "x"),
         flags in prop::collection::vec(mostly(&[0, 1, 2], 9), 0..3),
         class in prop::option::of(select(vec!["", "gold"])),
-        unified in prop::collection::btree_map("[a.]{1,3}", "[0-9]", 0..2),
+        unified in prop::collection::btree_map("a[.][ab]", "[0-9]", 0..2),
     ) -> api::LinuxContainerAdjustment {
         let int64 = i64::from;
         let class = class.map(|value| api::OptionalString { value: value.into() });
@@ -197,13 +197,13 @@ prop_compose! {
                 .map(|(host, name)| (host, api::LinuxNetDevice { name }))
                 .collect(),
             scheduler: policy.map(|policy| api::LinuxScheduler {
-                policy, priority: 1, flags: flags.clone(), ..Default::default()
+                policy, priority: i32::from([2, 3].contains(&policy)), flags: flags.clone(), ..Default::default()
             }),
             rdt: class.map(|clos_id| api::LinuxRdt {
                 clos_id: Some(clos_id), remove: limit.is_some(), ..Default::default()
             }),
             memory_policy: mode.map(|mode| api::LinuxMemoryPolicy {
-                mode, nodes: "0-1".into(), flags,
+                mode, nodes: "0-1".into(), flags: flags.into_iter().take(1).filter(|flag| *flag != 2).collect(),
             }),
         }
     }

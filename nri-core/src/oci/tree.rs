@@ -28,11 +28,13 @@ pub(crate) fn strings(value: &Value, path: &[&str]) -> Vec<String> {
 }
 
 /// The string at the end of `path`; empty if there is none.
+pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+    get(value, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A copy of [`text`].
 pub(crate) fn string(value: &Value, path: &[&str]) -> String {
-    get(value, path)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    text(value, path).to_owned()
 }
 
 /// The string members of the object at the end of `path`.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Job, Order, RequestId};
+use super::{Job, RequestId, Submission};
 use crate::flow::{Outcome, PluginOutcome, Roster};
-use crate::lifecycle::{Birth, ObjectKey};
+use crate::lifecycle::{ObjectKey, PendingCreation};
 use crate::{Event, RegisteredPlugin};
 
 /// What became of one call of a flow.
@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) handed: bool,
     /// Whether the instance, unlike the one that the flow means, is not subscribed.
     pub(super) unsubscribed: bool,
+    /// Whether the instance does not know what the event is about.
+    pub(super) unaware: bool,
     /// Whether the flow knows what came of it.
     pub(super) resolved: bool,
     /// How long it had its turn until then.
@@ -47,25 +49,28 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
+    /// Whether the caller does not wait any more, so that it is no harm to it how long plugins take.
+    pub(super) left: bool,
     pub(super) stage: Stage<J::Flow>,
     /// When it began, in the scheduler's own count; 0 before that.
     pub(super) began: u64,
     /// The creation that it undoes, and those that it goes to then.
     pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
     /// Of a creation that has begun and is not settled.
-    pub(super) birth: Option<Birth>,
+    pub(super) birth: Option<PendingCreation>,
     /// Whether something else that happened to its object shows that a creation came to something, settled or not.
     pub(super) exists: bool,
 }
 
 impl<J: Job> Active<J> {
-    pub(super) fn new(order: Order<J>) -> Self {
+    pub(super) fn new(order: Submission<J>) -> Self {
         Self {
             event: order.job.event(),
             job: order.job,
             pod: order.pod,
             object: order.object,
             deadline: order.deadline,
+            left: false,
             stage: Stage::Queued,
             began: 0,
             undoes: None,
@@ -157,10 +162,12 @@ pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
             continue;
         };
         outcome.plugin = record.actual.clone();
-        outcome.saw_it = record.handed;
+        outcome.was_delivered = record.handed;
         outcome.took = record.took;
         if record.unsubscribed {
             outcome.outcome = Outcome::Unsubscribed;
+        } else if record.unaware {
+            outcome.outcome = Outcome::Unaware;
         } else if !record.resolved {
             outcome.outcome = match record.handed {
                 true => Outcome::Abandoned,

@@ -84,8 +84,8 @@ impl From<&Reply> for Came {
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant)] // short-lived
 pub enum Effect<T> {
-    /// Send a request to a plugin. Whatever comes of it, at whatever time, goes to
-    /// [`handle_reply`](super::Scheduler::handle_reply): so do not stop waiting when the deadline passes.
+    /// Send a request to a plugin. Whatever comes of it goes to [`handle_reply`](super::Scheduler::handle_reply): so do not
+    /// stop waiting when the deadline passes, but when the patience does.
     Call {
         /// The number of the call.
         call: CallId,
@@ -97,6 +97,8 @@ pub enum Effect<T> {
         message: Arc<Request>,
         /// By when the plugin is to answer; this is what it is told.
         deadline: Instant,
+        /// From when on nothing is done with an answer any more, so that the call may be forgotten.
+        patience: Instant,
     },
     /// For the record: a request has heard what came of one of its calls, made or not. There is nothing to be done.
     Came {
@@ -119,12 +121,12 @@ pub enum Effect<T> {
     },
     /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show the plugin the list
     /// without what that hides, and call [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
-    Snapshot {
+    Synchronize {
         /// The plugin that joins, or is synchronised again.
         plugin: RegisteredPlugin,
     },
     /// A plugin has joined: it gets requests from now on.
-    Opened {
+    PluginReady {
         /// The plugin.
         plugin: RegisteredPlugin,
     },
@@ -158,10 +160,10 @@ pub enum Effect<T> {
 /// How a plugin is to be synchronised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Showing {
+pub struct SyncPlan {
     /// By when it is to have answered; for each part that it answers, see
     /// [`handle_progress`](super::Scheduler::handle_progress), it gets as much time again.
     pub deadline: Instant,
     /// What it must not be shown, whether the runtime lists it or not: it will hear of it through events.
-    pub hide: BTreeSet<ObjectKey>,
+    pub exclude: BTreeSet<ObjectKey>,
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{CallId, PluginLimits, RequestId};
 use crate::flow::Member;
 use crate::lifecycle::ObjectKey;
+use crate::model::State;
 use crate::{Event, RegisteredPlugin, Request};
 
 /// Where a plugin is in its life.
@@ -20,7 +21,7 @@ pub(super) enum Phase {
         before: BTreeSet<RequestId>,
     },
     /// The runtime lists what it has.
-    Snapshot { until: Instant },
+    Synchronize { until: Instant },
     /// It is shown what the runtime has.
     Synchronizing { until: Instant },
     /// It gets requests.
@@ -38,7 +39,7 @@ impl Phase {
         match self {
             Phase::Held { until }
             | Phase::Settling { until, .. }
-            | Phase::Snapshot { until }
+            | Phase::Synchronize { until }
             | Phase::Synchronizing { until }
             | Phase::Retiring { until, .. } => Some(*until),
             Phase::Open => None,
@@ -79,9 +80,11 @@ pub(super) struct Turn {
     /// When it got the turn.
     pub(super) began: Instant,
     pub(super) deadline: Instant,
-    /// When the plugin is closed if the answer still has not come; set once it is late, unless it never is closed.
+    /// Until when the answer is waited for; set once it is late.
     pub(super) owed_until: Option<Instant>,
     pub(super) late: bool,
+    /// Whether it is late and somebody waited for it.
+    pub(super) blamed: bool,
     /// Whether it was handed to the transport.
     pub(super) handed: bool,
 }
@@ -99,6 +102,11 @@ pub(super) struct Instance {
     pub(super) strikes: u32,
     pub(super) turns: BTreeMap<CallId, Turn>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// What exists and it does not know: it was not shown it, and was not there when it appeared. No end of it is brought to
+    /// the plugin.
+    pub(super) strange: BTreeSet<ObjectKey>,
+    /// Whether it was shown what exists, so that only events add to what it knows.
+    pub(super) shown: bool,
 }
 
 impl Instance {
@@ -112,7 +120,24 @@ impl Instance {
             strikes: 0,
             turns: BTreeMap::new(),
             waiting: VecDeque::new(),
+            strange: BTreeSet::new(),
+            shown: false,
         }
+    }
+
+    /// Whether an event about an object that is in a state is brought to it. Not one about what it does not know and has ended;
+    /// by any other event it gets to know the object.
+    pub(super) fn may_hear(&mut self, event: Event, object: &ObjectKey, state: State) -> bool {
+        let judges = event == Event::ValidateContainerAdjustment;
+        if judges || !self.strange.contains(object) {
+            return true;
+        }
+        let lives = matches!(state, State::Created | State::Running);
+        if lives && !event.is_end() {
+            self.strange.remove(object);
+            return true;
+        }
+        false
     }
 
     /// Whether a call for a pod is not worth waiting for: all places are taken by late calls, or the one before it is late.

@@ -30,14 +30,14 @@ pub trait Job: Sized {
 
 /// A job with what its scheduling depends on.
 #[derive(Debug)]
-pub struct Order<J> {
+pub struct Submission<J> {
     pub(super) job: J,
     pub(super) pod: ObjectKey,
     pub(super) object: ObjectKey,
     pub(super) deadline: Option<Instant>,
 }
 
-impl<J: Job> Order<J> {
+impl<J: Job> Submission<J> {
     /// A job about a pod, without a deadline.
     pub fn new(job: J, pod: ObjectKey) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl<J: Job> Order<J> {
 
     /// The same about a container of the pod.
     #[must_use]
-    pub fn about(mut self, container: ObjectKey) -> Self {
+    pub fn with_container(mut self, container: ObjectKey) -> Self {
         self.object = container;
         self
     }

@@ -7,8 +7,10 @@ use super::active::{Active, Stage};
 use super::instance::{Instance, Phase};
 use super::scheduler::{Timing, Work};
 use super::timers::Timer;
-use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, Showing};
+use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, SyncPlan};
 use crate::flow::{Member, Reply, Roster};
+use crate::lifecycle::ObjectKey;
+use crate::model::State;
 use crate::{Event, EventMask, PluginId, RegisteredPlugin};
 
 impl<J: Job> Scheduler<J> {
@@ -141,8 +143,8 @@ impl<J: Job> Scheduler<J> {
         }
         for plugin in settled {
             let until = now + self.config.snapshot_timeout;
-            self.set_phase(&plugin, Phase::Snapshot { until });
-            self.effects.push_back(Effect::Snapshot { plugin });
+            self.set_phase(&plugin, Phase::Synchronize { until });
+            self.effects.push_back(Effect::Synchronize { plugin });
         }
         for (plugin, by) in retired {
             self.close(&plugin, CloseReason::Replaced { by }, now);
@@ -157,7 +159,7 @@ impl<J: Job> Scheduler<J> {
                 before.clear();
                 self.work.push_back(Work::Phases);
             }
-            Some(Phase::Snapshot { .. }) => self.close(plugin, CloseReason::SnapshotLate, now),
+            Some(Phase::Synchronize { .. }) => self.close(plugin, CloseReason::SnapshotLate, now),
             Some(Phase::Synchronizing { .. }) => {
                 self.close(plugin, CloseReason::SynchronizeLate, now)
             }
@@ -170,21 +172,60 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Begins to show a plugin what the runtime has listed.
-    pub(super) fn show(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
+    pub(super) fn show(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<SyncPlan> {
         let instance = self.plugins.get(plugin)?;
-        if !matches!(instance.phase, Phase::Snapshot { .. }) {
+        if !matches!(instance.phase, Phase::Synchronize { .. }) {
             return None;
         }
         let deadline = now + instance.limits.request_timeout;
         let events = instance.member.events;
-        let hide = self
+        let exclude = self
             .requests
             .values()
             .filter(|active| active.is_appearance() && self.is_hidden(active, plugin, events))
             .map(|active| active.object.clone())
             .collect();
         self.set_phase(plugin, Phase::Synchronizing { until: deadline });
-        Some(Showing { deadline, hide })
+        Some(SyncPlan { deadline, exclude })
+    }
+
+    /// Takes note of what a plugin gets to know, and what it does not.
+    pub(super) fn note_shown(&mut self, plugin: &RegisteredPlugin, shown: &BTreeSet<ObjectKey>) {
+        let listed = self.lives.learnt_since(self.looked_through);
+        self.looked_through = self.lives.now();
+        let under_way: BTreeSet<&ObjectKey> = self
+            .requests
+            .values()
+            .map(|active| &active.object)
+            .collect();
+        for instance in self.plugins.values_mut() {
+            // What the runtime has lost comes to no end.
+            instance
+                .strange
+                .retain(|key| self.lives.state(key) != State::Removed || under_way.contains(key));
+            if instance.shown && instance.member.plugin != *plugin {
+                instance.strange.extend(listed.iter().cloned());
+            }
+        }
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return;
+        };
+        let unknown = |key: &&ObjectKey| !shown.contains(*key);
+        // What only lists told of has a past, in which the plugin may have known it: its end is due to everybody.
+        instance.strange = self.lives.announced().filter(unknown).cloned().collect();
+        for active in self.requests.values() {
+            let ends = active.event.is_end()
+                && matches!(active.stage, Stage::Running(_))
+                && self.lives.state(&active.object) == State::Removed;
+            if ends && unknown(&&active.object) {
+                instance.strange.insert(active.object.clone());
+            }
+            // What appears since it was let in reaches it by events, or it does not want them.
+            if active.is_appearance() && active.began > instance.admitted {
+                instance.strange.remove(&active.object);
+            }
+        }
+        instance.shown = true;
     }
 
     /// Gives a plugin that is synchronised the time for another part.
@@ -200,12 +241,12 @@ impl<J: Job> Scheduler<J> {
     /// Whether what a request makes appear is not shown to a plugin that is synchronised while the request is under way: it
     /// will hear of it, or it would not hear of it if a creation that may still fail were undone.
     fn is_hidden(&self, active: &Active<J>, plugin: &RegisteredPlugin, events: EventMask) -> bool {
-        let saw_it = || active.seen_by().any(|seen| seen == plugin);
+        let was_delivered = || active.seen_by().any(|seen| seen == plugin);
         let will_hear = match active.stage {
             Stage::Queued => events.contains(active.event),
             Stage::Running(_) | Stage::Unsettled(_) => self.will_hear(active, plugin),
         };
-        will_hear || (active.event == Event::CreateContainer && !active.exists && !saw_it())
+        will_hear || (active.event == Event::CreateContainer && !active.exists && !was_delivered())
     }
 
     /// A plugin is synchronised: it gets requests, and older instances of it retire.
@@ -214,7 +255,7 @@ impl<J: Job> Scheduler<J> {
         if let Some(instance) = self.plugins.get_mut(plugin) {
             instance.opened = true;
         }
-        self.effects.push_back(Effect::Opened {
+        self.effects.push_back(Effect::PluginReady {
             plugin: plugin.clone(),
         });
         let older: Vec<(RegisteredPlugin, Instant)> = self
@@ -268,8 +309,8 @@ impl<J: Job> Scheduler<J> {
         for (call, turn) in instance.turns {
             self.calls.remove(&call);
             self.cancel_timers(call, &turn);
-            let handed_over = turn.handed;
-            let gone = Reply::Gone { handed_over };
+            let delivered = turn.handed;
+            let gone = Reply::Gone { delivered };
             let timing = Timing {
                 since: turn.since,
                 took: Some(now - turn.began),

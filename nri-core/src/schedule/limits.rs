@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nri_proto::api;
+
 use crate::merge::Support;
 
 /// Choices for an instance as a whole.
@@ -56,7 +58,8 @@ pub struct PluginLimits {
     /// How many requests (of different pods) it gets at a time; 0 counts as 1. Default: 1.
     pub max_in_flight: usize,
     /// After how many late answers in a row it is closed. It is closed as well when it owes one answer for this many times
-    /// `request_timeout`, since a plugin that hangs gets no further request that it could be late with. 0 is never.
+    /// `request_timeout`, since a plugin that hangs gets no further request that it could be late with. 0 is never: then an
+    /// answer that is owed for [`TEST_TIMEOUT`] times `request_timeout` is given up, and the plugin gets requests again.
     /// Default: 3.
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
@@ -74,7 +77,38 @@ impl Default for PluginLimits {
     }
 }
 
+/// For how many times its request timeout an answer is waited for, where owing it does not close the plugin.
+pub const TEST_TIMEOUT: u32 = 3;
+
 impl PluginLimits {
+    /// The same limits for a plugin with a wish of its own (protocol v0.12.4): with `keep_connected` it is never closed for
+    /// being late, without it it is closed the first time.
+    ///
+    /// What becomes of the request is the other half, see [`Policy::wished`](crate::flow::Policy::wished).
+    #[must_use]
+    pub fn wished(mut self, wish: &api::FailurePolicy) -> Self {
+        match (wish.keep_connected, self.after_late) {
+            (false, _) => self.after_late = AfterLate::Close,
+            (true, AfterLate::Resync) => self.strikes = 0,
+            (true, AfterLate::Keep | AfterLate::Close) => {
+                self.after_late = AfterLate::Keep;
+                self.strikes = 0;
+            }
+        }
+        self
+    }
+
+    /// How long after its deadline the answer to a call is waited for at most.
+    pub(super) fn owed(&self) -> Duration {
+        let times = match self.strikes {
+            0 => TEST_TIMEOUT,
+            strikes => strikes,
+        };
+        // A clock must be able to say when that is.
+        let longest = Duration::from_secs(u32::MAX.into());
+        self.request_timeout.saturating_mul(times - 1).min(longest)
+    }
+
     /// How many requests the plugin gets at a time.
     pub(super) fn places(&self) -> usize {
         self.max_in_flight.max(1)

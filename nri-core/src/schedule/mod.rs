@@ -8,12 +8,14 @@
 //!   never two of one pod. Its time begins with the turn; waiting is charged to the caller's deadline.
 //! * **Lateness.** When a plugin's time is over, the request goes on as the plugin's policy says, and the plugin keeps its turn
 //!   until the answer comes, which is dropped. Until then requests do not wait for it. Being late in a row, or owing an answer
-//!   for very long, closes it.
+//!   for very long, closes it, unless the plugin is to be kept whatever happens. Lateness that nobody saw, since the caller had
+//!   stopped waiting before, is not held against it.
 //! * **Callers.** At its deadline a request that may be refused ends with [`Error::OutOfTime`](crate::Error::OutOfTime). A
 //!   notification has happened: its caller is told, and the rest of the plugins still hear of it.
 //! * **Joining.** From its admission on, a plugin is part of every request that begins, and the requests wait for it. What
 //!   began before is waited for (creations until they are settled, all within [`Config::settle_timeout`]), then what the
 //!   runtime has is listed and shown. So each container reaches the plugin once: by the list or by an event.
+//!   What had ended by then reaches it not at all: it hears no end of what it never knew.
 //! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is synchronised. If that fails,
 //!   the older one gets what waited for the newer.
 //! * **Undoing.** A creation that fails, or that is settled as abandoned, is taken back towards the plugins whose request was
@@ -30,7 +32,7 @@
 //! use std::time::Instant;
 //! use nri_core::flow::{Member, Reply};
 //! use nri_core::lifecycle::ObjectKey;
-//! use nri_core::schedule::{Config, Effect, Order, PluginLimits, Scheduler};
+//! use nri_core::schedule::{Config, Effect, Submission, PluginLimits, Scheduler};
 //! use nri_core::{api, EventMask, RegisteredPlugin, Request, Response};
 //!
 //! let mut scheduler: Scheduler = Scheduler::new(Config::default());
@@ -38,18 +40,18 @@
 //! let now = Instant::now();
 //! scheduler.handle_admitted(Member::new(plugin, EventMask::ALL), PluginLimits::default(), now);
 //! let run = Arc::new(Request::RunPodSandbox(api::RunPodSandboxRequest::default()));
-//! let mine = scheduler.handle_request(Order::new(run, ObjectKey::pod("", "p1")), now);
+//! let mine = scheduler.handle_request(Submission::new(run, ObjectKey::pod("", "p1")), now);
 //!
 //! let mut log = Vec::new();
 //! while let Some(effect) = scheduler.poll_effect() {
 //!     match effect {
-//!         Effect::Snapshot { plugin } => {
+//!         Effect::Synchronize { plugin } => {
 //!             // Ask the runtime; send what it has, without what is to be hidden, to the plugin; when it has answered:
 //!             let showing = scheduler.handle_snapshot(&plugin, now);
 //!             assert!(showing.is_some());
 //!             scheduler.handle_synchronized(&plugin, now);
 //!         }
-//!         Effect::Opened { plugin } => log.push(format!("{plugin} is open")),
+//!         Effect::PluginReady { plugin } => log.push(format!("{plugin} is open")),
 //!         Effect::Call { call, message, .. } => {
 //!             // Send it; when the answer is there, however late:
 //!             log.push(message.event().to_string());
@@ -87,7 +89,7 @@ mod timers;
 #[cfg(test)]
 mod scenes;
 
-pub use effect::{CallId, Came, CloseReason, Effect, RequestId, Showing};
-pub use job::{Job, Order, RequestFlow, RequestOutcome};
-pub use limits::{AfterLate, Config, PluginLimits};
+pub use effect::{CallId, Came, CloseReason, Effect, RequestId, SyncPlan};
+pub use job::{Job, RequestFlow, RequestOutcome, Submission};
+pub use limits::{AfterLate, Config, PluginLimits, TEST_TIMEOUT};
 pub use scheduler::Scheduler;

@@ -6,9 +6,10 @@ use super::active::{Active, Record, Running, Stage, correct};
 use super::instance::{Instance, Purpose, Turn, Waiting};
 use super::scheduler::{Timing, Work};
 use super::timers::Timer;
-use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, Order, RequestId, Scheduler};
+use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, RequestId, Scheduler, Submission};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
+use crate::model::State;
 use crate::{Error, Event, RegisteredPlugin, Response, Settlement};
 
 impl<J: Job> Scheduler<J> {
@@ -69,11 +70,17 @@ impl<J: Job> Scheduler<J> {
         }
         if active.event == Event::CreateContainer {
             active.birth = Some(self.lives.create(&active.object)?);
+            let object = active.object.clone();
+            self.no_longer_strange(&object);
             return Ok(Due::Event);
         }
+        let appears = active.is_appearance();
         let due = self.lives.begin(&active.object, active.event)?;
-        if active.event.shows_existence() {
-            let object = active.object.clone();
+        let (object, event) = (active.object.clone(), active.event);
+        if appears {
+            self.no_longer_strange(&object);
+        }
+        if event.shows_existence() {
             self.note_existence(&object);
         }
         Ok(due)
@@ -129,6 +136,7 @@ impl<J: Job> Scheduler<J> {
                 actual: purpose.asked_as.clone(),
                 handed: false,
                 unsubscribed: false,
+                unaware: false,
                 resolved: false,
                 took: None,
             });
@@ -161,7 +169,7 @@ impl<J: Job> Scheduler<J> {
             .as_ref()
             .and_then(|target| self.plugins.get_mut(target))
         else {
-            let gone = Reply::Gone { handed_over: false };
+            let gone = Reply::Gone { delivered: false };
             return self.answer(&waiting.purpose, event, gone, untimed);
         };
         let subscribed = instance.member.events.contains(event);
@@ -261,7 +269,7 @@ impl<J: Job> Scheduler<J> {
         if let Some(record) = running.record(&purpose.asked_as, event) {
             record.resolved = true;
             record.took = timing.took;
-            if !record.unsubscribed {
+            if !record.unsubscribed && !record.unaware {
                 self.effects.push_back(Effect::Came {
                     request: id,
                     plugin: record.actual.clone(),
@@ -273,8 +281,8 @@ impl<J: Job> Scheduler<J> {
                     took: timing.took,
                 });
             }
-            if let Reply::Gone { handed_over } = reply {
-                record.handed = handed_over;
+            if let Reply::Gone { delivered } = reply {
+                record.handed = delivered;
             }
         }
         running.flow.answer(&purpose.asked_as, reply);
@@ -292,11 +300,20 @@ impl<J: Job> Scheduler<J> {
             .get_mut(plugin)
             .and_then(|instance| instance.next_turn())
         {
+            if !self.may_hear(plugin, &purpose, message.event()) {
+                let nothing = Reply::Answer(Response::empty(message.event()));
+                let untimed = Timing { since, took: None };
+                self.answer(&purpose, message.event(), nothing, untimed);
+                self.work.push_back(Work::Phases);
+                continue;
+            }
             let call = CallId(self.next_number());
             let Some(instance) = self.plugins.get_mut(plugin) else {
                 return;
             };
             let deadline = now + instance.limits.request_timeout;
+            // Beyond what the scheduler itself waits, so that it is the scheduler that says what that means.
+            let patience = deadline + instance.limits.owed() + instance.limits.request_timeout;
             let request = purpose.request;
             let turn = Turn {
                 purpose,
@@ -306,6 +323,7 @@ impl<J: Job> Scheduler<J> {
                 deadline,
                 owed_until: None,
                 late: false,
+                blamed: false,
                 handed: false,
             };
             instance.turns.insert(call, turn);
@@ -317,7 +335,40 @@ impl<J: Job> Scheduler<J> {
                 request,
                 message,
                 deadline,
+                patience,
             });
+        }
+    }
+
+    /// Whether a plugin gets a call that has its turn; what it does not know is put on record.
+    fn may_hear(&mut self, plugin: &RegisteredPlugin, purpose: &Purpose, event: Event) -> bool {
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return true;
+        };
+        // Who hears of an undoing has been chosen before.
+        if instance.strange.is_empty() || purpose.undoes {
+            return true;
+        }
+        let Some(active) = self.requests.get_mut(&purpose.request) else {
+            return true;
+        };
+        let state = self.lives.state(&active.object);
+        if instance.may_hear(event, &active.object, state) {
+            return true;
+        }
+        if let Some(record) = active
+            .running()
+            .and_then(|running| running.record(&purpose.asked_as, event))
+        {
+            record.unaware = true;
+        }
+        false
+    }
+
+    /// An object appears, or is gone for good: to no plugin it is strange any more.
+    fn no_longer_strange(&mut self, object: &ObjectKey) {
+        for instance in self.plugins.values_mut() {
+            instance.strange.remove(object);
         }
     }
 
@@ -338,11 +389,35 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
+    /// Whether a caller waits for what is asked in a call, so that the plugin can be blamed for being late. Nobody does who has
+    /// left, or whose time is over as well.
+    fn is_waited_for(&mut self, purpose: &Purpose, now: Instant) -> bool {
+        let deadline = self
+            .requests
+            .get(&purpose.request)
+            .and_then(|active| active.deadline);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.request_is_out_of_time(purpose.request);
+        }
+        let active = self.requests.get(&purpose.request);
+        purpose.undoes || active.is_some_and(|active| !active.left)
+    }
+
     /// A plugin's time for a call is over: its request goes on, the plugin keeps the turn, and others do not wait for it.
     pub(super) fn call_is_late(&mut self, call: CallId, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };
+        let purpose = self
+            .plugins
+            .get(&plugin)
+            .and_then(|instance| instance.turns.get(&call))
+            .filter(|turn| !turn.late)
+            .map(|turn| turn.purpose.clone());
+        let Some(purpose) = purpose else {
+            return;
+        };
+        let blamed = self.is_waited_for(&purpose, now);
         let Some(instance) = self.plugins.get_mut(&plugin) else {
             return;
         };
@@ -351,18 +426,17 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         turn.late = true;
+        turn.blamed = blamed;
         self.timers.cancel(turn.deadline, Timer::Call(call));
-        if limits.strikes > 0 {
-            let until = now + limits.request_timeout * (limits.strikes - 1);
-            turn.owed_until = Some(until);
-            self.timers.set(until, Timer::Owed(call));
-        }
-        let (purpose, event) = (turn.purpose.clone(), turn.message.event());
+        let until = now + limits.owed();
+        turn.owed_until = Some(until);
+        self.timers.set(until, Timer::Owed(call));
+        let event = turn.message.event();
         let timing = Timing {
             since: turn.since,
             took: Some(now - turn.began),
         };
-        instance.strikes += 1;
+        instance.strikes += u32::from(blamed);
         let strikes = instance.strikes;
         let away = instance.turn_away();
         let late = Reply::Late {
@@ -382,10 +456,29 @@ impl<J: Job> Scheduler<J> {
             self.answer(&purpose, event, Reply::Busy, timing);
         }
         self.work.push_back(Work::Phases);
+        if !blamed {
+            return;
+        }
         if limits.after_late == AfterLate::Close {
             self.close(&plugin, CloseReason::Late, now);
         } else if limits.strikes > 0 && strikes >= limits.strikes {
             self.close(&plugin, CloseReason::Strikes(strikes), now);
+        }
+    }
+
+    /// An answer has been owed for as long as it is waited for: its plugin hangs, or is to be kept all the same, or nobody ever
+    /// waited for this one.
+    pub(super) fn owed_too_long(&mut self, call: CallId, now: Instant) {
+        let Some(plugin) = self.calls.get(&call).cloned() else {
+            return;
+        };
+        let hangs = self.plugins.get(&plugin).is_some_and(|instance| {
+            let turn = instance.turns.get(&call);
+            instance.limits.strikes > 0 && turn.is_some_and(|turn| turn.blamed)
+        });
+        match hangs {
+            true => self.close(&plugin, CloseReason::Hanging, now),
+            false => self.take_reply(call, Reply::Gone { delivered: true }, now),
         }
     }
 
@@ -395,7 +488,7 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         if active.event.is_notification() {
-            self.forget_deadline(id);
+            self.caller_left(id);
             self.effects.push_back(Effect::OutOfTime { request: id });
         } else {
             self.end_early(id);
@@ -405,9 +498,17 @@ impl<J: Job> Scheduler<J> {
     /// A caller has left.
     pub(super) fn abandon(&mut self, id: RequestId) {
         match self.requests.get(&id) {
-            Some(active) if active.event.is_notification() => self.forget_deadline(id),
+            Some(active) if active.event.is_notification() => self.caller_left(id),
             Some(active) if !matches!(active.stage, Stage::Unsettled(_)) => self.end_early(id),
             _ => {}
+        }
+    }
+
+    /// The request goes on without its caller.
+    fn caller_left(&mut self, id: RequestId) {
+        self.forget_deadline(id);
+        if let Some(active) = self.requests.get_mut(&id) {
+            active.left = true;
         }
     }
 
@@ -469,8 +570,21 @@ impl<J: Job> Scheduler<J> {
         let mut report = running.flow.finish();
         let records = running.records;
         correct(&mut report.outcomes, &records);
+        let refused = active.began > 0 && !matches!(ended_by, Some(Error::Lifecycle(_)));
         if let Some(error) = ended_by {
             report.result = Err(error);
+        }
+        if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
+            // The runtime tells of its end: to those that heard of it.
+            let heard = |plugin: &RegisteredPlugin| {
+                let mut handed = records.iter().filter(|record| record.handed);
+                handed.any(|record| record.actual == *plugin)
+            };
+            for (plugin, instance) in &mut self.plugins {
+                if !heard(plugin) {
+                    instance.strange.insert(active.object.clone());
+                }
+            }
         }
         let is_creation = active.event == Event::CreateContainer;
         let unsettled = is_creation && report.result.is_ok();
@@ -480,6 +594,9 @@ impl<J: Job> Scheduler<J> {
             unsettled,
             undoes: active.undoes.as_ref().map(|(creation, _)| *creation),
         });
+        if active.event.is_end() && self.lives.state(&active.object) == State::Removed {
+            self.no_longer_strange(&active.object);
+        }
         self.slots.leave(&active.pod, id);
         self.work.push_back(Work::Slot(active.pod.clone()));
         active.stage = Stage::Unsettled(records);
@@ -529,9 +646,15 @@ impl<J: Job> Scheduler<J> {
 
     /// Takes a creation back towards the plugins that saw it, before anything else happens to the pod.
     fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
+        let knows = |instance: &&Instance| !instance.strange.contains(&active.object);
         let seen: Vec<RegisteredPlugin> = match active.exists {
             // Those that joined since were shown it.
-            true => self.plugins.keys().cloned().collect(),
+            true => self
+                .plugins
+                .values()
+                .filter(knows)
+                .map(|instance| instance.member.plugin.clone())
+                .collect(),
             false => active
                 .seen_by()
                 .filter(|plugin| self.plugins.contains_key(*plugin))
@@ -547,7 +670,8 @@ impl<J: Job> Scheduler<J> {
                 continue;
             }
             let id = RequestId(self.next_number());
-            let order = Order::new(job, active.pod.clone()).about(active.object.clone());
+            let order =
+                Submission::new(job, active.pod.clone()).with_container(active.object.clone());
             let mut undoing = Active::new(order);
             undoing.undoes = Some((creation, seen.clone()));
             self.requests.insert(id, undoing);

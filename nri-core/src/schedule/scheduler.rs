@@ -1,6 +1,6 @@
 //! The scheduler's state and its doors: what happens comes in, effects come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::instance::{Instance, Phase};
 use super::slots::Slots;
 use super::timers::{Timer, Timers};
 use super::{
-    AfterLate, CallId, CloseReason, Config, Effect, Job, Order, PluginLimits, RequestId, Showing,
+    AfterLate, CallId, Config, Effect, Job, PluginLimits, RequestId, Submission, SyncPlan,
 };
 use crate::flow::{Flow, Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
@@ -55,6 +55,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     pub(super) last_number: u64,
     /// How many ask that no plugin joins.
     pub(super) blocks: usize,
+    /// When lists were last looked through for what no event had told of, in the count of the lives.
+    pub(super) looked_through: u64,
 }
 
 impl<J: Job> Scheduler<J> {
@@ -74,6 +76,7 @@ impl<J: Job> Scheduler<J> {
             work: VecDeque::new(),
             last_number: 0,
             blocks: 0,
+            looked_through: 0,
         }
     }
 
@@ -112,11 +115,18 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
-    /// The runtime has listed what it has, for [`Effect::Snapshot`]. The plugin's time begins. `None` if it is not waited for
+    /// The runtime has listed what it has, for [`Effect::Synchronize`]. The plugin's time begins. `None` if it is not waited for
     /// any more.
     #[must_use = "what it says must be hidden from the plugin"]
-    pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<Showing> {
+    pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<SyncPlan> {
         self.show(plugin, now)
+    }
+
+    /// What a plugin is shown, of the lists and beside them. What has been announced apart from that is unknown to the plugin,
+    /// and so is, to those before it, what was learnt from the lists. A plugin does not hear the end of what it does not know;
+    /// by any other event it gets to know it. What existed before this scheduler did counts as known: its end is due to all.
+    pub fn handle_shown(&mut self, plugin: &RegisteredPlugin, shown: &BTreeSet<ObjectKey>) {
+        self.note_shown(plugin, shown);
     }
 
     /// A plugin has answered a part of its synchronisation, and gets the time for another one.
@@ -135,7 +145,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// A caller has a request. It begins when those of the same pod before it are through the plugins.
-    pub fn handle_request(&mut self, order: Order<J>, now: Instant) -> RequestId {
+    pub fn handle_request(&mut self, order: Submission<J>, now: Instant) -> RequestId {
         let id = RequestId(self.next_number());
         let active = Active::new(order);
         if let Some(deadline) = active.deadline {
@@ -177,11 +187,7 @@ impl<J: Job> Scheduler<J> {
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Call(call) => self.call_is_late(call, now),
-                Timer::Owed(call) => {
-                    if let Some(plugin) = self.calls.get(&call).cloned() {
-                        self.close(&plugin, CloseReason::Hanging, now);
-                    }
-                }
+                Timer::Owed(call) => self.owed_too_long(call, now),
                 Timer::Request(request) => self.request_is_out_of_time(request),
                 Timer::Phase(plugin) => self.phase_is_over(&plugin, now),
             }
@@ -209,11 +215,11 @@ impl<J: Job> Scheduler<J> {
         while let Some(effect) = self.effects.pop_front() {
             let stands = match &effect {
                 Effect::Call { call, .. } => self.note_handed(*call),
-                Effect::Snapshot { plugin } => self
+                Effect::Synchronize { plugin } => self
                     .plugins
                     .get(plugin)
-                    .is_some_and(|instance| matches!(instance.phase, Phase::Snapshot { .. })),
-                Effect::Opened { .. }
+                    .is_some_and(|instance| matches!(instance.phase, Phase::Synchronize { .. })),
+                Effect::PluginReady { .. }
                 | Effect::Close { .. }
                 | Effect::Came { .. }
                 | Effect::OutOfTime { .. }
@@ -232,12 +238,12 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Where all pods and containers are in their lives.
-    pub fn lives(&self) -> &Lifecycles {
+    pub fn lifecycles(&self) -> &Lifecycles {
         &self.lives
     }
 
     /// The same, to take in what the runtime [lists](Lifecycles::seed). Steps are begun by requests and by nothing else.
-    pub fn lives_mut(&mut self) -> &mut Lifecycles {
+    pub fn lifecycles_mut(&mut self) -> &mut Lifecycles {
         &mut self.lives
     }
 
@@ -298,7 +304,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
-    fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
+    pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };

@@ -99,8 +99,9 @@ pub fn missing<'a>(
 }
 
 /// Whether all plugins that a pod requires have done their part in running it, by what became of each of them. What its
-/// containers require alone counts for those. A pod of which any container tolerates that plugins are missing may run, as
-/// that container could not come to be otherwise.
+/// containers require alone counts for those. What one of its containers can do without, since it tolerates that plugins are
+/// missing or requires others than the rest of the pod, the pod can do without as well, as that container could not come to
+/// be otherwise; each container is judged when it is created.
 ///
 /// # Errors
 /// One has not, or an annotation makes no sense.
@@ -110,29 +111,36 @@ pub fn check_pod(
     outcomes: &[PluginOutcome],
 ) -> Result<(), Rejection> {
     let key = &options.tolerate_missing_plugins_annotation;
-    let tolerates = || -> Result<bool, InvalidAnnotation> {
-        if effective_annotation(&pod.annotations, key, "").is_some() || key.is_empty() {
-            return tolerates_missing(&pod.annotations, key, "");
-        }
-        let of_containers = format!("{key}/container.");
-        for name in pod.annotations.keys() {
-            if let Some(container) = name.strip_prefix(&of_containers)
-                && tolerates_missing(&pod.annotations, key, container)?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    if tolerates()? {
+    if tolerates_missing(&pod.annotations, key, "")? {
         return Ok(());
     }
-    let annotated = annotated(&pod.annotations, "")?;
+    for container in containers_named(&pod.annotations, key) {
+        if tolerates_missing(&pod.annotations, key, container)? {
+            return Ok(());
+        }
+    }
+    let mut annotated = annotated(&pod.annotations, "")?;
+    if !annotated.is_empty() {
+        for container in containers_named(&pod.annotations, REQUIRED_PLUGINS_ANNOTATION) {
+            let own = self::annotated(&pod.annotations, container)?;
+            annotated.retain(|plugin| own.contains(plugin));
+        }
+    }
     let required = options.required_plugins.iter().chain(&annotated);
     match missing(required.map(String::as_str), &consulted(outcomes)) {
         plugins if plugins.is_empty() => Ok(()),
         plugins => Err(Rejection::MissingPlugins { plugins }),
     }
+}
+
+/// The containers for which a pod has an annotation of their own in place of `key`.
+fn containers_named<'a>(
+    pod: &'a BTreeMap<String, String>,
+    key: &str,
+) -> impl Iterator<Item = &'a str> {
+    let of_container = format!("{key}/container.");
+    let keys = pod.keys().filter(|_| !key.is_empty());
+    keys.filter_map(move |key| key.strip_prefix(&of_container))
 }
 
 /// The check of the default validator.
@@ -246,6 +254,50 @@ mod tests {
             assert!(text.contains(TOLERATE), "{text}");
             assert!(!text.contains("validation error"), "{text}");
         }
+    }
+
+    /// Law: a pod may run if one of its containers may.
+    #[test]
+    fn what_a_container_can_do_without_its_pod_can_do_without() {
+        let pod = |annotations: &[(&str, &str)]| request(annotations).pod.unwrap();
+        let of = |key: &str, container: &str| format!("{key}/container.{container}");
+        let (waived, other) = (of(TOLERATE, "ctr0"), of(TOLERATE, "ctr1"));
+        let (waived, other) = (waived.as_str(), other.as_str());
+        let own = of(REQUIRED_PLUGINS_ANNOTATION, "ctr0");
+        let own = own.as_str();
+        let required = requires(&["nope"]);
+        for annotations in [
+            &[(TOLERATE, "true")][..],
+            &[(waived, "true")],
+            &[(other, "false"), (waived, "true")],
+            // The waiver of a container goes before that of its pod.
+            &[(TOLERATE, "false"), (waived, "true")],
+        ] {
+            assert_eq!(
+                check_pod(&required, &pod(annotations), &[]),
+                Ok(()),
+                "{annotations:?}"
+            );
+        }
+        for annotations in [&[][..], &[(waived, "false")], &[(TOLERATE, "false")]] {
+            assert_eq!(
+                check_pod(&required, &pod(annotations), &[]),
+                Err(Rejection::MissingPlugins {
+                    plugins: vec!["nope".into()]
+                }),
+                "{annotations:?}"
+            );
+        }
+        // The same for what the pod itself requires.
+        let (rest, none) = (REQUIRED_PLUGINS_ANNOTATION, requires(&[]));
+        assert!(check_pod(&none, &pod(&[(rest, "[a]")]), &[]).is_err());
+        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (own, "[a, b]")]), &[]).is_err());
+        assert_eq!(
+            check_pod(&none, &pod(&[(rest, "[a]"), (own, "[]")]), &[]),
+            Ok(())
+        );
+        assert!(check_pod(&required, &pod(&[(rest, "[a]"), (own, "[]")]), &[]).is_err());
+        assert!(check_pod(&none, &pod(&[(rest, "[a]"), (own, "a: b")]), &[]).is_err());
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn late() -> Reply {
 }
 
 fn gone() -> Reply {
-    Reply::Gone { handed_over: true }
+    Reply::Gone { delivered: true }
 }
 
 fn all_fail() -> Policy {
@@ -243,11 +243,11 @@ fn d31_everyone_hears_of_what_has_happened() {
 fn a_plugin_that_is_late_busy_or_gone_is_skipped_unless_its_policy_is_to_fail() {
     let busy = Outcome::Late { after: None };
     let after = Some(Duration::from_secs(2));
-    for (reply, outcome, saw_it) in [
+    for (reply, outcome, was_delivered) in [
         (late(), Outcome::Late { after }, true),
         (Reply::Busy, busy, false),
         (gone(), Outcome::Gone, true),
-        (Reply::Gone { handed_over: false }, Outcome::Gone, false),
+        (Reply::Gone { delivered: false }, Outcome::Gone, false),
     ] {
         for fails in [false, true] {
             let mut first = member("10-a");
@@ -265,7 +265,7 @@ fn a_plugin_that_is_late_busy_or_gone_is_skipped_unless_its_policy_is_to_fail() 
             assert_eq!(calls.len(), if fails { 1 } else { 2 });
             assert_eq!(report.result.is_err(), fails, "{reply:?}");
             assert_eq!(report.outcomes[0].outcome, outcome);
-            assert_eq!(report.outcomes[0].saw_it, saw_it);
+            assert_eq!(report.outcomes[0].was_delivered, was_delivered);
         }
     }
 }
@@ -436,6 +436,49 @@ fn a_validator_that_was_not_heard_has_not_accepted() {
     flow.answer(&plugin("10-x"), verdict(false, ""));
     let report = flow.finish();
     assert!(matches!(report.result, Err(Error::Rejected { .. })));
+}
+
+/// Law: an error says what a validator did: it rejected, or it did not judge, and why.
+#[test]
+fn d43_a_validator_that_does_not_judge_is_not_said_to_reject() {
+    for (reply, says) in [
+        (
+            Reply::Gone { delivered: false },
+            "validator 20-y did not judge the adjustment of container \"c1\": its connection was closed before it was asked",
+        ),
+        (
+            gone(),
+            "did not judge the adjustment of container \"c1\": its connection was lost before it had answered",
+        ),
+        (
+            late(),
+            "did not judge the adjustment of container \"c1\": it did not answer within 2s",
+        ),
+        (Reply::Busy, "since it still owes an earlier answer"),
+        (
+            failing(),
+            "did not judge the adjustment of container \"c1\": it failed: no (code 2)",
+        ),
+        (
+            verdict(true, "no"),
+            "validator 20-y rejected the adjustment of container \"c1\": no",
+        ),
+    ] {
+        let members = [validator("20-y"), validator("30-z")];
+        let (_, report) = drive(creation(&roster(members)), |call| {
+            match call.plugin == plugin("20-y") {
+                true => reply.clone(),
+                false => verdict(true, "neither"),
+            }
+        });
+        let text = report.result.unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+        assert!(
+            text.contains("; validator 30-z rejected it: neither"),
+            "{text}"
+        );
+        assert!(!text.contains("policy"), "{text}");
+    }
 }
 
 #[test]

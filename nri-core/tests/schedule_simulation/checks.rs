@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nri_core::flow::{Outcome, PluginOutcome, Reply, Report};
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    AfterLate, CallId, CloseReason, Effect, RequestId, RequestOutcome, Showing,
+    AfterLate, CallId, Came, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
 };
 use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
 
@@ -27,15 +27,27 @@ impl World {
                     request,
                     message,
                     deadline,
-                } => self.call(call, &plugin, request, &message, deadline),
-                Effect::Snapshot { plugin } => self.snapshot(&plugin),
-                Effect::Opened { plugin } => {
+                    patience,
+                } => {
+                    let waits = self.peers.get(&plugin).map(|peer| peer.patience());
+                    assert!(waits.is_some_and(|waits| patience > deadline + waits));
+                    self.call(call, &plugin, request, &message, deadline);
+                }
+                Effect::Synchronize { plugin } => self.snapshot(&plugin),
+                Effect::PluginReady { plugin } => {
                     if let Some(peer) = self.peers.get_mut(&plugin) {
                         assert!(peer.settled.is_some(), "{plugin} opens unsynchronised");
                         peer.state = Where::Open;
                     }
                 }
                 Effect::Close { plugin, reason } => self.closed(&plugin, &reason),
+                Effect::Came {
+                    request,
+                    plugin,
+                    event,
+                    came: Came::Late,
+                    ..
+                } => self.late(request, &plugin, event),
                 Effect::Came { .. } => {}
                 Effect::OutOfTime { request } => {
                     let asked = self.asked.get_mut(&request).unwrap();
@@ -70,6 +82,11 @@ impl World {
             .map(|container| container.id.clone())
             .unwrap_or_default();
         self.check_serial(request);
+        let now = self.now;
+        let given_up = self.peers.get_mut(plugin).map(|peer| peer.give_up(now));
+        if given_up.is_some_and(|calls| calls > 0) {
+            self.count("answers given up");
+        }
         let others = self.told.get(&request);
         let to_identity = others.into_iter().flatten().any(|((other, about), told)| {
             other.id == plugin.id && *about == event && *told != Told::NeverSent
@@ -91,6 +108,13 @@ impl World {
             peer.owed.values().all(|owed| owed.pod != pod),
             "{plugin} gets two calls of {pod} at a time"
         );
+        match event {
+            Event::StopContainer | Event::RemoveContainer => assert!(
+                !peer.strange.contains(&container),
+                "{plugin} hears of the end of {container}, which it never knew"
+            ),
+            _ => drop(peer.strange.remove(&container)),
+        }
         if let Some(seen) = self.undone.get(&container) {
             assert!(
                 seen.contains(plugin),
@@ -128,6 +152,8 @@ impl World {
             pod,
             deadline,
             answer,
+            // Whether it does its undoing is never the caller's business.
+            blamed: !self.asked.contains_key(&request),
         };
         peer.owed.insert(call, owed);
         let told = self.told.entry(request).or_default();
@@ -142,11 +168,23 @@ impl World {
                 if event == Event::CreateContainer {
                     peer.met.remove(&container);
                 }
-                let gone = Reply::Gone { handed_over: false };
+                let gone = Reply::Gone { delivered: false };
                 self.scheduler.handle_reply(call, gone, self.now);
                 self.scheduler.handle_lost(plugin, self.now);
                 self.forget_peer(plugin);
                 self.count("calls to the dead");
+            }
+        }
+    }
+
+    /// A request has heard that a plugin is late; only if its caller still waits is the plugin blamed.
+    fn late(&mut self, request: RequestId, plugin: &RegisteredPlugin, event: Event) {
+        let waited_for = self.asked.get(&request).is_none_or(|asked| !asked.told);
+        if let Some(peer) = self.peers.get_mut(plugin) {
+            let mut owed = peer.owed.values_mut();
+            let owed = owed.find(|owed| owed.request == request && owed.event == event);
+            if let Some(owed) = owed {
+                owed.blamed = waited_for;
             }
         }
     }
@@ -193,7 +231,7 @@ impl World {
         self.plan(after, Plan::List(plugin.clone()));
     }
 
-    pub(crate) fn check_showing(&mut self, plugin: &RegisteredPlugin, showing: &Showing) {
+    pub(crate) fn check_showing(&mut self, plugin: &RegisteredPlugin, showing: &SyncPlan) {
         let shown = self.shown(showing);
         let peer = self.peers.get_mut(plugin).unwrap();
         assert_eq!(showing.deadline, self.now + peer.limits.request_timeout);
@@ -202,10 +240,10 @@ impl World {
             let key = ObjectKey::container("", container.as_str());
             if stored.committed {
                 assert!(
-                    !showing.hide.contains(&key),
+                    !showing.exclude.contains(&key),
                     "{container} stays unknown to {plugin}"
                 );
-            } else if !showing.hide.contains(&key) {
+            } else if !showing.exclude.contains(&key) {
                 assert_eq!(
                     met,
                     Some(&Meeting::Created),
@@ -214,6 +252,11 @@ impl World {
             }
             assert!(peer.state == Where::Open || met.is_none());
         }
+        let ended = |id: &&String| {
+            let key = ObjectKey::container("", id.as_str());
+            !shown.contains(id) && !showing.exclude.contains(&key)
+        };
+        peer.strange = self.store.keys().filter(ended).cloned().collect();
         for container in shown {
             peer.met.entry(container).or_insert(Meeting::Shown);
         }
@@ -235,7 +278,7 @@ impl World {
             let creation = |outcome: &&PluginOutcome| outcome.event == Event::CreateContainer;
             let on_record = outcomes.iter().filter(creation).any(|outcome| {
                 let newer = outcome.plugin.registration > plugin.registration;
-                outcome.plugin.id == plugin.id && (newer || !outcome.saw_it)
+                outcome.plugin.id == plugin.id && (newer || !outcome.was_delivered)
             });
             let straggler = peer.settled.is_some_and(|settled| {
                 asked.since <= settled && settled - peer.admitted >= self.config.settle_timeout
@@ -262,9 +305,9 @@ impl World {
                 self.count("closed for strikes");
             }
             CloseReason::Hanging => {
-                let since = peer.owed.values().map(|owed| owed.deadline).min().unwrap();
-                let allowed = peer.limits.request_timeout * (peer.limits.strikes - 1);
-                assert_eq!(self.now, since + allowed);
+                let blamed = peer.owed.values().filter(|owed| owed.blamed);
+                let since = blamed.map(|owed| owed.deadline).min().unwrap();
+                assert_eq!(self.now, since + peer.patience());
                 self.count("closed for hanging");
             }
             CloseReason::Late => assert_eq!(peer.limits.after_late, AfterLate::Close),
@@ -369,14 +412,19 @@ impl World {
                     told,
                     None | Some(Told::Gone | Told::LateOrGone | Told::NeverSent)
                 ),
-                Outcome::Late { after: None } | Outcome::Unsubscribed | Outcome::NotReached => {
-                    told.is_none()
-                }
+                Outcome::Late { after: None }
+                | Outcome::Unsubscribed
+                | Outcome::Unaware
+                | Outcome::NotReached => told.is_none(),
                 _ => false,
             };
             assert!(fits, "{plugin}: {:?}, but {told:?}", outcome.outcome);
-            let saw_it = told.is_some_and(|told| *told != Told::NeverSent);
-            assert_eq!(outcome.saw_it, saw_it, "{plugin}: {:?}", outcome.outcome);
+            let was_delivered = told.is_some_and(|told| *told != Told::NeverSent);
+            assert_eq!(
+                outcome.was_delivered, was_delivered,
+                "{plugin}: {:?}",
+                outcome.outcome
+            );
         }
         let on_record = |plugin: &RegisteredPlugin, event: Event| {
             outcomes
@@ -421,11 +469,10 @@ impl World {
         }
         for (plugin, peer) in &self.peers {
             if peer.limits.strikes > 0 {
-                let allowed = peer.limits.request_timeout * (peer.limits.strikes - 1);
                 assert!(
                     peer.owed
                         .values()
-                        .all(|owed| owed.deadline + allowed >= self.now),
+                        .all(|owed| !owed.blamed || owed.deadline + peer.patience() >= self.now),
                     "{plugin} hangs and stays"
                 );
             }

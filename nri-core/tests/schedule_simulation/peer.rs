@@ -1,10 +1,10 @@
 //! A plugin of the simulated world, and what it must never experience.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{Member, OnTrouble, Policy, Reply};
-use nri_core::schedule::{AfterLate, CallId, PluginLimits, RequestId};
+use nri_core::schedule::{AfterLate, CallId, PluginLimits, RequestId, TEST_TIMEOUT};
 use nri_core::{Event, EventMask, RegisteredPlugin, Response};
 
 use crate::chance::Chance;
@@ -64,6 +64,8 @@ pub(crate) struct Owed {
     pub(crate) pod: String,
     pub(crate) deadline: Instant,
     pub(crate) answer: Option<Reply>,
+    /// Whether it is held against the plugin if it is late.
+    pub(crate) blamed: bool,
 }
 
 pub(crate) struct Peer {
@@ -81,6 +83,8 @@ pub(crate) struct Peer {
     pub(crate) last: BTreeMap<String, RequestId>,
     /// What it heard of containers whose creation was undone.
     pub(crate) undone: BTreeMap<String, Vec<Event>>,
+    /// The containers that exist and it was not shown, nor will hear of as they appear.
+    pub(crate) strange: BTreeSet<String>,
 }
 
 impl Peer {
@@ -121,6 +125,7 @@ impl Peer {
             met: BTreeMap::new(),
             last: BTreeMap::new(),
             undone: BTreeMap::new(),
+            strange: BTreeSet::new(),
         }
     }
 
@@ -133,7 +138,26 @@ impl Peer {
         policy.on_error = trouble(80);
         policy.on_late = trouble(30);
         policy.on_absent = trouble(20);
+        policy.on_lost = trouble(20);
         Member::new(self.plugin.clone(), self.events).with_policy(policy)
+    }
+
+    /// For how long after its deadline an answer is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        let times = match self.limits.strikes {
+            0 => TEST_TIMEOUT,
+            strikes => strikes,
+        };
+        self.limits.request_timeout * (times - 1)
+    }
+
+    /// Forgets the calls whose answers are waited for no more, and that close nobody. Returns how many.
+    pub(crate) fn give_up(&mut self, now: Instant) -> usize {
+        let before = self.owed.len();
+        let (patience, closes) = (self.patience(), self.limits.strikes > 0);
+        self.owed
+            .retain(|_, owed| (closes && owed.blamed) || owed.deadline + patience > now);
+        before - self.owed.len()
     }
 
     pub(crate) fn places(&self) -> usize {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use nri_core::flow::{PluginOutcome, Reply, Roster};
 use nri_core::lifecycle::ObjectKey;
-use nri_core::schedule::{CallId, Config, Job, Order, RequestFlow, RequestId, Scheduler, Showing};
+use nri_core::schedule::{
+    CallId, Config, Job, RequestFlow, RequestId, Scheduler, Submission, SyncPlan,
+};
 use nri_core::{Event, RegisteredPlugin, Request, Settlement, api};
 
 use crate::chance::Chance;
@@ -336,6 +338,9 @@ impl World {
             return;
         };
         self.check_showing(plugin, &showing);
+        let shown = self.shown(&showing);
+        let keys = shown.iter().map(|id| ObjectKey::container("", id.as_str()));
+        self.scheduler.handle_shown(plugin, &keys.collect());
         let Some(peer) = self.peers.get_mut(plugin) else {
             return;
         };
@@ -351,13 +356,12 @@ impl World {
         }
     }
 
-    pub(crate) fn shown(&self, showing: &Showing) -> Vec<String> {
+    pub(crate) fn shown(&self, showing: &SyncPlan) -> Vec<String> {
         self.store
             .keys()
             .filter(|id| {
-                !showing
-                    .hide
-                    .contains(&ObjectKey::container("", id.as_str()))
+                let key = ObjectKey::container("", id.as_str());
+                !showing.exclude.contains(&key) && self.scheduler.lifecycles().shows(&key)
             })
             .cloned()
             .collect()
@@ -501,9 +505,10 @@ impl World {
             _ => Some(self.chance.millis(100..5000)),
         };
         let deadline = deadline.map(|after| self.now + after);
-        let mut order = Order::new(Errand::new(event, pod, container), ObjectKey::pod("", pod));
+        let mut order =
+            Submission::new(Errand::new(event, pod, container), ObjectKey::pod("", pod));
         if !container.is_empty() {
-            order = order.about(ObjectKey::container("", container));
+            order = order.with_container(ObjectKey::container("", container));
         }
         let nobody_cares = !self.scheduler.roster().members().iter().any(|member| {
             let judges = event == Event::CreateContainer

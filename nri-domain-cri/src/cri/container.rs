@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::InvalidConfig;
 use super::field::{enumeration, message};
-use super::{LinuxContainerResources, LinuxContainerSecurityContext};
+use super::{InvalidConfig, LinuxContainerResources, LinuxContainerSecurityContext, from_json};
+
+/// The message, for errors.
+const CONTAINER: &str = "ContainerConfig";
 
 message! {
     /// The configuration of a container.
@@ -40,8 +42,7 @@ message! {
         /// The Linux part.
         linux / "linux": Option<LinuxContainerConfig>,
         /// CDI devices.
-        #[serde(rename = "CDI_devices")]
-        cdi_devices / "CDIDevices": Vec<CdiDevice>,
+        cdi_devices as "CDI_devices" / "CDIDevices": Vec<CdiDevice>,
     }
 }
 
@@ -151,9 +152,32 @@ impl ContainerConfig {
     /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
     /// ```
     pub fn from_json(text: &str) -> Result<Self, InvalidConfig> {
-        let what = "ContainerConfig";
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| InvalidConfig::Json { what, source })?;
+        Self::checked(from_json(CONTAINER, text)?)
+    }
+
+    /// Reads a container as `crictl create` takes it, which is YAML, or JSON as one kind of it.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    ///
+    /// ```
+    /// use nri_domain_cri::cri::ContainerConfig;
+    /// let container = ContainerConfig::from_yaml("
+    ///     metadata: {name: app,}
+    ///     image: {image: registry.example/app:1}   # the image
+    ///     CDI_Devices:
+    ///     - Name: vendor.example/gpu=0
+    /// ")?;
+    /// assert_eq!(container.cdi_devices[0].name, "vendor.example/gpu=0");
+    /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
+    /// ```
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
+        Self::checked(super::yaml::read(CONTAINER, text)?)
+    }
+
+    fn checked(config: Self) -> Result<Self, InvalidConfig> {
+        let what = CONTAINER;
         let name = config.metadata.as_ref().map(|metadata| &metadata.name);
         let image = config.image.as_ref().map(|image| &image.image);
         for (value, field) in [(name, "metadata.name"), (image, "image.image")] {

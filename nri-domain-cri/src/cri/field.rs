@@ -1,19 +1,36 @@
-//! Reading fields as protobuf's JSON mapping does, and the macros that declare messages and enums.
+//! Reading fields as crictl's decoder and protobuf's JSON mapping do, and the macros that declare messages and enums.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, Error as _, Visitor};
 
-/// The type of a field. `null` reads as the default.
+/// The type of a field. It is read over what is there already, as Go does where a field is there twice: a value takes the
+/// place of the one before, a message or a map gets what is new. `null` is the default.
 pub(crate) trait Field: Sized + Default {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+    fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error>;
 }
 
-/// For serde's attribute `deserialize_with`.
-pub(crate) fn read<'de, D: Deserializer<'de>, T: Field>(deserializer: D) -> Result<T, D::Error> {
-    T::read(deserializer)
+/// A field that a value is read into. An error gets the field's name.
+pub(crate) struct Into<'a, T> {
+    pub(crate) name: &'static str,
+    pub(crate) field: &'a mut T,
+}
+
+impl<'de, T: Field> DeserializeSeed<'de> for Into<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self { name, field } = self;
+        let named = |error| D::Error::custom(format_args!("`{name}`: {error}"));
+        field.read(deserializer).map_err(named)
+    }
+}
+
+/// Whether `written` is one of a field's names. Case does not matter, as in Go's `encoding/json`.
+pub(crate) fn is_named(written: &str, name: &str, other: &str) -> bool {
+    written.eq_ignore_ascii_case(name) || written.eq_ignore_ascii_case(other)
 }
 
 /// For serde's attribute `skip_serializing_if`.
@@ -26,43 +43,69 @@ struct Wrap<T>(T);
 
 impl<'de, T: Field> Deserialize<'de> for Wrap<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::read(deserializer).map(Wrap)
+        let mut value = T::default();
+        value.read(deserializer)?;
+        Ok(Self(value))
     }
 }
 
 impl<T: Field> Field for Option<T> {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::<Wrap<T>>::deserialize(deserializer)?.map(|wrap| wrap.0))
+    fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        struct Nullable<'a, T>(&'a mut Option<T>);
+
+        impl<'de, T: Field> Visitor<'de> for Nullable<'_, T> {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object or null")
+            }
+
+            fn visit_none<E: de::Error>(self) -> Result<(), E> {
+                *self.0 = None;
+                Ok(())
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+                self.visit_none()
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                self.0.get_or_insert_default().read(deserializer)
+            }
+        }
+
+        deserializer.deserialize_option(Nullable(self))
     }
 }
 
 impl<T: Field> Field for Vec<T> {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         let list = Option::<Vec<Wrap<T>>>::deserialize(deserializer)?;
-        Ok(list
+        *self = list
             .unwrap_or_default()
             .into_iter()
             .map(|wrap| wrap.0)
-            .collect())
+            .collect();
+        Ok(())
     }
 }
 
 impl<T: Field> Field for BTreeMap<String, T> {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = Option::<BTreeMap<String, Wrap<T>>>::deserialize(deserializer)?;
-        Ok(map
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, wrap)| (key, wrap.0))
-            .collect())
+    fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        match Option::<BTreeMap<String, Wrap<T>>>::deserialize(deserializer)? {
+            Some(map) => self.extend(map.into_iter().map(|(key, wrap)| (key, wrap.0))),
+            None => self.clear(),
+        }
+        Ok(())
     }
 }
 
 macro_rules! plain {
     ($($type:ty),*) => {$(
         impl Field for $type {
-            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+            fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+                *self = Option::deserialize(deserializer)?.unwrap_or_default();
+                Ok(())
             }
         }
     )*};
@@ -108,9 +151,10 @@ impl<T: TryFrom<i128> + std::str::FromStr> Visitor<'_> for Number<T> {
 macro_rules! numbers {
     ($($type:ty),*) => {$(
         impl Field for $type {
-            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
                 let number = deserializer.deserialize_any(Number(PhantomData))?;
-                Ok(number.unwrap_or_default())
+                *self = number.unwrap_or_default();
+                Ok(())
             }
         }
     )*};
@@ -118,25 +162,21 @@ macro_rules! numbers {
 
 numbers!(i64, u64, i32, u32);
 
-/// Declares a message: every field with the other spelling of its name.
+/// Declares a message: every field with the other spelling of its name; and the name to write where it is not the field's.
 macro_rules! message {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $($(#[$field_meta:meta])* $field:ident / $other:literal: $type:ty,)*
+            $($(#[$field_meta:meta])* $field:ident $(as $written:literal)? / $other:literal: $type:ty,)*
         }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
         pub struct $name {
             $(
                 $(#[$field_meta])*
-                #[serde(
-                    default,
-                    alias = $other,
-                    deserialize_with = "crate::cri::field::read",
-                    skip_serializing_if = "crate::cri::field::is_default"
-                )]
+                $(#[serde(rename = $written)])?
+                #[serde(skip_serializing_if = "crate::cri::field::is_default")]
                 pub $field: $type,
             )*
             /// Fields that are not listed above, as they were read.
@@ -145,8 +185,47 @@ macro_rules! message {
         }
 
         impl crate::cri::field::Field for $name {
-            fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                serde::Deserialize::deserialize(deserializer)
+            fn read<'de, D: serde::Deserializer<'de>>(
+                &mut self,
+                deserializer: D,
+            ) -> Result<(), D::Error> {
+                struct Fields<'a>(&'a mut $name);
+
+                impl<'de> serde::de::Visitor<'de> for Fields<'_> {
+                    type Value = ();
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("struct ", stringify!($name)))
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<(), A::Error> {
+                        while let Some(written) = map.next_key::<String>()? {
+                            $(if crate::cri::field::is_named(&written, stringify!($field), $other) {
+                                map.next_value_seed(crate::cri::field::Into {
+                                    name: stringify!($field),
+                                    field: &mut self.0.$field,
+                                })?;
+                                continue;
+                            })*
+                            let value = map.next_value()?;
+                            self.0.rest.insert(written, value);
+                        }
+                        Ok(())
+                    }
+                }
+
+                deserializer.deserialize_map(Fields(self))
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut message = Self::default();
+                crate::cri::field::Field::read(&mut message, deserializer)?;
+                Ok(message)
             }
         }
     };
@@ -201,14 +280,18 @@ macro_rules! enumeration {
         }
 
         impl crate::cri::field::Field for $name {
-            fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn read<'de, D: serde::Deserializer<'de>>(
+                &mut self,
+                deserializer: D,
+            ) -> Result<(), D::Error> {
                 let number = crate::cri::field::name_or_number(
                     deserializer,
                     &[$(($number, $text)),*],
                     |name| Self::from_name(name),
                     Self::from_number,
                 )?;
-                Ok(number.unwrap_or_default())
+                *self = number.unwrap_or_default();
+                Ok(())
             }
         }
     };

@@ -1,14 +1,18 @@
-//! CRI messages as crictl and kubelets write them in JSON, as far as NRI needs to know them.
+//! CRI messages as crictl and kubelets write them in JSON, as far as NRI needs to know them; with the feature `yaml` in
+//! YAML too.
 //!
-//! Both spellings of a field are read, `log_directory` and `logDirectory`; 64-bit numbers may be texts; enums may be names or
-//! numbers; `null` stands for absent. Fields that are not listed here are kept in `rest` and written back. What may not enter:
-//! any meaning; what CRI says means to NRI is told elsewhere in this crate.
+//! Both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to case, as crictl reads
+//! them; of a field that is there twice the last counts. 64-bit numbers may be texts; enums may be names or numbers; `null`
+//! stands for absent. Fields that are not listed here are kept in `rest` and written back. What may not enter: any meaning;
+//! what CRI says means to NRI is told elsewhere in this crate.
 
 mod container;
 mod field;
 mod pod;
 mod resources;
 mod security;
+#[cfg(feature = "yaml")]
+mod yaml;
 
 pub use container::{
     CdiDevice, ContainerConfig, ContainerMetadata, Device, ImageSpec, KeyValue,
@@ -33,6 +37,14 @@ pub enum InvalidConfig {
         /// What is wrong, with line and column.
         source: serde_json::Error,
     },
+    /// It is neither JSON nor YAML that can be read.
+    #[error("this is no {what} in YAML: {reason}")]
+    Yaml {
+        /// The message expected, for example `PodSandboxConfig`.
+        what: &'static str,
+        /// What is wrong, with line and column where that is known.
+        reason: String,
+    },
     /// A field that every runtime needs is not there.
     #[error("this {what} has no {field}")]
     Missing {
@@ -41,4 +53,11 @@ pub enum InvalidConfig {
         /// The field, for example `metadata.name`.
         field: &'static str,
     },
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, InvalidConfig> {
+    serde_json::from_str(text).map_err(|source| InvalidConfig::Json { what, source })
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::InvalidConfig;
 use super::field::message;
-use super::{LinuxContainerResources, LinuxSandboxSecurityContext};
+use super::{InvalidConfig, LinuxContainerResources, LinuxSandboxSecurityContext, from_json};
+
+/// The message, for errors.
+const POD: &str = "PodSandboxConfig";
 
 message! {
     /// The configuration of a pod sandbox.
@@ -70,9 +72,20 @@ impl PodSandboxConfig {
     /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
     /// ```
     pub fn from_json(text: &str) -> Result<Self, InvalidConfig> {
-        let what = "PodSandboxConfig";
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| InvalidConfig::Json { what, source })?;
+        Self::checked(from_json(POD, text)?)
+    }
+
+    /// Reads a pod as `crictl runp` takes it, which is YAML, or JSON as one kind of it.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
+        Self::checked(super::yaml::read(POD, text)?)
+    }
+
+    fn checked(config: Self) -> Result<Self, InvalidConfig> {
+        let what = POD;
         let metadata = config.metadata.clone().unwrap_or_default();
         for (value, field) in [
             (&metadata.name, "metadata.name"),

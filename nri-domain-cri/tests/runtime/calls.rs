@@ -1,10 +1,13 @@
 //! The calls for a CRI server's handlers.
 
+use nri_core::build::SetResources;
 use nri_core::merge::{Owner, Owners};
 use nri_core::model::Container;
+use nri_core::oci::ApplyOptions;
+use nri_core::oci::values::Family;
 use nri_core::{Ctx, api};
 use nri_domain_cri::cri::LinuxContainerResources;
-use nri_domain_cri::{CriError, CriState};
+use nri_domain_cri::{CriError, CriState, ResolvedUpdate};
 use serde_json::json;
 
 use crate::support::*;
@@ -163,6 +166,61 @@ async fn an_answer_keeps_what_the_kubelet_asked_for() {
 }
 
 #[tokio::test]
+async fn a_total_of_memory_and_swap_grows_with_a_limit_that_plugins_raise() {
+    const GIB: i64 = 1 << 30;
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let record = container("ctr-running", "pod-1", CriState::Running);
+    for (limit, swap, answer, total) in [
+        (GIB, 2 * GIB, 3 * GIB, 4 * GIB),
+        (GIB, -1, 3 * GIB, -1),
+        (GIB, 2 * GIB, -1, -1),
+    ] {
+        let (cri, _) = cri(Nri {
+            resources: Some(memory(answer)),
+            ..Default::default()
+        });
+        let request = LinuxContainerResources {
+            memory_limit_in_bytes: limit,
+            memory_swap_limit_in_bytes: swap,
+            ..Default::default()
+        };
+        let update = cri.update_container(&cx, &pod, &record, &request).await;
+        let update = update.unwrap().unwrap();
+        assert_eq!(
+            update.oci,
+            json!({"memory": {"limit": answer, "swap": total}})
+        );
+        assert_eq!(update.cri.memory_swap_limit_in_bytes, total);
+        let memory = update.nri.memory.unwrap();
+        assert_eq!(memory.swap.map(|swap| swap.value), Some(total));
+    }
+}
+
+#[tokio::test]
+async fn resources_that_cannot_work_are_refused_unless_the_low_level_runtime_takes_them() {
+    let mut resources = api::LinuxResources::default();
+    resources.set_memory_limit(-5);
+    let (cri, _) = cri(Nri {
+        resources: Some(resources.clone()),
+        ..Default::default()
+    });
+    let record = container("ctr-running", "pod-1", CriState::Running);
+    let request = LinuxContainerResources::default();
+    let error = cri
+        .update_container(&Ctx::new(), &pod("pod-1"), &record, &request)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "container \"ctr-running\": the resources that plugins ask for cannot be applied: MemLimit \"-5\": it must be -1 (unlimited) or more"
+    );
+    let mut options = ApplyOptions::default();
+    options.left_to_runtime.insert(Family::Memory);
+    let update = ResolvedUpdate::with_options(&request, resources, &options).unwrap();
+    assert_eq!(update.oci, json!({"memory": {"limit": -5, "swap": -5}}));
+}
+
+#[tokio::test]
 async fn the_plain_calls_reach_nri() {
     let (cri, log) = cri(Nri::default());
     let (cx, pod) = (Ctx::new(), pod("pod-1"));
@@ -183,7 +241,7 @@ async fn the_plain_calls_reach_nri() {
     cri.stop_container(&cx, &record).await.unwrap();
     cri.remove_container(&cx, &record).await.unwrap();
     cri.remove_pod_sandbox(&cx, &pod).await.unwrap();
-    drop(cri.guard().await);
+    drop(cri.block_plugin_sync().await);
     assert_eq!(
         take(&log),
         [

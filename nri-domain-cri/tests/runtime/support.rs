@@ -9,7 +9,7 @@ use nri_core::merge::{CreateOutcome, Owners};
 use nri_core::model::{Container, PodSandbox};
 use nri_core::oci::ApplyOptions;
 use nri_core::{
-    Api, Creation, Ctx, Error, PluginSyncBlock, Settlement, StopResult, UpdateResult, api,
+    Creation, Ctx, Error, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult, api,
 };
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
@@ -185,7 +185,7 @@ impl Nri {
 macro_rules! noting {
     ($($method:ident)*; $($container_method:ident)*) => {
         #[async_trait]
-        impl Api for Nri {
+        impl RuntimeApi for Nri {
             $(async fn $method(&self, _: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
                 self.note(stringify!($method), pod.id())
             })*

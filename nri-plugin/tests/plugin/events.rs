@@ -252,7 +252,7 @@ async fn a_handler_knows_its_deadline_and_its_runtime() {
     assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(1));
     assert_eq!(
         (info.name.as_str(), info.nri_version.as_str()),
-        ("by-hand", "v0.12.2")
+        ("by-hand", "v0.12.5")
     );
 
     let unlimited = nri_proto::transport::CallOptions::default();

@@ -21,7 +21,7 @@ async fn it_registers_with_its_identity_and_protocol_level() {
     let expected = api::RegisterPluginRequest {
         plugin_name: "a.b".into(),
         plugin_idx: "07".into(),
-        nri_version: "v0.12.2".into(),
+        nri_version: "v0.12.5".into(),
     };
     assert_eq!(asked.request, expected);
     asked.answer(Ok(api::Empty {}));
@@ -37,6 +37,42 @@ async fn it_registers_with_its_identity_and_protocol_level() {
         within(runtime.connection.closed()).await,
         CloseReason::PeerClosed
     );
+}
+
+/// Law: what a plugin does not say is absent on the wire; the runner's word goes before the plugin's.
+#[tokio::test]
+async fn a_failure_policy_is_said_or_absent() {
+    let policy = |fail_request, keep_connected| api::FailurePolicy {
+        fail_request,
+        keep_connected,
+    };
+    let strict = || one_event().failure_policy(policy(true, false)).build();
+    for (plugin, word, expected) in [
+        (simple(), None, None),
+        (strict(), None, Some(policy(true, false))),
+        (
+            simple(),
+            Some(policy(false, false)),
+            Some(policy(false, false)),
+        ),
+        (
+            strict(),
+            Some(policy(false, true)),
+            Some(policy(false, true)),
+        ),
+    ] {
+        let socket = Socket::new();
+        let mut builder = on(&socket, plugin);
+        if let Some(word) = word {
+            builder = builder.failure_policy(word);
+        }
+        let connect = tokio::spawn(builder.build().unwrap().connect());
+        let mut runtime = socket.accept().await;
+        runtime.registration().await.answer(Ok(api::Empty {}));
+        let answer = runtime.configure(current("")).await.unwrap();
+        assert_eq!(answer.failure_policy, expected);
+        let _ = within(connect).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

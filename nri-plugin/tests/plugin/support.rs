@@ -198,7 +198,7 @@ pub(crate) fn current(config: &str) -> api::ConfigureRequest {
         runtime_version: "v1.2.3".into(),
         registration_timeout: 5000,
         request_timeout: 2000,
-        nri_version: "v0.12.2".into(),
+        nri_version: "v0.12.5".into(),
     }
 }
 

@@ -10,7 +10,7 @@ pub struct RegisterPluginRequest {
     /// Index, exactly two decimal digits. Plugins are called in ascending order of it.
     #[prost(string, tag = "2")]
     pub plugin_idx: ::prost::alloc::string::String,
-    /// Version of NRI that the plugin was built with, such as `v0.12.2`. For information. Since v0.12.
+    /// Version of NRI that the plugin was built with, such as `v0.12.5`. For information. Since v0.12.
     #[prost(string, tag = "3")]
     pub nri_version: ::prost::alloc::string::String,
 }
@@ -33,7 +33,7 @@ pub struct ConfigureRequest {
     /// How long the runtime waits for the answer to one request, in milliseconds. 0: not told. Since v0.7.
     #[prost(int64, tag = "5")]
     pub request_timeout: i64,
-    /// Version of NRI that the runtime implements, such as `v0.12.2`. Since v0.12.
+    /// Version of NRI that the runtime implements, such as `v0.12.5`. Since v0.12.
     #[prost(string, tag = "6")]
     pub nri_version: ::prost::alloc::string::String,
 }
@@ -46,6 +46,23 @@ pub struct ConfigureResponse {
     /// since v0.10 they are 0x3fff.
     #[prost(int32, tag = "2")]
     pub events: i32,
+    /// What is to happen when the plugin does not answer a request. Absent, the runtime decides. Since v0.12.4; older
+    /// runtimes do not heed it.
+    #[prost(message, optional, tag = "3")]
+    pub failure_policy: ::core::option::Option<FailurePolicy>,
+}
+/// What is to happen when a plugin does not answer: it takes longer than it has, or its connection is lost while it is
+/// asked. An error that it answers is no such failure.
+///
+/// It is about the requests of the 14 events, and not about registering, configuring and synchronising. Since v0.12.4.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailurePolicy {
+    /// The request that the plugin does not answer fails, instead of going on without it.
+    #[prost(bool, tag = "1")]
+    pub fail_request: bool,
+    /// A plugin that takes too long stays connected, instead of being closed.
+    #[prost(bool, tag = "2")]
+    pub keep_connected: bool,
 }
 /// The pods and containers that exist, or a part of them.
 ///

@@ -17,10 +17,25 @@ impl Shaped for api::ConfigureRequest {
 }
 static CONFIGURE_RESPONSE: Shape = Shape {
     name: "ConfigureResponse",
-    fields: &[],
+    fields: &[
+        Field {
+            number: 3,
+            name: "failure_policy",
+            repeated: false,
+            packed: false,
+            message: Some(&FAILURE_POLICY),
+        },
+    ],
 };
 impl Shaped for api::ConfigureResponse {
     const SHAPE: &'static Shape = &CONFIGURE_RESPONSE;
+}
+static FAILURE_POLICY: Shape = Shape {
+    name: "FailurePolicy",
+    fields: &[],
+};
+impl Shaped for api::FailurePolicy {
+    const SHAPE: &'static Shape = &FAILURE_POLICY;
 }
 static SYNCHRONIZE_REQUEST: Shape = Shape {
     name: "SynchronizeRequest",

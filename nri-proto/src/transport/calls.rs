@@ -73,6 +73,11 @@ impl Waiter {
         }
     }
 
+    /// Whether code that is not ours runs with the reply.
+    pub(super) fn runs_code(&self) -> bool {
+        matches!(self.done, Done::Run { .. })
+    }
+
     /// Hands the reply over.
     pub(super) fn finish(self, reply: Reply) {
         let Self { done, _place, .. } = self;

@@ -191,8 +191,8 @@ impl Client {
     /// Begins a call without waiting for anything, and has `then` run with its reply: by the connection's reader where the reply is
     /// read, or by whoever closes the connection. The request is written at once if the socket takes it.
     ///
-    /// `then` runs at most once, with no lock held, and must not block: nothing more is read from this connection until it returns, and
-    /// from no other either while all other threads of the runtime sleep. It may begin further calls in this way, on this connection and on others. It does not run after the returned
+    /// `then` runs at most once, with no lock held, and must not block: nothing more is read from this connection until it returns. It
+    /// may begin further calls in this way, on this connection and on others. It does not run after the returned
     /// [`Started`] is dropped, except if it has begun to run already.
     ///
     /// `options.timeout` bounds queue and write, and is told to the peer; who waits for the reply bounds that wait, as with

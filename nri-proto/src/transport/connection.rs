@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::error::CloseReason;
 use super::limits::{Limits, Stats};
-use super::reader;
+use super::reader::{self, Turn, Turns};
 use super::server::Server;
 use super::service::Service;
 use super::shared::{Alive, Shared};
@@ -57,7 +57,7 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Starts to read and write `stream`, in two tasks.
+    /// Starts to read and write `stream`, in three tasks: two take turns at reading.
     ///
     /// # Panics
     ///
@@ -76,7 +76,11 @@ impl ConnectionBuilder {
         let shared = Arc::new(Shared::new(client_id, server_id, self.limits, pen));
         let alive = Arc::new(Alive(Arc::clone(&shared)));
         let server = Server(self.services.into());
-        tokio::spawn(reader::run(read, server, Arc::clone(&alive)));
+        let turns = Arc::new(Turns::new(Box::new(read), Arc::clone(&alive)));
+        for turn in [Turn::First, Turn::Second] {
+            let (turns, shared) = (Arc::clone(&turns), Arc::clone(&shared));
+            tokio::spawn(reader::run(turns, turn, shared, server.clone()));
+        }
         tokio::spawn(writer::run(alive));
         Connection {
             handle: Arc::new(Handle(shared)),
@@ -105,7 +109,7 @@ impl ConnectionBuilder {
 ///         _: CallContext,
 ///         _: api::ConfigureRequest,
 ///     ) -> Result<api::ConfigureResponse, Status> {
-///         Ok(api::ConfigureResponse { events: 1 })
+///         Ok(api::ConfigureResponse { events: 1, ..Default::default() })
 ///     }
 /// }
 ///

@@ -78,7 +78,6 @@ fn check(shape: &'static Shape, data: &[u8]) -> Result<(), String> {
 mod tests {
     use bytes::Bytes;
 
-    use super::*;
     use crate::transport::message::{decode_request, decode_response};
 
     /// Law: what an envelope costs is bounded by what is counted, however long it is.

@@ -5,9 +5,8 @@
 //! [`PluginServer`] and [`RuntimeServer`] serve.
 //!
 //! A connection always reads, whatever handlers do, so that replies come through and a peer is never blocked by us. Whoever has
-//! a message writes it in the same poll if nobody else is writing and the socket takes it; a writer task does the rest. In a
-//! current-thread runtime a request is handled where it was read if its handler does not wait, and has a task of its own if it
-//! does; in others it always has. Between all of them is plain
+//! a message writes it in the same poll if nobody else is writing and the socket takes it; a writer task does the rest. A request
+//! is handled where it was read if its handler does not wait, and has a task of its own if it does. Between all of them is plain
 //! state under one lock that is never held across an await, nor while code runs that is not ours.
 //!
 //! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as announced, requests

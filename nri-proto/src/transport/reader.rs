@@ -1,17 +1,15 @@
-//! The reader task: keeps reading, whatever the handlers do, and hands each message to where it belongs.
+//! Reading: keeps reading, whatever the handlers do, and hands each message to where it belongs.
 //!
-//! In a current-thread runtime a request that comes alone is handled where it was read, up to where its handler waits for the first
-//! time: most never do, and are answered without a task. A handler that blocks blocks such a runtime wherever it runs. In other
-//! runtimes it would block the reader alone, and in tokio all input and output with it while no other thread is awake, so there
-//! every request has a task.
+//! A request that comes alone is handled where it was read, up to where its handler waits for the first time: most never do, and are
+//! answered without a task. As a handler may block, two tasks take turns at reading: before the one runs a handler, the other is
+//! made the one that is woken when more arrives. It is woken only if that happens before the handler returns.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::assembler::Assembler;
 use super::calls::{Reply, Waiter};
@@ -25,9 +23,16 @@ use crate::frame::Decoder;
 /// The most that is read at once.
 const BUFFER: usize = 64 << 10;
 
+/// What the two reading tasks share.
+pub(super) struct Turns {
+    reading: Mutex<Reading>,
+    wakers: Mutex<[Option<Waker>; 2]>,
+}
+
 /// The reading half of the stream, and what was read and is not a whole message yet.
-struct Reading<R> {
-    stream: R,
+struct Reading {
+    /// Gone when the connection is over, whatever a handler still does.
+    stream: Option<(Box<dyn AsyncRead + Send + Unpin>, Arc<Alive>)>,
     incoming: Incoming,
     buffer: Vec<u8>,
     total: u64,
@@ -37,6 +42,67 @@ struct Incoming {
     frames: Decoder,
     replies: Assembler,
     requests: Assembler,
+}
+
+/// Which of the two tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Reads from the beginning.
+    First,
+    /// Reads once it is woken.
+    Second,
+}
+
+impl Turns {
+    pub(super) fn new(stream: Box<dyn AsyncRead + Send + Unpin>, alive: Arc<Alive>) -> Self {
+        let max_frame = alive.0.limits.max_frame;
+        Self {
+            reading: Mutex::new(Reading {
+                stream: Some((stream, alive)),
+                incoming: Incoming {
+                    frames: Decoder::new(max_frame),
+                    replies: Assembler::default(),
+                    requests: Assembler::default(),
+                },
+                buffer: vec![0; BUFFER],
+                total: 0,
+            }),
+            wakers: Mutex::default(),
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, [Option<Waker>; 2]> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what wakes a task, for the other one.
+    fn remember(&self, turn: Turn, waker: &Waker) {
+        let kept = &mut self.wakers()[turn as usize];
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Lets the other task be woken by what arrives from now on; what has arrived already is returned.
+    fn hand_over(&self, from: Turn, shared: &Shared, server: &Server) -> Step {
+        let other = self.wakers()[1 - from as usize].clone();
+        let polled = other.map(|other| {
+            let cx = &mut Context::from_waker(&other);
+            self.reading().poll(shared, server, cx)
+        });
+        match polled {
+            Some(Poll::Ready(step)) => step,
+            Some(Poll::Pending) => Step {
+                delivered: true,
+                ..Step::default()
+            },
+            None => Step::default(),
+        }
+    }
 }
 
 /// A message that was read, for whom it is for.
@@ -51,6 +117,8 @@ struct Step {
     taken: Vec<Taken>,
     /// The connection has ended behind these.
     end: Option<CloseReason>,
+    /// Nothing was read: the other task is woken when there is something.
+    delivered: bool,
 }
 
 impl Step {
@@ -61,48 +129,59 @@ impl Step {
             .filter(|taken| matches!(taken, Taken::Request(_)))
             .count()
     }
+
+    /// Whether a reply in it runs code that is not ours.
+    fn runs_code(&self) -> bool {
+        let mut taken = self.taken.iter();
+        taken.any(|taken| matches!(taken, Taken::Reply(waiter, _) if waiter.runs_code()))
+    }
 }
 
-pub(super) async fn run<R: AsyncRead + Unpin>(stream: R, server: Server, alive: Arc<Alive>) {
-    let shared = &alive.0;
-    let mut reading = Reading {
-        stream,
-        incoming: Incoming {
-            frames: Decoder::new(shared.limits.max_frame),
-            replies: Assembler::default(),
-            requests: Assembler::default(),
-        },
-        buffer: vec![0; BUFFER],
-        total: 0,
-    };
-    let alone_in_its_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, server: Server) {
     let mut closing = pin!(shared.closing());
-    let reason = loop {
-        let step = poll_fn(|cx| match closing.as_mut().poll(cx) {
-            Poll::Ready(reason) => Poll::Ready(Step {
-                taken: Vec::new(),
-                end: Some(reason),
-            }),
-            Poll::Pending => reading.poll(shared, &server, cx),
+    let mut rests = turn == Turn::Second;
+    let reason = 'reading: loop {
+        let step = poll_fn(|cx| {
+            if let Poll::Ready(reason) = closing.as_mut().poll(cx) {
+                let end = Some(reason);
+                return Poll::Ready(Step {
+                    end,
+                    ..Step::default()
+                });
+            }
+            turns.remember(turn, cx.waker());
+            if std::mem::take(&mut rests) {
+                return Poll::Pending;
+            }
+            turns.reading().poll(&shared, &server, cx)
         });
         let step = step.await;
-        let here = alone_in_its_thread && step.requests() == 1;
-        for taken in step.taken {
-            match taken {
-                Taken::Reply(waiter, reply) => waiter.finish(reply),
-                Taken::Request(request) if here => server.serve_here(shared, request),
-                Taken::Request(request) => server.serve_apart(shared, request),
+        let alone = step.requests() == 1;
+        let behind = if step.end.is_none() && (alone || step.runs_code()) {
+            turns.hand_over(turn, &shared, &server)
+        } else {
+            Step::default()
+        };
+        let here = alone && behind.delivered;
+        for step in [step, behind] {
+            for taken in step.taken {
+                match taken {
+                    Taken::Reply(waiter, reply) => waiter.finish(reply),
+                    Taken::Request(request) if here => server.serve_here(&shared, request),
+                    Taken::Request(request) => server.serve_apart(&shared, request),
+                }
             }
-        }
-        if let Some(reason) = step.end {
-            break reason;
+            if let Some(reason) = step.end {
+                break 'reading reason;
+            }
         }
     };
     shared.close(reason);
+    turns.reading().stream = None;
 }
 
-impl<R: AsyncRead + Unpin> Reading<R> {
-    /// Reads once and takes what was read apart. What to do with it is the caller's.
+impl Reading {
+    /// Reads once and takes what was read apart. What to do with it is the caller's, which lets go of this first.
     fn poll(&mut self, shared: &Shared, server: &Server, cx: &mut Context<'_>) -> Poll<Step> {
         let Self {
             stream,
@@ -110,6 +189,10 @@ impl<R: AsyncRead + Unpin> Reading<R> {
             buffer,
             total,
         } = self;
+        // Over: what comes now is the closing.
+        let Some((stream, _)) = stream else {
+            return Poll::Pending;
+        };
         // With a budget: no byte more than it allows is accepted, and one byte tells that it is exceeded.
         let left = shared
             .budget()

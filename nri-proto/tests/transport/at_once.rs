@@ -1,13 +1,15 @@
-//! What happens at once, without a task in between: callers that write, handlers that do not wait, replies that go on by themselves.
+//! What happens at once, without a task in between: callers that write, handlers that do not wait, replies that go on by themselves;
+//! and code that blocks in one of these places.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use nri_proto::transport::{
-    CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, StartError, Started,
+    CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, Service, StartError,
+    Started,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -48,8 +50,7 @@ async fn the_caller_writes() {
     .await;
 }
 
-/// Law: in a current-thread runtime a request that comes alone, and whose handler does not wait, is answered before anything else
-/// happens.
+/// Law: a request that comes alone, and whose handler does not wait, is answered before anything else happens.
 #[tokio::test]
 async fn a_handler_that_does_not_wait_is_answered_at_once() {
     within(async {
@@ -92,6 +93,117 @@ async fn a_handler_that_waits_goes_on() {
         pair.works(5).await;
         go.notify_one();
         assert_eq!(pair.answer(3).await, Ok(b"late".to_vec()));
+    })
+    .await;
+}
+
+/// A service whose method `block` blocks until it is let go, in the way that tokio has for that: its other tasks go on.
+fn blocking(entered: mpsc::Sender<()>, go: mpsc::Receiver<()>) -> impl Service {
+    let entered = Mutex::new(entered);
+    let go = Arc::new(Mutex::new(go));
+    Serve(ECHO, move |_, method: String, payload: Bytes| {
+        let blocks = method == "block";
+        if blocks {
+            entered.lock().unwrap().send(()).unwrap();
+        }
+        let go = Arc::clone(&go);
+        async move {
+            if blocks {
+                // Until it is let go, or the test is over.
+                let _ = tokio::task::block_in_place(|| go.lock().unwrap().recv());
+            }
+            Ok(payload.to_vec())
+        }
+    })
+}
+
+/// Waits for what happens in another thread.
+async fn happened(what: &mpsc::Receiver<()>) {
+    while what.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Law: a handler that blocks stops neither the answers to others nor the replies to own calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_that_blocks_stops_no_reading() {
+    within(async {
+        let (entered, is_in) = mpsc::channel();
+        let (let_go, go) = mpsc::channel();
+        let mut pair = Pair::new(Role::Plugin, blocking(entered, go));
+        pair.works(1).await;
+        for stream in [3, 9, 15] {
+            pair.ask(stream, REQUEST, request(ECHO, "block", b"late"))
+                .await;
+            happened(&is_in).await;
+            pair.works(stream + 2).await;
+            pair.works(stream + 4).await;
+            let (_started, reply) = start(&pair.connection.client(), b"x");
+            let asked = pair.peer.expect().await;
+            let message = Message::new(asked.id, asked.stream, RESPONSE, success(b"y"));
+            pair.peer.send(&message).await;
+            assert_eq!(reply.await.unwrap(), Ok(Bytes::from_static(b"y")));
+            let_go.send(()).unwrap();
+            assert_eq!(pair.answer(stream).await, Ok(b"late".to_vec()));
+        }
+    })
+    .await;
+}
+
+/// Law: a handler that blocks does not hold up the end of its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_that_blocks_does_not_hold_up_the_end() {
+    within(async {
+        for by_us in [true, false] {
+            let (entered, is_in) = mpsc::channel();
+            let (let_go, go) = mpsc::channel();
+            let mut pair = Pair::new(Role::Plugin, blocking(entered, go));
+            pair.works(1).await;
+            pair.ask(3, REQUEST, request(ECHO, "block", b"late")).await;
+            happened(&is_in).await;
+            if by_us {
+                pair.connection.close();
+                assert_eq!(pair.connection.closed().await, CloseReason::Local);
+                // The socket is closed, whatever the handler does.
+                assert_eq!(pair.peer.receive().await, None);
+            } else {
+                drop(pair.peer);
+                assert_eq!(pair.connection.closed().await, CloseReason::PeerClosed);
+            }
+            drop(let_go);
+        }
+    })
+    .await;
+}
+
+/// Law: what runs with a reply should not block, but if it does, its connection is read all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reply_whose_code_blocks_stops_no_reading() {
+    within(async {
+        let mut pair = Pair::new(Role::Runtime, echo());
+        pair.works(1).await;
+        let (entered, is_in) = mpsc::channel();
+        let (let_go, go) = mpsc::channel::<()>();
+        let then = move |_: Reply| {
+            entered.send(()).unwrap();
+            let _ = tokio::task::block_in_place(|| go.recv());
+        };
+        let client = pair.connection.client();
+        let options = CallOptions::default();
+        let _started = client
+            .start(ECHO, "m", Bytes::from_static(b"a"), options, then)
+            .unwrap();
+        let asked = pair.peer.expect().await;
+        let reply = Message::new(asked.id, asked.stream, RESPONSE, success(b"b"));
+        pair.peer.send(&reply).await;
+        happened(&is_in).await;
+        pair.works(3).await;
+        let (_other, reply) = start(&client, b"c");
+        let asked = pair.peer.expect().await;
+        let message = Message::new(asked.id, asked.stream, RESPONSE, success(b"d"));
+        pair.peer.send(&message).await;
+        assert_eq!(reply.await.unwrap(), Ok(Bytes::from_static(b"d")));
+        drop(let_go);
     })
     .await;
 }

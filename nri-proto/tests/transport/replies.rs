@@ -116,7 +116,11 @@ async fn a_status_becomes_the_error_and_an_undecodable_reply_its_own() {
             payload: b"lost".to_vec(),
             ..ttrpc::Response::default()
         };
-        let not_a_message = api::ConfigureResponse { events: 1 }.encode_to_vec();
+        let not_a_message = api::ConfigureResponse {
+            events: 1,
+            ..Default::default()
+        }
+        .encode_to_vec();
         for (data, expected) in [
             (
                 response.encode().unwrap(),

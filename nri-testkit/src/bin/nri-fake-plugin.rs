@@ -29,7 +29,9 @@ SCRIPT
   events = [\"pod\", \"container\"]   events by name or group; default all but validation
   event_bits = 0                  the same as bits of the mask, valid or not
   old_protocol = false            behave as built against protocol v0.2
-  nri_version = \"v0.12.2\"         what it says of its protocol level
+  nri_version = \"v0.12.5\"         what it says of its protocol level
+  failure_policy.fail_request = true    what it says of requests that it does not answer
+  failure_policy.keep_connected = true
   register = true                 whether to register at all
   reconnect = false               whether to connect again
 

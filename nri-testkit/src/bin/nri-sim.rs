@@ -42,9 +42,10 @@ enum Command {
     Serve {
         #[command(flatten)]
         runtime: RuntimeOptions,
-        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
-        #[arg(long = "log", value_name = "LEVEL", default_value = "info", value_parser = filter)]
-        filter: EnvFilter,
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn [default:
+        /// what RUST_LOG says, or info].
+        #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
+        filter: Option<EnvFilter>,
     },
     /// Play a scenario: pods, containers, steps and expectations from a file, with real plugins.
     ///
@@ -69,14 +70,17 @@ enum Command {
         /// Print one JSON object per line: kind waiting, ready, step or end.
         #[arg(long)]
         json: bool,
-        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn.
-        #[arg(long = "log", value_name = "LEVEL", default_value = "warn", value_parser = filter)]
-        filter: EnvFilter,
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn [default:
+        /// what RUST_LOG says, or warn].
+        #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
+        filter: Option<EnvFilter>,
     },
+    /// List the names of the fields that have owners, as in the owners of a creation and in expect.owners of a scenario.
+    Fields,
     /// Replay recorded behaviour of the reference on this implementation.
     ///
     /// Prints every difference, and in the last line how many vectors passed, failed and were skipped. The exit code is 1 if
-    /// one failed. The recordings are nri-testkit/data/vectors-merge.jsonl and vectors-events.jsonl.
+    /// one failed. The recordings are nri-testkit/data/vectors-merge.jsonl, vectors-events.jsonl and vectors-oci.jsonl.
     Vectors {
         /// A recording: one JSON object per line.
         #[arg(value_name = "FILE.jsonl")]
@@ -96,20 +100,27 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         .map_err(|error| format!("{error}: {form}"))
 }
 
-fn log(filter: EnvFilter) {
+/// Begins to log: what the option says, else RUST_LOG, else `usual`.
+fn log(said: Option<EnvFilter>, usual: &str) -> Result<(), String> {
+    let filter = match (said, std::env::var("RUST_LOG")) {
+        (Some(filter), _) => filter,
+        (None, Ok(text)) if !text.trim().is_empty() => {
+            let read = EnvFilter::builder().parse(&text);
+            read.map_err(|error| format!("RUST_LOG is {text:?}: {error}"))?
+        }
+        (None, _) => filter(usual)?,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    Ok(())
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve { runtime, filter } => {
-            log(filter);
-            serve(&runtime)
-        }
+        Command::Serve { runtime, filter } => log(filter, "info").and_then(|()| serve(&runtime)),
         Command::Run {
             scenario,
             plugins,
@@ -118,14 +129,19 @@ fn main() -> ExitCode {
             json,
             filter,
         } => {
-            log(filter);
             let wait = Duration::from_secs(wait.into());
             let options = PlayOptions {
                 plugins,
                 socket,
                 wait,
             };
-            run(&scenario, &options, json)
+            log(filter, "warn").and_then(|()| run(&scenario, &options, json))
+        }
+        Command::Fields => {
+            for name in sim::field_names() {
+                println!("{name}");
+            }
+            Ok(true)
         }
         Command::Vectors { file } => replay(&file),
     };
@@ -199,7 +215,7 @@ fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
 fn replay(path: &Path) -> Result<bool, String> {
     let file = File::open(path).map_err(|e| {
         format!(
-            "{}: {e}. The recordings that there are: nri-testkit/data/vectors-merge.jsonl and vectors-events.jsonl",
+            "{}: {e}. The recordings that there are: nri-testkit/data/vectors-merge.jsonl, vectors-events.jsonl and vectors-oci.jsonl",
             path.display()
         )
     })?;

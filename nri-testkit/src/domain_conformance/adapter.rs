@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use nri_core::build::SetResources as _;
-use nri_core::{Api, api};
+use nri_core::{RuntimeApi, api};
 
 /// What [`check`](super::check) needs of a runtime: to make pods and containers in it, and to take them away.
 ///
@@ -44,7 +44,7 @@ pub trait Adapter: Send + Sync {
     }
 
     /// Gives the runtime an NRI to call, where its domain does so when it updates or evicts a container. Default: nothing is done.
-    fn attach(&self, nri: Arc<dyn Api>) {
+    fn attach(&self, nri: Arc<dyn RuntimeApi>) {
         let _ = nri;
     }
 }

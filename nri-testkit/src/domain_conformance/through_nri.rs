@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Api, Config, Nri};
+use nri_adaptation::{Config, Nri, RuntimeApi};
 use nri_core::api::{self, ContainerEviction, CreateContainerResponse};
 use nri_core::{Ctx, Event};
 
 use super::probe::{Probe, is_stopped, update};
 use super::report::Rule;
-use crate::{Act, FakePlugin};
+use crate::{Behavior, FakePlugin};
 
 /// The container that is created, and is not the runtime's.
 const NEW: &str = "nri-conformance-new";
@@ -28,7 +28,8 @@ pub(super) async fn all(probe: &Probe<'_>) -> Result<(), String> {
         }],
         ..Default::default()
     };
-    let plugin = FakePlugin::new("10-conformance").on(Event::CreateContainer, Act::answer(answer));
+    let plugin =
+        FakePlugin::new("10-conformance").on(Event::CreateContainer, Behavior::answer(answer));
     match started(probe, &plugin).await {
         Ok(nri) => {
             adapter.attach(Arc::new(nri.clone()));

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use nri_core::{Event, api};
 use nri_proto::transport::{Code, Status};
 
-use super::seen::Seen;
+use super::seen::ReceivedCall;
 use crate::Gate;
 
-/// When an [`Act`] is done: a method, and which calls of it.
+/// When an [`Behavior`] is done: a method, and which calls of it.
 ///
 /// ```
 /// use nri_core::Event;
@@ -58,7 +58,7 @@ impl When {
     }
 
     /// Whether it is now. Counts.
-    pub(super) fn is_now(&self, seen: &Seen) -> bool {
+    pub(super) fn is_now(&self, seen: &ReceivedCall) -> bool {
         let fits = self.method == seen.method()
             && self
                 .id
@@ -84,23 +84,23 @@ impl From<Event> for When {
 /// use nri_core::api;
 /// use nri_core::build::Adjust as _;
 /// use nri_proto::transport::Code;
-/// use nri_testkit::{Act, Gate};
+/// use nri_testkit::{Behavior, Gate};
 ///
 /// let gate = Gate::new();
 /// let mut adjustment = api::ContainerAdjustment::default();
 /// adjustment.add_env("A", "1").unwrap();
-/// let late = Act::adjust(adjustment).behind(&gate);
-/// let refuse = Act::fail(Code::Unknown, "no such device").after(Duration::from_millis(1));
-/// let choosy = Act::decide(|seen| async move {
+/// let late = Behavior::adjust(adjustment).behind(&gate);
+/// let refuse = Behavior::fail(Code::Unknown, "no such device").after(Duration::from_millis(1));
+/// let choosy = Behavior::decide(|seen| async move {
 ///     match seen.id().as_deref() {
-///         Some("c2") => Act::exit(),
-///         _ => Act::usual(),
+///         Some("c2") => Behavior::exit(),
+///         _ => Behavior::usual(),
 ///     }
 /// });
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an act does nothing by itself"]
-pub struct Act {
+pub struct Behavior {
     pub(super) waits: Vec<Wait>,
     pub(super) end: End,
 }
@@ -137,7 +137,7 @@ pub(super) enum End {
 }
 
 pub(super) type Decide =
-    Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Act> + Send>> + Send + Sync>;
+    Arc<dyn Fn(ReceivedCall) -> Pin<Box<dyn Future<Output = Behavior> + Send>> + Send + Sync>;
 
 impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +164,7 @@ impl End {
     }
 }
 
-impl Act {
+impl Behavior {
     pub(super) fn new(end: End) -> Self {
         Self {
             waits: Vec::new(),
@@ -214,8 +214,8 @@ impl Act {
     /// Does what the closure says, which may look at the request and may take its time.
     pub fn decide<F, R>(decide: F) -> Self
     where
-        F: Fn(Seen) -> R + Send + Sync + 'static,
-        R: Future<Output = Act> + Send + 'static,
+        F: Fn(ReceivedCall) -> R + Send + Sync + 'static,
+        R: Future<Output = Behavior> + Send + 'static,
     {
         Self::new(End::Decide(Arc::new(move |seen| Box::pin(decide(seen)))))
     }
@@ -266,7 +266,7 @@ impl Act {
         self
     }
 
-    /// Waits for a time before. A [gate](Act::behind) is better where the test knows what it waits for.
+    /// Waits for a time before. A [gate](Behavior::behind) is better where the test knows what it waits for.
     pub fn after(mut self, time: Duration) -> Self {
         self.waits.push(Wait::For(time));
         self

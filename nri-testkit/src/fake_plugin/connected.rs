@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::FakePlugin;
 use super::served::{Link, Served, registration};
 use super::wire::Wire;
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// A fake plugin on a connection. Dropping it cuts the connection, as the end of the plugin's process would.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Connected {
     /// What the runtime answers instead.
     pub async fn register_as(&self, identity: &str) -> Result<(), CallError> {
         let request = registration(identity, &self.plugin.inner.nri_version);
-        let options = CallOptions::timeout(PATIENCE);
+        let options = CallOptions::timeout(TEST_TIMEOUT);
         self.runtime.register_plugin(&request, options).await?;
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Connected {
         evict: Vec<api::ContainerEviction>,
     ) -> Result<Vec<api::ContainerUpdate>, CallError> {
         let request = api::UpdateContainersRequest { update, evict };
-        let options = CallOptions::timeout(PATIENCE);
+        let options = CallOptions::timeout(TEST_TIMEOUT);
         let response = self.runtime.update_containers(&request, options).await?;
         Ok(response.failed)
     }
@@ -112,12 +112,12 @@ impl Connected {
     /// Waits until the connection has ended, and says why.
     ///
     /// # Panics
-    /// It has not within [`PATIENCE`].
+    /// It has not within [`TEST_TIMEOUT`].
     pub async fn closed(&self) -> String {
-        match tokio::time::timeout(PATIENCE, self.connection.closed()).await {
+        match tokio::time::timeout(TEST_TIMEOUT, self.connection.closed()).await {
             Ok(reason) => reason.to_string(),
             Err(_) => panic!(
-                "waited {PATIENCE:?} in vain for the end of {}'s connection; it saw {:#?}",
+                "waited {TEST_TIMEOUT:?} in vain for the end of {}'s connection; it saw {:#?}",
                 self.plugin.identity(),
                 self.plugin.seen()
             ),

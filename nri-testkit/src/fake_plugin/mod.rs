@@ -16,17 +16,22 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use nri_core::{Event, EventMask, NRI_VERSION, Plugin};
+use nri_adaptation::{Nri, PluginState};
+use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
-pub use self::act::{Act, When};
+pub use self::act::{Behavior, When};
 pub use self::connected::Connected;
-pub use self::seen::Seen;
+pub use self::seen::ReceivedCall;
 use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
 pub(crate) use self::wire::connect;
-use crate::Journal;
+use crate::{Journal, TEST_TIMEOUT};
+
+/// How often something is looked at that nobody tells about.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A plugin that does what a test wants, and writes down what it was asked.
 ///
@@ -37,11 +42,11 @@ use crate::Journal;
 /// ```
 /// use nri_core::{Ctx, Event};
 /// use nri_proto::transport::Code;
-/// use nri_testkit::{Act, FakePlugin, TestRuntime};
+/// use nri_testkit::{Behavior, FakePlugin, TestRuntime};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let runtime = TestRuntime::start().await;
-/// let plugin = FakePlugin::new("10-picky").on(Event::CreateContainer, Act::fail(Code::Unknown, "too big"));
+/// let plugin = FakePlugin::new("10-picky").on(Event::CreateContainer, Behavior::fail(Code::Unknown, "too big"));
 /// let _connected = runtime.join(&plugin).await;
 ///
 /// let pod = runtime.run_pod("p1").await;
@@ -61,10 +66,11 @@ struct Inner {
     identity: String,
     events: i32,
     nri_version: String,
+    failure_policy: Option<api::FailurePolicy>,
     is_old: bool,
     keeps_record: bool,
-    script: Arc<Mutex<Vec<(When, Act)>>>,
-    record: Arc<Journal<Seen>>,
+    script: Arc<Mutex<Vec<(When, Behavior)>>>,
+    record: Arc<Journal<ReceivedCall>>,
 }
 
 impl fmt::Debug for FakePlugin {
@@ -86,6 +92,7 @@ impl FakePlugin {
                 identity: identity.into(),
                 events: EventMask::from_iter(all).bits(),
                 nri_version: NRI_VERSION.to_owned(),
+                failure_policy: None,
                 is_old: false,
                 keeps_record: true,
                 script: Arc::default(),
@@ -100,6 +107,7 @@ impl FakePlugin {
             identity: inner.identity.clone(),
             events: inner.events,
             nri_version: inner.nri_version.clone(),
+            failure_policy: inner.failure_policy,
             is_old: inner.is_old,
             keeps_record: inner.keeps_record,
             script: Arc::clone(&inner.script),
@@ -130,6 +138,17 @@ impl FakePlugin {
         self.with(|inner| inner.nri_version = version.into())
     }
 
+    /// Says what is to happen when it does not answer: whether the request fails, and whether it stays connected. Without this it
+    /// does not say.
+    #[must_use]
+    pub fn failure_policy(self, fail_request: bool, keep_connected: bool) -> Self {
+        let policy = api::FailurePolicy {
+            fail_request,
+            keep_connected,
+        };
+        self.with(|inner| inner.failure_policy = Some(policy))
+    }
+
     /// Behaves as one built against protocol v0.2: most events have no method of their own, so they come as `StateChange`, a
     /// synchronisation in several messages is not understood, and the level is not said. It asks for the events that it knows.
     #[must_use]
@@ -137,6 +156,7 @@ impl FakePlugin {
         self.with(|inner| {
             inner.is_old = true;
             inner.nri_version = String::new();
+            inner.failure_policy = None;
             inner.events = EventMask::BEFORE_V0_10.bits();
         })
     }
@@ -149,17 +169,17 @@ impl FakePlugin {
 
     /// Does something from now on. The latest of several rules that hold counts.
     #[must_use]
-    pub fn on(self, when: impl Into<When>, act: Act) -> Self {
+    pub fn on(self, when: impl Into<When>, act: Behavior) -> Self {
         self.change(when, act);
         self
     }
 
     /// As [`on`](Self::on), in the middle of a test.
-    pub fn change(&self, when: impl Into<When>, act: Act) {
+    pub fn change(&self, when: impl Into<When>, act: Behavior) {
         self.script().push((when.into(), act));
     }
 
-    fn script(&self) -> std::sync::MutexGuard<'_, Vec<(When, Act)>> {
+    fn script(&self) -> std::sync::MutexGuard<'_, Vec<(When, Behavior)>> {
         // No foreign code runs under the lock, so a poisoned one is whole.
         self.inner
             .script
@@ -178,6 +198,55 @@ impl FakePlugin {
     /// There is no runtime.
     pub async fn connect(&self, socket: impl AsRef<Path>) -> io::Result<Connected> {
         self.over(wire::connect(socket.as_ref()).await?)
+    }
+
+    /// Connects and registers at an instance, and waits until it takes part: until what comes next reaches it.
+    ///
+    /// ```
+    /// use nri_testkit::{FakePlugin, TestRuntime};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let runtime = TestRuntime::start().await;
+    /// let plugin = FakePlugin::new("10-watch");
+    /// let _connected = plugin.join(runtime.nri()).await;
+    /// runtime.run_pod("p1").await;
+    /// plugin.assert_events(&["RunPodSandbox p1"]);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// It does not come to take part within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says why.
+    pub async fn join(&self, nri: &Nri) -> Connected {
+        let identity = self.identity();
+        let registrations = || {
+            let plugins = nri.plugins().into_iter();
+            let own = plugins.filter(|info| info.plugin.id.to_string() == identity);
+            own.map(|info| (info.plugin.registration, info.state))
+        };
+        let before = registrations().map(|(number, _)| number).max();
+        let connected = match self.connect(&nri.config().socket_path).await {
+            Ok(connected) => connected,
+            Err(error) => panic!("{identity} cannot connect: {error}"),
+        };
+        if let Err(error) = connected.register().await {
+            panic!("{identity} cannot register: {error}");
+        }
+        let takes_part = async {
+            while !registrations().any(|(number, state)| {
+                Some(number) > before && matches!(state, PluginState::Ready | PluginState::Late)
+            }) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = takes_part => connected,
+            reason = connected.connection().closed() => {
+                panic!("{identity} is cut off before it takes part: {reason}")
+            }
+            () = tokio::time::sleep(TEST_TIMEOUT) => {
+                panic!("waited {TEST_TIMEOUT:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
+            }
+        }
     }
 
     /// Plays it over a stream, without registering.
@@ -220,12 +289,12 @@ impl FakePlugin {
     }
 
     /// Everything that it was asked, in order.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedCall> {
         self.inner.record.all()
     }
 
     /// The record itself, to wait for something in it.
-    pub fn record(&self) -> &Journal<Seen> {
+    pub fn record(&self) -> &Journal<ReceivedCall> {
         &self.inner.record
     }
 
@@ -242,7 +311,7 @@ impl FakePlugin {
     /// The ids of the pods and containers that it was shown when it joined, all parts and all connections together.
     pub fn shown(&self) -> (Vec<String>, Vec<String>) {
         let (mut pods, mut containers) = (Vec::new(), Vec::new());
-        for part in self.seen().iter().filter_map(Seen::synchronization) {
+        for part in self.seen().iter().filter_map(ReceivedCall::synchronization) {
             pods.extend(part.pods.into_iter().map(|pod| pod.id));
             containers.extend(part.containers.into_iter().map(|container| container.id));
         }
@@ -253,8 +322,8 @@ impl FakePlugin {
     /// request.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`](crate::PATIENCE); the message says what came instead.
-    pub async fn wait_for(&self, what: &str) -> Seen {
+    /// That did not happen within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came instead.
+    pub async fn wait_for(&self, what: &str) -> ReceivedCall {
         self.wait_for_nth(what, 1).await
     }
 
@@ -262,9 +331,9 @@ impl FakePlugin {
     ///
     /// # Panics
     /// As there.
-    pub async fn wait_for_nth(&self, what: &str, count: usize) -> Seen {
+    pub async fn wait_for_nth(&self, what: &str, count: usize) -> ReceivedCall {
         let what_for = format!("{} to see {what:?} ({count} times)", self.inner.identity);
-        let matching = |seen: &&Seen| seen.to_string() == what;
+        let matching = |seen: &&ReceivedCall| seen.to_string() == what;
         let all = self.inner.record.wait_for(&what_for, |all| {
             all.iter().filter(matching).count() >= count
         });
@@ -290,14 +359,15 @@ impl FakePlugin {
     }
 
     /// Writes down what it was asked; returned is what it does.
-    fn saw(&self, seen: Seen) -> Act {
+    fn saw(&self, seen: ReceivedCall) -> Behavior {
         if self.inner.keeps_record {
             self.inner.record.push(seen.clone());
         }
         let script = self.script();
         // All are asked: they count.
         let now = script.iter().filter(|(when, _)| when.is_now(&seen));
-        now.last().map_or_else(Act::usual, |(_, act)| act.clone())
+        now.last()
+            .map_or_else(Behavior::usual, |(_, act)| act.clone())
     }
 
     /// Whether it has a method of this name.

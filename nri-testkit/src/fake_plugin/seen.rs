@@ -7,12 +7,12 @@ use nri_core::{Event, Request, api};
 
 /// One request that a plugin got. It displays as method and subject: `CreateContainer c1`, `RunPodSandbox p1`, `Configure`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ReceivedCall {
     method: String,
     payload: Bytes,
 }
 
-impl Seen {
+impl ReceivedCall {
     pub(super) fn new(method: &str, payload: Bytes) -> Self {
         Self {
             method: method.to_owned(),
@@ -76,7 +76,7 @@ impl Seen {
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for ReceivedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.method)?;
         if self.event().is_none()
@@ -92,7 +92,7 @@ impl fmt::Display for Seen {
 }
 
 /// As it displays: payloads are too long to be of help.
-impl fmt::Debug for Seen {
+impl fmt::Debug for ReceivedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -12,10 +12,10 @@ use prost::Message as _;
 use tokio::sync::Notify;
 
 use super::FakePlugin;
-use super::act::{Act, End};
-use super::seen::Seen;
+use super::act::{Behavior, End};
+use super::seen::ReceivedCall;
 use super::wire::Wire;
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// Payload of the frames of a flood, in bytes.
 const FLOOD_FRAME: u32 = 4096;
@@ -47,7 +47,7 @@ impl Service for Served {
         if !self.plugin.knows(method) {
             return Err(Status::unknown_method(method));
         }
-        let seen = Seen::new(method, payload);
+        let seen = ReceivedCall::new(method, payload);
         let mut act = self.plugin.saw(seen.clone());
         loop {
             for wait in &act.waits {
@@ -62,7 +62,7 @@ impl Service for Served {
 }
 
 impl Served {
-    async fn end(&self, seen: &Seen, end: End) -> Result<Vec<u8>, Status> {
+    async fn end(&self, seen: &ReceivedCall, end: End) -> Result<Vec<u8>, Status> {
         // Nothing is served before the link is there, but for a moment.
         let link = match self.link.get() {
             Some(link) => link,
@@ -113,14 +113,14 @@ impl Served {
                 // What the runtime says to it is for the test to find out.
                 let _ = link
                     .runtime
-                    .register_plugin(&request, CallOptions::timeout(PATIENCE))
+                    .register_plugin(&request, CallOptions::timeout(TEST_TIMEOUT))
                     .await;
                 self.usual(seen)
             }
         }
     }
 
-    fn usual(&self, seen: &Seen) -> Result<Vec<u8>, Status> {
+    fn usual(&self, seen: &ReceivedCall) -> Result<Vec<u8>, Status> {
         usual_answer(&self.plugin, seen)
             .ok_or_else(|| Status::unknown_method(seen.method()))
             .map(|answer| answer.unwrap_or_default())
@@ -128,14 +128,19 @@ impl Served {
 }
 
 /// What a plugin answers that has nothing to say; `None` for a method that there is not.
-fn usual_answer(plugin: &FakePlugin, seen: &Seen) -> Option<Option<Vec<u8>>> {
+fn usual_answer(plugin: &FakePlugin, seen: &ReceivedCall) -> Option<Option<Vec<u8>>> {
     if let Some(event) = seen.event() {
         return Some(Some(Response::empty(event).encode()));
     }
     match seen.method() {
         "Configure" => {
             let events = plugin.inner.events;
-            Some(Some(api::ConfigureResponse { events }.encode_to_vec()))
+            let failure_policy = plugin.inner.failure_policy;
+            let answer = api::ConfigureResponse {
+                events,
+                failure_policy,
+            };
+            Some(Some(answer.encode_to_vec()))
         }
         "Synchronize" => {
             let asked = seen.synchronization().is_some_and(|part| part.more);
@@ -172,7 +177,7 @@ pub(super) fn registration(identity: &str, nri_version: &str) -> api::RegisterPl
 }
 
 /// An act that says what it cannot do where there is no connection of its own.
-pub(super) fn without_connection(act: &Act) -> Option<&'static str> {
+pub(super) fn without_connection(act: &Behavior) -> Option<&'static str> {
     match &act.end {
         End::Usual | End::Answer(_) | End::Fail(_) | End::Hang | End::Decide(_) => None,
         end => Some(end.name()),

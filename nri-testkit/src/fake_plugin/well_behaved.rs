@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::FakePlugin;
 use super::act::End;
-use super::seen::Seen;
+use super::seen::ReceivedCall;
 use super::served::without_connection;
 
 pub(super) struct WellBehaved(pub(super) FakePlugin);
@@ -18,7 +18,7 @@ pub(super) struct WellBehaved(pub(super) FakePlugin);
 impl WellBehaved {
     /// The message that the script has for a call; `None` is the usual one.
     async fn ask(&self, method: &str, payload: Vec<u8>) -> Result<Option<Bytes>, HandlerError> {
-        let seen = Seen::new(method, payload.into());
+        let seen = ReceivedCall::new(method, payload.into());
         let mut act = self.0.saw(seen.clone());
         loop {
             for wait in &act.waits {
@@ -60,6 +60,10 @@ macro_rules! handlers {
         impl Plugin for WellBehaved {
             fn events(&self) -> EventMask {
                 EventMask::from_bits(self.0.inner.events & EventMask::ALL.bits()).unwrap_or(EventMask::NONE)
+            }
+
+            fn failure_policy(&self) -> Option<api::FailurePolicy> {
+                self.0.inner.failure_policy
             }
 
             async fn configure(

@@ -11,7 +11,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
 /// How long to wait for room where so many connections wait to be accepted that the kernel keeps no more.
 const CROWDED: Duration = Duration::from_millis(1);
@@ -29,7 +29,7 @@ pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
         }
     };
     let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-    tokio::time::timeout(PATIENCE, connecting)
+    tokio::time::timeout(TEST_TIMEOUT, connecting)
         .await
         .map_err(timed_out)?
 }

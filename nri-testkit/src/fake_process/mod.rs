@@ -16,8 +16,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 pub use self::played::{Options, play};
-pub use self::script::{Deed, Rule, Script, ScriptError};
-use crate::{Journal, PATIENCE};
+pub use self::script::{Action, Rule, Script, ScriptError, Wish};
+use crate::{Journal, TEST_TIMEOUT};
 
 /// A process that plays a script over a runtime's socket. It dies when this is dropped.
 ///
@@ -95,7 +95,7 @@ impl FakeProcess {
     /// Waits until it was asked something, as `CreateContainer c1`.
     ///
     /// # Panics
-    /// That did not happen within [`PATIENCE`].
+    /// That did not happen within [`TEST_TIMEOUT`].
     pub async fn wait_for(&self, what: &str) {
         let line = format!("{{\"saw\":\"{what}\"}}");
         self.output
@@ -141,12 +141,12 @@ impl FakeProcess {
     /// Waits until it has ended.
     ///
     /// # Panics
-    /// It has not within [`PATIENCE`].
+    /// It has not within [`TEST_TIMEOUT`].
     pub async fn ended(&mut self) -> ExitStatus {
-        match tokio::time::timeout(PATIENCE, self.child.wait()).await {
+        match tokio::time::timeout(TEST_TIMEOUT, self.child.wait()).await {
             Ok(Ok(status)) => status,
             Ok(Err(error)) => panic!("a fake plugin's process cannot be waited for: {error}"),
-            Err(_) => panic!("waited {PATIENCE:?} in vain for the end of {self:?}"),
+            Err(_) => panic!("waited {TEST_TIMEOUT:?} in vain for the end of {self:?}"),
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Act, FakePlugin, When};
+use crate::{Behavior, FakePlugin, When};
 
 /// Bytes of garbage where the script does not say.
 const GARBAGE: usize = 64;
@@ -58,6 +58,8 @@ pub struct Script {
     pub old_protocol: bool,
     /// The protocol level that it registers with. Default this crate's.
     pub nri_version: Option<String>,
+    /// What is to happen when it does not answer. Default: it does not say.
+    pub failure_policy: Option<Wish>,
     /// Whether it registers at all, or stays silent. Default true.
     pub register: bool,
     /// Whether it connects again when the connection has ended; never with an inherited one. Default false.
@@ -74,11 +76,24 @@ impl Default for Script {
             event_bits: None,
             old_protocol: false,
             nri_version: None,
+            failure_policy: None,
             register: true,
             reconnect: false,
             rule: Vec::new(),
         }
     }
+}
+
+/// What a script's plugin wishes to happen when it does not answer a request in time, or loses its connection meanwhile. In the
+/// protocol's own names; both are false by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Wish {
+    /// The request fails.
+    pub fail_request: bool,
+    /// It stays connected.
+    pub keep_connected: bool,
 }
 
 /// What to do when.
@@ -96,7 +111,7 @@ pub struct Rule {
     pub after: Option<String>,
     /// What to do.
     #[serde(rename = "do")]
-    pub deed: Deed,
+    pub deed: Action,
     /// The message of `answer`, in proto3 JSON.
     pub answer: Option<serde_json::Value>,
     /// The status code of `fail`; default 2.
@@ -109,11 +124,11 @@ pub struct Rule {
     pub identity: Option<String>,
 }
 
-/// What a plugin can do; see the constructors of [`Act`].
+/// What a plugin can do; see the constructors of [`Behavior`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Deed {
+pub enum Action {
     /// Answers as a plugin that has nothing to say.
     Usual,
     /// Answers with `answer`.
@@ -218,6 +233,9 @@ impl Script {
         if let Some(version) = &self.nri_version {
             plugin = plugin.nri_version(version);
         }
+        if let Some(wish) = self.failure_policy {
+            plugin = plugin.failure_policy(wish.fail_request, wish.keep_connected);
+        }
         if let Some(events) = &self.events {
             plugin = plugin.subscribe(EventMask::parse(events)?);
         }
@@ -257,7 +275,7 @@ impl Rule {
         Ok(when)
     }
 
-    fn act(&self) -> Result<Act, String> {
+    fn act(&self) -> Result<Behavior, String> {
         let given: BTreeMap<&str, bool> = [
             ("answer", self.answer.is_some()),
             ("code", self.code.is_some()),
@@ -274,28 +292,30 @@ impl Rule {
             return Err(format!("`{unused}` has no meaning here"));
         }
         let act = match self.deed {
-            Deed::Usual => Act::usual(),
-            Deed::Answer => self.answer()?,
-            Deed::BadAnswer => Act::bad_answer(),
-            Deed::Fail => {
+            Action::Usual => Behavior::usual(),
+            Action::Answer => self.answer()?,
+            Action::BadAnswer => Behavior::bad_answer(),
+            Action::Fail => {
                 let code = self.code.map_or(Code::Unknown, Code::from);
                 let message = self.message.as_deref().unwrap_or("as the script says");
-                Act::fail(code, message)
+                Behavior::fail(code, message)
             }
-            Deed::Unimplemented => Act::unimplemented(),
-            Deed::Hang => Act::hang(),
-            Deed::Exit => Act::exit(),
-            Deed::AnswerAndExit => Act::answer_and_exit(),
-            Deed::Kill => Act::decide(|_| async {
+            Action::Unimplemented => Behavior::unimplemented(),
+            Action::Hang => Behavior::hang(),
+            Action::Exit => Behavior::exit(),
+            Action::AnswerAndExit => Behavior::answer_and_exit(),
+            Action::Kill => Behavior::decide(|_| async {
                 // It cannot fail: one may always send a signal to oneself.
                 let _ = kill_process(getpid(), Signal::KILL);
-                Act::hang()
+                Behavior::hang()
             }),
-            Deed::Garbage => Act::garbage(vec![0xff; self.size.unwrap_or(GARBAGE)]),
-            Deed::Flood => Act::flood(self.size.unwrap_or(FLOOD)),
-            Deed::StopReading => Act::stop_reading(),
-            Deed::HalfClose => Act::half_close(),
-            Deed::Register => Act::register(self.identity.as_ref().ok_or("`identity` is missing")?),
+            Action::Garbage => Behavior::garbage(vec![0xff; self.size.unwrap_or(GARBAGE)]),
+            Action::Flood => Behavior::flood(self.size.unwrap_or(FLOOD)),
+            Action::StopReading => Behavior::stop_reading(),
+            Action::HalfClose => Behavior::half_close(),
+            Action::Register => {
+                Behavior::register(self.identity.as_ref().ok_or("`identity` is missing")?)
+            }
         };
         match self.after.as_deref().map(wait).transpose()? {
             Some(time) => Ok(act.after(time)),
@@ -303,12 +323,12 @@ impl Rule {
         }
     }
 
-    fn answer(&self) -> Result<Act, String> {
+    fn answer(&self) -> Result<Behavior, String> {
         fn message<M: prost::Message + DeserializeOwned>(
             json: serde_json::Value,
-        ) -> Result<Act, String> {
+        ) -> Result<Behavior, String> {
             serde_json::from_value::<M>(json)
-                .map(Act::answer)
+                .map(Behavior::answer)
                 .map_err(|error| format!("`answer` is no message of this method: {error}"))
         }
         let json = self.answer.clone().ok_or("`answer` is missing")?;
@@ -326,7 +346,7 @@ impl Rule {
     }
 }
 
-impl Deed {
+impl Action {
     /// The keys that say more about it.
     fn uses(self) -> &'static [&'static str] {
         match self {
@@ -393,12 +413,21 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_policy_is_absent_or_said() {
+        assert_eq!(Script::from_toml("").unwrap().failure_policy, None);
+        let said = Script::from_toml("failure_policy = { keep_connected = true }").unwrap();
+        let wish = said.failure_policy.unwrap();
+        assert!(wish.keep_connected && !wish.fail_request);
+        assert!(error("failure_policy = { keep = true }").contains("keep"));
+    }
+
+    #[test]
     fn json_says_the_same() {
         let script = Script::from_json(
             r#"{"identity": "20-j", "event_bits": 0, "rule": [{"call": "Shutdown", "do": "hang"}]}"#,
         )
         .unwrap();
-        assert_eq!(script.rule[0].deed, Deed::Hang);
+        assert_eq!(script.rule[0].deed, Action::Hang);
         assert_eq!(script.plugin().unwrap().identity(), "20-j");
     }
 }

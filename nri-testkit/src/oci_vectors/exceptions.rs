@@ -6,7 +6,7 @@ use super::{Exception, Ours};
 
 /// Where the reference is not followed, and why.
 pub fn exceptions() -> Vec<Exception> {
-    use Ours::{Differs, Fails};
+    use Ours::{Differs, Fails, Refused};
 
     let exception = |name, rule, ours| Exception { name, rule, ours };
     let memory = |name, members| {
@@ -20,6 +20,19 @@ pub fn exceptions() -> Vec<Exception> {
             ("/process/user", Value::Null),
         ];
         exception(name, rule, Differs(absent))
+    };
+    let priority = |name, members| {
+        let rule = "only the policies FIFO and RR have a priority: runc's rule";
+        exception(name, rule, Refused("only SCHED_FIFO and SCHED_RR", members))
+    };
+    let flags = |name| {
+        let rule =
+            "nodes are static or relative, and balanced in some modes only: the kernel's rule";
+        exception(
+            name,
+            rule,
+            Refused("these flags do not go together", vec![]),
+        )
     };
     let both = |name, pointer, value| {
         let rule = "a key that is both removed and set is set";
@@ -104,8 +117,8 @@ pub fn exceptions() -> Vec<Exception> {
         ),
         exception(
             "oci/hooks/minimal-hook",
-            "a timeout of no time is refused",
-            Fails("timeout of a hook"),
+            "a path that is not absolute is refused, and so is a timeout of no time",
+            Fails("the path of a hook must be absolute"),
         ),
         exception(
             "oci/devices/add-fifo",
@@ -242,25 +255,58 @@ pub fn exceptions() -> Vec<Exception> {
         ),
         exception(
             "oci/whole/everything",
-            "all of the above that concern it",
-            Differs(vec![
-                (
-                    "/process/rlimits",
-                    json!([{"hard": 4097, "soft": 1025, "type": "RLIMIT_NOFILE"}]),
-                ),
-                (KERNEL, json!(134_217_729)),
-                (KERNEL_TCP, json!(67_108_865)),
-                (RESERVATION, json!(536_870_913)),
-                (SWAPPINESS, json!(11)),
-                (OOM_KILLER, json!(true)),
-                ("/linux/resources/memory/useHierarchy", json!(true)),
-                ("/linux/seccomp/defaultErrnoRet", json!(39)),
-            ]),
+            "all of the above that concern it; a priority that the policy does not have is refused",
+            Refused(
+                "only SCHED_FIFO and SCHED_RR",
+                vec![
+                    (
+                        "/process/rlimits",
+                        json!([{"hard": 4097, "soft": 1025, "type": "RLIMIT_NOFILE"}]),
+                    ),
+                    (KERNEL, json!(134_217_729)),
+                    (KERNEL_TCP, json!(67_108_865)),
+                    (RESERVATION, json!(536_870_913)),
+                    (SWAPPINESS, json!(11)),
+                    (OOM_KILLER, json!(true)),
+                    ("/linux/resources/memory/useHierarchy", json!(true)),
+                    ("/linux/seccomp/defaultErrnoRet", json!(39)),
+                ],
+            ),
         ),
         memory("oci/random/02", vec![(RESERVATION, json!(536_870_919))]),
         memory("oci/random/04", vec![(KERNEL_TCP, json!(67_108_871))]),
         memory("oci/random/06", vec![(OOM_KILLER, json!(false))]),
-        memory("oci/random/17", vec![(KERNEL_TCP, json!(67_108_870))]),
+        priority("oci/random/17", vec![(KERNEL_TCP, json!(67_108_870))]),
+        priority("oci/random/27", vec![]),
+        priority("oci/process/scheduler-1", vec![]),
+        exception(
+            "oci/process/scheduler-5",
+            "the policy's number is reserved in Linux",
+            Refused("Linux has no such policy", vec![]),
+        ),
+        flags("oci/memory-policy/mode-1"),
+        flags("oci/memory-policy/mode-2"),
+        flags("oci/memory-policy/mode-5"),
+        exception(
+            "oci/namespaces/remove",
+            "a namespace stays that a parameter needs",
+            Refused("it cannot be removed", vec![]),
+        ),
+        exception(
+            "oci/sysctl/bare-spec",
+            "a parameter of the whole host is refused",
+            Refused("a parameter of the whole host", vec![]),
+        ),
+        exception(
+            "oci/whole/marker-namespace-error-before-sysctl",
+            "what cannot work is refused before anything is done for it",
+            Fails("there is no such namespace"),
+        ),
+        exception(
+            "oci/resources/checker-reject",
+            "a limit that Linux does not have is refused: runc's rule",
+            Refused("there is no such limit", vec![]),
+        ),
         memory("oci/random/31", vec![(SWAPPINESS, json!(12))]),
         memory("oci/random/35", vec![(OOM_KILLER, json!(false))]),
         memory("oci/random/37", vec![(KERNEL, json!(134_217_729))]),

@@ -12,7 +12,7 @@ use nri_core::model::{Container, LinuxPodSandbox, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{MemoryDomain, Refusal};
+use crate::{DomainOperation, MemoryDomain};
 
 /// The exit code of a container that was killed.
 pub(super) const KILLED: i32 = 137;
@@ -159,7 +159,7 @@ impl Books {
         containers.iter().map(|c| c.to_message()).collect()
     }
 
-    pub(super) fn fail_next(&self, container: &str, what: Refusal, reason: String) {
+    pub(super) fn fail_next(&self, container: &str, what: DomainOperation, reason: String) {
         self.memory.fail_next(container, what, reason);
     }
 }

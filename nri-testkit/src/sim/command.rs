@@ -7,10 +7,11 @@ use std::time::Duration;
 use nri_core::{Event, api};
 use serde_json::{Map, Value};
 
+use super::distinct;
 use super::members::{Members, shown};
 use super::nearest::nearest;
 use super::table::{COMMANDS, Spec};
-use crate::Refusal;
+use crate::DomainOperation;
 
 /// How long `wait-plugins` waits if it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ pub enum Command {
     State,
     Fail {
         container_id: String,
-        what: Refusal,
+        what: DomainOperation,
         reason: String,
     },
     Quit,
@@ -223,11 +224,14 @@ impl Request {
             name: None,
             reason,
         };
-        let value = serde_json::from_str(line).map_err(|error| {
-            bad(format!(
-                "this line is no JSON ({error}): write one object per line, such as {}",
-                COMMANDS[0].example
-            ))
+        let value = distinct::parse(line).map_err(|error| {
+            bad(match error.is_data() {
+                true => format!("in this line {error}: write each member once"),
+                false => format!(
+                    "this line is no JSON ({error}): write one object per line, such as {}",
+                    COMMANDS[0].example
+                ),
+            })
         })?;
         let Value::Object(members) = value else {
             return Err(bad(format!(

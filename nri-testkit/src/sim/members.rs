@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::command::{Command, End};
 use super::nearest::nearest;
 use super::table::Spec;
-use crate::Refusal;
+use crate::DomainOperation;
 
 /// The members of a command that are not read yet.
 pub(super) struct Members {
@@ -41,8 +41,9 @@ impl Members {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value).map(Some).map_err(|error| {
                 format!(
-                    "\"{name}\" of {}: {error}. It is {}",
+                    "\"{name}\" of {}: {}. It is {}",
                     self.spec.name,
+                    in_plain_words(&error),
                     self.what(name)
                 )
             }),
@@ -154,8 +155,8 @@ impl Members {
         let container_id = self.id("container_id")?;
         let what: String = self.required("what")?;
         let what = match what.as_str() {
-            "update" => Refusal::Update,
-            "evict" => Refusal::Evict,
+            "update" => DomainOperation::Update,
+            "evict" => DomainOperation::Evict,
             other => {
                 return Err(format!(
                     "\"what\" of fail is {}; it can be \"update\" or \"evict\"",
@@ -190,6 +191,34 @@ impl Members {
             all.join(", "),
             self.spec.example
         ))
+    }
+}
+
+/// What people write in a message and what it is called there, where the two do not look alike.
+const CALLED: [(&str, &str); 4] = [
+    ("pod_id", "podSandboxId"),
+    ("pod", "podSandboxId"),
+    ("environment", "env"),
+    ("command", "args"),
+];
+
+/// What is wrong with a message. Of a field that there is not, the one that may be meant instead of all that there are.
+pub(super) fn in_plain_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let Some((_, rest)) = text.split_once("unknown field `") else {
+        return text;
+    };
+    let Some((field, rest)) = rest.split_once('`') else {
+        return text;
+    };
+    let there: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let called = CALLED
+        .iter()
+        .find(|(said, name)| *said == field && there.contains(name));
+    let near = called.map(|(_, name)| *name);
+    match near.or_else(|| nearest(field, there.iter().copied())) {
+        Some(near) => format!("there is no field `{field}`; did you mean `{near}`?"),
+        None => text,
     }
 }
 

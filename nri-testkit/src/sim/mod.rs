@@ -7,6 +7,7 @@
 
 mod books;
 mod command;
+mod distinct;
 mod error;
 mod lines;
 mod members;
@@ -24,7 +25,7 @@ pub use error::SimError;
 pub use options::{RuntimeOptions, Setup};
 pub use reply::{
     Created, Evicted, FieldOwners, OutcomeReply, OwnersReply, PluginReply, PodState, Refused,
-    Reply, State, Stopped, UpdateReply, Updated, Version,
+    Reply, State, Stopped, UpdateReply, Updated, Version, field_names,
 };
 pub use scenario::{
     Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,

@@ -1,6 +1,7 @@
 //! What every simulated runtime can be told on the command line, and the configuration that comes of it.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -22,7 +23,7 @@ pub struct RuntimeOptions {
     /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
     #[arg(long, value_name = "DIR")]
     pub plugin_config: Option<PathBuf>,
-    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s".
+    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s"; a whole file of containerd or CRI-O will do.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -42,48 +43,43 @@ impl RuntimeOptions {
     /// # Errors
     /// A file or directory that is not there, or a configuration that is none.
     pub fn setup(&self) -> Result<Setup, SimError> {
-        let (config, keys) = match &self.config {
-            Some(file) => read(file)?,
-            None => (Config::default(), toml::Table::new()),
-        };
-        self.complete(config, &keys)
+        self.complete(|usual| match &self.config {
+            Some(file) => read(file, usual),
+            None => Ok(usual),
+        })
     }
 
     /// The same with a configuration that does not come from a file. Its paths do not count.
     pub(super) fn setup_with(&self, config: Config) -> Result<Setup, SimError> {
-        self.complete(config, &toml::Table::new())
+        self.complete(|usual| {
+            let mut config = config;
+            config.socket_path = usual.socket_path;
+            config.plugin_path = usual.plugin_path;
+            config.plugin_config_path = usual.plugin_config_path;
+            Ok(config)
+        })
     }
 
-    fn complete(&self, mut config: Config, keys: &toml::Table) -> Result<Setup, SimError> {
+    fn complete(
+        &self,
+        configured: impl FnOnce(Config) -> Result<Config, SimError>,
+    ) -> Result<Setup, SimError> {
         let home = TempDir::with_prefix("nri-sim-").map_err(|error| SimError::Setup {
             path: std::env::temp_dir(),
             reason: format!("cannot make a temporary directory: {error}"),
         })?;
-        let places = [
-            (
-                &mut config.socket_path,
-                &self.socket,
-                ["socket_path", "socketPath"],
-                "nri.sock",
-            ),
-            (
-                &mut config.plugin_path,
-                &self.plugins,
-                ["plugin_path", "pluginPath"],
-                "plugins",
-            ),
-            (
-                &mut config.plugin_config_path,
-                &self.plugin_config,
-                ["plugin_config_path", "pluginConfigPath"],
-                "conf.d",
-            ),
-        ];
-        for (path, option, names, name) in places {
-            match option {
-                Some(said) => path.clone_from(said),
-                None if names.iter().any(|name| keys.contains_key(*name)) => {}
-                None => *path = home.path().join(name),
+        let mut usual = Config::default();
+        usual.socket_path = home.path().join("nri.sock");
+        usual.plugin_path = home.path().join("plugins");
+        usual.plugin_config_path = home.path().join("conf.d");
+        let mut config = configured(usual)?;
+        for (path, option) in [
+            (&mut config.socket_path, &self.socket),
+            (&mut config.plugin_path, &self.plugins),
+            (&mut config.plugin_config_path, &self.plugin_config),
+        ] {
+            if let Some(said) = option {
+                path.clone_from(said);
             }
         }
         // Nothing is the usual place.
@@ -95,6 +91,16 @@ impl RuntimeOptions {
             config.socket_path = SocketPath::parse(&config.socket_path)
                 .map_err(wrong)?
                 .into_path_buf();
+        }
+        // Empty ones of our own: nothing is launched, and nobody is told that they are missing.
+        for directory in [&config.plugin_path, &config.plugin_config_path] {
+            if directory.starts_with(home.path()) {
+                let made = DirBuilder::new().mode(0o700).create(directory);
+                made.map_err(|error| SimError::Setup {
+                    path: directory.clone(),
+                    reason: format!("cannot make the directory: {error}"),
+                })?;
+            }
         }
         for directory in [&self.plugins, &self.plugin_config].into_iter().flatten() {
             if !directory.is_dir() {
@@ -112,15 +118,13 @@ impl RuntimeOptions {
     }
 }
 
-fn read(file: &Path) -> Result<(Config, toml::Table), SimError> {
+fn read(file: &Path, absent: Config) -> Result<Config, SimError> {
     let wrong = |reason: String| SimError::Setup {
         path: file.to_owned(),
         reason,
     };
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let config = Config::from_toml(&text).map_err(|error| wrong(error.to_string()))?;
-    // It was just read, so it is TOML.
-    Ok((config, text.parse().unwrap_or_default()))
+    Config::from_whole_toml(&text, absent).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
@@ -143,7 +147,8 @@ mod tests {
         let setup = options.setup().unwrap();
         assert_eq!(setup.config.socket_path, Path::new("/run/said.sock"));
         assert_eq!(setup.config.plugin_request_timeout.as_secs(), 7);
-        assert!(!setup.config.plugin_path.exists());
+        let plugins = fs::read_dir(&setup.config.plugin_path).unwrap();
+        assert_eq!(plugins.count(), 0);
 
         options.socket = Some("/run/other.sock".into());
         assert_eq!(
@@ -159,6 +164,20 @@ mod tests {
         options.socket = Some("tcp://127.0.0.1:80".into());
         let error = options.setup().unwrap_err().to_string();
         assert!(error.contains("unix:///path"), "{error}");
+
+        // A whole file of a runtime, and paths in it whose keys are in another case.
+        let whole = directory.path().join("config.toml");
+        let text =
+            "version = 3\n[plugins.'io.containerd.nri.v1.nri']\nSocketPath = '/run/whole.sock'";
+        fs::write(&whole, text).unwrap();
+        options = RuntimeOptions {
+            config: Some(whole),
+            ..Default::default()
+        };
+        assert_eq!(
+            options.setup().unwrap().config.socket_path,
+            Path::new("/run/whole.sock")
+        );
 
         let none = RuntimeOptions::default().setup().unwrap();
         let home = none.config.socket_path.parent().unwrap().to_owned();

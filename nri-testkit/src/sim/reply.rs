@@ -6,7 +6,7 @@ use std::time::Duration;
 use nri_adaptation::{CallOutcome, PluginInfo, PluginKind, PluginState};
 use nri_core::flow::{Outcome, PluginOutcome};
 use nri_core::merge::{Eviction, MergedUpdate, Owners};
-use nri_core::{Event, PluginId, api};
+use nri_core::{Event, PluginId, Subject, api};
 use serde::Serialize;
 
 use super::watch::Call;
@@ -42,19 +42,13 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Adds how long each plugin took, from its calls, where the outcome itself does not say.
-    pub(super) fn add_times(&mut self, calls: &[OutcomeReply]) {
-        let outcomes = match self {
+    /// The outcomes that the result says itself.
+    pub(super) fn own_outcomes(&mut self) -> Option<&mut Vec<OutcomeReply>> {
+        match self {
             Self::Created(Created { outcomes, .. })
             | Self::Updated(UpdateReply { outcomes, .. })
-            | Self::Stopped(Stopped { outcomes, .. }) => outcomes,
-            _ => return,
-        };
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
-            let same = |call: &&OutcomeReply| {
-                (&call.plugin, call.event) == (&outcome.plugin, outcome.event)
-            };
-            outcome.ms = calls.iter().find(same).and_then(|call| call.ms);
+            | Self::Stopped(Stopped { outcomes, .. }) => Some(outcomes),
+            _ => None,
         }
     }
 }
@@ -265,6 +259,14 @@ pub struct Refused {
 #[serde(transparent)]
 pub struct OwnersReply(pub BTreeMap<String, BTreeMap<&'static str, FieldOwners>>);
 
+/// The names of all fields that can have an owner, as [`OwnersReply`] has them.
+#[must_use]
+pub fn field_names() -> Vec<&'static str> {
+    // They are numbered without a gap.
+    let fields = (1..).map_while(|number| api::Field::try_from(number).ok());
+    fields.map(|field| field.as_str_name()).collect()
+}
+
 /// The owner of a field, or those of its entries. A leading `-` says that the plugin removed it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -305,6 +307,9 @@ pub struct OutcomeReply {
     /// removal may imply a stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<&'static str>,
+    /// The container that it was asked about, where that is not what the command is about: a pod ends with its containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
     /// What it did, in one word.
     pub outcome: &'static str,
     /// The text of its error.
@@ -320,6 +325,7 @@ impl From<&PluginOutcome> for OutcomeReply {
         let (word, error) = match &outcome.outcome {
             Outcome::Answered => ("answered", None),
             Outcome::Unsubscribed => ("unsubscribed", None),
+            Outcome::Unaware => ("unaware", None),
             Outcome::NotReached => ("not-reached", None),
             Outcome::Failed { message } => ("failed", Some(message.clone())),
             Outcome::Late { .. } => ("late", None),
@@ -331,6 +337,7 @@ impl From<&PluginOutcome> for OutcomeReply {
             plugin: outcome.plugin.to_string(),
             event: (outcome.event == Event::ValidateContainerAdjustment)
                 .then(|| outcome.event.name()),
+            container_id: None,
             outcome: word,
             error,
             ms: outcome.took.map(milliseconds),
@@ -339,8 +346,10 @@ impl From<&PluginOutcome> for OutcomeReply {
 }
 
 impl OutcomeReply {
-    /// What a plugin did in a call. `event` is the command's own.
-    pub(super) fn of_call(call: &Call, event: Event) -> Self {
+    /// What a plugin did in a call. `event` is the command's own, `about` the id of what that is about.
+    pub(super) fn of_call(call: &Call, event: Event, about: &str) -> Self {
+        let implied = !call.container.is_empty()
+            && (event.subject() == Subject::Pod || call.container != about);
         let (word, error) = match &call.outcome {
             CallOutcome::Answered => ("answered", None),
             CallOutcome::Failed { message, .. } => ("failed", Some(message.clone())),
@@ -352,21 +361,30 @@ impl OutcomeReply {
         Self {
             plugin: call.plugin.to_string(),
             event: (call.event != event).then(|| call.event.name()),
+            container_id: implied.then(|| call.container.clone()),
             outcome: word,
             error,
             ms: (call.outcome != CallOutcome::Busy).then(|| milliseconds(call.duration)),
         }
     }
 
-    /// A plugin that did not subscribe to the event.
-    pub(super) fn unsubscribed(plugin: String) -> Self {
-        Self {
-            plugin,
+    /// A plugin that was not asked, if it is known why: it did not subscribe to the event, or it was launched and is not there.
+    pub(super) fn not_asked(info: &PluginInfo, event: Event) -> Option<Self> {
+        let outcome = match info.state {
+            PluginState::Starting | PluginState::Restarting | PluginState::Failed => "down",
+            // It is just going: it was not there any more.
+            PluginState::Closed => return None,
+            _ if !info.events.contains(event) => "unsubscribed",
+            _ => return None,
+        };
+        Some(Self {
+            plugin: info.plugin.to_string(),
             event: None,
-            outcome: "unsubscribed",
+            container_id: None,
+            outcome,
             error: None,
             ms: None,
-        }
+        })
     }
 }
 

@@ -201,7 +201,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "container-exit",
-        about: "The container's process ends by itself: StopContainer, with the exit code.",
+        about: "The container's process ends by itself: StopContainer, with the exit code. Nothing, if it is stopped already.",
         members: &[CONTAINER_ID, EXIT_CODE, FINISHED_AT, REASON],
         example: r#"{"cmd":"container-exit","container_id":"c0","exit_code":7}"#,
         answers: "outcomes",
@@ -252,8 +252,9 @@ with an error, and the next one works. The end of the input, SIGTERM and SIGINT 
 The socket opens, and plugins are launched, with the first command that is not add-pod or add-container, or when none comes for a
 moment. A plugin is any NRI plugin: start it and give it the socket's path, which `version` answers and the log says.
 
-What a command answers: `outcomes` says what each plugin did (answered, failed, unsubscribed, late, gone, not-reached, abandoned) and
-for how long, in errors too; `owners` which plugin asked for what; `updates` and `evictions` what plugins asked for other containers.
+What a command answers: `outcomes` says what each plugin did (answered, failed, unsubscribed, late, gone, not-reached, abandoned;
+unaware: it never knew what ends; down: it was launched, and is not there) and for how long, in errors too; `owners` which plugin
+asked for what; `updates` and `evictions` what plugins asked for other containers.
 
 Commands (what is answered with a ? is not always there):
 ",

@@ -1,17 +1,19 @@
 //! What the simulated runtime hears of its plugins: who is there, and what they had done to containers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind};
-use nri_core::{DomainError, Event, PluginId, RegisteredPlugin, api};
+use nri_core::{Ctx, DomainError, Event, PluginId, RegisteredPlugin, api};
 use tokio::sync::watch;
 
 use super::reply::{Evicted, Refused, Updated};
 
-/// How many updates, evictions, refusals and calls are remembered, each. Of more, the oldest are forgotten.
+/// How many updates, evictions and refusals are remembered, each. Of more, the oldest are forgotten.
 const REMEMBERED: usize = 65_536;
+/// How long a plugin that joins is waited for.
+const LONGEST_JOINING: Duration = Duration::from_secs(10);
 
 /// Watches plugins.
 #[derive(Debug)]
@@ -20,25 +22,55 @@ pub(super) struct Watch {
     ready: watch::Sender<BTreeSet<RegisteredPlugin>>,
     /// How many have connected so far.
     connected: watch::Sender<u64>,
+    /// Those that have connected and do not know yet what exists.
+    joining: watch::Sender<BTreeSet<RegisteredPlugin>>,
     done: Mutex<Done>,
     calls: Mutex<Calls>,
 }
 
-/// The calls of plugins, numbered.
+/// The calls of plugins that belong to the commands that are under way, by the tag of the command.
 #[derive(Debug, Default)]
 struct Calls {
-    list: VecDeque<Call>,
-    /// The number of the next one.
-    next: u64,
+    of: BTreeMap<u64, Vec<Call>>,
+    /// The commands to which the undoing of a creation belongs, by the container.
+    undoing: BTreeMap<String, u64>,
+    /// The tag of the last command.
+    last: u64,
+}
+
+/// The calls that belong to a command, as long as it is under way.
+#[derive(Debug)]
+pub(super) struct Recording<'a> {
+    watch: &'a Watch,
+    tag: u64,
+}
+
+impl Recording<'_> {
+    /// By which the command's calls are known.
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// The calls that are over, in the order in which they ended.
+    pub(super) fn calls(&self) -> Vec<Call> {
+        let calls = self.watch.calls();
+        calls.of.get(&self.tag).cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.watch.calls();
+        calls.of.remove(&self.tag);
+        calls.undoing.retain(|_, tag| *tag != self.tag);
+    }
 }
 
 /// One call of a plugin.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
-    number: u64,
     pub(super) plugin: RegisteredPlugin,
     pub(super) event: Event,
-    pub(super) pod: String,
     /// Empty for pod events.
     pub(super) container: String,
     pub(super) outcome: CallOutcome,
@@ -60,6 +92,7 @@ impl Watch {
         Self {
             ready: watch::Sender::new(BTreeSet::new()),
             connected: watch::Sender::new(0),
+            joining: watch::Sender::new(BTreeSet::new()),
             done: Mutex::default(),
             calls: Mutex::default(),
         }
@@ -70,16 +103,39 @@ impl Watch {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the next call.
-    pub(super) fn next_call(&self) -> u64 {
-        self.calls().next
+    /// Begins to record what belongs to a command: the calls with its tag.
+    pub(super) fn record(&self) -> Recording<'_> {
+        let mut calls = self.calls();
+        calls.last += 1;
+        let tag = calls.last;
+        calls.of.insert(tag, Vec::new());
+        Recording { watch: self, tag }
     }
 
-    /// The calls from a number on, in the order in which they ended.
-    pub(super) fn calls_since(&self, number: u64) -> Vec<Call> {
-        let calls = self.calls();
-        let from = calls.list.partition_point(|call| call.number < number);
-        calls.list.range(from..).cloned().collect()
+    /// The undoing of the creation of a container, which has no tag, belongs to a command as well.
+    pub(super) fn record_undoing(&self, container: &str, cx: &Ctx) {
+        if let Some(tag) = cx.tag() {
+            self.calls().undoing.insert(container.to_owned(), tag);
+        }
+    }
+
+    /// Whether a plugin is about to be shown what exists.
+    pub(super) fn somebody_joins(&self) -> bool {
+        !self.joining.borrow().is_empty()
+    }
+
+    /// Waits until no plugin is about to be shown what exists, but not for ever.
+    pub(super) async fn nobody_joins(&self) {
+        let mut joining = self.joining.subscribe();
+        // One that takes longer than that has been given up, or goes on without us.
+        let _ = tokio::time::timeout(LONGEST_JOINING, joining.wait_for(BTreeSet::is_empty)).await;
+    }
+
+    /// A plugin knows what exists, or never will.
+    fn joined(&self, plugin: &PluginInfo) {
+        self.joining.send_modify(|joining| {
+            joining.remove(&plugin.plugin);
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Done> {
@@ -139,24 +195,29 @@ fn names<'a>(plugins: impl IntoIterator<Item = &'a PluginId>) -> Vec<String> {
 impl Observer for Watch {
     fn plugin_call(&self, report: &PluginCallReport<'_>) {
         let mut calls = self.calls();
-        let call = Call {
-            number: calls.next,
-            plugin: report.plugin.clone(),
-            event: report.event,
-            pod: report.pod.to_owned(),
-            container: report.container.to_owned(),
-            outcome: report.outcome.clone(),
-            duration: report.duration,
-        };
-        calls.next += 1;
-        remember(&mut calls.list, call);
+        let tag = report
+            .tag
+            .or_else(|| calls.undoing.get(report.container).copied());
+        if let Some(own) = tag.and_then(|tag| calls.of.get_mut(&tag)) {
+            own.push(Call {
+                plugin: report.plugin.clone(),
+                event: report.event,
+                container: report.container.to_owned(),
+                outcome: report.outcome.clone(),
+                duration: report.duration,
+            });
+        }
     }
 
-    fn plugin_connected(&self, _: &PluginInfo) {
+    fn plugin_connected(&self, plugin: &PluginInfo) {
+        self.joining.send_modify(|joining| {
+            joining.insert(plugin.plugin.clone());
+        });
         self.connected.send_modify(|count| *count += 1);
     }
 
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
+        self.joined(plugin);
         if plugin.kind != PluginKind::BuiltIn {
             self.ready.send_modify(|ready| {
                 ready.insert(plugin.plugin.clone());
@@ -164,7 +225,8 @@ impl Observer for Watch {
         }
     }
 
-    fn plugin_gone(&self, plugin: &PluginInfo, _: &str) {
+    fn plugin_disconnected(&self, plugin: &PluginInfo, _: &str) {
+        self.joined(plugin);
         self.ready.send_modify(|ready| {
             ready.remove(&plugin.plugin);
         });

@@ -7,7 +7,7 @@
 //! assert_eq!(summary.to_string(), "1 passed, 0 failed, 0 skipped");
 //! ```
 //!
-//! A vector is one line of JSON. Requests go through the flows of `nri-core` as a runtime would drive them, with plugins that
+//! A vector is one line of JSON, of any kind that there is; those about OCI specs are [`oci_vectors`]. Requests go through the flows of `nri-core` as a runtime would drive them, with plugins that
 //! answer from a script. What comes out is compared with the record: which plugins were called, what each of them saw, the
 //! combined response, its owners, what validators got, or else the kind of failure, and for conflicts who, whom, and about what.
 //!
@@ -28,6 +28,8 @@ mod summary;
 mod verdict;
 
 use std::io::BufRead;
+
+use crate::oci_vectors;
 
 pub use error::VectorError;
 pub use exceptions::{Exception, exceptions};
@@ -91,6 +93,9 @@ fn judge(header: &Header, line: &str) -> Result<Verdict, VectorError> {
     match header.kind.as_str() {
         "create" | "update" | "stop" => merge::judge(&serde_json::from_str(line)?),
         "event" => events::judge(&serde_json::from_str(line)?),
+        "oci" => Ok(Verdict::of(oci_vectors::differences(
+            &serde_json::from_str(line)?,
+        ))),
         kind => Err(VectorError::Unknown {
             what: "kind of vector",
             value: kind.to_owned(),
@@ -111,6 +116,18 @@ mod tests {
         assert!(text.contains("line 2"), "{text}");
         assert!(text.contains("\"song\""), "{text}");
         assert!(text.ends_with("0 passed, 2 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn every_recording_passes_in_one_file() {
+        let all = [
+            include_str!("../../data/vectors-events.jsonl"),
+            crate::oci_vectors::RECORDED,
+        ]
+        .concat();
+        let summary = run(all.as_bytes());
+        assert!(summary.is_success(), "{summary}");
+        assert_eq!(summary.passed, all.lines().count());
     }
 
     #[test]

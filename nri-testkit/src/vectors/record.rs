@@ -36,6 +36,8 @@ pub(super) fn decode<M: Message + Default>(
 /// One request through plugins.
 #[derive(Debug, Deserialize)]
 pub(super) struct MergeVector {
+    #[serde(default)]
+    pub(super) name: String,
     pub(super) kind: String,
     pub(super) tags: Vec<String>,
     pub(super) request_b64: Encoded,

@@ -153,7 +153,7 @@ fn scripted_reply(scripted: &ScriptedPlugin, event: Event) -> Result<Reply, Vect
             "timeout" => Reply::Late {
                 after: Duration::from_secs(2),
             },
-            "closed" => Reply::Gone { handed_over: true },
+            "closed" => Reply::Gone { delivered: true },
             kind => {
                 return Err(VectorError::Unknown {
                     what: "kind of failure",

@@ -140,3 +140,64 @@ fn the_shell_example_works() {
     assert_eq!(results.count(), 10, "{text}");
     assert!(text.contains(r#"{"key":"TZ","value":"UTC"}"#), "{text}");
 }
+
+#[test]
+fn rust_log_counts_where_no_option_says_more() {
+    for (option, variable, logs) in [
+        (None, None, true),
+        (None, Some("error"), false),
+        (Some("info"), Some("error"), true),
+        (Some("error"), Some("info"), false),
+    ] {
+        let mut command = program();
+        command.arg("serve").env_remove("RUST_LOG");
+        if let Some(option) = option {
+            command.args(["--log", option]);
+        }
+        if let Some(variable) = variable {
+            command.env("RUST_LOG", variable);
+        }
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            log.contains(" INFO "),
+            logs,
+            "{option:?} {variable:?}: {log}"
+        );
+    }
+    let output = program()
+        .arg("serve")
+        .env("RUST_LOG", "nri=loud")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && log.contains("RUST_LOG is \"nri=loud\""),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_fields_that_have_owners_are_listed() {
+    let output = program().arg("fields").output().unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let help = program().args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for name in ["CPUSetCPUs", "MemLimit", "Env", "RdtClosID"] {
+        assert!(listed.lines().any(|line| line == name), "{listed}");
+        assert!(help.contains(name) && README.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn every_recording_can_be_replayed() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
+    for name in ["vectors-events.jsonl", "vectors-oci.jsonl"] {
+        let file = std::path::Path::new(data).join(name);
+        let output = program().arg("vectors").arg(file).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        assert!(text.ends_with(" 0 failed, 0 skipped\n"), "{text}");
+    }
+}

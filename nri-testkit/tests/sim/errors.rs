@@ -95,6 +95,10 @@ fn every_mistake_is_answered_with_what_would_be_right() {
             &["needs an \"id\""],
         ),
         (
+            r#"{"cmd":"create-container","container":{"id":"c2","pod_id":"p1"}}"#,
+            &["there is no field `pod_id`; did you mean `podSandboxId`?"],
+        ),
+        (
             r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c1"}}"#,
             &["container \"c1\" exists already", "remove-container"],
         ),
@@ -191,11 +195,11 @@ fn every_mistake_is_answered_with_what_would_be_right() {
     serve.ok(r#"{"cmd":"stop-pod","pod_id":"p1"}"#);
     let error = serve.error(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c2"}}"#);
     assert!(error.contains("pod \"p1\" is stopped"), "{error}");
-    let error = serve.error(r#"{"cmd":"container-exit","container_id":"c1"}"#);
-    assert!(
-        error.contains("only one that is created or running can be ended"),
-        "{error}"
-    );
+    // The exit of what was stopped is no news, and no mistake.
+    let exit = serve.ok(r#"{"cmd":"container-exit","container_id":"c1","exit_code":9}"#);
+    assert_eq!(exit["outcomes"], json!([]));
+    let state = serve.ok(r#"{"cmd":"state"}"#);
+    assert_eq!(state["containers"][0].get("exitCode"), None);
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Hostile {
         };
         let runtime = RuntimeClient::new(connection.client());
         runtime
-            .register_plugin(&request, CallOptions::timeout(PATIENCE))
+            .register_plugin(&request, CallOptions::timeout(TEST_TIMEOUT))
             .await
             .unwrap();
         Attacker { connection }
@@ -115,11 +115,11 @@ impl Hostile {
 impl Attacker {
     /// Asks for updates, in bytes of its own.
     async fn asks(&self, payload: Bytes) -> Result<Bytes, CallError> {
-        let options = CallOptions::timeout(PATIENCE);
+        let options = CallOptions::timeout(TEST_TIMEOUT);
         let client = self.connection.client();
         let (service, method) = (rpc::runtime::SERVICE, rpc::runtime::UpdateContainers::NAME);
         let pending = client.begin(service, method, payload, options).await?;
-        tokio::time::timeout(PATIENCE, pending).await.unwrap()
+        tokio::time::timeout(TEST_TIMEOUT, pending).await.unwrap()
     }
 }
 
@@ -239,7 +239,7 @@ async fn a_million_updates_in_the_answer_to_synchronize_are_refused() {
         attackers.push(hostile.register(&socket, 10 + n).await);
     }
     for attacker in attackers {
-        let closed = tokio::time::timeout(PATIENCE, attacker.connection.closed());
+        let closed = tokio::time::timeout(TEST_TIMEOUT, attacker.connection.closed());
         closed.await.unwrap();
     }
     stage.creates();

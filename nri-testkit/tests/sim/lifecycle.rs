@@ -1,6 +1,7 @@
 //! What happens to pods and containers, what plugins hear of it, and what is in the state afterwards.
 
 use nri_plugin::{RuntimeHandle as _, api};
+use nri_testkit::FakePlugin;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -422,7 +423,24 @@ async fn what_has_happened_has_happened_whatever_plugins_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runtime_can_be_made_to_refuse_once() {
-    let mut serve = Serve::start();
+    // By default what it refuses keeps nothing from being created.
+    let mut lenient = Serve::start();
+    let _other = greedy().join(&mut lenient, "10-greedy").await;
+    lenient.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
+    for id in ["victim", "other"] {
+        lenient.ok(&format!(
+            r#"{{"cmd":"create-container","pod_id":"p1","container":{{"id":"{id}"}}}}"#
+        ));
+    }
+    lenient.ok(r#"{"cmd":"fail","container_id":"other","what":"update","reason":"no memory"}"#);
+    lenient.ok(r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"new"}}"#);
+    assert_eq!(state(&mut lenient)["refused"][0]["what"], "update");
+
+    let mut serve = Serve::with(|command, home| {
+        let config = home.join("nri.toml");
+        std::fs::write(&config, "side_update_failure = 'fail'").unwrap();
+        command.arg("--config").arg(config);
+    });
     let _plugin = greedy().join(&mut serve, "10-greedy").await;
     serve.ok(r#"{"cmd":"run-pod","pod":{"id":"p1"}}"#);
     for id in ["victim", "other"] {
@@ -466,8 +484,28 @@ async fn a_pod_takes_its_containers_along() {
     let plugin = Script::default().join(&mut serve, "10-all").await;
     serve.container();
     serve.ok(r#"{"cmd":"start-container","container_id":"c1"}"#);
-    serve.ok(r#"{"cmd":"stop-pod","pod_id":"p1"}"#);
-    serve.ok(r#"{"cmd":"remove-pod","pod_id":"p1"}"#);
+    let brief = |result: Value| -> Vec<Value> {
+        let outcomes = result["outcomes"].as_array().unwrap().clone();
+        let brief = outcomes
+            .iter()
+            .map(|o| json!([o["event"], o["container_id"], o["outcome"]]));
+        brief.collect()
+    };
+    // What a command implies is reported with it, and with no other.
+    assert_eq!(
+        brief(serve.ok(r#"{"cmd":"stop-pod","pod_id":"p1"}"#)),
+        [
+            json!(["StopContainer", "c1", "answered"]),
+            json!([null, null, "answered"]),
+        ]
+    );
+    assert_eq!(
+        brief(serve.ok(r#"{"cmd":"remove-pod","pod_id":"p1"}"#)),
+        [
+            json!(["RemoveContainer", "c1", "answered"]),
+            json!([null, null, "answered"]),
+        ]
+    );
     let heard = plugin.heard();
     let end = [
         "StopContainer c1 0",
@@ -476,4 +514,30 @@ async fn a_pod_takes_its_containers_along() {
         "RemovePodSandbox p1",
     ];
     assert_eq!(heard[heard.len() - 4..], end);
+}
+
+/// The process is there when plugins hear that its container is to be started: they put it into groups, for example.
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_are_shown_the_pid_before_the_start() {
+    let mut serve = Serve::start();
+    serve.ok(r#"{"cmd":"version"}"#);
+    let plugin = FakePlugin::new("10-looks");
+    let connected = plugin.connect(serve.socket()).await.unwrap();
+    connected.register().await.unwrap();
+    plugin.wait_for("Synchronize").await;
+    serve.container();
+    serve.ok(r#"{"cmd":"start-container","container_id":"c1","pid":4711}"#);
+    let request = plugin
+        .wait_for("StartContainer c1")
+        .await
+        .request()
+        .unwrap();
+    let container = request.container().unwrap();
+    assert_eq!(container.pid, 4711);
+    assert_eq!(
+        container.state(),
+        api::ContainerState::ContainerCreated,
+        "it does not run yet"
+    );
+    assert_eq!(state(&mut serve)["containers"][0]["pid"], 4711);
 }

@@ -206,3 +206,35 @@ fn ten_thousand_commands_at_once_give_ten_thousand_results_in_order() {
     }
     assert!(status.success());
 }
+
+/// A plugin that is launched and ends again and again is `down` in every outcome, whatever it would have subscribed to.
+#[test]
+fn a_plugin_that_crashes_is_down_everywhere() {
+    let mut serve = Serve::with(|command, home| {
+        let plugins = home.join("plugins");
+        fs::create_dir(&plugins).unwrap();
+        let file = plugins.join("30-down");
+        fs::write(&file, "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        command.arg("--plugins").arg(plugins);
+    });
+    let pod = r#""pod_id":"p1""#;
+    let container = r#""container_id":"c1""#;
+    for members in [
+        r#""cmd":"run-pod","pod":{"id":"p1"}"#.to_owned(),
+        format!(r#""cmd":"update-pod",{pod}"#),
+        format!(r#""cmd":"create-container",{pod},"container":{{"id":"c1"}}"#),
+        format!(r#""cmd":"start-container",{container}"#),
+        format!(r#""cmd":"update-container",{container}"#),
+        format!(r#""cmd":"stop-container",{container}"#),
+        format!(r#""cmd":"remove-container",{container}"#),
+        format!(r#""cmd":"remove-pod",{pod}"#),
+    ] {
+        let result = serve.ok(&format!("{{{members}}}"));
+        assert_eq!(
+            result["outcomes"],
+            json!([{"plugin": "30-down", "outcome": "down"}]),
+            "{result}"
+        );
+    }
+}

@@ -294,3 +294,54 @@ fn what_is_no_scenario_or_no_plugin_is_said_so() {
         assert!(!output.status.success() && log.contains(says), "{log}");
     }
 }
+
+/// Whatever a shell takes, with the connection, the process and the signals of the plugin itself.
+#[test]
+fn a_plugin_is_started_as_a_shell_would_start_it() {
+    let annotate = examples()["annotate"].clone();
+    let (directory, name) = (
+        annotate.parent().unwrap().display().to_string(),
+        annotate.file_name().unwrap().to_str().unwrap(),
+    );
+    let program = annotate.display();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("annotate.toml");
+    fs::write(&config, "[env]\nTZ = 'UTC'").unwrap();
+    let beside = format!(" --socket {{socket}} --config {}", config.display());
+    let scenario = "
+        [[plugins]]
+        id = '50-annotate'
+        config = \"[env]\\nTZ = 'UTC'\"
+        [[steps]]
+        cmd = 'run-pod'
+        pod = { id = 'p1' }
+    ";
+    for command in [
+        format!("FOO=1 {program}"),
+        format!("cd {directory} && ./{name}"),
+        format!("exec {program}"),
+        format!("if true; then {program}; fi"),
+        format!("true; {program} # 'that is it'"),
+    ] {
+        for socket in ["", &beside] {
+            let command = match command.split_once(" #") {
+                _ if socket.is_empty() => command.clone(),
+                Some((start, end)) => format!("{start}{socket} #{end}"),
+                None if command.ends_with("; fi") => {
+                    format!("{}{socket}; fi", command.trim_end_matches("; fi"))
+                }
+                None => format!("{command}{socket}"),
+            };
+            let plugin = format!("50-annotate={command}");
+            let (printed, log, success) = play(scenario, &["--plugin", &plugin]);
+            assert!(success, "{command}: {printed}{log}");
+            let kind = if socket.is_empty() {
+                "launched"
+            } else {
+                "external"
+            };
+            let plugin = format!("plugin 50-annotate ({kind})");
+            assert!(printed.contains(&plugin), "{command}: {printed}");
+        }
+    }
+}

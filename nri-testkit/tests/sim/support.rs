@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a test waits for what must happen before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `nri-sim serve`, running.
 pub(crate) struct Serve {
@@ -40,7 +40,9 @@ impl Serve {
         command
             .arg("serve")
             .arg("--socket")
-            .arg(home.path().join("nri.sock"));
+            .arg(home.path().join("nri.sock"))
+            // What it leaves behind when it is killed goes with the test.
+            .env("TMPDIR", home.path());
         more(&mut command, home.path());
         let mut child = command
             .stdin(Stdio::piped())
@@ -90,7 +92,7 @@ impl Serve {
 
     /// The next result; `None` when there will be no more.
     pub(crate) fn next(&self) -> Option<Value> {
-        match self.results.recv_timeout(PATIENCE) {
+        match self.results.recv_timeout(TEST_TIMEOUT) {
             Ok(line) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))),
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(timeout) => panic!("no result: {timeout}"),
@@ -319,7 +321,7 @@ impl Script {
         let mut state = handle.state();
         let ready = state.wait_for(|state| matches!(state, State::Ready(_) | State::Ended));
         drop(
-            tokio::time::timeout(PATIENCE, ready)
+            tokio::time::timeout(TEST_TIMEOUT, ready)
                 .await
                 .expect("the plugin is synchronised")
                 .unwrap(),
@@ -354,14 +356,14 @@ impl Peer {
     pub(crate) async fn hears(&self, event: &str) {
         let mut heard = self.heard.subscribe();
         let waited = heard.wait_for(|heard| heard.iter().any(|one| one == event));
-        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, waited).await.is_err() {
             panic!("it did not hear {event}, but {:?}", self.heard.borrow());
         }
     }
 
     /// Waits until its connection is over.
     pub(crate) async fn ended(&mut self) {
-        tokio::time::timeout(PATIENCE, &mut self.task)
+        tokio::time::timeout(TEST_TIMEOUT, &mut self.task)
             .await
             .expect("the connection ends")
             .unwrap();

@@ -101,7 +101,8 @@ fn times(filter: Option<&str>) -> Result<BTreeMap<String, (Time, u64)>, String> 
 
 fn bench(name: &str) -> std::process::Command {
     let mut command = process::cargo();
-    command.args(["bench", "--quiet", "--package", "nri-core", "--bench", name]);
+    command.args(["bench", "--quiet", "--package", "nri-core"]);
+    command.args(["--features", "oci", "--bench", name]);
     command
 }
 

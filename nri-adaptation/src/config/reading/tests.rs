@@ -1,4 +1,8 @@
-use super::super::{AfterLate, JsonConfig, SideUpdateFailure, Trouble};
+use super::super::settings::Settings as _;
+use super::super::{
+    AfterLate, CrioConfig, CrioValidatorConfig, DefaultValidatorConfig, JsonConfig, MobyConfig,
+    PluginConfig, SideUpdateFailure, Trouble,
+};
 use super::*;
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ fn error(text: &str) -> String {
 #[test]
 fn known_keys_are_those_of_the_struct() {
     let mut config = Config::default();
-    let plugin = super::super::PluginConfig {
+    let plugin = PluginConfig {
         request_timeout: Some(Duration::from_secs(1)),
         max_in_flight: Some(2),
         on_error: Some(Trouble::Skip),
@@ -29,14 +33,14 @@ fn known_keys_are_those_of_the_struct() {
         known.sort();
         known
     };
-    assert_eq!(keys(&table), sorted(TOP));
+    assert_eq!(keys(&table), sorted(Config::KEYS));
     assert_eq!(
         keys(table["default_validator"].as_table().unwrap()),
-        sorted(VALIDATOR)
+        sorted(DefaultValidatorConfig::KEYS)
     );
     assert_eq!(
         keys(table["plugins"]["10-slow"].as_table().unwrap()),
-        sorted(PLUGIN)
+        sorted(PluginConfig::KEYS)
     );
 
     let text = toml::to_string(&config).unwrap();
@@ -140,7 +144,7 @@ fn reading_leniently_returns_the_unknown_keys() {
         .iter()
         .map(|key| (key.key.as_str(), key.line))
         .collect();
-    assert_eq!(unknown, [("bar", 3), ("foo", 2)]);
+    assert_eq!(unknown, [("bar", Some(3)), ("foo", Some(2))]);
     assert!(Config::from_toml_lenient("disable = 1").is_err());
 }
 
@@ -150,11 +154,11 @@ fn the_default_file_has_every_key() {
     let text = Config::default_toml();
     assert_eq!(Config::from_toml(text), Ok(Config::default()));
     let table: toml::Table = text.parse().unwrap();
-    for key in TOP.iter().filter(|key| **key != "plugins") {
+    for key in Config::KEYS.iter().filter(|key| **key != "plugins") {
         assert!(table.contains_key(*key), "{key}");
     }
     let validator = table["default_validator"].as_table().unwrap();
-    for key in VALIDATOR {
+    for key in DefaultValidatorConfig::KEYS {
         assert!(validator.contains_key(*key), "{key}");
     }
     // Examples are commented out without a space.
@@ -166,7 +170,7 @@ fn the_default_file_has_every_key() {
     Config::from_toml(&with_examples).unwrap();
     let table: toml::Table = with_examples.parse().unwrap();
     for plugin in table["plugins"].as_table().unwrap().values() {
-        for key in PLUGIN {
+        for key in PluginConfig::KEYS {
             assert!(plugin.as_table().unwrap().contains_key(*key), "{key}");
         }
     }
@@ -235,10 +239,452 @@ fn values_that_cannot_be_are_refused() {
 #[test]
 fn the_readme_has_every_key() {
     let readme = include_str!("../../../README.md");
-    for key in TOP.iter().chain(VALIDATOR).chain(PLUGIN) {
+    let of_tables = [DefaultValidatorConfig::KEYS, PluginConfig::KEYS].concat();
+    for key in Config::KEYS.iter().chain(&of_tables) {
         let row = readme
             .lines()
             .any(|line| line.starts_with(&format!("| `{key}`")));
         assert!(row, "{key}");
     }
+}
+
+/// A table, a key of it, and a value that is not its default.
+type Case = (&'static str, &'static str, &'static str);
+
+/// The keys of every table, with a value each.
+fn cases() -> Vec<Case> {
+    fn value(key: &str) -> &'static str {
+        let key = key.trim_start_matches("nri_");
+        match key {
+            "plugins" => "{ x = { restart = false } }",
+            "default_validator" => "{}",
+            "after_late" => "'resync'",
+            "side_update_failure" => "'log'",
+            "on_error" | "on_late" | "on_absent" => "'skip'",
+            "allowed_uids" | "allowed_gids" => "[7]",
+            "required_plugins" | "validator_required_plugins" => "['x']",
+            "tolerate_missing_plugins_annotation"
+            | "validator_tolerate_missing_plugins_annotation" => "'x'",
+            "restart" | "enable_nri" => "false",
+            key if key.ends_with("timeout") || key.ends_with("backoff") => "'77s'",
+            key if key.ends_with("path") || key.ends_with("dir") || key == "listen" => "'/x'",
+            key if key.ends_with("strikes")
+                || key.ends_with("limit")
+                || key.ends_with("burst")
+                || key.starts_with("max_") =>
+            {
+                "77"
+            }
+            _ => "true",
+        }
+    }
+    let tables: [(&'static str, &'static [&'static str]); 6] = [
+        ("", Config::KEYS),
+        ("[default_validator]", DefaultValidatorConfig::KEYS),
+        ("[plugins.x]", PluginConfig::KEYS),
+        ("crio", CrioConfig::KEYS),
+        ("crio [default_validator]", CrioValidatorConfig::KEYS),
+        ("moby", MobyConfig::KEYS),
+    ];
+    let cases = tables.into_iter().map(|(table, keys)| {
+        keys.iter()
+            .map(move |key| (table, *key, value(key)))
+            .collect::<Vec<_>>()
+    });
+    cases.flatten().collect()
+}
+
+/// Reads a key of a table through TOML and through JSON. What came of them is shown, without the spelling.
+fn read_one(table: &str, lines: &[String]) -> [Result<String, String>; 2] {
+    fn shown<T: std::fmt::Debug, E: ToString>(read: Result<T, E>) -> Result<String, String> {
+        read.map(|read| format!("{read:?}"))
+            .map_err(|e| e.to_string())
+    }
+    let (whose, header) = match table.split_once(' ') {
+        Some((whose, header)) => (whose, header),
+        None if table.starts_with('[') => ("", table),
+        None => (table, ""),
+    };
+    let text = format!("{header}\n{}\n", lines.join("\n"));
+    let json = text
+        .parse::<toml::Table>()
+        .map_err(|e| e.to_string())
+        .and_then(|table| serde_json::to_string(&table).map_err(|e| e.to_string()));
+    let from_json = |read: fn(&str) -> Result<String, String>| match &json {
+        Ok(json) => read(json),
+        Err(error) => Err(error.clone()),
+    };
+    match whose {
+        "crio" => [
+            shown(toml::from_str::<CrioConfig>(&text)),
+            from_json(|json| shown(serde_json::from_str::<CrioConfig>(json))),
+        ],
+        "moby" => [
+            shown(toml::from_str::<MobyConfig>(&text)),
+            from_json(|json| shown(serde_json::from_str::<MobyConfig>(json))),
+        ],
+        _ => [
+            shown(Config::from_toml(&text)),
+            from_json(|json| shown(serde_json::from_str::<Config>(json))),
+        ],
+    }
+}
+
+/// The key, spelled in some way.
+fn spelled(key: &str, separator: usize, upper: u64) -> String {
+    let separator = ["_", "", "-", " "][separator];
+    let cased = |(at, c): (usize, char)| match upper >> (at % 64) & 1 {
+        1 => c.to_ascii_uppercase(),
+        _ => c,
+    };
+    key.replace('_', separator)
+        .char_indices()
+        .map(cased)
+        .collect()
+}
+
+fn assignment(key: &str, value: &str) -> String {
+    format!("{key:?} = {value}")
+}
+
+proptest::proptest! {
+    /// Law: in every table of every dialect, by TOML and JSON alike, a key in any spelling does what the key does, or is an
+    /// error; in two spellings it is an error.
+    #[test]
+    fn a_key_in_any_spelling_takes_effect_or_is_an_error(
+        case in proptest::sample::select(cases()),
+        (separator, upper) in (0usize..4, proptest::prelude::any::<u64>()),
+    ) {
+        let (table, key, value) = case;
+        let kebab = if table == "moby" { 2 } else { 0 };
+        let documented = spelled(key, kebab, 0);
+        let right = read_one(table, &[assignment(&documented, value)]);
+        for read in &right {
+            proptest::prop_assert!(read.is_ok(), "{documented}: {read:?}");
+        }
+        let spelling = spelled(key, separator, upper);
+        for (read, right) in read_one(table, &[assignment(&spelling, value)]).iter().zip(&right) {
+            proptest::prop_assert!(read.is_err() || read == right, "{spelling}: {read:?}");
+            // The documented form never depends on case.
+            if separator == kebab || (separator == 1 && !["crio", "moby"].iter().any(|of| table.starts_with(of))) {
+                proptest::prop_assert_eq!(read, right, "{}", spelling);
+            }
+        }
+        if !spelling.eq(&documented) {
+            let twice = [assignment(&documented, value), assignment(&spelling, value)];
+            for read in read_one(table, &twice) {
+                proptest::prop_assert!(read.is_err(), "{documented} and {spelling}: {read:?}");
+            }
+        }
+    }
+}
+
+/// Law: no key is without effect, whatever the table.
+#[test]
+fn every_key_takes_effect() {
+    for (table, key, value) in cases() {
+        if value == "{}" {
+            continue;
+        }
+        let documented = spelled(key, if table == "moby" { 2 } else { 0 }, 0);
+        let header = table
+            .rsplit(' ')
+            .next()
+            .filter(|header| header.starts_with('['));
+        let without = read_one(table, &[]);
+        let with = read_one(table, &[assignment(&documented, value)]);
+        assert_ne!(without, with, "{documented} in {header:?}");
+        assert_eq!(with[0], with[1], "{documented}: TOML and JSON");
+    }
+}
+
+#[test]
+fn what_the_strict_reader_once_swallowed() {
+    assert!(Config::from_toml("Disable = true").is_ok_and(|config| config.disable));
+    let config = Config::from_toml(
+        "[DefaultValidator]\nENABLE = true\nrejectOciHookAdjustment = true\n[Plugins.x]\nRequestTimeout = '9s'",
+    )
+    .unwrap();
+    assert!(config.default_validator.enable && config.default_validator.reject_oci_hook_adjustment);
+    let settings = config.plugin(&"10-x".parse().unwrap());
+    assert_eq!(settings.request_timeout, Duration::from_secs(9));
+    let text = error("PluginRequestTimeout = 'nonsense'");
+    assert!(
+        text.starts_with("line 1: key `PluginRequestTimeout`: invalid duration \"nonsense\""),
+        "{text}"
+    );
+    assert_eq!(
+        error("disable = true\nDisable = false"),
+        "line 1: key `disable`: it is set twice, the other time as `Disable`"
+    );
+    let json = r#"{"disable": true, "disable": false}"#;
+    let text = serde_json::from_str::<Config>(json)
+        .unwrap_err()
+        .to_string();
+    assert!(text.starts_with("key `disable`: it is set twice"), "{text}");
+    let json = r#"{"plugins": {"x": {"onLate": "skip"}, "x": {}}}"#;
+    let text = serde_json::from_str::<Config>(json)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.starts_with("key `plugins.x`: it is set twice"),
+        "{text}"
+    );
+}
+
+#[test]
+fn json_is_as_strict_as_toml() {
+    let error = |json: &str| {
+        serde_json::from_str::<Config>(json)
+            .unwrap_err()
+            .to_string()
+    };
+    let text = error(r#"{"plugins": {"slow": {"maxInfligth": 2}}}"#);
+    assert!(
+        text.starts_with("unknown key `plugins.slow.maxInfligth`; did you mean `max_in_flight`?"),
+        "{text}"
+    );
+    let text = error(r#"{"plugins": {"slow": {"on_late": "wait"}}}"#);
+    assert!(
+        text.starts_with(
+            "key `plugins.slow.on_late`: unknown variant `wait`, expected `fail` or `skip`"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn values_of_another_kind_are_named_with_what_is_right() {
+    assert_eq!(
+        error("allowed_uids = ['root']"),
+        "line 1: key `allowed_uids`: invalid type: string \"root\", expected a numeric user or group id (names are not \
+         looked up)"
+    );
+    assert_eq!(
+        error("[plugins.x]\nallowed_uids = [0, -1]"),
+        "line 2: key `plugins.x.allowed_uids`: invalid value: integer `-1`, expected a numeric user or group id (names are \
+         not looked up)"
+    );
+    assert_eq!(
+        error("plugin_request_timeout = 5"),
+        "line 1: key `plugin_request_timeout`: invalid type: integer `5`, expected a duration as a text, such as \"5s\", \
+         \"1m30s\" or \"500ms\""
+    );
+    assert_eq!(
+        error("max_plugins = 'many'"),
+        "line 1: key `max_plugins`: invalid type: string \"many\", expected a whole number, 0 or more"
+    );
+    assert_eq!(
+        error("plugins = ['10-x']"),
+        "line 1: key `plugins`: invalid type: sequence, expected a table of tables, one for each name"
+    );
+}
+
+#[test]
+fn a_socket_may_have_the_scheme_unix_and_no_other() {
+    let config = Config::from_toml("socket_path = 'unix:///run/nri.sock'").unwrap();
+    assert_eq!(config.socket_path.to_str(), Some("/run/nri.sock"));
+    let text = error("\nsocket_path = 'tcp://127.0.0.1:80'");
+    assert!(
+        text.starts_with("line 2: key `socket_path`: ") && text.contains("tcp"),
+        "{text}"
+    );
+    let moby: MobyConfig = serde_json::from_str(r#"{"socket-path": "unix:///s"}"#).unwrap();
+    assert_eq!(moby.socket_path.to_str(), Some("/s"));
+    let crio: CrioConfig = toml::from_str("nri_listen = 'unix:///s'").unwrap();
+    assert_eq!(crio.nri_listen.to_str(), Some("/s"));
+    assert!(toml::from_str::<CrioConfig>("nri_listen = 'http://s'").is_err());
+}
+
+/// Law: every unknown key is found with its line. No look-up walks the text, and of a name that is much longer than any key
+/// nothing is compared.
+#[test]
+fn many_unknown_keys_are_all_found_with_their_lines() {
+    let text: String = (0..20_000)
+        .map(|n| format!("socket_pth{n} = {n}\n"))
+        .collect();
+    let (_, unknown) = Config::from_toml_lenient(&text).unwrap();
+    assert_eq!(unknown.len(), 20_000);
+    for key in unknown {
+        let number: usize = key.key.trim_start_matches("socket_pth").parse().unwrap();
+        assert_eq!(key.line, Some(number + 1));
+    }
+    let long = format!("{} = 1", "x".repeat(1 << 20));
+    assert!(matches!(
+        Config::from_toml(&long),
+        Err(ConfigError::Unknown(UnknownKey { nearest: None, .. }))
+    ));
+}
+
+fn file(name: &str) -> String {
+    let path = format!("{}/testdata/config/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn whole_files_are_read_by_the_table_that_is_ours() {
+    let base = Config::default;
+    let validator = DefaultValidatorConfig {
+        enable: true,
+        reject_oci_hook_adjustment: true,
+        reject_namespace_adjustment: true,
+        ..Default::default()
+    };
+    let topology = DefaultValidatorConfig {
+        required_plugins: vec!["10-topology".into()],
+        tolerate_missing_plugins_annotation: "example.com/tolerate-missing".into(),
+        ..validator.clone()
+    };
+    let of_crio = DefaultValidatorConfig {
+        reject_runtime_default_seccomp_adjustment: true,
+        reject_unconfined_seccomp_adjustment: true,
+        required_plugins: vec!["template".into(), "10-topology".into()],
+        ..validator
+    };
+    let enabled = DefaultValidatorConfig {
+        enable: true,
+        ..Default::default()
+    };
+    let seconds = Duration::from_secs;
+    let expected = [
+        (
+            "containerd-2.1-dump.toml",
+            Config {
+                default_validator: topology,
+                ..base()
+            },
+        ),
+        (
+            "containerd-1.7-dump.toml",
+            Config {
+                disable: true,
+                ..base()
+            },
+        ),
+        (
+            "containerd-1.7-by-hand.toml",
+            Config {
+                plugin_request_timeout: seconds(5),
+                ..base()
+            },
+        ),
+        (
+            "containerd-2.0-drop-in.toml",
+            Config {
+                disable_connections: true,
+                plugin_registration_timeout: seconds(90),
+                ..base()
+            },
+        ),
+        (
+            "containerd-3-inline.toml",
+            Config {
+                default_validator: enabled,
+                ..base()
+            },
+        ),
+        (
+            "containerd-k3s.toml",
+            Config {
+                socket_path: "/run/k3s/nri/nri.sock".into(),
+                plugin_path: "/var/lib/rancher/k3s/agent/nri/plugins".into(),
+                ..base()
+            },
+        ),
+        (
+            "crio-1.33.conf",
+            Config {
+                default_validator: of_crio,
+                ..base()
+            },
+        ),
+        (
+            "crio-drop-in.conf",
+            Config {
+                disable: true,
+                ..base()
+            },
+        ),
+        (
+            "crio-drop-in-timeouts.conf",
+            Config {
+                plugin_request_timeout: Duration::from_millis(1500),
+                socket_path: "/run/nri.sock".into(),
+                ..base()
+            },
+        ),
+    ];
+    for (name, expected) in expected {
+        let text = file(name);
+        assert_eq!(
+            Config::from_whole_toml(&text, base()),
+            Ok(expected.clone()),
+            "{name}"
+        );
+        let read = match name.starts_with("crio") {
+            true => Config::from_crio_toml(&text),
+            false => Config::from_containerd_toml(&text),
+        };
+        assert_eq!(read, Ok(Some(expected)), "{name}");
+        // Given as our own table it is not half understood.
+        for read in [
+            Config::from_toml(&text),
+            Config::from_toml_lenient(&text).map(|read| read.0),
+        ] {
+            assert!(
+                matches!(read, Err(ConfigError::Whole { .. })),
+                "{name}: {read:?}"
+            );
+        }
+    }
+
+    let own = Config::from_whole_toml(&file("own.toml"), base()).unwrap();
+    assert!(own.strict_discovery && own.default_validator.reject_oci_hook_adjustment);
+    assert_eq!(own.plugins["10-topology"].on_error, Some(Trouble::Skip));
+    assert_eq!(
+        Config::from_containerd_toml(&file("containerd-without-nri.toml")),
+        Ok(None)
+    );
+    assert_eq!(
+        Config::from_crio_toml(&file("crio-without-nri.conf")),
+        Ok(None)
+    );
+}
+
+#[test]
+fn errors_of_whole_files_say_whose_and_where() {
+    assert_eq!(
+        error(&file("containerd-1.7-dump.toml")),
+        "this is a whole configuration of containerd: give the inside of `[plugins.\"io.containerd.nri.v1.nri\"]` alone, \
+         or have the program read the whole file"
+    );
+    let whole = |text: &str| {
+        Config::from_whole_toml(text, Config::default())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        whole(&file("containerd-without-nri.toml")),
+        "this configuration of containerd has no table `[plugins.\"io.containerd.nri.v1.nri\"]`"
+    );
+    assert_eq!(
+        whole(&file("crio-without-nri.conf")),
+        "this configuration of CRI-O has no table `[crio.nri]`"
+    );
+    assert_eq!(
+        whole("version = 3\n[plugins.'io.containerd.nri.v1.nri']\nsocket_pth = 'x'"),
+        "line 3: unknown key `socket_pth`; did you mean `socket_path`?"
+    );
+    assert_eq!(
+        whole("[crio.nri]\n\nnri_plugin_request_timeout = 2"),
+        "line 3: key `nri_plugin_request_timeout`: invalid type: integer `2`, expected a duration as a text, such as \
+         \"5s\", \"1m30s\" or \"500ms\""
+    );
+    assert_eq!(
+        whole("version = 3\n[plugins]\n'io.containerd.nri.v1.nri' = true"),
+        "line 3: key `plugins.\"io.containerd.nri.v1.nri\"`: it is no table"
+    );
+    let twice =
+        whole("version = 3\n[plugins.x]\n[Plugins.'io.containerd.nri.v1.nri']\ndisable = true");
+    assert!(twice.contains("there twice"), "{twice}");
 }

@@ -1,6 +1,7 @@
 //! One test per known defect of the Go implementation that merging could have: what happens here instead. The numbers are those
 //! of the table in [`differences`](super::differences).
 
+mod of_keys;
 mod of_updates;
 
 use nri_proto::api::{

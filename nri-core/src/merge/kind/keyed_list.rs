@@ -1,6 +1,7 @@
 //! Lists whose entries have keys: mounts, environment, devices and namespaces, which can be removed, and limits and CDI
 //! devices, which cannot.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use nri_proto::api::{
@@ -8,6 +9,7 @@ use nri_proto::api::{
 };
 
 use crate::PluginId;
+use crate::keys::KeyKind;
 use crate::merge::error::Clash;
 use crate::merge::key_table::KeyTable;
 use crate::merge::owners::{ContainerOwners, Owner};
@@ -20,9 +22,13 @@ pub(crate) trait Entry: Clone {
     type Shown: Clone;
     /// Whether a leading `-` of the key asks for a removal.
     const REMOVABLE: bool;
+    /// How keys are spelled.
+    const KEYS: KeyKind;
 
     /// The key, with a marker if there is one.
     fn key(&self) -> &str;
+    /// Gives the entry another key, with a marker if there is to be one.
+    fn set_key(&mut self, key: String);
     /// An entry with nothing but a key.
     fn with_key(key: String) -> Self;
     /// The entry as a container has it.
@@ -48,14 +54,26 @@ pub(crate) trait Entry: Clone {
     fn bare_key(&self) -> &str {
         self.removes().unwrap_or(self.key())
     }
+
+    /// The normal form of that key.
+    fn normal_key(&self) -> Cow<'_, str> {
+        Self::KEYS.normal(self.bare_key())
+    }
+
+    /// The normal form of the key of an entry in a container.
+    fn normal_shown_key(shown: &Self::Shown) -> Cow<'_, str> {
+        Self::KEYS.normal(Self::shown_key(shown))
+    }
 }
 
 macro_rules! entries {
-    ($( $message:ty: $key:ident $(, $removable:ident)?; )+) => { $(
+    ($( $message:ty: $key:ident = $field:ident $(, $removable:ident)?; )+) => { $(
         impl Entry for $message {
             type Shown = Self;
             const REMOVABLE: bool = entries!(@ $($removable)?);
+            const KEYS: KeyKind = KeyKind::of(Field::$field);
             fn key(&self) -> &str { &self.$key }
+            fn set_key(&mut self, key: String) { self.$key = key; }
             #[allow(clippy::needless_update)] // one of the types has nothing but its key
             fn with_key(key: String) -> Self { Self { $key: key, ..Self::default() } }
             fn to_shown(&self) -> Self { self.clone() }
@@ -67,21 +85,26 @@ macro_rules! entries {
 }
 
 entries! {
-    Mount: destination, removable;
-    LinuxDevice: path, removable;
-    LinuxNamespace: r#type, removable;
-    HugepageLimit: page_size;
-    PosixRlimit: r#type;
-    CdiDevice: name;
+    Mount: destination = Mounts, removable;
+    LinuxDevice: path = Devices, removable;
+    LinuxNamespace: r#type = Namespace, removable;
+    HugepageLimit: page_size = HugepageLimits;
+    PosixRlimit: r#type = Rlimits;
+    CdiDevice: name = CdiDevices;
 }
 
 /// A variable is a pair where it is asked for and one text, `NAME=value`, in a container. A text without `=` is a name.
 impl Entry for KeyValue {
     type Shown = String;
     const REMOVABLE: bool = true;
+    const KEYS: KeyKind = KeyKind::of(Field::Env);
 
     fn key(&self) -> &str {
         &self.key
+    }
+
+    fn set_key(&mut self, key: String) {
+        self.key = key;
     }
 
     fn with_key(key: String) -> Self {
@@ -118,7 +141,9 @@ impl Entry for KeyValue {
 /// A list of entries with keys.
 ///
 /// An entry's place in the combined list is that of its last touch: plugins in order, for each its sets, then its removals.
-/// The combined list has one entry per touched key: the value, or the marker if the last touch removed it.
+/// The combined list has one entry per touched key: the value, or the marker if the last touch removed it. It is spelled as the
+/// last touch spelled it. Where the original spells a touched key in another way, a marker for that spelling stands at the end:
+/// whoever compares keys as texts gets rid of the original's entry then.
 #[derive(Debug, Clone)]
 pub(in crate::merge) struct KeyedList<E: Entry> {
     /// The combined list so far.
@@ -129,6 +154,10 @@ pub(in crate::merge) struct KeyedList<E: Entry> {
     /// How many entries at the beginning of the view come from the original. The others were added, and only a second touch
     /// of their keys addresses them.
     head: usize,
+    /// Whether all entries of the head spell their keys in normal form, once that is known.
+    plain: Option<bool>,
+    /// How the original spells touched keys, where that may be another way than plugins do.
+    spellings: BTreeSet<String>,
     /// A key was set that the container's entries cannot tell from another, such as the variable `A=B`. Then only the whole
     /// list, applied to the original, gives the right view.
     ambiguous: bool,
@@ -149,9 +178,11 @@ impl<E: Entry> Default for KeyedList<E> {
     fn default() -> Self {
         Self {
             reply: Vec::new(),
-            owners: KeyTable::default(),
+            owners: KeyTable::of(E::KEYS),
             original: Original::View,
             head: 0,
+            plain: E::KEYS.has_one_spelling().then_some(true),
+            spellings: BTreeSet::new(),
             ambiguous: false,
         }
     }
@@ -164,9 +195,17 @@ impl<E: Entry> KeyedList<E> {
     }
 
     /// Takes the entries of these keys out of the combined list.
-    fn forget<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
-        let keys: BTreeSet<&str> = keys.collect();
-        self.reply.retain(|entry| !keys.contains(entry.bare_key()));
+    fn forget(&mut self, asked: &[E]) {
+        let keys: BTreeSet<Cow<'_, str>> = asked.iter().map(E::normal_key).collect();
+        self.reply
+            .retain(|entry| !keys.contains(&entry.normal_key()));
+    }
+
+    /// Whether all entries of the view's head, as it is now, spell their keys in normal form.
+    fn is_plain(&mut self, head: &[E::Shown]) -> bool {
+        *self
+            .plain
+            .get_or_insert_with(|| head.iter().all(|s| E::KEYS.is_normal(E::shown_key(s))))
     }
 
     /// Applies what is asked for to the view, and keeps what it was where it changes.
@@ -175,7 +214,8 @@ impl<E: Entry> KeyedList<E> {
             self.original = Original::Beginning(view.len());
             self.head = view.len();
         }
-        if !addressed(asked, &view[..self.head]) {
+        let plain = self.is_plain(&view[..self.head]);
+        if !addressed(asked, &view[..self.head], plain) {
             let sets = asked.iter().filter(|entry| entry.removes().is_none());
             view.extend(sets.map(E::to_shown));
             return;
@@ -184,22 +224,44 @@ impl<E: Entry> KeyedList<E> {
             self.original = Original::Kept(view[..length].to_vec());
         }
         self.head = apply_to_head(asked, view, self.head);
+        if !are_normal(asked) {
+            self.plain = Some(false);
+        }
     }
+}
+
+impl<S> Original<S> {
+    /// The original list.
+    fn of<'v>(&'v self, view: &'v [S]) -> &'v [S] {
+        match self {
+            Original::View => view,
+            Original::Beginning(length) => &view[..*length],
+            Original::Kept(kept) => kept,
+        }
+    }
+}
+
+/// Whether all keys asked for are spelled in normal form.
+fn are_normal<E: Entry>(asked: &[E]) -> bool {
+    asked
+        .iter()
+        .all(|entry| E::KEYS.is_normal(entry.bare_key()))
 }
 
 /// Up to how many entries it is cheaper to compare than to look up.
 const FEW: usize = 8;
 
-/// Whether any entry in a container has a key that is asked about.
-fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown]) -> bool {
-    if asked.len() <= FEW {
+/// Whether any entry in a container has a key that is asked about. `plain` says that all keys there are in normal form.
+fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown], plain: bool) -> bool {
+    if plain && asked.len() <= FEW {
         asked.iter().any(|entry| {
-            let key = entry.bare_key();
-            shown.iter().any(|shown| E::has_key(shown, key))
+            let key = entry.normal_key();
+            shown.iter().any(|shown| E::has_key(shown, &key))
         })
     } else {
-        let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
-        shown.iter().any(|shown| keys.contains(E::shown_key(shown)))
+        let keys: BTreeSet<Cow<'_, str>> = asked.iter().map(E::normal_key).collect();
+        let mut shown = shown.iter();
+        shown.any(|shown| keys.contains(&E::normal_shown_key(shown)))
     }
 }
 
@@ -211,11 +273,12 @@ fn settle<E: Entry>(asked: &mut Vec<E>) {
     let (removals, mut sets): (Vec<E>, Vec<E>) = std::mem::take(asked)
         .into_iter()
         .partition(|entry| entry.removes().is_some());
-    let mut settled: BTreeSet<&str> = sets.iter().map(E::key).collect();
+    let mut settled: BTreeSet<Cow<'_, str>> = sets.iter().map(E::normal_key).collect();
     let needed: Vec<bool> = removals
         .iter()
-        .map(|entry| entry.removes().is_some_and(|key| settled.insert(key)))
+        .map(|entry| settled.insert(entry.normal_key()))
         .collect();
+    drop(settled);
     let removals = removals.into_iter().zip(needed);
     sets.extend(removals.filter_map(|(entry, needed)| needed.then_some(entry)));
     *asked = sets;
@@ -247,26 +310,46 @@ impl<E: Entry> Rule for KeyedList<E> {
                 }),
             };
         }
-        let removed: BTreeSet<&str> = asked.iter().filter_map(E::removes).collect();
+        let removals = asked.iter().filter(|entry| entry.removes().is_some());
+        let removed: BTreeSet<Cow<'_, str>> = removals.map(E::normal_key).collect();
         let mut seen = BTreeSet::new();
         for entry in asked.iter().filter(|entry| entry.removes().is_none()) {
-            let key = entry.key();
-            let other = if !seen.insert(key) {
-                None
-            } else if removed.contains(key) {
-                continue;
-            } else if let Some(other) = self.setter(key) {
-                Some(other.clone())
-            } else {
-                continue;
+            let key = entry.normal_key();
+            let setter = match removed.contains(&key) {
+                true => None,
+                false => self.setter(&key),
             };
+            let is_first = seen.insert(key);
+            if is_first && setter.is_none() {
+                continue;
+            }
             return Err(Clash {
                 field,
-                key: Some(key.to_owned()),
-                other,
+                key: Some(entry.key().to_owned()),
+                other: setter.filter(|_| is_first).cloned(),
             });
         }
         Ok(())
+    }
+
+    fn note(&mut self, asked: &Vec<E>, view: &Vec<E::Shown>) {
+        if !E::REMOVABLE || E::KEYS.has_one_spelling() {
+            return;
+        }
+        // What was put in the place of the original's entries counts too, which only makes us look more closely.
+        let head = match self.original {
+            Original::View => view.len(),
+            _ => self.head,
+        };
+        if self.is_plain(&view[..head]) && are_normal(asked) {
+            return;
+        }
+        let keys: BTreeSet<Cow<'_, str>> = asked.iter().map(E::normal_key).collect();
+        for shown in self.original.of(view) {
+            if keys.contains(&E::normal_shown_key(shown)) {
+                self.spellings.insert(E::shown_key(shown).to_owned());
+            }
+        }
     }
 
     fn take(&mut self, mut asked: Vec<E>, plugin: &PluginId, mut view: Option<&mut Vec<E::Shown>>) {
@@ -282,7 +365,7 @@ impl<E: Entry> Rule for KeyedList<E> {
             self.show(&asked, view);
         }
         if again {
-            self.forget(asked.iter().map(E::bare_key));
+            self.forget(&asked);
         }
         self.owners.insert_all(asked.iter().map(|entry| {
             let owner = match entry.removes() {
@@ -317,8 +400,15 @@ impl<E: Entry> Rule for KeyedList<E> {
         }
     }
 
-    fn finish(self, field: Field, owners: &mut ContainerOwners) -> Vec<E> {
+    fn finish(mut self, field: Field, owners: &mut ContainerOwners) -> Vec<E> {
         owners.insert_entries(field, self.owners);
+        if !self.spellings.is_empty() {
+            let named: BTreeSet<&str> = self.reply.iter().map(E::bare_key).collect();
+            let mut others = self.spellings;
+            others.retain(|spelling| !named.contains(spelling.as_str()));
+            self.reply
+                .extend(others.iter().map(|spelling| E::with_key(mark(spelling))));
+        }
         self.reply
     }
 
@@ -332,8 +422,10 @@ impl<E: Entry> Rule for KeyedList<E> {
     fn normalise(asked: &mut Vec<E>) {
         settle(asked);
         for entry in asked {
-            if let Some(key) = entry.removes() {
-                *entry = E::with_key(mark(key));
+            if entry.removes().is_some() {
+                *entry = E::with_key(mark(&entry.normal_key()));
+            } else if let Cow::Owned(key) = entry.normal_key() {
+                entry.set_key(key);
             }
         }
     }
@@ -343,21 +435,22 @@ impl<E: Entry> Rule for KeyedList<E> {
     }
 
     fn prune(asked: &mut Vec<E>, shown: Option<&Vec<E::Shown>>) {
-        let there: BTreeSet<&str> = shown.into_iter().flatten().map(E::shown_key).collect();
-        asked.retain(|entry| entry.removes().is_none_or(|key| there.contains(key)));
+        let shown = shown.into_iter().flatten();
+        let there: BTreeSet<Cow<'_, str>> = shown.map(E::normal_shown_key).collect();
+        asked.retain(|entry| entry.removes().is_none() || there.contains(&entry.normal_key()));
     }
 }
 
 /// [`KeyedList::apply`] where only the first `head` entries can be addressed. Returns how many of them are left.
 fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) -> usize {
-    let mut wanted: BTreeMap<&str, Wanted<'_, E>> = BTreeMap::new();
+    let mut wanted: BTreeMap<Cow<'_, str>, Wanted<'_, E>> = BTreeMap::new();
     for entry in asked {
         match entry.removes() {
-            Some(key) => {
-                wanted.entry(key).or_insert(Wanted::Gone);
+            Some(_) => {
+                wanted.entry(entry.normal_key()).or_insert(Wanted::Gone);
             }
             None => {
-                wanted.insert(entry.key(), Wanted::Value(entry));
+                wanted.insert(entry.normal_key(), Wanted::Value(entry));
             }
         }
     }
@@ -367,7 +460,7 @@ fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) 
         if at > head {
             return true;
         }
-        let Some(wanted) = wanted.get_mut(E::shown_key(shown)) else {
+        let Some(wanted) = wanted.get_mut(&*E::normal_shown_key(shown)) else {
             return true;
         };
         match *wanted {
@@ -383,7 +476,7 @@ fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) 
         }
     });
     for entry in asked.iter().filter(|entry| entry.removes().is_none()) {
-        if let Some(wanted) = wanted.get_mut(entry.key())
+        if let Some(wanted) = wanted.get_mut(&*entry.normal_key())
             && let Wanted::Value(entry) = *wanted
         {
             shown.push(entry.to_shown());

@@ -12,7 +12,7 @@ pub(super) use appended::{AppendedHooks, AppendedList};
 pub(super) use args::Args;
 pub(crate) use keyed_list::Entry;
 pub(super) use keyed_list::KeyedList;
-pub(super) use keyed_map::{KeyedMap, LiteralMap};
+pub(super) use keyed_map::{AsKernelParameter, KeyedMap, LiteralMap};
 pub(super) use rdt::Rdt;
 pub(super) use single::Single;
 

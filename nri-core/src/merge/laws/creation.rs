@@ -8,6 +8,8 @@ use prost::Message as _;
 
 use super::oracle::{Place, Touched};
 use super::{adjusts, compatible, merge, plugin, repeated, reply, responses, seen};
+use crate::keys::KeyKind;
+use crate::merge::removal_marker::{mark, marked};
 use crate::merge::{CreateMerge, Owner, apply, canonical, normal_form};
 use crate::strategies::{self, CREATED};
 
@@ -28,6 +30,25 @@ fn canonical_view(view: &Container) -> Container {
         }
     }
     view
+}
+
+/// A list as somebody adjusts it who compares keys as texts: of a removed key all entries go, of a set one the first is replaced.
+fn by_text<E: Clone>(list: &[E], asked: &[E], key: fn(&E) -> &String) -> Vec<E> {
+    let mut list = list.to_vec();
+    for removed in asked.iter().filter_map(|entry| marked(key(entry))) {
+        list.retain(|entry| key(entry) != removed);
+    }
+    for set in asked.iter().filter(|entry| marked(key(entry)).is_none()) {
+        list.retain(|entry| key(entry) != key(set));
+        list.push(set.clone());
+    }
+    list
+}
+
+/// Messages in some order that does not depend on where they come from.
+fn sorted<M: prost::Message>(mut list: Vec<M>) -> Vec<M> {
+    list.sort_by_key(|message| message.encode_to_vec());
+    list
 }
 
 fn touched(response: &CreateContainerResponse) -> Touched {
@@ -156,7 +177,10 @@ proptest! {
         let owners = merge.finish().owners;
         let found: BTreeMap<Place, Owner> = owners
             .of_container(CREATED)
-            .map(|owned| ((owned.field, owned.key.map(str::to_owned)), owned.owner.clone()))
+            .map(|owned| {
+                let key = owned.key.map(|key| KeyKind::of(owned.field).normal(key).into_owned());
+                ((owned.field, key), owned.owner.clone())
+            })
             .collect();
         prop_assert_eq!(found, expected);
     }
@@ -186,6 +210,26 @@ proptest! {
             prop_assert_eq!(merge.view(), &apply(&container, &reply(&merge)));
             prop_assert_eq!(merge.original(), container.clone());
         }
+    }
+
+    /// A consumer that compares keys as texts, as the reference's do, comes to the view, whoever spells what how: the combined
+    /// adjustment names every spelling that has to go.
+    #[test]
+    fn l6_consumers_that_compare_texts((container, responses) in compatible()) {
+        let (merge, error) = merge(&container, &responses);
+        prop_assert_eq!(error, None);
+        let reply = reply(&merge);
+        let view = merge.view();
+        let linux = |container: &Container| container.linux.clone().unwrap_or_default();
+        let asked = reply.linux.clone().unwrap_or_default();
+        let mounts = by_text(&container.mounts, &reply.mounts, |m| &m.destination);
+        prop_assert_eq!(sorted(mounts), sorted(view.mounts.clone()));
+        let devices = by_text(&linux(&container).devices, &asked.devices, |d| &d.path);
+        prop_assert_eq!(sorted(devices), sorted(linux(view).devices));
+        let mut parameters = linux(&container).sysctl;
+        parameters.retain(|name, _| !asked.sysctl.contains_key(&mark(name)));
+        parameters.extend(asked.sysctl.into_iter().filter(|(name, _)| marked(name).is_none()));
+        prop_assert_eq!(parameters, linux(view).sysctl);
     }
 
     /// What cannot be adjusted is not, and the created container is neither updated nor evicted.

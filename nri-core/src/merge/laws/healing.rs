@@ -139,7 +139,8 @@ proptest! {
         prop_assert_eq!(merge(&container, &healed).1, None);
     }
 
-    /// A marker in the combined adjustment comes from a plugin that removed the key, and is there if the last touch did.
+    /// A marker in the combined adjustment comes from a plugin that removed the key, or stands beside a value, for another
+    /// spelling of its key; it is there if the last touch removed the key.
     #[test]
     fn l13_markers_are_sound((container, responses) in compatible()) {
         let (merge, _) = merge(&container, &responses);
@@ -153,7 +154,7 @@ proptest! {
             removed_last.extend(touched.removes);
             removed_last.retain(|place| !touched.sets.contains(place));
         }
-        prop_assert!(combined.removes.is_subset(&removed));
+        prop_assert!(combined.removes.difference(&combined.sets).all(|place| removed.contains(place)));
         let with_entries = |place: &Place| place.1.is_some();
         for place in removed_last.into_iter().filter(with_entries) {
             prop_assert!(combined.removes.contains(&place), "{:?}", place);
@@ -163,7 +164,7 @@ proptest! {
         prop_assert_eq!(apply(&container, &pruned), apply(&container, &reply));
     }
 
-    /// What the reference accepts is accepted.
+    /// What the reference accepts is accepted, if all spell the keys alike: it compares texts.
     #[test]
     fn l22_superset(container in strategies::container(), mut responses in responses()) {
         for response in &mut responses {

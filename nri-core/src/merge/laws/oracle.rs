@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use nri_proto::api::{ContainerAdjustment, Field, LinuxResources};
 
+use crate::keys::KeyKind;
 use crate::merge::removal_marker::marked;
 
-/// A field, and the entry for fields that have entries.
+/// A field, and the entry for fields that have entries, by the normal form of its key.
 pub(super) type Place = (Field, Option<String>);
 
 /// What one adjustment does.
@@ -39,11 +40,12 @@ impl Touched {
         keys: impl IntoIterator<Item = &'a String>,
     ) {
         for key in keys {
+            let normal = |key: &str| Some(KeyKind::of(field).normal(key).into_owned());
             match marked(key).filter(|_| removable) {
                 Some(key) => {
-                    self.removes.insert((field, Some(key.to_owned())));
+                    self.removes.insert((field, normal(key)));
                 }
-                None => self.twice |= !self.sets.insert((field, Some(key.clone()))),
+                None => self.twice |= !self.sets.insert((field, normal(key))),
             }
         }
     }

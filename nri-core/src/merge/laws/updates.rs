@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use nri_proto::api::{
-    ContainerUpdate, LinuxCpu, LinuxMemory, LinuxResources, StopContainerResponse,
+    ContainerUpdate, HugepageLimit, LinuxCpu, LinuxMemory, LinuxResources, StopContainerResponse,
     UpdateContainerResponse,
 };
 use proptest::prelude::*;
 
 use super::oracle::Touched;
 use super::plugin;
+use crate::keys::KeyKind;
 use crate::merge::{MergeError, Omission, StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 use crate::strategies::{self, OTHERS};
 
@@ -68,13 +69,13 @@ fn overlaid(mut base: LinuxResources, update: &LinuxResources) -> LinuxResources
         }
     }
     for limit in &update.hugepage_limits {
-        let size = &limit.page_size;
-        let mut same = base.hugepage_limits.iter().filter(|l| l.page_size == *size);
+        let is_same = |l: &HugepageLimit| KeyKind::PageSize.same(&l.page_size, &limit.page_size);
+        let mut same = base.hugepage_limits.iter().filter(|l| is_same(l));
         match same.next() {
             Some(_) => {
                 let mut first = true;
                 base.hugepage_limits.retain_mut(|l| {
-                    if l.page_size != *size {
+                    if !is_same(l) {
                         return true;
                     }
                     *l = limit.clone();

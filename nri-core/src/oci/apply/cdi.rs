@@ -3,7 +3,6 @@
 use nri_proto::api::Field;
 
 use super::{ApplyError, Draft};
-use crate::oci::names::is_cdi_device;
 use crate::oci::shape;
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
@@ -11,13 +10,6 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let names: Vec<String> = devices.iter().map(|device| device.name.clone()).collect();
     if names.is_empty() {
         return Ok(());
-    }
-    if let Some(name) = names.iter().find(|name| !is_cdi_device(name)) {
-        return Err(draft.invalid(
-            Field::CdiDevices,
-            name,
-            "the name of a CDI device looks like vendor.com/class=name",
-        ));
     }
     let Some(injector) = &draft.options.cdi_injector else {
         return names

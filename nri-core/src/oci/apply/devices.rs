@@ -1,20 +1,43 @@
 //! Devices: `linux.devices`, and the rules in `linux.resources.devices` that give and take access to them.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use nri_proto::api::{Field, LinuxDevice};
 use serde_json::{Value, json};
 
 use super::{ApplyError, DeviceAccess, Draft, removed};
+use crate::keys::KeyKind;
 use crate::oci::tree::{self, Object};
 
+const KEYS: KeyKind = KeyKind::of(Field::Devices);
 const DEVICES: [&str; 2] = ["linux", "devices"];
 const RULES: [&str; 3] = ["linux", "resources", "devices"];
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let devices = &draft.linux.devices;
-    for path in devices.iter().filter_map(|device| removed(&device.path)) {
-        take_away(&mut draft.spec, path);
+    if devices.is_empty() {
+        return Ok(());
     }
-    for device in devices.iter().filter(|d| removed(&d.path).is_none()) {
+    // For every path that is asked for, the place of the device that is to be there: the last one counts.
+    let mut wanted: BTreeMap<Cow<'_, str>, Option<usize>> = BTreeMap::new();
+    for (at, device) in devices.iter().enumerate() {
+        match removed(&device.path) {
+            Some(path) => {
+                wanted.entry(KEYS.normal(path)).or_default();
+            }
+            None => {
+                wanted.insert(KEYS.normal(&device.path), Some(at));
+            }
+        }
+    }
+    take_away(&mut draft.spec, |path| {
+        wanted.contains_key(&*KEYS.normal(path))
+    });
+    for (at, device) in devices.iter().enumerate() {
+        if removed(&device.path).is_some() {
+            continue;
+        }
         if !device.path.starts_with('/') {
             return Err(draft.invalid(Field::Devices, &device.path, "the path must be absolute"));
         }
@@ -25,7 +48,9 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
                 format!("the type must be b, c, u or p, not {:?}", device.r#type),
             ));
         };
-        take_away(&mut draft.spec, &device.path);
+        if wanted.get(&*KEYS.normal(&device.path)) != Some(&Some(at)) {
+            continue;
+        }
         tree::list_mut(&mut draft.spec, &DEVICES).push(oci(device));
         if let Some(rule) = rule {
             tree::list_mut(&mut draft.spec, &RULES).push(json!({
@@ -84,22 +109,26 @@ fn oci(device: &LinuxDevice) -> Value {
     Value::Object(oci)
 }
 
-/// Removes a device, and the rules that allow just this device. Rules for several devices stay.
-fn take_away(spec: &mut Value, path: &str) {
+/// Removes devices by their paths, and the rules that allow just these devices. Rules for several devices stay.
+fn take_away(spec: &mut Value, goes: impl Fn(&str) -> bool) {
     let Some(devices) = tree::existing_list_mut(spec, &DEVICES) else {
         return;
     };
-    let mut gone = Vec::new();
+    let mut gone = BTreeSet::new();
     devices.retain(|device| {
-        let same = tree::string(device, &["path"]) == path;
-        if same {
+        let goes = goes(tree::text(device, &["path"]));
+        if goes {
             gone.extend(identity(device));
         }
-        !same
+        !goes
     });
+    if gone.is_empty() {
+        return;
+    }
     // A node that another path still stands for needs its rule.
-    let kept: Vec<Identity> = devices.iter().filter_map(identity).collect();
-    gone.retain(|device| !kept.contains(device));
+    for kept in devices.iter().filter_map(identity) {
+        gone.remove(&kept);
+    }
     if let Some(rules) = tree::existing_list_mut(spec, &RULES) {
         rules.retain(|rule| {
             let allows = tree::boolean(rule, &["allow"]).unwrap_or_default();
@@ -113,7 +142,7 @@ type Identity = (&'static str, i64, i64);
 /// Which device a device node or a rule is for; `None` for rules that are for several.
 fn identity(entry: &Value) -> Option<Identity> {
     Some((
-        rule_type(&tree::string(entry, &["type"]))??,
+        rule_type(tree::text(entry, &["type"]))??,
         tree::int(entry, &["major"])?,
         tree::int(entry, &["minor"])?,
     ))

@@ -1,6 +1,6 @@
 //! OCI hooks: `hooks`. They are appended; nothing is ever replaced or removed.
 
-use nri_proto::api::{Field, Hook};
+use nri_proto::api::Hook;
 use serde_json::Value;
 
 use super::{ApplyError, Draft};
@@ -19,20 +19,6 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
         ("poststop", &hooks.poststop),
     ] {
         for hook in hooks {
-            if !hook.path.starts_with('/') {
-                return Err(draft.invalid(
-                    Field::OciHooks,
-                    &hook.path,
-                    "the path of a hook must be absolute",
-                ));
-            }
-            if hook.timeout.is_some_and(|timeout| timeout.value <= 0) {
-                return Err(draft.invalid(
-                    Field::OciHooks,
-                    &hook.path,
-                    "the timeout of a hook must be a second or more",
-                ));
-            }
             tree::list_mut(&mut draft.spec, &["hooks", list]).push(oci(hook));
         }
     }

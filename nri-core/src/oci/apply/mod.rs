@@ -16,22 +16,25 @@ mod net_devices;
 mod options;
 mod process;
 mod rdt;
+mod requesters;
 mod requirements;
 mod resources;
 mod rlimits;
 mod seccomp;
 mod sysctl;
 
-use nri_proto::api::{ContainerAdjustment, Field, FieldOwners, LinuxContainerAdjustment};
+use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment};
 use serde_json::Value;
 
-use super::shape;
+use super::values::{self, Breach};
+use super::{shape, tree};
 
 pub use error::{ApplyError, Item, Warning};
 pub use options::{
     ApplyOptions, CallbackError, CdiInjector, ClassResolver, DeviceAccess, KeyedChanges,
     KeyedFilter, OnUnsupported, Relabel, ResourceChecker,
 };
+pub use requesters::Requesters;
 pub use requirements::OciVersion;
 
 /// What came of applying an adjustment.
@@ -50,11 +53,13 @@ pub struct Applied {
 /// Applies what all plugins together ask for to a container's OCI spec.
 ///
 /// The spec given stays as it is; on an error nothing has been applied. Members that are not adjusted are kept, known or not.
-/// `owners` is the adjusted container's entry of the merge's owners, if warnings and errors are to name plugins.
+/// `owners` says who asked for what, if warnings and errors are to name plugins: what a [`Creation`](crate::Creation) knows, and
+/// the container's id. See [`Requesters`] for the other forms.
 ///
 /// # Errors
-/// A document that is no OCI spec; an adjustment that no runtime could carry out; what one of the callbacks says; something
-/// that needs a callback which is not there, unless the options say to ignore that.
+/// A document that is no OCI spec; a value that breaks one of the [rules](values::RULES) and is not left to the low-level
+/// runtime; what one of the callbacks says; something that needs a callback which is not there, unless the options say to
+/// ignore that.
 ///
 /// ```
 /// use nri_core::api::{ContainerAdjustment, KeyValue};
@@ -73,20 +78,38 @@ pub struct Applied {
 /// assert_eq!(applied.spec, json!({"process": {"env": ["A=new"]}, "vendor": "kept"}));
 /// # Ok::<(), nri_core::oci::ApplyError>(())
 /// ```
-pub fn apply(
+///
+/// With what a runtime gets from its plugins:
+///
+/// ```
+/// use nri_core::Creation;
+/// use nri_core::oci::{Applied, ApplyError, ApplyOptions, apply};
+/// use serde_json::Value;
+///
+/// fn adjusted(spec: &Value, id: &str, creation: &Creation) -> Result<Option<Applied>, ApplyError> {
+///     let owners = (creation.owners(), id);
+///     creation
+///         .adjustment()
+///         .map(|adjustment| apply(spec, adjustment, &ApplyOptions::default(), owners))
+///         .transpose()
+/// }
+/// # assert!(adjusted(&serde_json::json!({}), "c1", &Creation::untouched()).unwrap().is_none());
+/// ```
+pub fn apply<'a>(
     spec: &Value,
     adjustment: &ContainerAdjustment,
     options: &ApplyOptions,
-    owners: Option<&FieldOwners>,
+    owners: impl Into<Requesters<'a>>,
 ) -> Result<Applied, ApplyError> {
     shape::check(spec)?;
     let no_linux = LinuxContainerAdjustment::default();
     let mut draft = Draft {
+        before: spec,
         spec: spec.clone(),
         adjustment,
         linux: adjustment.linux.as_ref().unwrap_or(&no_linux),
         options,
-        owners,
+        owners: owners.into(),
         needs: None,
         warnings: Vec::new(),
     };
@@ -103,7 +126,8 @@ pub fn apply(
 type Step = fn(&mut Draft<'_>) -> Result<(), ApplyError>;
 
 /// Everything that can be adjusted, in the order in which it is.
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 25] = [
+    judge_asked,
     annotations::apply,
     process::env,
     process::args,
@@ -125,16 +149,19 @@ const STEPS: [Step; 22] = [
     rdt::apply,
     mounts::apply,
     rlimits::apply,
+    judge_outcome,
+    whole_process,
     requirements::check,
 ];
 
 /// A spec in the making, and all that the steps need.
 struct Draft<'a> {
+    before: &'a Value,
     spec: Value,
     adjustment: &'a ContainerAdjustment,
     linux: &'a LinuxContainerAdjustment,
     options: &'a ApplyOptions,
-    owners: Option<&'a FieldOwners>,
+    owners: Requesters<'a>,
     needs: Option<OciVersion>,
     warnings: Vec<Warning>,
 }
@@ -142,19 +169,10 @@ struct Draft<'a> {
 impl Draft<'_> {
     /// The item with its plugin. `key` is empty for fields that have none.
     fn item(&self, field: Field, key: &str) -> Item {
-        let number = i32::from(field);
-        let plugin = self
-            .owners
-            .and_then(|owners| match owners.compound.get(&number) {
-                Some(compound) => compound.owners.get(key),
-                None => owners.simple.get(&number),
-            })
-            // A dash in front of the identity says that the plugin removed the item.
-            .map(|owner| owner.strip_prefix('-').unwrap_or(owner).to_owned());
         Item {
             field,
             key: (!key.is_empty()).then(|| key.to_owned()),
-            plugin,
+            plugin: self.owners.plugin(field, key),
         }
     }
 
@@ -163,6 +181,10 @@ impl Draft<'_> {
             item: self.item(field, key),
             reason: reason.into(),
         }
+    }
+
+    fn breach(&self, breach: &Breach) -> ApplyError {
+        self.invalid(breach.field(), breach.key(), breach.reason())
     }
 
     fn warn(&mut self, field: Field, key: &str, text: impl Into<String>) {
@@ -205,8 +227,34 @@ impl Draft<'_> {
     }
 }
 
+fn judge_asked(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
+    values::judge_asked(draft.adjustment, draft.linux, draft.options)
+        .map_err(|breach| draft.breach(&breach))
+}
+
+fn judge_outcome(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
+    let left = &draft.options.left_to_runtime;
+    values::judge_outcome(draft.before, &draft.spec, draft.linux, left)
+        .map_err(|breach| draft.breach(&breach))
+}
+
+/// A process is made of what is set in it. Where the spec had none, it is not whole: a command and a working directory cannot be
+/// made up.
+fn whole_process(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
+    let has = |spec: &Value, path: &[&str]| tree::get(spec, path).is_some();
+    let made = has(&draft.spec, &["process"]) && !has(draft.before, &["process"]);
+    if made && !(has(&draft.spec, &["process", "args"]) && has(&draft.spec, &["process", "cwd"])) {
+        draft.warn(
+            Field::Args,
+            "",
+            "the spec had no process, and the one that was made for what plugins ask for has no command or no working directory",
+        );
+    }
+    Ok(())
+}
+
 /// The key of a removal: what follows the marker `-`.
-fn removed(key: &str) -> Option<&str> {
+pub(super) fn removed(key: &str) -> Option<&str> {
     key.strip_prefix('-')
 }
 

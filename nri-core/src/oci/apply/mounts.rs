@@ -1,61 +1,92 @@
 //! Mounts: `mounts`, sorted so that parents precede children, and `linux.rootfsPropagation`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use nri_proto::api::{Field, Mount};
 use serde_json::Value;
 
 use super::{ApplyError, Draft, removed};
-use crate::oci::mounts::{Propagation, propagation_of};
-use crate::oci::path::{clean, clean_or_same};
+use crate::keys::KeyKind;
+use crate::oci::mounts::{MountTable, Propagation};
+use crate::oci::path::is_inside;
 use crate::oci::tree::{self, Object};
+
+const KEYS: KeyKind = KeyKind::of(Field::Mounts);
 
 /// An option that is not mount(2)'s: it asks the runtime to relabel the source.
 const RELABEL: &str = "relabel";
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
-    let mounts = &draft.adjustment.mounts;
-    if mounts.is_empty() {
+    let adjustment = draft.adjustment;
+    if adjustment.mounts.is_empty() {
         return Ok(());
     }
-    for destination in mounts
-        .iter()
-        .filter_map(|mount| removed(&mount.destination))
-    {
-        take_away(&mut draft.spec, &clean_or_same(destination));
+    // What is to be at a destination: nothing if it is removed; the mount that was there, until the new one takes its place.
+    let mut replaced: BTreeMap<Cow<'_, str>, Replaced> = BTreeMap::new();
+    for mount in &adjustment.mounts {
+        let removal = removed(&mount.destination);
+        let destination = KEYS.normal(removal.unwrap_or(&mount.destination));
+        let replaced = replaced.entry(destination).or_default();
+        replaced.is_removed |= removal.is_some();
     }
-    for mount in mounts.iter().filter(|m| removed(&m.destination).is_none()) {
-        let Some(destination) = clean(&mount.destination) else {
+    if let Some(list) = tree::existing_list_mut(&mut draft.spec, &["mounts"]) {
+        list.retain_mut(|mount| {
+            let destination = KEYS.normal(tree::text(mount, &["destination"]));
+            let Some(replaced) = replaced.get_mut(&*destination) else {
+                return true;
+            };
+            if !replaced.is_removed {
+                replaced.old = Some(mount.take());
+            }
+            false
+        });
+    }
+    let mut host = None;
+    let mut added: Vec<Option<Value>> = Vec::new();
+    for mount in &adjustment.mounts {
+        if removed(&mount.destination).is_some() {
+            continue;
+        }
+        if !is_inside(&mount.destination) {
             return Err(draft.invalid(
                 Field::Mounts,
                 &mount.destination,
                 "the destination must be an absolute path inside the container",
             ));
+        }
+        propagation(draft, mount, &mut host)?;
+        let Some(replaced) = replaced.get_mut(&*KEYS.normal(&mount.destination)) else {
+            continue;
         };
-        let old = take_away(&mut draft.spec, &destination);
-        propagation(draft, mount)?;
-        let value = oci(draft, mount, old)?;
-        tree::list_mut(&mut draft.spec, &["mounts"]).push(value);
+        // A merge never hands on two mounts at one destination; if there are, the last one counts.
+        let earlier = replaced.added.and_then(|at| added.get_mut(at)?.take());
+        let old = earlier.or_else(|| replaced.old.take());
+        replaced.added = Some(added.len());
+        added.push(Some(oci(draft, mount, old)?));
+    }
+    if !added.is_empty() {
+        tree::list_mut(&mut draft.spec, &["mounts"]).extend(added.into_iter().flatten());
     }
     if let Some(list) = tree::existing_list_mut(&mut draft.spec, &["mounts"]) {
         list.sort_by_cached_key(|mount| {
-            let destination = clean_or_same(&tree::string(mount, &["destination"]));
+            let destination = KEYS
+                .normal(tree::text(mount, &["destination"]))
+                .into_owned();
             (destination.matches('/').count(), destination)
         });
     }
     Ok(())
 }
 
-/// Removes all mounts of a destination; the last of them.
-fn take_away(spec: &mut Value, destination: &str) -> Option<Value> {
-    let list = tree::existing_list_mut(spec, &["mounts"])?;
-    let mut last = None;
-    list.retain(|mount| {
-        let same = clean_or_same(&tree::string(mount, &["destination"])) == destination;
-        if same {
-            last = Some(mount.clone());
-        }
-        !same
-    });
-    last
+/// What becomes of the mounts at one destination.
+#[derive(Default)]
+struct Replaced {
+    is_removed: bool,
+    /// The last mount that was there, unless it is removed.
+    old: Option<Value>,
+    /// The place of the mount that is added.
+    added: Option<usize>,
 }
 
 /// The mount as the spec has it. What the protocol cannot carry is kept if destination and source stay the same.
@@ -93,7 +124,12 @@ fn oci(draft: &mut Draft<'_>, mount: &Mount, old: Option<Value>) -> Result<Value
 }
 
 /// A shared or slave bind mount needs a source that propagates, and a root file system that lets it.
-fn propagation(draft: &mut Draft<'_>, mount: &Mount) -> Result<(), ApplyError> {
+/// `table` is the host's, once it was needed.
+fn propagation(
+    draft: &mut Draft<'_>,
+    mount: &Mount,
+    table: &mut Option<MountTable>,
+) -> Result<(), ApplyError> {
     let asked = mount
         .options
         .iter()
@@ -117,7 +153,11 @@ fn propagation(draft: &mut Draft<'_>, mount: &Mount) -> Result<(), ApplyError> {
     if let Some(host) = draft.options.host_mounts.as_ref().filter(|_| is_bind) {
         let failed = |source| draft.callback_failed(Field::Mounts, &mount.destination, source);
         let source = host.resolve(&mount.source).map_err(failed)?;
-        let on_host = propagation_of(&host.mounts().map_err(failed)?, &source);
+        let table = match table {
+            Some(table) => table,
+            None => table.insert(MountTable::new(&host.mounts().map_err(failed)?)),
+        };
+        let on_host = table.propagation_of(&source);
         let enough = match asked {
             Propagation::Shared => on_host == Propagation::Shared,
             _ => on_host != Propagation::Private,

@@ -1,54 +1,56 @@
 //! Namespaces: `linux.namespaces`. Removing one makes the container share the host's, not the pod's.
 
-use nri_proto::api::{Field, LinuxNamespace};
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::{ApplyError, Draft, removed};
-use crate::oci::names::NAMESPACES;
 use crate::oci::tree;
 
 const LIST: [&str; 2] = ["linux", "namespaces"];
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let namespaces = &draft.linux.namespaces;
-    for namespace in namespaces {
-        let name = removed(&namespace.r#type).unwrap_or(&namespace.r#type);
-        if !NAMESPACES.contains(&name) {
-            return Err(draft.invalid(
-                Field::Namespace,
-                name,
-                format!("there is no such namespace, only {}", NAMESPACES.join(", ")),
-            ));
-        }
+    let gone: BTreeSet<&str> = namespaces
+        .iter()
+        .filter_map(|n| removed(&n.r#type))
+        .collect();
+    // By type, the paths that are not written yet; of two for one type, the last one counts.
+    let sets = namespaces.iter().filter(|n| removed(&n.r#type).is_none());
+    let mut wanted: BTreeMap<&str, Option<&str>> = sets
+        .clone()
+        .map(|namespace| (namespace.r#type.as_str(), Some(namespace.path.as_str())))
+        .collect();
+    if let Some(list) = tree::existing_list_mut(&mut draft.spec, &LIST) {
+        list.retain_mut(|entry| {
+            let name = tree::text(entry, &["type"]);
+            if gone.contains(name) {
+                return false;
+            }
+            if let Some(path) = wanted.get_mut(name).and_then(Option::take) {
+                set_path(entry, path);
+            }
+            true
+        });
     }
-    for name in namespaces.iter().filter_map(|n| removed(&n.r#type)) {
-        if let Some(list) = tree::existing_list_mut(&mut draft.spec, &LIST) {
-            list.retain(|entry| tree::string(entry, &["type"]) != name);
+    for namespace in sets {
+        if let Some(path) = wanted
+            .get_mut(namespace.r#type.as_str())
+            .and_then(Option::take)
+        {
+            let mut entry = json!({"type": namespace.r#type});
+            set_path(&mut entry, path);
+            tree::list_mut(&mut draft.spec, &LIST).push(entry);
         }
-    }
-    for namespace in namespaces.iter().filter(|n| removed(&n.r#type).is_none()) {
-        set(tree::list_mut(&mut draft.spec, &LIST), namespace);
     }
     Ok(())
 }
 
-fn set(list: &mut Vec<Value>, namespace: &LinuxNamespace) {
-    let existing = list
-        .iter_mut()
-        .find(|entry| tree::string(entry, &["type"]) == namespace.r#type);
-    let entry = match existing {
-        Some(entry) => entry,
-        None => {
-            list.push(json!({"type": namespace.r#type}));
-            match list.last_mut() {
-                Some(entry) => entry,
-                None => return,
-            }
-        }
-    };
-    if namespace.path.is_empty() {
+/// An empty path stands for a new namespace.
+fn set_path(entry: &mut Value, path: &str) {
+    if path.is_empty() {
         tree::remove(entry, &[], "path");
     } else {
-        tree::set(entry, &[], "path", namespace.path.as_str());
+        tree::set(entry, &[], "path", path);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::requirements::OciVersion;
 use crate::oci::mounts::HostMounts;
 use crate::oci::names;
+use crate::oci::values::Family;
 
 /// What a callback says when it refuses or fails.
 pub type CallbackError = Box<dyn Error + Send + Sync>;
@@ -111,8 +112,12 @@ pub struct ApplyOptions {
     pub runtime: Option<OciVersion>,
     /// What to do about what `runtime` says is not supported. Default: a warning.
     pub beyond_runtime: OnUnsupported,
-    /// The resource limits that the host knows; others are set with a warning. Default: those of Linux.
+    /// The resource limits that the host knows; others are refused, or set with a warning where [`Family::Rlimits`] is left to
+    /// the low-level runtime. Default: those of Linux.
     pub rlimit_names: Vec<String>,
+    /// Rules of values that are not judged: the low-level runtime sees to them itself. Default: none; all
+    /// [rules](crate::oci::values::RULES) hold.
+    pub left_to_runtime: BTreeSet<Family>,
 }
 
 impl Default for ApplyOptions {
@@ -134,6 +139,7 @@ impl Default for ApplyOptions {
             runtime: None,
             beyond_runtime: OnUnsupported::Warn,
             rlimit_names: names::RLIMITS.map(str::to_owned).to_vec(),
+            left_to_runtime: BTreeSet::new(),
         }
     }
 }
@@ -157,6 +163,7 @@ impl fmt::Debug for ApplyOptions {
             .field("runtime", &self.runtime)
             .field("beyond_runtime", &self.beyond_runtime)
             .field("rlimit_names", &self.rlimit_names)
+            .field("left_to_runtime", &self.left_to_runtime)
             .finish()
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nri_proto::api::{
-    Field, IoPrioClass, LinuxScheduler, LinuxSchedulerFlag, LinuxSchedulerPolicy, MpolFlag,
-    MpolMode,
+    Field, IoPrioClass, LinuxSchedulerFlag, LinuxSchedulerPolicy, MpolFlag, MpolMode,
 };
 use serde_json::{Value, json};
 
@@ -24,22 +23,10 @@ pub(super) fn env(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let mut order = Vec::new();
     for entry in &draft.adjustment.env {
         let name = removed(&entry.key).unwrap_or(&entry.key);
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(draft.invalid(
-                Field::Env,
-                name,
-                "the name of a variable must not be empty or hold = or NUL",
-            ));
-        }
         if removed(&entry.key).is_some() {
             removals.insert(name);
-        } else {
-            if entry.value.contains('\0') {
-                return Err(draft.invalid(Field::Env, name, "the value holds a NUL"));
-            }
-            if sets.insert(name, entry.value.as_str()).is_none() {
-                order.push(name);
-            }
+        } else if sets.insert(name, entry.value.as_str()).is_none() {
+            order.push(name);
         }
     }
     let had_list = tree::get(&draft.spec, &["process", "env"]).is_some();
@@ -105,13 +92,6 @@ pub(super) fn oom_score_adj(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let Some(score) = draft.linux.oom_score_adj.map(|wrapper| wrapper.value) else {
         return Ok(());
     };
-    if !(-1000..=1000).contains(&score) {
-        return Err(draft.invalid(
-            Field::OomScoreAdj,
-            &score.to_string(),
-            "it must be between -1000 and 1000",
-        ));
-    }
     tree::set(&mut draft.spec, &["process"], "oomScoreAdj", score);
     Ok(())
 }
@@ -131,13 +111,6 @@ pub(super) fn io_priority(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     if class == IoPrioClass::IoprioClassNone {
         tree::remove(&mut draft.spec, &["process"], "ioPriority");
         return Ok(());
-    }
-    if !(0..=7).contains(&priority.priority) {
-        return Err(draft.invalid(
-            Field::IoPriority,
-            &priority.priority.to_string(),
-            "the priority must be between 0 and 7",
-        ));
     }
     let value = json!({"class": class.as_str_name(), "priority": priority.priority});
     tree::set(&mut draft.spec, &["process"], "ioPriority", value);
@@ -162,35 +135,9 @@ pub(super) fn scheduler(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
             None => return invalid((*flag).into(), "no such flag"),
         }
     }
-    match policy {
-        LinuxSchedulerPolicy::SchedNone => {
-            tree::remove(&mut draft.spec, &["process"], "scheduler");
-            return Ok(());
-        }
-        LinuxSchedulerPolicy::SchedFifo | LinuxSchedulerPolicy::SchedRr
-            if !(1..=99).contains(&scheduler.priority) =>
-        {
-            return invalid(
-                scheduler.priority.into(),
-                "the priority of this policy must be between 1 and 99",
-            );
-        }
-        LinuxSchedulerPolicy::SchedOther | LinuxSchedulerPolicy::SchedBatch
-            if !(-20..=19).contains(&scheduler.nice) =>
-        {
-            return invalid(scheduler.nice.into(), "nice must be between -20 and 19");
-        }
-        LinuxSchedulerPolicy::SchedDeadline if !is_deadline(scheduler) => {
-            return Err(draft.invalid(
-                Field::LinuxSched,
-                &format!(
-                    "{}/{}/{}",
-                    scheduler.runtime, scheduler.deadline, scheduler.period
-                ),
-                "it must hold that 0 < runtime <= deadline <= period",
-            ));
-        }
-        _ => {}
+    if policy == LinuxSchedulerPolicy::SchedNone {
+        tree::remove(&mut draft.spec, &["process"], "scheduler");
+        return Ok(());
     }
     let mut oci = Object::new();
     tree::insert_text(&mut oci, "policy", policy.as_str_name());
@@ -206,15 +153,6 @@ pub(super) fn scheduler(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// What the kernel asks of the deadline policy. A period of 0 stands for the deadline.
-fn is_deadline(scheduler: &LinuxScheduler) -> bool {
-    let period = match scheduler.period {
-        0 => scheduler.deadline,
-        period => period,
-    };
-    0 < scheduler.runtime && scheduler.runtime <= scheduler.deadline && scheduler.deadline <= period
-}
-
 /// `linux.memoryPolicy`, replaced as a whole. There is no way to delete it.
 pub(super) fn memory_policy(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let Some(policy) = &draft.linux.memory_policy else {
@@ -225,13 +163,6 @@ pub(super) fn memory_policy(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let Ok(mode) = MpolMode::try_from(policy.mode) else {
         return invalid(&policy.mode.to_string(), "no such mode");
     };
-    let takes_nodes = !matches!(mode, MpolMode::MpolDefault | MpolMode::MpolLocal);
-    if !takes_nodes && !policy.nodes.is_empty() {
-        return invalid(&policy.nodes, "this mode takes no nodes");
-    }
-    if !is_node_list(&policy.nodes) {
-        return invalid(&policy.nodes, "the nodes must be a list such as 0-3,7");
-    }
     let mut flags = Vec::new();
     for flag in &policy.flags {
         match enum_name(*flag, MpolFlag::as_str_name) {
@@ -245,13 +176,4 @@ pub(super) fn memory_policy(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     tree::insert_texts(&mut oci, "flags", &flags);
     tree::set(&mut draft.spec, &["linux"], "memoryPolicy", oci);
     Ok(())
-}
-
-fn is_node_list(nodes: &str) -> bool {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    nodes.is_empty()
-        || nodes.split(',').all(|part| match part.split_once('-') {
-            Some((first, last)) => number(first) && number(last),
-            None => number(part),
-        })
 }

@@ -13,8 +13,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let mut oci = tree::get(&draft.spec, &["linux", "resources"])
         .cloned()
         .unwrap_or(Value::Null);
-    resources::apply_resources(wanted, &mut oci, draft.options.swap_supported)
-        .map_err(|invalid| draft.invalid(invalid.field, &invalid.key, invalid.reason))?;
+    resources::write(wanted, &mut oci, draft.options).map_err(|breach| draft.breach(&breach))?;
     if !oci.is_null() {
         tree::set(&mut draft.spec, &["linux"], "resources", oci);
     }

@@ -1,6 +1,6 @@
 //! The seccomp policy: `linux.seccomp`, replaced as a whole. There is no way to remove it.
 
-use nri_proto::api::{Field, LinuxSeccomp, LinuxSyscall};
+use nri_proto::api::{LinuxSeccomp, LinuxSyscall};
 use serde_json::{Value, json};
 
 use super::{ApplyError, Draft};
@@ -10,18 +10,6 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let Some(policy) = &draft.linux.seccomp_policy else {
         return Ok(());
     };
-    let invalid = |reason: &str| Err(draft.invalid(Field::SeccompPolicy, "", reason));
-    if policy.default_action.is_empty() {
-        return invalid("it has no default action");
-    }
-    for rule in &policy.syscalls {
-        if rule.names.is_empty() {
-            return invalid("one of its rules names no system call");
-        }
-        if rule.action.is_empty() {
-            return invalid("one of its rules has no action");
-        }
-    }
     let value = oci(policy);
     tree::set(&mut draft.spec, &["linux"], "seccomp", value);
     Ok(())

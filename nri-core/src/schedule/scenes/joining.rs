@@ -1,6 +1,7 @@
 //! Plugins that join, take over, and go.
 
 use super::*;
+use crate::lifecycle::Observed;
 
 #[test]
 fn who_joins_hears_of_each_container_once() {
@@ -13,8 +14,8 @@ fn who_joins_hears_of_each_container_once() {
     assert_eq!(scene.settle(old, Settlement::Committed), ["list for 10-a"]);
     let plugin = plugin("10-a", 1);
     let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
-    assert!(showing.hide.contains(&ObjectKey::container("", "new")));
-    assert!(!showing.hide.contains(&ObjectKey::container("", "old")));
+    assert!(showing.exclude.contains(&ObjectKey::container("", "new")));
+    assert!(!showing.exclude.contains(&ObjectKey::container("", "old")));
     assert_eq!(showing.deadline, scene.now + ms(100));
     scene.scheduler.handle_synchronized(&plugin, scene.now);
     assert_eq!(
@@ -32,7 +33,7 @@ fn a_creation_that_is_never_settled_does_not_keep_plugins_out() {
     assert_eq!(scene.pass(ms(1)), ["list for 10-a"]);
     let plugin = plugin("10-a", 1);
     let showing = scene.scheduler.handle_snapshot(&plugin, scene.now).unwrap();
-    assert!(showing.hide.contains(&ObjectKey::container("", "stuck")));
+    assert!(showing.exclude.contains(&ObjectKey::container("", "stuck")));
 }
 
 #[test]
@@ -201,7 +202,7 @@ fn a_call_that_is_never_answered_does_not_keep_a_plugin_from_being_synchronised_
     let mut scene = Scene::new();
     let unforgiven = PluginLimits {
         max_in_flight: 2,
-        strikes: 0,
+        strikes: 1000,
         after_late: AfterLate::Resync,
         ..limits()
     };
@@ -218,4 +219,120 @@ fn a_call_that_is_never_answered_does_not_keep_a_plugin_from_being_synchronised_
     assert_eq!(scene.pass(ms(1)), ["list for 10-a"]);
     let opened = scene.synchronize("10-a", 1);
     assert_eq!(opened, ["10-a#1 opens", "10-a StartContainer c3"]);
+}
+
+/// What `10-a` is shown when it joins.
+fn shown(scene: &mut Scene, containers: &[&str]) -> Vec<String> {
+    let plugin = plugin("10-a", 1);
+    assert!(
+        scene
+            .scheduler
+            .handle_snapshot(&plugin, scene.now)
+            .is_some()
+    );
+    let keys = containers.iter().map(|id| ObjectKey::container("", *id));
+    scene.scheduler.handle_shown(&plugin, &keys.collect());
+    scene.scheduler.handle_synchronized(&plugin, scene.now);
+    scene.effects()
+}
+
+#[test]
+fn who_joins_does_not_hear_the_end_of_what_it_never_knew() {
+    let mut scene = Scene::new();
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.submit(START, "p2", "c2");
+    let _ = scene.submit(STOP, "p1", "c1");
+    let _ = scene.admit("10-a", 1, limits());
+    // The stop of c2 waits for the plugin, which is not shown what has ended.
+    assert!(scene.submit(STOP, "p2", "c2").1.is_empty());
+    assert_eq!(shown(&mut scene, &[]), ["10-a#1 opens", "done"]);
+    assert_eq!(scene.outcomes, [Outcome::Unaware]);
+    for (pod, container) in [("p1", "c1"), ("p2", "c2")] {
+        assert_eq!(scene.submit(POST, pod, container).1, ["done"]);
+        assert_eq!(scene.submit(REMOVE, pod, container).1, ["done"]);
+        assert_eq!(scene.outcomes, [Outcome::Unaware]);
+    }
+    // Another container of that id is another one.
+    let (creation, called) = scene.submit(CREATE, "p1", "c1");
+    assert_eq!(called, ["10-a CreateContainer c1"]);
+    let _ = scene.answer("10-a CreateContainer c1");
+    let _ = scene.answer("10-a ValidateContainerAdjustment c1");
+    let _ = scene.settle(creation, Settlement::Committed);
+    assert_eq!(scene.submit(STOP, "p1", "c1").1, ["10-a StopContainer c1"]);
+}
+
+#[test]
+fn a_removal_that_was_under_way_when_a_plugin_was_shown_what_exists_is_not_brought_to_it() {
+    let mut scene = Scene::new();
+    scene.open("05-b", limits());
+    let _ = scene.submit(START, "p1", "c1");
+    let _ = scene.answer("05-b StartContainer c1");
+    let _ = scene.admit("10-a", 1, limits());
+    assert_eq!(
+        scene.submit(REMOVE, "p1", "c1").1,
+        ["05-b RemoveContainer c1"]
+    );
+    assert_eq!(shown(&mut scene, &[]), ["10-a#1 opens"]);
+    assert_eq!(scene.answer("05-b RemoveContainer c1"), ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Answered, Outcome::Unaware]);
+}
+
+#[test]
+fn by_any_other_event_a_plugin_gets_to_know_what_it_was_not_shown() {
+    let mut scene = Scene::new();
+    let creation = scene.submit(CREATE, "p1", "stuck").0;
+    let _ = scene.admit("10-a", 1, limits());
+    assert_eq!(scene.pass(ms(1000)), ["list for 10-a"]);
+    assert_eq!(shown(&mut scene, &[]), ["10-a#1 opens"]);
+    let _ = scene.settle(creation, Settlement::Committed);
+    assert_eq!(
+        scene.submit(START, "p1", "stuck").1,
+        ["10-a StartContainer stuck"]
+    );
+    let _ = scene.answer("10-a StartContainer stuck");
+    assert_eq!(
+        scene.submit(STOP, "p1", "stuck").1,
+        ["10-a StopContainer stuck"]
+    );
+}
+
+#[test]
+fn what_only_a_list_told_of_does_not_end_for_those_who_were_there_before() {
+    let mut scene = Scene::new();
+    scene.open("05-b", limits());
+    let key = ObjectKey::container("", "c1");
+    scene
+        .scheduler
+        .handle_shown(&plugin("05-b", 1), &Default::default());
+    let _ = scene.admit("10-a", 1, limits());
+    let lives = scene.scheduler.lifecycles_mut();
+    let listing = lives.begin_listing();
+    let _ = lives.seed(listing, "", [(key, Observed::Running)]);
+    assert_eq!(shown(&mut scene, &["c1"]), ["10-a#1 opens"]);
+    assert_eq!(scene.submit(STOP, "p1", "c1").1, ["10-a StopContainer c1"]);
+    assert_eq!(scene.answer("10-a StopContainer c1"), ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Unaware, Outcome::Answered]);
+}
+
+#[test]
+fn of_a_pod_that_was_refused_only_those_hear_the_end_that_heard_of_it() {
+    let mut scene = Scene::new();
+    scene.open("05-b", limits());
+    scene.open("10-a", limits());
+    let pod = |scene: &mut Scene, event| {
+        let order = Submission::new(request(event, "p1", ""), ObjectKey::pod("", "p1"));
+        scene.scheduler.handle_request(order, scene.now);
+        scene.effects()
+    };
+    assert_eq!(
+        pod(&mut scene, Event::RunPodSandbox),
+        ["05-b RunPodSandbox p1"]
+    );
+    assert_eq!(scene.refuse("05-b RunPodSandbox p1"), ["failed"]);
+    assert_eq!(
+        pod(&mut scene, Event::StopPodSandbox),
+        ["05-b StopPodSandbox p1"]
+    );
+    assert_eq!(scene.answer("05-b StopPodSandbox p1"), ["done"]);
+    assert_eq!(scene.outcomes, [Outcome::Answered, Outcome::Unaware]);
 }

@@ -1,6 +1,7 @@
 //! Scenes: one rule each, with exact times. That the rules hold together is for the simulation among the integration tests.
 
 mod joining;
+mod policies;
 mod turns;
 mod undoing;
 
@@ -48,6 +49,7 @@ impl Scene {
         })
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test has a clock")]
     fn with(config: Config) -> Self {
         Self {
             scheduler: Scheduler::new(config),
@@ -94,8 +96,8 @@ impl Scene {
         container: &str,
         budget: Option<Duration>,
     ) -> (RequestId, Vec<String>) {
-        let order = Order::new(request(event, pod, container), ObjectKey::pod("", pod))
-            .about(ObjectKey::container("", container))
+        let order = Submission::new(request(event, pod, container), ObjectKey::pod("", pod))
+            .with_container(ObjectKey::container("", container))
             .with_deadline(budget.map(|budget| self.now + budget));
         let id = self.scheduler.handle_request(order, self.now);
         (id, self.effects())
@@ -172,8 +174,8 @@ impl Scene {
                     self.calls.insert(text.clone(), call);
                     text
                 }
-                Effect::Snapshot { plugin } => format!("list for {plugin}"),
-                Effect::Opened { plugin } => format!("{plugin}#{} opens", plugin.registration),
+                Effect::Synchronize { plugin } => format!("list for {plugin}"),
+                Effect::PluginReady { plugin } => format!("{plugin}#{} opens", plugin.registration),
                 Effect::Close { plugin, reason } => {
                     format!("close {plugin}#{}: {reason}", plugin.registration)
                 }
@@ -206,6 +208,8 @@ fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
     };
     let (pod, container) = (Some(pod), Some(container));
     Arc::new(match event {
+        Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
+        Event::StopPodSandbox => Request::StopPodSandbox(api::StopPodSandboxRequest { pod }),
         Event::CreateContainer => {
             Request::CreateContainer(api::CreateContainerRequest { pod, container })
         }

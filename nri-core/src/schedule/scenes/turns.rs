@@ -231,7 +231,7 @@ fn replies_to_calls_that_nobody_made_are_ignored() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());
     let _ = scene.submit(START, "p1", "c1");
-    let gone = Reply::Gone { handed_over: true };
+    let gone = Reply::Gone { delivered: true };
     let call = scene.calls["10-a StartContainer c1"];
     assert_eq!(
         scene.reply("10-a StartContainer c1", gone.clone()),
@@ -255,8 +255,8 @@ fn replies_to_calls_that_nobody_made_are_ignored() {
 fn a_call_that_nobody_wants_any_more_is_not_handed_over() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());
-    let order = Order::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
-        .about(ObjectKey::container("", "c1"));
+    let order = Submission::new(request(START, "p1", "c1"), ObjectKey::pod("", "p1"))
+        .with_container(ObjectKey::container("", "c1"));
     let id = scene.scheduler.handle_request(order, scene.now);
     // The effect is there, but nobody has asked for it yet.
     scene.scheduler.handle_abandoned(id, scene.now);
@@ -306,8 +306,8 @@ fn what_plugins_change_in_a_request_is_changed_in_place() {
         scene.admit_member(creator(id, 1, Policy::default()), limits());
         scene.synchronize(id, 1);
     }
-    let order = Order::new(request(CREATE, "p", "c"), ObjectKey::pod("", "p"))
-        .about(ObjectKey::container("", "c"));
+    let order = Submission::new(request(CREATE, "p", "c"), ObjectKey::pod("", "p"))
+        .with_container(ObjectKey::container("", "c"));
     scene.scheduler.handle_request(order, scene.now);
     let mut addresses = Vec::new();
     while let Some(effect) = scene.scheduler.poll_effect() {

@@ -125,7 +125,7 @@ fn a_request_that_was_not_handed_over_is_nothing_to_undo() {
     let _ = scene.admit_member(creator("10-a", 1, policy), limits());
     let _ = scene.synchronize("10-a", 1);
     let _ = scene.submit(CREATE, "p1", "c1");
-    let gone = Reply::Gone { handed_over: false };
+    let gone = Reply::Gone { delivered: false };
     assert_eq!(scene.reply("10-a CreateContainer c1", gone), ["failed"]);
     assert!(scene.scheduler.is_idle());
 }

@@ -42,6 +42,11 @@ func connect(p *plugin, o options) (*connection, error) {
 	if o.socket != "" {
 		settings = append(settings, stub.WithSocketPath(o.socket))
 	}
+	wished, err := wish(o.policy)
+	if err != nil {
+		return nil, err
+	}
+	settings = append(settings, wished...)
 	s, err := stub.New(p, settings...)
 	if err != nil {
 		return nil, err

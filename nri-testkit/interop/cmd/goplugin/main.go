@@ -21,6 +21,7 @@ type options struct {
 	commands bool
 	describe bool
 	full     string
+	policy   string
 }
 
 func main() {
@@ -30,6 +31,7 @@ func main() {
 	flag.StringVar(&o.index, "idx", "", "index to register, two digits")
 	flag.StringVar(&o.report, "report", "", "file to append one JSON line per received event to")
 	flag.StringVar(&o.script, "script", "", "file with the rules by which events are answered")
+	flag.StringVar(&o.policy, "failure-policy", "", "what to say of requests that are not answered: fail_request, keep_connected, none")
 	flag.BoolVar(&o.commands, "commands", false, "take commands from stdin, and end with it")
 	flag.BoolVar(&o.describe, "describe", false, "print the fields of every message, and end")
 	flag.StringVar(&o.full, "full", "", "print this message with every field set, and end")

@@ -14,6 +14,9 @@ pub struct Mismatch {
     pub problem: String,
 }
 
+/// For how many differences what may have been meant is looked for.
+const HELPED: usize = 32;
+
 /// Compares: members that are not mentioned do not matter, lists are compared as a whole, a number equals its text, what is
 /// left out has its default value, and of `error` a part is enough.
 pub(super) fn compare(expected: &Map<String, Value>, actual: &Value) -> Vec<Mismatch> {
@@ -51,7 +54,11 @@ fn members(at: &str, expected: &Map<String, Value>, actual: &Value, found: &mut 
             None if is_default(expected) => {}
             None => {
                 let keys = actual.as_object().into_iter().flat_map(Map::keys);
-                let near = nearest(key, keys.map(String::as_str));
+                // Where nothing is as expected, that would be a long search.
+                let near = match found.len() < HELPED {
+                    true => nearest(key, keys.map(String::as_str)),
+                    false => None,
+                };
                 let near = near
                     .map(|near| format!("; there is {near:?}"))
                     .unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The file of a scenario.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nri_adaptation::Config;
@@ -11,6 +12,7 @@ use toml::Spanned;
 
 use crate::sim::command::Request;
 use crate::sim::error::SimError;
+use crate::sim::members::in_plain_words;
 use crate::sim::table::COMMANDS;
 
 /// What is played.
@@ -153,15 +155,11 @@ impl Scenario {
     /// What is wrong with it, and where.
     pub fn read(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        let line = |at: usize| {
-            text.as_bytes()[..at.min(text.len())]
-                .iter()
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1
-        };
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
         let at = |at: usize, reason: String| format!("line {}: {reason}", line(at));
         let mut plugins: Vec<PluginEntry> = Vec::new();
+        let mut identities = BTreeSet::new();
         for table in file.plugins {
             let start = table.span().start;
             let PluginTable {
@@ -170,7 +168,7 @@ impl Scenario {
                 config,
             } = table.into_inner();
             let id = plugin_id(&id).map_err(|reason| at(start, reason))?;
-            if plugins.iter().any(|other| other.id == id) {
+            if !identities.insert(id.clone()) {
                 return Err(at(start, format!("plugin {id} is there twice")));
             }
             plugins.push(PluginEntry {
@@ -192,12 +190,29 @@ impl Scenario {
         let mut containers = Vec::new();
         for table in file.containers {
             let start = table.span().start;
-            let container: api::Container = message(table.into_inner())
-                .map_err(|reason| at(start, format!("container: {reason}")))?;
+            let mut table = table.into_inner();
+            // As in `add-container`, the pod may be named beside what the message has.
+            let pod = table.remove("pod_id");
+            let mut container: api::Container =
+                message(table).map_err(|reason| at(start, format!("container: {reason}")))?;
+            match pod {
+                None => {}
+                Some(toml::Value::String(pod)) if container.pod_sandbox_id.is_empty() => {
+                    container.pod_sandbox_id = pod;
+                }
+                Some(pod) => {
+                    return Err(at(
+                        start,
+                        format!(
+                            "the container's `pod_id` is {pod}: write the id of its pod as a text, and once"
+                        ),
+                    ));
+                }
+            }
             if container.id.is_empty() || container.pod_sandbox_id.is_empty() {
                 return Err(at(
                     start,
-                    "the container needs an `id`, and the id of its pod in `podSandboxId`"
+                    "the container needs an `id`, and the id of its pod in `pod_id` (or `podSandboxId`)"
                         .to_owned(),
                 ));
             }
@@ -237,11 +252,11 @@ fn object(table: toml::Table) -> Result<Map<String, Value>, String> {
 }
 
 fn message<T: serde::de::DeserializeOwned>(table: toml::Table) -> Result<T, String> {
-    serde_json::from_value(Value::Object(object(table)?)).map_err(|error| error.to_string())
+    serde_json::from_value(Value::Object(object(table)?)).map_err(|error| in_plain_words(&error))
 }
 
 fn config(table: toml::Table) -> Result<Config, String> {
-    let restart = table.contains_key("restart");
+    let restart = table.keys().any(|key| key.eq_ignore_ascii_case("restart"));
     // Lines of this text are not lines of the file.
     let config = Config::from_toml(&table.to_string()).map_err(|error| match error {
         ConfigError::Unknown(unknown) => {
@@ -358,7 +373,15 @@ mod tests {
                 "line 3: plugin 10-a is there twice",
             ),
             ("[[pods]]\nname = 'x'", "needs an `id`"),
-            ("[[pods]]\nid = 'x'\nlables = {}", "lables"),
+            ("[[pods]]\nid = 'x'\nlables = {}", "did you mean `labels`?"),
+            (
+                "[[containers]]\nid = 'x'\npod_id = 7",
+                "line 1: the container's `pod_id` is 7",
+            ),
+            (
+                "[[steps]]\ncmd = 'create-container'\ncontainer = { id = 'x', pod_id = 'p' }",
+                "did you mean `podSandboxId`?",
+            ),
             ("[[containers]]\nid = 'x'", "podSandboxId"),
             ("[runtime]\nsocket_pth = 'x'", "did you mean `socket_path`?"),
             (

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nri_core::PluginId;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -61,7 +62,8 @@ pub(super) struct Started {
     home: TempDir,
     /// Those that are given the socket's path.
     beside: Vec<(PluginId, String)>,
-    children: Vec<Child>,
+    /// Those that run beside the runtime, each with its process group.
+    children: Vec<(Child, Option<Pid>)>,
 }
 
 /// What in a command stands for the socket's path.
@@ -100,7 +102,8 @@ impl Started {
         Ok(started)
     }
 
-    /// Writes the program that the runtime launches: it has our environment and directory, and becomes the plugin.
+    /// Writes the program that the runtime launches: it has our environment and directory, and becomes a shell
+    /// for the command.
     fn install(&self, id: &PluginId, command: &str) -> Result<(), SimError> {
         let file = self.plugins().join(id.to_string());
         let directory = std::env::current_dir().map_err(|error| broken(Path::new("."), &error))?;
@@ -114,7 +117,9 @@ impl Started {
             }
         }
         let output = quoted(&self.output(id).to_string_lossy());
-        script.push_str(&format!("exec >{output} 2>&1\nexec {command}\n"));
+        // A shell of its own takes it as it stands, whatever that is; where it is one command, the shell becomes that.
+        let command = quoted(command);
+        script.push_str(&format!("exec >{output} 2>&1\nexec /bin/sh -c {command}\n"));
         fs::write(&file, script).map_err(|error| broken(&file, &error))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o700))
             .map_err(|error| broken(&file, &error))
@@ -143,16 +148,19 @@ impl Started {
             let output = File::create(&path).map_err(|error| broken(&path, &error))?;
             let errors = output.try_clone().map_err(|error| broken(&path, &error))?;
             let command = command.replace(SOCKET, &quoted(&socket.to_string_lossy()));
-            let child = Command::new("sh")
+            let child = Command::new("/bin/sh")
                 .arg("-c")
-                .arg(format!("exec {command}"))
+                .arg(command)
+                // With whatever else it starts it is ended as one.
+                .process_group(0)
                 .stdin(std::process::Stdio::null())
                 .stdout(output)
                 .stderr(errors)
                 .kill_on_drop(true)
                 .spawn()
-                .map_err(|error| broken(Path::new("sh"), &error))?;
-            self.children.push(child);
+                .map_err(|error| broken(Path::new("/bin/sh"), &error))?;
+            let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            self.children.push((child, group));
         }
         Ok(())
     }
@@ -211,12 +219,31 @@ impl Started {
 
     /// Waits for the end of those that connected by themselves; kills what does not end.
     pub(super) async fn finish(&mut self) {
-        for child in &mut self.children {
-            if tokio::time::timeout(END_TIME, child.wait()).await.is_err() {
+        for (child, group) in &mut self.children {
+            // Whether it has ended in time or not, none of its group is to stay.
+            let ended = tokio::time::timeout(END_TIME, child.wait()).await.is_ok();
+            kill(group.take());
+            if !ended {
                 // It fails if the process has just ended.
                 let _ = child.kill().await;
             }
         }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        for (_, group) in &mut self.children {
+            kill(group.take());
+        }
+    }
+}
+
+/// Ends all processes of a group.
+fn kill(group: Option<Pid>) {
+    if let Some(group) = group {
+        // It fails if there is none left, which is what is wanted.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

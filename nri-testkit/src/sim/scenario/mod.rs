@@ -14,11 +14,12 @@ pub use launch::PluginCommand;
 pub use play::{EndReport, PlayOptions, Progress, StepReport, play};
 pub use print::{Json, Text};
 
+use super::reply::field_names;
+
 /// What `nri-sim run --help` says about scenarios.
 #[must_use]
 pub fn scenario_manual() -> String {
-    String::from(
-        "\
+    let manual = "\
 A scenario:
     [[plugins]]                        # started with --plugin or by a `command` here; else waited for
     id = \"50-annotate\"
@@ -40,9 +41,29 @@ A scenario:
     containers.c1.env = [\"TZ=UTC\"]
 
 Of a result the members that are mentioned are compared; that a step works is expected unless `expect.ok = false` or `expect.error` (a
-part of its text) is there. [runtime] is the runtime's configuration; [[pods]] and [[containers]] are there before plugins come. The
-step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
+part of its text) is there. [runtime] is the runtime's configuration; [[pods]] and [[containers]] (messages, a container with
+the pod_id of its pod) are there before plugins come. The step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
 the other commands and what they answer.
-",
-    )
+
+Fields that have owners:
+";
+    format!("{manual}{}", wrapped(&field_names()))
+}
+
+/// Names in lines that are no longer than they should be.
+fn wrapped(names: &[&str]) -> String {
+    const WIDTH: usize = 120;
+    let mut text = String::new();
+    let mut width = WIDTH;
+    for name in names {
+        if width + 1 + name.len() > WIDTH {
+            text.push_str(if text.is_empty() { "   " } else { "\n   " });
+            width = 3;
+        }
+        text.push(' ');
+        text.push_str(name);
+        width += 1 + name.len();
+    }
+    text.push('\n');
+    text
 }

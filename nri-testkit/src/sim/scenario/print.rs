@@ -178,18 +178,146 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// The value of something that has an owner, where it is one text.
+/// Where in an adjustment the value of a field is; for a field with entries: where they are, and by what an entry is known (empty
+/// where that is the name of the member).
+const PLACES: &[(&str, &str, Option<&str>)] = &[
+    ("Annotations", "/annotations", Some("")),
+    ("Mounts", "/mounts", Some("destination")),
+    ("Devices", "/linux/devices", Some("path")),
+    ("CdiDevices", "/CDIDevices", Some("name")),
+    ("Env", "/env", Some("key")),
+    ("Args", "/args", None),
+    ("MemLimit", "/linux/resources/memory/limit", None),
+    (
+        "MemReservation",
+        "/linux/resources/memory/reservation",
+        None,
+    ),
+    ("MemSwapLimit", "/linux/resources/memory/swap", None),
+    ("MemKernelLimit", "/linux/resources/memory/kernel", None),
+    ("MemTcpLimit", "/linux/resources/memory/kernelTcp", None),
+    ("MemSwappiness", "/linux/resources/memory/swappiness", None),
+    (
+        "MemDisableOomKiller",
+        "/linux/resources/memory/disableOomKiller",
+        None,
+    ),
+    (
+        "MemUseHierarchy",
+        "/linux/resources/memory/useHierarchy",
+        None,
+    ),
+    ("CpuShares", "/linux/resources/cpu/shares", None),
+    ("CpuQuota", "/linux/resources/cpu/quota", None),
+    ("CpuPeriod", "/linux/resources/cpu/period", None),
+    (
+        "CpuRealtimeRuntime",
+        "/linux/resources/cpu/realtimeRuntime",
+        None,
+    ),
+    (
+        "CpuRealtimePeriod",
+        "/linux/resources/cpu/realtimePeriod",
+        None,
+    ),
+    ("CpuSetCpus", "/linux/resources/cpu/cpus", None),
+    ("CpuSetMems", "/linux/resources/cpu/mems", None),
+    ("PidsLimit", "/linux/resources/pids/limit", None),
+    (
+        "HugepageLimits",
+        "/linux/resources/hugepageLimits",
+        Some("pageSize"),
+    ),
+    ("BlockioClass", "/linux/resources/blockioClass", None),
+    ("RdtClass", "/linux/resources/rdtClass", None),
+    ("CgroupsUnified", "/linux/resources/unified", Some("")),
+    ("CgroupsPath", "/linux/cgroupsPath", None),
+    ("OomScoreAdj", "/linux/oomScoreAdj", None),
+    ("Rlimits", "/rlimits", Some("type")),
+    ("IoPriority", "/linux/ioPriority", None),
+    ("SeccompPolicy", "/linux/seccompPolicy", None),
+    ("Namespace", "/linux/namespaces", Some("type")),
+    ("Sysctl", "/linux/sysctl", Some("")),
+    ("LinuxNetDevices", "/linux/netDevices", Some("")),
+    ("LinuxSched", "/linux/scheduler", None),
+    ("RdtClosID", "/linux/rdt/closId", None),
+    ("RdtSchemata", "/linux/rdt/schemata", None),
+    ("RdtEnableMonitoring", "/linux/rdt/enableMonitoring", None),
+    ("MemoryPolicy", "/linux/memoryPolicy", None),
+];
+
+/// The value of something that has an owner, in short.
 fn value_of(field: &str, key: Option<&str>, adjustment: &Value) -> Option<String> {
-    let key = key?;
-    let found = |list: &str, name: &str| {
-        let entries = adjustment[list].as_array()?;
-        entries.iter().find(|entry| entry[name] == key)
+    let place = |(name, _, _): &&(&str, &str, Option<&str>)| name.eq_ignore_ascii_case(field);
+    let (name, pointer, known_by) = PLACES.iter().find(place)?;
+    let value = adjustment.pointer(pointer)?;
+    let value = match (known_by, key) {
+        (Some(""), Some(key)) => value.get(key)?,
+        (Some(known_by), Some(key)) => {
+            let mut entries = value.as_array()?.iter();
+            entries.find(|entry| entry[*known_by] == key)?
+        }
+        _ => value,
     };
-    let value = match field {
-        "Annotations" => adjustment["annotations"][key].as_str()?,
-        "Env" => text(found("env", "key")?, "value"),
-        "Mounts" => text(found("mounts", "destination")?, "source"),
-        _ => return None,
+    // What is usual of these is one text.
+    let value = match *name {
+        "Env" => value.get("value").unwrap_or(&Value::Null),
+        "Mounts" => value.get("source").unwrap_or(value),
+        "HugepageLimits" => value.get("limit").unwrap_or(value),
+        // A wrapped number, as protobuf has it where absence counts.
+        _ => value.get("value").unwrap_or(value),
     };
-    Some(value.to_owned())
+    Some(match value {
+        Value::String(text) => short(text),
+        Value::Null => String::new(),
+        value => short(&value.to_string()),
+    })
+}
+
+/// Not all of a long text.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sim::field_names;
+
+    #[test]
+    fn every_field_that_has_a_value_is_shown_with_it() {
+        for name in field_names() {
+            let known = PLACES
+                .iter()
+                .any(|(place, _, _)| place.eq_ignore_ascii_case(name));
+            // Hooks are lists of what is appended, without an entry that an owner could name.
+            assert!(known || name.eq_ignore_ascii_case("OciHooks"), "{name}");
+        }
+        let adjustment = json!({
+            "args": ["a", "b"],
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": "2", "soft": "1"}],
+            "linux": {
+                "resources": {"memory": {"limit": {"value": "512"}}, "cpu": {"cpus": "0-3"}},
+                "sysctl": {"net.ipv4.ip_forward": "1"},
+            },
+        });
+        for (field, key, shown) in [
+            ("Args", None, r#"["a","b"]"#),
+            ("MemLimit", None, "512"),
+            ("CPUSetCPUs", None, "0-3"),
+            ("Sysctl", Some("net.ipv4.ip_forward"), "1"),
+            (
+                "Rlimits",
+                Some("RLIMIT_NOFILE"),
+                r#"{"hard":"2","soft":"1","type":"RLIMIT_NOFILE"}"#,
+            ),
+        ] {
+            assert_eq!(value_of(field, key, &adjustment).as_deref(), Some(shown));
+        }
+    }
 }

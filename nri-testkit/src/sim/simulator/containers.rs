@@ -1,6 +1,6 @@
 //! What a runtime does with its containers around their events.
 
-use nri_adaptation::{Api as _, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
 use nri_core::merge;
 
@@ -35,6 +35,7 @@ impl Inner {
     }
 
     pub(super) async fn add_container(&self, mut container: api::Container) -> Done {
+        let _turn = self.order.shared(&container.pod_sandbox_id, None).await;
         self.new_container(&container).await?;
         if container.state() == ContainerState::ContainerUnknown {
             container.set_state(ContainerState::ContainerRunning);
@@ -43,23 +44,21 @@ impl Inner {
         Ok(Reply::Done {})
     }
 
-    pub(super) async fn create_container(&self, mut container: api::Container) -> Done {
+    pub(super) async fn create_container(&self, cx: &Ctx, mut container: api::Container) -> Done {
+        let _turn = self.order.shared(&container.pod_sandbox_id, None).await;
         let pod = self.new_container(&container).await?;
         if !self.books.is_ready(&pod.id) {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
-        let connected = self.watch.connected();
         // Nobody else is to create it meanwhile.
         self.pending().insert(container.id.clone(), None);
-        let asked = self
-            .nri
-            .create_container(&Ctx::new(), &pod, &container)
-            .await;
+        self.watch.record_undoing(&container.id, cx);
+        let asked = self.nri.create_container(cx, &pod, &container).await;
         let creation = match asked {
             Ok(creation) => creation,
             Err(error) => {
-                self.after_undoing(&pod, &container).await;
+                self.after_undoing(cx, &pod, &container).await;
                 self.pending().remove(&container.id);
                 return Err(error.into());
             }
@@ -79,35 +78,35 @@ impl Inner {
         // In the books first: whoever joins once it is committed is to see it.
         self.books.put_container(adjusted);
         self.pending().insert(id.clone(), Some(creation));
-        // One that has connected meanwhile waits for the outcome.
-        if connected.has_changed().unwrap_or(true) {
+        // One that is about to be shown what exists waits for that.
+        if self.watch.somebody_joins() {
             self.commit(&id);
         }
         Ok(Reply::Created(reply))
     }
 
-    pub(super) async fn abort_container(&self, id: &str) -> Done {
-        let container = self.container(id).await?;
+    pub(super) async fn abort_container(&self, cx: &Ctx, id: &str) -> Done {
+        let (_turn, pod, container) = self.taken(id).await?;
         let Some(creation) = self.settle(id) else {
             return Err(SimError::Settled { id: id.to_owned() });
         };
-        let pod = self.pod_of(&container);
         self.books.remove_container(id);
+        self.watch.record_undoing(id, cx);
         drop(creation);
-        self.after_undoing(&pod, &container).await;
+        self.after_undoing(cx, &pod, &container).await;
         Ok(Reply::Done {})
     }
 
     /// Returns when plugins have heard that a creation came to nothing.
-    async fn after_undoing(&self, pod: &api::PodSandbox, container: &api::Container) {
+    async fn after_undoing(&self, cx: &Ctx, pod: &api::PodSandbox, container: &api::Container) {
         // A stop that is not due: it stands in the pod's line behind the undoing, so that is done when it returns.
-        if let Err(error) = self.nri.stop_container(&Ctx::new(), pod, container).await {
+        if let Err(error) = self.nri.stop_container(cx, pod, container).await {
             tracing::warn!(container = container.id, %error, "undoing a creation went wrong");
         }
     }
 
-    pub(super) async fn start_container(&self, id: &str, start: Start) -> Done {
-        let (pod, container) = self.used(id).await?;
+    pub(super) async fn start_container(&self, cx: &Ctx, id: &str, start: Start) -> Done {
+        let (_turn, pod, mut container) = self.used(id).await?;
         if container.state() != ContainerState::ContainerCreated {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
@@ -116,10 +115,15 @@ impl Inner {
                 action: "started",
             });
         }
-        self.nri
-            .start_container(&Ctx::new(), &pod, &container)
-            .await?;
+        let _block = self.keep_from_joining().await;
+        // A runtime has made the process by now; it waits for leave to run.
+        container.pid = start.pid.unwrap_or(container.pid);
+        self.nri.start_container(cx, &pod, &container).await?;
         let run = |container: &mut api::Container| {
+            // It may have been evicted meanwhile.
+            if !lives(container) {
+                return;
+            }
             container.set_state(ContainerState::ContainerRunning);
             container.pid = start.pid.unwrap_or(container.pid);
             container.started_at = start.started_at.unwrap_or(container.started_at);
@@ -130,13 +134,15 @@ impl Inner {
 
     pub(super) async fn update_container(
         &self,
+        cx: &Ctx,
         id: &str,
         resources: Option<api::LinuxResources>,
     ) -> Done {
-        let (pod, container) = self.used(id).await?;
+        let (_turn, pod, container) = self.used(id).await?;
+        let _block = self.keep_from_joining().await;
         let result = self
             .nri
-            .update_container(&Ctx::new(), &pod, &container, resources.clone())
+            .update_container(cx, &pod, &container, resources.clone())
             .await?;
         if let Some(resources) = result.resources.clone().or(resources) {
             self.books.overlay(id, resources).await;
@@ -150,8 +156,7 @@ impl Inner {
     }
 
     /// Ends a container in the books, unless it has ended before.
-    async fn end(&self, id: &str, end: End) -> Result<(api::PodSandbox, api::Container), SimError> {
-        let (pod, container) = self.used(id).await?;
+    async fn end(&self, container: api::Container, end: End) -> api::Container {
         let finish = |container: &mut api::Container| {
             if !lives(container) {
                 return;
@@ -162,13 +167,25 @@ impl Inner {
             container.finished_at = end.finished_at.unwrap_or(container.finished_at);
             container.status_reason = end.reason.unwrap_or_default();
         };
-        let ended = self.books.change_container(id, finish).await;
-        Ok((pod, ended.unwrap_or(container)))
+        let ended = self.books.change_container(&container.id, finish).await;
+        ended.unwrap_or(container)
     }
 
-    pub(super) async fn stop_container(&self, id: &str, end: End) -> Done {
-        let (pod, container) = self.end(id, end).await?;
-        let told = self.nri.stop_container(&Ctx::new(), &pod, &container).await;
+    pub(super) async fn stop_container(&self, cx: &Ctx, id: &str, end: End) -> Done {
+        let (_turn, pod, container) = self.used(id).await?;
+        self.stop_in(cx, &pod, container, end).await
+    }
+
+    /// Stops a container whose turn it is.
+    pub(super) async fn stop_in(
+        &self,
+        cx: &Ctx,
+        pod: &api::PodSandbox,
+        container: api::Container,
+        end: End,
+    ) -> Done {
+        let container = self.end(container, end).await;
+        let told = self.nri.stop_container(cx, pod, &container).await;
         let result = told.map_err(|error| all_the_same(error, "container", "stopped"))?;
         Ok(Reply::Stopped(Stopped {
             updates: list(&result.updates),
@@ -176,32 +193,33 @@ impl Inner {
         }))
     }
 
-    pub(super) async fn container_exit(&self, id: &str, end: End) -> Done {
-        let before = self.container(id).await?;
-        if !lives(&before) {
-            return Err(SimError::WrongState {
-                id: id.to_owned(),
-                state: state_in_words(before.state()),
-                needed: "created or running",
-                action: "ended",
-            });
+    /// A process that has ended by itself. Of a container that is stopped that is no news: the exit that a runtime hears of often
+    /// comes after its own stop.
+    pub(super) async fn container_exit(&self, cx: &Ctx, id: &str, end: End) -> Done {
+        let (_turn, pod, container) = self.used(id).await?;
+        let container = self.end(container, end).await;
+        if let Err(error) = self.nri.stop_container(cx, &pod, &container).await {
+            // An exit is no request, so there is nobody to fail.
+            tracing::warn!(container = id, %error, "telling of an exit went wrong");
         }
-        let (pod, container) = self.end(id, end).await?;
-        self.nri.notify_container_exit(&pod, &container);
-        // A stop that is not due any more: it stands in the pod's line behind the exit, so plugins have heard of that.
-        self.nri
-            .stop_container(&Ctx::new(), &pod, &container)
-            .await?;
         Ok(Reply::Done {})
     }
 
-    pub(super) async fn remove_container(&self, id: &str) -> Done {
-        let (pod, container) = self.end(id, End::default()).await?;
-        let told = self
-            .nri
-            .remove_container(&Ctx::new(), &pod, &container)
-            .await;
-        self.books.remove_container(id);
+    pub(super) async fn remove_container(&self, cx: &Ctx, id: &str) -> Done {
+        let (_turn, pod, container) = self.used(id).await?;
+        self.remove_in(cx, &pod, container).await
+    }
+
+    /// Removes a container whose turn it is.
+    pub(super) async fn remove_in(
+        &self,
+        cx: &Ctx,
+        pod: &api::PodSandbox,
+        container: api::Container,
+    ) -> Done {
+        let container = self.end(container, End::default()).await;
+        let told = self.nri.remove_container(cx, pod, &container).await;
+        self.books.remove_container(&container.id);
         nevertheless(told, "container", "removed")
     }
 }

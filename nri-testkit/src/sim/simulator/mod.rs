@@ -1,6 +1,7 @@
 //! The simulated runtime: NRI, the books, and which command does what.
 
 mod containers;
+mod order;
 mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nri_adaptation::{Api, Config, Creation, Ctx, Nri, PluginInfo, PluginKind};
-use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, Subject, api};
+use nri_adaptation::{
+    Config, Creation, Ctx, Nri, PluginInfo, PluginKind, PluginSyncBlock, RuntimeApi,
+};
+use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -17,7 +20,8 @@ use crate::sim::books::Books;
 use crate::sim::command::Command;
 use crate::sim::error::SimError;
 use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
-use crate::sim::watch::Watch;
+use crate::sim::watch::{Call, Watch};
+use order::{Order, Turn};
 
 /// The name under which plugins know the simulated runtime.
 pub(super) const NAME: &str = "nri-sim";
@@ -58,6 +62,7 @@ struct Inner {
     watch: Arc<Watch>,
     /// Creations that can still be undone, by container; `None` while plugins are asked.
     pending: Mutex<BTreeMap<String, Option<Creation>>>,
+    order: Order,
 }
 
 impl Drop for Simulator {
@@ -86,6 +91,7 @@ impl Simulator {
             books,
             watch,
             pending: Mutex::default(),
+            order: Order::default(),
         });
         let beside = tokio::spawn(beside(Arc::clone(&inner), ended));
         Ok(Self { inner, beside })
@@ -138,7 +144,7 @@ impl Simulator {
             .collect()
     }
 
-    /// Does what a command says. Dropping the future is what it is in [`Api`].
+    /// Does what a command says. Dropping the future is what it is in [`RuntimeApi`].
     ///
     /// # Errors
     /// Why it is not done, or what went wrong with it.
@@ -187,83 +193,86 @@ type Done = Result<Reply, SimError>;
 impl Inner {
     /// Does what a command says, and adds what plugins did about it where the result does not say that itself.
     async fn execute(&self, command: Command) -> Done {
-        let about = command.event().zip(command.about().map(str::to_owned));
-        let since = self.watch.next_call();
-        let result = self.perform(command).await;
-        let Some((event, id)) = about else {
-            return result;
+        let Some((event, id)) = command.event().zip(command.about().map(str::to_owned)) else {
+            return self.perform(command, &Ctx::new()).await;
         };
-        let calls = self.outcomes(since, event, &id);
+        let recording = self.watch.record();
+        let cx = Ctx::new().with_tag(recording.tag());
+        let result = self.perform(command, &cx).await;
+        let calls = recording.calls();
         match result {
-            Ok(Reply::Done {}) => Ok(Reply::Told { outcomes: calls }),
+            Ok(Reply::Done {}) => Ok(Reply::Told {
+                outcomes: self.outcomes(&calls, event, &id),
+            }),
             Ok(mut reply) => {
-                reply.add_times(&calls);
+                if let Some(outcomes) = reply.own_outcomes() {
+                    self.complete(outcomes, &calls, event);
+                }
                 Ok(reply)
             }
-            Err(error) => Err(error.with_outcomes(calls)),
+            Err(error) => Err(error.with_outcomes(self.outcomes(&calls, event, &id))),
         }
     }
 
-    async fn perform(&self, command: Command) -> Done {
+    async fn perform(&self, command: Command, cx: &Ctx) -> Done {
         match command {
             Command::Version => Ok(self.version()),
-            Command::AddPod { pod } => self.add_pod(pod),
+            Command::AddPod { pod } => self.add_pod(pod).await,
             Command::AddContainer { container } => self.add_container(container).await,
             Command::WaitPlugins { count, timeout } => self.wait_plugins(count, timeout).await,
             Command::Plugins => Ok(Reply::Plugins {
                 plugins: self.plugins(),
             }),
-            Command::RunPod { pod } => self.run_pod(pod).await,
+            Command::RunPod { pod } => self.run_pod(cx, pod).await,
             Command::UpdatePod {
                 pod_id,
                 overhead,
                 resources,
-            } => self.update_pod(&pod_id, overhead, resources).await,
+            } => self.update_pod(cx, &pod_id, overhead, resources).await,
             Command::PostUpdatePod { pod_id } => {
+                let _turn = self.order.shared(&pod_id, None).await;
                 let pod = self.pod(&pod_id).await?;
-                self.nri.post_update_pod_sandbox(&Ctx::new(), &pod).await?;
+                self.nri.post_update_pod_sandbox(cx, &pod).await?;
                 Ok(Reply::Done {})
             }
-            Command::StopPod { pod_id } => self.stop_pod(&pod_id).await,
-            Command::RemovePod { pod_id } => self.remove_pod(&pod_id).await,
-            Command::CreateContainer { container } => self.create_container(container).await,
-            Command::AbortContainer { container_id } => self.abort_container(&container_id).await,
+            Command::StopPod { pod_id } => self.stop_pod(cx, &pod_id).await,
+            Command::RemovePod { pod_id } => self.remove_pod(cx, &pod_id).await,
+            Command::CreateContainer { container } => self.create_container(cx, container).await,
+            Command::AbortContainer { container_id } => {
+                self.abort_container(cx, &container_id).await
+            }
             Command::PostCreateContainer { container_id } => {
-                let (pod, container) = self.used(&container_id).await?;
-                self.nri
-                    .post_create_container(&Ctx::new(), &pod, &container)
-                    .await?;
+                let (_turn, pod, container) = self.used(&container_id).await?;
+                self.nri.post_create_container(cx, &pod, &container).await?;
                 Ok(Reply::Done {})
             }
             Command::StartContainer {
                 container_id,
                 start,
-            } => self.start_container(&container_id, start).await,
+            } => self.start_container(cx, &container_id, start).await,
             Command::PostStartContainer { container_id } => {
-                let (pod, container) = self.used(&container_id).await?;
-                self.nri
-                    .post_start_container(&Ctx::new(), &pod, &container)
-                    .await?;
+                let (_turn, pod, container) = self.used(&container_id).await?;
+                self.nri.post_start_container(cx, &pod, &container).await?;
                 Ok(Reply::Done {})
             }
             Command::UpdateContainer {
                 container_id,
                 resources,
-            } => self.update_container(&container_id, resources).await,
+            } => self.update_container(cx, &container_id, resources).await,
             Command::PostUpdateContainer { container_id } => {
-                let (pod, container) = self.used(&container_id).await?;
-                self.nri
-                    .post_update_container(&Ctx::new(), &pod, &container)
-                    .await?;
+                let (_turn, pod, container) = self.used(&container_id).await?;
+                self.nri.post_update_container(cx, &pod, &container).await?;
                 Ok(Reply::Done {})
             }
             Command::StopContainer { container_id, end } => {
-                self.stop_container(&container_id, end).await
+                self.stop_container(cx, &container_id, end).await
             }
             Command::ContainerExit { container_id, end } => {
-                self.container_exit(&container_id, end).await
+                self.container_exit(cx, &container_id, end).await
             }
-            Command::RemoveContainer { container_id } => self.remove_container(&container_id).await,
+            Command::RemoveContainer { container_id } => {
+                self.remove_container(cx, &container_id).await
+            }
             Command::Fail {
                 container_id,
                 what,
@@ -278,33 +287,49 @@ impl Inner {
         }
     }
 
-    /// What plugins did about a pod or container, from a call on. `event` is what a command is about; what it implies may be
-    /// among the calls.
-    fn outcomes(&self, since: u64, event: Event, id: &str) -> Vec<OutcomeReply> {
-        let mut calls = self.watch.calls_since(since);
-        calls.retain(|call| match event.subject() {
-            Subject::Pod => call.pod == id && call.container.is_empty(),
-            Subject::Container => call.container == id,
+    /// What plugins did in the calls of a command. `event` is what it is about; what it implies is among the calls.
+    fn outcomes(&self, calls: &[Call], event: Event, about: &str) -> Vec<OutcomeReply> {
+        let asked = |info: &PluginInfo| {
+            let own = |call: &&Call| call.event == event && call.plugin.id == info.plugin.id;
+            calls.iter().any(|call| own(&call))
+        };
+        let others = self.nri.plugins().into_iter();
+        let others = others.filter(|info| !asked(info)).filter_map(|info| {
+            let reply = OutcomeReply::not_asked(&info, event)?;
+            Some((info.plugin, reply))
         });
-        let asked: Vec<&RegisteredPlugin> = calls.iter().map(|call| &call.plugin).collect();
-        let others = self
-            .nri
-            .plugins()
-            .into_iter()
-            .filter(|info| !asked.contains(&&info.plugin) && !info.events.contains(event))
-            .map(|info| {
-                let reply = OutcomeReply::unsubscribed(info.plugin.to_string());
-                (info.plugin, reply)
-            });
         let mut outcomes: Vec<_> = others.collect();
-        outcomes.extend(
-            calls
-                .iter()
-                .map(|call| (call.plugin.clone(), OutcomeReply::of_call(call, event))),
-        );
+        let told = calls.iter().map(|call| {
+            let reply = OutcomeReply::of_call(call, event, about);
+            (call.plugin.clone(), reply)
+        });
+        outcomes.extend(told);
         // Those of one plugin stay in their order.
         outcomes.sort_by(|(a, _), (b, _)| a.cmp(b));
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Adds to the outcomes that a result has itself what it does not say: how long each plugin took, and those that were
+    /// launched and are not there.
+    fn complete(&self, outcomes: &mut Vec<OutcomeReply>, calls: &[Call], event: Event) {
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
+            let of = outcome.event.unwrap_or(event.name());
+            let same =
+                |call: &&Call| call.plugin.to_string() == outcome.plugin && call.event.name() == of;
+            let call = calls.iter().find(same);
+            outcome.ms = call.and_then(|call| OutcomeReply::of_call(call, event, "").ms);
+        }
+        for info in self.nri.plugins() {
+            let name = info.plugin.to_string();
+            let down =
+                OutcomeReply::not_asked(&info, event).filter(|reply| reply.outcome == "down");
+            let Some(down) = down else { continue };
+            if outcomes.iter().all(|outcome| outcome.plugin != name) {
+                let after = |other: &OutcomeReply| other.event.is_some() || other.plugin > name;
+                let at = outcomes.iter().position(after).unwrap_or(outcomes.len());
+                outcomes.insert(at, down);
+            }
+        }
     }
 
     fn socket(&self) -> Option<PathBuf> {
@@ -446,11 +471,27 @@ impl Inner {
         })
     }
 
-    /// A container that is used from now on, so that its creation can no longer be undone, and its pod.
-    async fn used(&self, id: &str) -> Result<(api::PodSandbox, api::Container), SimError> {
+    /// A container, and the turn to do something with it.
+    async fn taken(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
+        let pod = self.container(id).await?.pod_sandbox_id;
+        let turn = self.order.shared(&pod, Some(id)).await;
+        // It may be another one by now, or none.
         let container = self.container(id).await?;
+        Ok((turn, self.pod_of(&container), container))
+    }
+
+    /// A container that is used from now on, so that its creation can no longer be undone, its pod, and the turn for it.
+    async fn used(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
+        let taken = self.taken(id).await?;
         self.commit(id);
-        Ok((self.pod_of(&container), container))
+        Ok(taken)
+    }
+
+    /// Keeps plugins from being shown what exists between an event and the change in the books that comes of it: they would be
+    /// shown what was before, and then hear of what comes after. Those that are about to be shown it go first.
+    async fn keep_from_joining(&self) -> PluginSyncBlock {
+        self.watch.nobody_joins().await;
+        self.nri.block_plugin_sync().await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a runtime does with its pods around their events.
 
-use nri_adaptation::{Api as _, Ctx};
+use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api;
 
 use super::{Done, Inner, nevertheless};
@@ -21,42 +21,45 @@ impl Inner {
         }
     }
 
-    pub(super) fn add_pod(&self, pod: api::PodSandbox) -> Done {
+    pub(super) async fn add_pod(&self, pod: api::PodSandbox) -> Done {
+        let _turn = self.order.alone(&pod.id).await;
         self.new_pod(&pod)?;
         self.books.put_pod(pod);
         Ok(Reply::Done {})
     }
 
-    pub(super) async fn run_pod(&self, pod: api::PodSandbox) -> Done {
+    pub(super) async fn run_pod(&self, cx: &Ctx, pod: api::PodSandbox) -> Done {
+        let _turn = self.order.alone(&pod.id).await;
         self.new_pod(&pod)?;
-        let cx = Ctx::new();
-        // It is there already: a plugin that joins right after the event is to see it.
-        self.books.put_pod(pod.clone());
-        if let Err(error) = self.nri.run_pod_sandbox(&cx, &pod).await {
-            self.books.stop_pod(&pod.id);
+        if let Err(error) = self.nri.run_pod_sandbox(cx, &pod).await {
             for undone in [
-                self.nri.stop_pod_sandbox(&cx, &pod).await,
-                self.nri.remove_pod_sandbox(&cx, &pod).await,
+                self.nri.stop_pod_sandbox(cx, &pod).await,
+                self.nri.remove_pod_sandbox(cx, &pod).await,
             ] {
                 if let Err(error) = undone {
                     tracing::warn!(pod = pod.id, %error, "undoing a pod went wrong");
                 }
             }
-            self.books.remove_pod(&pod.id);
             return Err(error.into());
         }
+        // Only now: before, a plugin that comes would be shown what it is about to hear of. One that comes between the event
+        // and this is shown the pod all the same.
+        self.books.put_pod(pod);
         Ok(Reply::Done {})
     }
 
     pub(super) async fn update_pod(
         &self,
+        cx: &Ctx,
         id: &str,
         overhead: Option<api::LinuxResources>,
         resources: Option<api::LinuxResources>,
     ) -> Done {
+        let _turn = self.order.shared(id, None).await;
         let pod = self.pod(id).await?;
+        let _block = self.keep_from_joining().await;
         self.nri
-            .update_pod_sandbox(&Ctx::new(), &pod, overhead.clone(), resources.clone())
+            .update_pod_sandbox(cx, &pod, overhead.clone(), resources.clone())
             .await?;
         if overhead.is_some() || resources.is_some() {
             let accept = |pod: &mut api::PodSandbox| {
@@ -76,32 +79,38 @@ impl Inner {
         containers
     }
 
-    pub(super) async fn stop_pod(&self, id: &str) -> Done {
+    pub(super) async fn stop_pod(&self, cx: &Ctx, id: &str) -> Done {
+        let _turn = self.order.alone(id).await;
         let pod = self.pod(id).await?;
         for container in self.containers_of(id).await.into_iter().filter(lives) {
-            let stopped = self.stop_container(&container.id, End::default()).await;
-            implied(&container.id, stopped);
+            self.commit(&container.id);
+            let stopped = self
+                .stop_in(cx, &pod, container.clone(), End::default())
+                .await;
+            implied(&container.id, stopped.map(drop));
         }
         self.books.stop_pod(id);
-        let told = self.nri.stop_pod_sandbox(&Ctx::new(), &pod).await;
+        let told = self.nri.stop_pod_sandbox(cx, &pod).await;
         nevertheless(told, "pod", "stopped")
     }
 
-    pub(super) async fn remove_pod(&self, id: &str) -> Done {
+    pub(super) async fn remove_pod(&self, cx: &Ctx, id: &str) -> Done {
+        let _turn = self.order.alone(id).await;
         let pod = self.pod(id).await?;
         for container in self.containers_of(id).await {
-            let removed = self.remove_container(&container.id).await;
-            implied(&container.id, removed);
+            self.commit(&container.id);
+            let removed = self.remove_in(cx, &pod, container.clone()).await;
+            implied(&container.id, removed.map(drop));
         }
         self.books.stop_pod(id);
-        let told = self.nri.remove_pod_sandbox(&Ctx::new(), &pod).await;
+        let told = self.nri.remove_pod_sandbox(cx, &pod).await;
         self.books.remove_pod(id);
         nevertheless(told, "pod", "removed")
     }
 }
 
 /// Logs what went wrong with a container while something was done with its pod.
-fn implied(container: &str, result: Done) {
+fn implied(container: &str, result: Result<(), SimError>) {
     if let Err(error) = result {
         tracing::warn!(container, %error, "ending a container of a pod that ends went wrong");
     }

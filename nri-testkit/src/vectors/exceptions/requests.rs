@@ -27,6 +27,34 @@ pub(super) const REQUESTS: &[(Exception, Settle)] = &[
     ),
     (
         entry(
+            "family:special",
+            "a mount at the relative destination `base` stands beside the container's at `/base` (odd/mount-relative)",
+            "it takes its place, and a marker in the reply says so (D45); all others as recorded",
+        ),
+        |sides| {
+            if sides.vector.name != "special/odd/mount-relative" {
+                return;
+            }
+            let is_base = |mount: &api::Mount| mount.destination == "/base";
+            let of_the_plugin = |container: &api::Container| {
+                let mut mounts = container.mounts.iter();
+                mounts.any(|mount| mount.destination == "base")
+            };
+            let views = sides.recorded.containers.values_mut();
+            for view in views.filter(|view| of_the_plugin(view)) {
+                view.mounts.retain(|mount| !is_base(mount));
+            }
+            if let Some(Ok(combined)) = &mut sides.recorded.result {
+                let adjustment = combined.adjustment.get_or_insert_default();
+                adjustment.mounts.push(api::Mount {
+                    destination: "-/base".to_owned(),
+                    ..Default::default()
+                });
+            }
+        },
+    ),
+    (
+        entry(
             "unordered:namespaces",
             "namespaces of the view in random order",
             "the same namespaces, whatever their order",

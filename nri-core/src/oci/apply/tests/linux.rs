@@ -193,12 +193,100 @@ fn kernel_parameters_need_their_namespace() {
         applied(&spec, &sysctl("-net.a"))["linux"]["sysctl"],
         json!({})
     );
-    applied(&spec, &sysctl("vm.swappiness"));
+    assert!(refused(&spec, &sysctl("vm.swappiness")).contains("of the whole host"));
     let error = refused(&spec, &sysctl("net.a"));
     assert!(error.contains("of the network namespace"), "{error}");
     let mut options = ApplyOptions::default();
     options.check_sysctl_namespaces = false;
     apply(&spec, &sysctl("net.a"), &options, None).unwrap();
+    options.left_to_runtime.insert(Family::Sysctl);
+    apply(&spec, &sysctl("vm.swappiness"), &options, None).unwrap();
+}
+
+#[test]
+fn a_kernel_parameter_is_one_however_it_is_spelled() {
+    let sysctl = |entries: &[(&str, &str)]| {
+        let entries = entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        linux(LinuxContainerAdjustment {
+            sysctl: entries.collect(),
+            ..Default::default()
+        })
+    };
+    let spec = json!({"linux": {
+        "namespaces": [{"type": "network"}],
+        "sysctl": {"net/ipv4/ip_forward": "0", "net.core.somaxconn": "1"},
+    }});
+    let result = |adjustment| applied(&spec, &adjustment)["linux"]["sysctl"].clone();
+    assert_eq!(
+        result(sysctl(&[
+            ("net.ipv4.ip_forward", "1"),
+            ("-net/core/somaxconn", "")
+        ])),
+        json!({"net.ipv4.ip_forward": "1"})
+    );
+    // The form that every low-level runtime takes is written, whoever spells it how.
+    assert_eq!(
+        result(sysctl(&[
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv4/conf/eno2.100/rp_filter", "2")
+        ])),
+        json!({"net.core.somaxconn": "1", "net.ipv4.ip_forward": "1", "net.ipv4.conf.eno2/100.rp_filter": "2"})
+    );
+    // It does not get round the checks and the filter either, and who asks is found.
+    let host = json!({"linux": {"namespaces": [{"type": "ipc"}]}});
+    for name in [
+        "net/ipv4/ip_forward",
+        "/net/ipv4/ip_forward",
+        "user/max_user_namespaces",
+        "user.max_ipc_namespaces",
+    ] {
+        let owners = CompoundFieldOwners {
+            owners: [(name.to_owned(), "10-a".to_owned())].into(),
+        };
+        let owners = FieldOwners {
+            compound: [(Field::Sysctl.into(), owners)].into(),
+            ..Default::default()
+        };
+        let adjustment = sysctl(&[(name, "1")]);
+        let error = apply(&host, &adjustment, &ApplyOptions::default(), Some(&owners))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("namespace, and the container uses the host's"),
+            "{error}"
+        );
+        assert!(error.contains("10-a"), "{error}");
+    }
+    let mut options = ApplyOptions::default();
+    options.sysctl_filter = Some(Arc::new(|changes: &mut KeyedChanges| {
+        changes.set.retain(|name, _| !name.starts_with("net."));
+        Ok(())
+    }));
+    let applied = apply(
+        &json!({}),
+        &sysctl(&[("net/ipv4/ip_forward", "1")]),
+        &options,
+        None,
+    );
+    assert_eq!(applied.unwrap().spec, json!({}));
+}
+
+#[test]
+fn a_device_is_one_however_its_path_is_spelled() {
+    let node =
+        |path: &str, minor: i64| json!({"path": path, "type": "c", "major": 10, "minor": minor});
+    let spec = json!({"linux": {"devices": [node("/dev//fuse", 229), node("dev/kvm", 232)]}});
+    let result = |path| {
+        let result = applied(&spec, &devices(vec![device(path, "c", 1, None)]));
+        result["linux"]["devices"].clone()
+    };
+    assert_eq!(
+        result("/dev/fuse"),
+        json!([node("dev/kvm", 232), node("/dev/fuse", 1)])
+    );
+    assert_eq!(result("-/dev/kvm"), json!([node("/dev//fuse", 229)]));
 }
 
 #[test]
@@ -215,14 +303,15 @@ fn net_devices_are_removed_before_they_are_set() {
             ..Default::default()
         })
     };
-    let spec = json!({"linux": {"netDevices": {"eth0": {"name": "old"}, "eth1": {}}}});
+    let namespaces = json!([{"type": "network"}]);
+    let spec = json!({"linux": {"netDevices": {"eth0": {"name": "old"}, "eth1": {}}, "namespaces": namespaces}});
     let result = applied(
         &spec,
         &devices(&[("-eth0", ""), ("eth0", "x"), ("-eth1", ""), ("ib0", "")]),
     );
     assert_eq!(
         result,
-        json!({"linux": {"netDevices": {"eth0": {"name": "x"}, "ib0": {}}}})
+        json!({"linux": {"netDevices": {"eth0": {"name": "x"}, "ib0": {}}, "namespaces": namespaces}})
     );
     for bad in [("a/b", ""), ("sixteen-bytes-xx", ""), ("a", "b/c")] {
         assert!(refused(&spec, &devices(&[bad])).contains("name of an interface"));

@@ -5,6 +5,7 @@
     reason = "options are set as users of this crate have to: the struct is non-exhaustive"
 )]
 
+mod growth;
 mod linux;
 mod mounts;
 mod process;
@@ -27,8 +28,10 @@ use super::{
     ApplyError, ApplyOptions, CallbackError, DeviceAccess, KeyedChanges, OciVersion, OnUnsupported,
     apply,
 };
+use crate::keys::KeyKind;
 use crate::oci::mounts::{HostMount, HostMounts, parse_mountinfo};
 use crate::oci::samples::{any_adjustment, any_spec};
+use crate::oci::values::Family;
 use crate::oci::{read, shape};
 
 fn applied(spec: &Value, adjustment: &ContainerAdjustment) -> Value {
@@ -195,7 +198,6 @@ fn common(container: nri_proto::api::Container) -> nri_proto::api::Container {
             namespaces: linux.namespaces,
             cgroups_path: linux.cgroups_path,
             oom_score_adj: linux.oom_score_adj,
-            sysctl: linux.sysctl,
             net_devices: linux.net_devices,
             seccomp_policy: linux.seccomp_policy,
             ..Default::default()
@@ -204,21 +206,50 @@ fn common(container: nri_proto::api::Container) -> nri_proto::api::Container {
     }
 }
 
+/// What the keys that can be spelled in several ways have, in order of their normal forms.
+fn by_key(container: &nri_proto::api::Container) -> Vec<(Field, String, String)> {
+    let linux = container.linux.clone().unwrap_or_default();
+    let sizes = linux.resources.unwrap_or_default().hugepage_limits;
+    let sizes = sizes
+        .into_iter()
+        .map(|l| (Field::HugepageLimits, l.page_size, l.limit.to_string()));
+    let mounts = container.mounts.iter();
+    let mounts = mounts.map(|m| (Field::Mounts, m.destination.clone(), m.source.clone()));
+    let devices = linux
+        .devices
+        .into_iter()
+        .map(|d| (Field::Devices, d.path, d.r#type));
+    let parameters = linux
+        .sysctl
+        .into_iter()
+        .map(|(name, value)| (Field::Sysctl, name, value));
+    let all = mounts.chain(devices).chain(parameters).chain(sizes);
+    let mut all: Vec<_> = all
+        .map(|(field, key, value)| (field, KeyKind::of(field).normal(&key).into_owned(), value))
+        .collect();
+    all.sort();
+    all
+}
+
 proptest! {
     /// Law: what plugins see of an adjustment is what the spec gets.
     #[test]
     fn the_spec_agrees_with_the_view(spec in any_spec(), mut adjustment in any_adjustment()) {
         // What a merge never hands on: two entries of one key in a list, a first argument that is a marker.
         one_per_key(&mut adjustment.env, |entry| &entry.key);
+        one_per_key(&mut adjustment.mounts, |entry| &entry.destination);
         if let Some(linux) = &mut adjustment.linux {
             one_per_key(&mut linux.namespaces, |entry| &entry.r#type);
+            one_per_key(&mut linux.devices, |entry| &entry.path);
         }
         adjustment.args.retain(|arg| !arg.is_empty());
         let mut options = ApplyOptions::default();
         options.without_callback = OnUnsupported::Ignore;
         if let Ok(applied) = apply(&spec, &adjustment, &options, None) {
             let seen = crate::merge::apply(&read::container(&spec), &adjustment);
-            prop_assert_eq!(common(read::container(&applied.spec)), common(seen));
+            let written = read::container(&applied.spec);
+            prop_assert_eq!(by_key(&written), by_key(&seen));
+            prop_assert_eq!(common(written), common(seen));
         }
     }
 

@@ -44,6 +44,34 @@ fn mounts_are_sorted_parents_first_and_compared_as_clean_paths() {
 }
 
 #[test]
+fn a_relative_destination_in_a_spec_is_below_the_root() {
+    let spec =
+        json!({"mounts": [{"destination": "dev/shm", "source": "old"}, {"destination": "/dev"}]});
+    let added = applied(&spec, &mounts(&[("/dev/shm", "/s", &[])]));
+    assert_eq!(destinations(&added), ["/dev", "/dev/shm"]);
+    assert_eq!(added["mounts"][1]["source"], "/s");
+    let removed = applied(&spec, &mounts(&[("-/dev/shm", "", &[])]));
+    assert_eq!(destinations(&removed), ["/dev"]);
+    let other = applied(&spec, &mounts(&[("/x", "/s", &[])]));
+    assert_eq!(
+        destinations(&other),
+        ["/dev", "/x", "dev/shm"],
+        "after its parent"
+    );
+}
+
+#[test]
+fn of_two_mounts_at_one_destination_the_last_one_counts() {
+    let twice = mounts(&[("/a", "/1", &[]), ("/b", "/s", &[]), ("/a/", "/2", &[])]);
+    let result = applied(
+        &json!({"mounts": [{"destination": "/a"}, {"destination": "//a"}]}),
+        &twice,
+    );
+    assert_eq!(destinations(&result), ["/a/", "/b"]);
+    assert_eq!(result["mounts"][0]["source"], "/2");
+}
+
+#[test]
 fn a_mount_with_another_source_loses_its_id_mappings() {
     let spec = json!({"mounts": [{"destination": "/d", "type": "bind", "source": "/s",
         "options": ["ro"], "uidMappings": [{"containerID": 0}]}]});

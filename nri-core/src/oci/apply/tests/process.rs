@@ -94,13 +94,16 @@ fn scheduling_is_set_checked_and_removed() {
         batch["process"]["scheduler"],
         json!({"policy": "SCHED_BATCH", "nice": 5, "flags": ["SCHED_FLAG_RECLAIM"]})
     );
-    applied(&spec, &scheduler(7, 0, 0, &[], [1, 2, 0]));
+    applied(&spec, &scheduler(7, 0, 0, &[], [1024, 2048, 0]));
     for (adjustment, part) in [
         (scheduler(8, 0, 0, &[], [0; 3]), "no such policy"),
         (scheduler(4, 0, 0, &[7], [0; 3]), "no such flag"),
         (scheduler(4, 20, 0, &[], [0; 3]), "nice"),
         (scheduler(2, 0, 0, &[], [0; 3]), "between 1 and 99"),
-        (scheduler(7, 0, 0, &[], [3, 2, 5]), "runtime <= deadline"),
+        (
+            scheduler(7, 0, 0, &[], [3072, 2048, 5120]),
+            "runtime <= deadline",
+        ),
     ] {
         let error = refused(&spec, &adjustment);
         assert!(error.contains(part), "{error}");
@@ -147,6 +150,25 @@ fn there_is_one_rlimit_per_type() {
     assert!(refused(&spec, &rlimits("RLIMIT_NOFILE", 1, 2)).contains("above the hard limit"));
     assert!(refused(&spec, &rlimits("NOFILE", 1, 1)).contains("RLIMIT_"));
     let unknown = rlimits("RLIMIT_NEW", 1, 1);
-    let applied = apply(&json!({}), &unknown, &ApplyOptions::default(), None).unwrap();
+    assert!(refused(&spec, &unknown).contains("there is no such limit"));
+    let mut options = ApplyOptions::default();
+    options.left_to_runtime.insert(Family::Rlimits);
+    let applied = apply(&spec, &unknown, &options, None).unwrap();
     assert_eq!(applied.warnings.len(), 1);
+}
+
+#[test]
+fn a_process_that_is_made_of_nothing_is_warned_about() {
+    let warnings = |spec: Value, adjustment: &ContainerAdjustment| -> Vec<String> {
+        let applied = apply(&spec, adjustment, &ApplyOptions::default(), None).unwrap();
+        applied.warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        warnings(json!({}), &env(&[("A", "1")])),
+        [
+            "Args: the spec had no process, and the one that was made for what plugins ask for has no command or no working directory"
+        ]
+    );
+    assert!(warnings(json!({"process": {}}), &env(&[("A", "1")])).is_empty());
+    assert!(warnings(json!({}), &annotations(&[("a", "1")])).is_empty());
 }

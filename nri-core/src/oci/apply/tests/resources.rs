@@ -161,7 +161,8 @@ fn what_the_low_level_runtime_would_ignore_is_said() {
     });
     let mut options = ApplyOptions::default();
     options.runtime = Some(OciVersion::new(1, 1, 0));
-    let applied = apply(&json!({}), &adjustment, &options, None).unwrap();
+    let spec = json!({"process": {"args": ["/bin/sh"], "cwd": "/"}});
+    let applied = apply(&spec, &adjustment, &options, None).unwrap();
     assert_eq!(applied.needs, Some(OciVersion::new(1, 3, 0)));
     let warnings: Vec<String> = applied.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -13,38 +13,84 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use serde_json::{Value, json};
 
 /// A low-level runtime that has just run a container.
-pub(super) struct LowLevel {
+pub struct LowLevel {
     program: &'static str,
     directory: PathBuf,
 }
 
 /// A container that exists in a low-level runtime. Deleted with the value.
-pub(super) struct LowLevelContainer<'a> {
+pub struct LowLevelContainer<'a> {
     runtime: &'a LowLevel,
     id: String,
-    pub(super) pid: u32,
+    /// The container's process, as this host numbers it.
+    pub pid: u32,
     release: PathBuf,
     output: PathBuf,
 }
 
 impl LowLevel {
     /// The first runtime that really works, or why none does.
-    pub(super) fn probe(directory: &Path) -> Result<Self, String> {
+    pub fn probe(directory: &Path) -> Result<Self, String> {
         let mut reasons = Vec::new();
         for program in ["runc", "crun"] {
-            let runtime = Self {
-                program,
-                directory: directory.to_path_buf(),
-            };
-            match runtime.run_a_container() {
-                Ok(()) => return Ok(runtime),
+            match Self::probe_one(program, directory) {
+                Ok(runtime) => return Ok(runtime),
                 Err(reason) => reasons.push(format!("{program}: {reason}")),
             }
         }
         Err(reasons.join("; "))
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// This runtime, or why it does not work.
+    pub fn probe_one(program: &'static str, directory: &Path) -> Result<Self, String> {
+        let runtime = Self {
+            program,
+            directory: directory.to_path_buf(),
+        };
+        runtime.run_a_container()?;
+        Ok(runtime)
+    }
+
+    /// A copy of a spec without root and mounts that can run here.
+    pub fn at_home(&self, spec: &Value) -> Value {
+        let mut spec = spec.clone();
+        spec["mounts"] = json!([
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"},
+        ]);
+        bring_root(&mut spec);
+        spec["linux"]["cgroupsPath"] = json!(cgroup("values"));
+        spec
+    }
+
+    /// Creates a container from a spec that can run here, and deletes it. Its words if it refuses.
+    pub fn takes(&self, spec: &Value) -> Result<(), String> {
+        let bundle = self.directory.join("values");
+        write_bundle(&bundle, spec)?;
+        let id = container_id("values");
+        // Into a file: a container that lives would keep a pipe open.
+        let output = bundle.join("output");
+        let log = File::create(&output).map_err(|e| format!("{}: {e}", output.display()))?;
+        let created = Command::new(self.program)
+            .args(["create", "--bundle"])
+            .arg(&bundle)
+            .arg(&id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .status()
+            .map_err(|e| format!("{}: {e}", self.program))?;
+        let deleted = self.command(&["delete", "--force", &id]);
+        if created.success() {
+            return deleted.map(drop);
+        }
+        let said = fs::read_to_string(&output).map_err(|e| e.to_string())?;
+        Err(said.trim().replace('\n', " "))
+    }
+
+    /// The runtime's program.
+    pub fn name(&self) -> &'static str {
         self.program
     }
 
@@ -96,7 +142,7 @@ impl LowLevel {
     }
 
     /// Creates (does not start) a container from a localised spec.
-    pub(super) fn create(&self, name: &str, spec: &Value) -> Result<LowLevelContainer<'_>, String> {
+    pub fn create(&self, name: &str, spec: &Value) -> Result<LowLevelContainer<'_>, String> {
         let bundle = self.directory.join(name);
         write_bundle(&bundle, spec)?;
         let release = bundle.join("rootfs").join(RELEASE);
@@ -139,24 +185,25 @@ impl LowLevel {
 
 impl LowLevelContainer<'_> {
     /// What the runtime says of the container, annotations included.
-    pub(super) fn state(&self) -> Result<Value, String> {
+    pub fn state(&self) -> Result<Value, String> {
         let text = self.runtime.command(&["state", &self.id])?;
         serde_json::from_str(&text).map_err(|e| format!("{} state: {e}", self.runtime.program))
     }
 
-    pub(super) fn start(&self) -> Result<(), String> {
+    /// Lets the container's process run.
+    pub fn start(&self) -> Result<(), String> {
         self.runtime.command(&["start", &self.id]).map(drop)
     }
 
     /// Changes the CPU shares of the running container.
-    pub(super) fn update_cpu_shares(&self, shares: u64) -> Result<(), String> {
+    pub fn update_cpu_shares(&self, shares: u64) -> Result<(), String> {
         self.runtime
             .command(&["update", "--cpu-share", &shares.to_string(), &self.id])
             .map(drop)
     }
 
     /// Lets the container end, waits until it has, and returns what it printed.
-    pub(super) fn finish(&self) -> Result<String, String> {
+    pub fn finish(&self) -> Result<String, String> {
         let pid = i32::try_from(self.pid)
             .ok()
             .and_then(Pid::from_raw)
@@ -200,7 +247,7 @@ const SCRIPT: &str = "env; echo '--mounts'; while read -r _ at _; do echo \"$at\
     echo \"cpu shares: $(cat /sys/fs/cgroup/cpu/cpu.shares 2>/dev/null || cat /sys/fs/cgroup/cpu.weight 2>/dev/null)\"";
 
 /// A copy of `spec` that can run on this machine, and every substitution in words.
-pub(super) fn localise(
+pub fn localise(
     spec: &Value,
     name: &str,
     bundle_sources: &Path,

@@ -1,0 +1,120 @@
+//! What a plugin says is to happen when it does not answer: every row of the table of v0.12.4, on both sides.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::plugin::Plugin;
+use super::program::TEST_TIMEOUT;
+use super::runtime::Runtime;
+use super::setting::{ID, INDEX, NAME, Setting, expect, pod};
+
+/// What plugins have for a request here. Those that do not answer take all of it.
+const REQUEST_TIMEOUT: &str = "3s";
+
+/// The words for the plugin, whether the request fails, and whether the plugin stays connected if it is late.
+const WISHES: [(&str, bool, bool); 4] = [
+    ("none", false, false),
+    ("keep_connected", false, true),
+    ("fail_request", true, false),
+    ("fail_request,keep_connected", true, true),
+];
+
+/// A runtime with a plugin that wishes something, and one after it that wishes nothing.
+fn wishing(setting: &Setting<'_>, words: &str) -> Result<(Runtime, Plugin, Plugin), String> {
+    let room = setting.house.room()?;
+    let mut runtime = Runtime::start_with(setting.house, setting.runtime, &room, REQUEST_TIMEOUT)?;
+    runtime.open()?;
+    let (house, kind) = (setting.house, setting.plugin);
+    let mut first = Plugin::start_wishing(house, kind, &room, [INDEX, NAME], Some(words))?;
+    first.script(vec![
+        json!({"on": "Configure", "events": "RunPodSandbox,StopPodSandbox"}),
+    ])?;
+    first.connect()?;
+    runtime.wait_for_plugins(1)?;
+    let mut second = setting.start_plugin(&room, "20", "second")?;
+    second.connect()?;
+    runtime.wait_for_plugins(2)?;
+    Ok((runtime, first, second))
+}
+
+/// Whether a plugin heard of a pod, since the last time.
+fn heard_of(plugin: &mut Plugin, event: &str, id: &str) -> Result<bool, String> {
+    let heard = plugin.heard()?;
+    Ok(heard
+        .iter()
+        .any(|line| line["event"] == event && line["pod"]["id"] == id))
+}
+
+/// A request that the first plugin does not answer, as the rule says.
+fn unanswered(
+    (runtime, first, second): (&mut Runtime, &mut Plugin, &mut Plugin),
+    how: &str,
+    fails: bool,
+) -> Result<(), String> {
+    first.script(vec![json!({"on": "RunPodSandbox", how: true})])?;
+    match (runtime.ask("run-pod", json!({"pod": pod("lost")}))?, fails) {
+        (Ok(_), false) => {}
+        (Err(error), true) if error.contains(ID) && error.contains("RunPodSandbox") => {}
+        (result, _) => return Err(format!("{how}: the request ends with {result:?}")),
+    }
+    let goes_on = heard_of(second, "RunPodSandbox", "lost")?;
+    expect("whether the next one is asked", goes_on, !fails)
+}
+
+/// Every row: late and dead, with each wish. An answered error fails the request and drops nobody.
+pub(super) fn failure_policies(setting: &Setting<'_>) -> Result<String, String> {
+    for (words, fails, stays) in WISHES {
+        let told = |error: String| format!("{words}: {error}");
+        late(setting, words, fails, stays).map_err(told)?;
+        dead(setting, words, fails).map_err(told)?;
+    }
+    Ok(
+        "late and dead in a request, with each of the four policies: what becomes of the request, of the next plugin, of the \
+         plugin itself; errors, and one that was gone before"
+            .to_owned(),
+    )
+}
+
+fn late(setting: &Setting<'_>, words: &str, fails: bool, stays: bool) -> Result<(), String> {
+    let (mut runtime, mut first, mut second) = wishing(setting, words)?;
+    first.script(vec![
+        json!({"on": "RunPodSandbox", "error": "no pods today"}),
+    ])?;
+    let error = runtime.refused("run-pod", json!({"pod": pod("refused")}))?;
+    if !error.contains("no pods today") {
+        return Err(format!("an answered error is another one: {error}"));
+    }
+    second.heard()?;
+    unanswered((&mut runtime, &mut first, &mut second), "hang", fails)?;
+    if stays {
+        // It gets requests again: at once at the reference's, at ours when its answer is waited for no longer.
+        let begun = Instant::now();
+        for number in 0.. {
+            let id = format!("again-{number}");
+            let _ = runtime.ask("run-pod", json!({"pod": pod(&id)}))?;
+            if heard_of(&mut first, "RunPodSandbox", &id)? {
+                break;
+            }
+            if begun.elapsed() > TEST_TIMEOUT {
+                return Err("it is not asked again".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let kept = first.update(Vec::new())?;
+        kept.map_err(|e| format!("it is not connected any more: {e}"))?;
+    } else {
+        first.wait_for_close()?;
+        runtime.done("run-pod", json!({"pod": pod("after")}))?;
+    }
+    runtime.quit()
+}
+
+fn dead(setting: &Setting<'_>, words: &str, fails: bool) -> Result<(), String> {
+    let (mut runtime, mut first, mut second) = wishing(setting, words)?;
+    unanswered((&mut runtime, &mut first, &mut second), "kill", fails)?;
+    first.wait_for_death()?;
+    // One that is gone when its turn comes fails nothing.
+    runtime.done("run-pod", json!({"pod": pod("after")}))?;
+    runtime.quit()
+}
