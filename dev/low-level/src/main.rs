@@ -434,7 +434,7 @@ fn parameters() -> Change {
             "kernel.hostname",
             "user.max_user_namespaces",
             "kernel.shm_next_id",
-            "net..ipv4",
+            "net.ipv4 x",
             "",
             "net.ipv4.ip_forward ",
         ],
