@@ -59,9 +59,6 @@ impl Supervisor {
             is_built_in(plugin, &built_in, validator)
                 .then(|| format!("a plugin that is part of the runtime is called {plugin}"))
         });
-        for directory in &found.absent {
-            absent(directory, config)?;
-        }
         if config.strict_discovery
             && let Some(bad) = found.bad.first()
         {
@@ -69,6 +66,9 @@ impl Supervisor {
                 path: bad.path.clone(),
                 reason: bad.reason.clone(),
             });
+        }
+        for directory in &found.absent {
+            absent(directory, config)?;
         }
         for (bad, told) in found.bad.iter().zip(0..) {
             let path = printable_path(&bad.path);

@@ -177,7 +177,7 @@ fn outcomes(result: &Result<Reply, SimError>) -> &[OutcomeReply] {
     }
 }
 
-/// A plugin that refuses every so-many-th creation, pod and start.
+/// A plugin that refuses every so-many-th creation and pod. Not a start: it may be tried again, and is heard of again then.
 fn choosy(identity: String, every: usize) -> FakePlugin {
     let count = Arc::new(AtomicUsize::new(1));
     let decide = move |_| {
@@ -192,8 +192,7 @@ fn choosy(identity: String, every: usize) -> FakePlugin {
     let refuse = Behavior::decide(decide);
     FakePlugin::new(identity)
         .on(Event::RunPodSandbox, refuse.clone())
-        .on(Event::CreateContainer, refuse.clone())
-        .on(Event::StartContainer, refuse)
+        .on(Event::CreateContainer, refuse)
 }
 
 /// A plugin that came, and its connection while it is there.

@@ -304,6 +304,10 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
         annotate.file_name().unwrap().to_str().unwrap(),
     );
     let program = annotate.display();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("annotate.toml");
+    fs::write(&config, "[env]\nTZ = 'UTC'").unwrap();
+    let beside = format!(" --socket {{socket}} --config {}", config.display());
     let scenario = "
         [[plugins]]
         id = '50-annotate'
@@ -319,7 +323,7 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
         format!("if true; then {program}; fi"),
         format!("true; {program} # 'that is it'"),
     ] {
-        for socket in ["", " --socket {socket}"] {
+        for socket in ["", &beside] {
             let command = match command.split_once(" #") {
                 _ if socket.is_empty() => command.clone(),
                 Some((start, end)) => format!("{start}{socket} #{end}"),

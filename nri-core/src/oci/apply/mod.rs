@@ -23,14 +23,11 @@ mod rlimits;
 mod seccomp;
 mod sysctl;
 
-use std::cell::OnceCell;
-
 use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment};
 use serde_json::Value;
 
 use super::values::{self, Breach};
 use super::{shape, tree};
-use crate::merge::ContainerOwners;
 
 pub use error::{ApplyError, Item, Warning};
 pub use options::{
@@ -113,7 +110,6 @@ pub fn apply<'a>(
         linux: adjustment.linux.as_ref().unwrap_or(&no_linux),
         options,
         owners: owners.into(),
-        by_key: OnceCell::new(),
         needs: None,
         warnings: Vec::new(),
     };
@@ -166,8 +162,6 @@ struct Draft<'a> {
     linux: &'a LinuxContainerAdjustment,
     options: &'a ApplyOptions,
     owners: Requesters<'a>,
-    /// Those of a message by the normal forms of keys, once a plugin is to be named.
-    by_key: OnceCell<ContainerOwners>,
     needs: Option<OciVersion>,
     warnings: Vec<Warning>,
 }
@@ -178,7 +172,7 @@ impl Draft<'_> {
         Item {
             field,
             key: (!key.is_empty()).then(|| key.to_owned()),
-            plugin: self.owners.plugin(&self.by_key, field, key),
+            plugin: self.owners.plugin(field, key),
         }
     }
 
@@ -234,7 +228,9 @@ impl Draft<'_> {
 }
 
 fn judge_asked(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
-    values::judge_asked(draft.adjustment, draft.linux, draft.options)
+    let options = draft.options;
+    let (limits, left) = (&options.rlimit_names, &options.left_to_runtime);
+    values::judge_asked(draft.adjustment, draft.linux, limits, left)
         .map_err(|breach| draft.breach(&breach))
 }
 
@@ -260,7 +256,7 @@ fn whole_process(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
 }
 
 /// The key of a removal: what follows the marker `-`.
-pub(super) fn removed(key: &str) -> Option<&str> {
+fn removed(key: &str) -> Option<&str> {
     key.strip_prefix('-')
 }
 

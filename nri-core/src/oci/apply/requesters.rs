@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use nri_proto::api::{Field, FieldOwners};
 
-use crate::merge::{ContainerOwners, Owner, Owners};
+use crate::merge::{ContainerOwners, Owners};
 
 /// Who asked for the parts of an adjustment, so that warnings and errors name plugins.
 ///
@@ -31,19 +31,23 @@ use crate::merge::{ContainerOwners, Owner, Owners};
 /// );
 /// # Ok::<(), nri_core::InvalidIdentity>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Requesters<'a>(Known<'a>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Known<'a> {
     Nobody,
-    Message(&'a FieldOwners),
+    /// The message, and the same by the normal forms of keys, once a plugin is to be named.
+    Message(&'a FieldOwners, OnceCell<ContainerOwners>),
     Container(&'a Owners, &'a str),
 }
 
 impl<'a> From<Option<&'a FieldOwners>> for Requesters<'a> {
     fn from(owners: Option<&'a FieldOwners>) -> Self {
-        Self(owners.map_or(Known::Nobody, Known::Message))
+        Self(match owners {
+            Some(owners) => Known::Message(owners, OnceCell::new()),
+            None => Known::Nobody,
+        })
     }
 }
 
@@ -60,30 +64,20 @@ impl<'a> From<(&'a Owners, &'a String)> for Requesters<'a> {
 }
 
 impl Requesters<'_> {
-    /// The plugin that asked for a field, or for the entry `key` of one that has entries, however it is spelled; several plugins
-    /// with commas between. `by_key` is filled when a message is first asked.
-    pub(super) fn plugin(
-        &self,
-        by_key: &OnceCell<ContainerOwners>,
-        field: Field,
-        key: &str,
-    ) -> Option<String> {
-        let owner = match self.0 {
-            Known::Nobody => return None,
-            Known::Message(message) => {
+    /// The plugin that asked for a field, or for the entry `key` of one that has entries; several plugins with commas between.
+    pub(super) fn plugin(&self, field: Field, key: &str) -> Option<String> {
+        let owner = match &self.0 {
+            Known::Nobody => None,
+            Known::Message(message, by_key) => {
                 let owners = by_key.get_or_init(|| ContainerOwners::from_message(message));
-                owners.owner(field, owners.has_entries(field).then_some(key))?
+                owners.owner(field, owners.has_entries(field).then_some(key))
             }
-            Known::Container(owners, container) => {
-                let entry = owners.owner(container, field, Some(key));
-                entry.or_else(|| owners.owner(container, field, None))?
-            }
-        };
-        let text = match owner {
-            Owner::Removed(plugin) => plugin.to_string(),
-            owner => owner.to_string(),
-        };
+            Known::Container(owners, container) => owners
+                .owner(container, field, Some(key))
+                .or_else(|| owners.owner(container, field, None)),
+        }?
+        .to_string();
         // A dash in front of the identity says that the plugin removed the item.
-        Some(text.strip_prefix('-').unwrap_or(&text).to_owned())
+        Some(owner.strip_prefix('-').unwrap_or(&owner).to_owned())
     }
 }

@@ -577,6 +577,11 @@ pub fn broken() -> Vec<Example> {
         ),
         example(
             "sysctl_name",
+            sysctl("net.ipv4 x", "1"),
+            "Sysctl \"net.ipv4 x\": it is no name of a kernel parameter",
+        ),
+        example(
+            "sysctl_name",
             sysctl("net.ipv4\0", "1"),
             "Sysctl \"net.ipv4\\0\": it is no name",
         ),

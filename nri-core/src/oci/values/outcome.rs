@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::super::names::sysctl_namespace;
 use super::super::tree;
-use super::{Broken, Outcome, shortened};
+use super::rule::{Broken, Outcome, shortened};
+use crate::keys::KeyKind;
 
 /// The entries of the object at the end of `path` that are new or have another value.
 fn changed<'a>(
@@ -131,32 +132,17 @@ pub(super) fn sysctl_of_host(outcome: &Outcome<'_>) -> Option<Broken> {
         .find(|(name, _)| match sysctl_namespace(name) {
             None => true,
             Some("ipc") => {
-                let name = dotted(name);
-                !IPC.contains(&name.as_str()) && !name.starts_with("fs.mqueue.")
+                let name = KeyKind::KernelParameter.normal(name);
+                !IPC.contains(&&*name) && !name.starts_with("fs.mqueue.")
             }
             Some(_) => false,
         })
         .map(|(name, _)| Broken::by(name))
 }
 
-/// The name with dots between its parts: where the first separator is a slash, slashes and dots change places.
-fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(at) if name.as_bytes()[at] == b'/' => name
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect(),
-        _ => name.to_owned(),
-    }
-}
-
 pub(super) fn sysctl_hostname(outcome: &Outcome<'_>) -> Option<Broken> {
     parameters(outcome)
-        .find(|(name, _)| dotted(name) == "kernel.hostname")
+        .find(|(name, _)| KeyKind::KernelParameter.normal(name) == "kernel.hostname")
         .map(|(name, _)| Broken::by(name))
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use nri_proto::api::{ContainerAdjustment, LinuxResources, Mount};
 use serde_json::{Value, json};
 
-use super::{Family, RULES, Rule, examples, shortened};
+use super::rule::shortened;
+use super::{Family, RULES, Rule, examples};
 use crate::build::{Adjust, SetResources};
 use crate::oci::{ApplyOptions, OnUnsupported, apply, apply_resources};
 
@@ -113,9 +114,11 @@ fn a_network_device_needs_a_network_namespace() {
 
 #[test]
 fn a_resolved_class_is_judged_by_what_it_stands_for() {
-    let mut options = ApplyOptions::default();
-    options.blockio_resolver = Some(Arc::new(|_| Ok(Some(json!({"weight": 5000})))));
-    options.rdt_resolver = Some(Arc::new(|class| Ok(Some(json!({"closID": class})))));
+    let options = ApplyOptions {
+        blockio_resolver: Some(Arc::new(|_| Ok(Some(json!({"weight": 5000}))))),
+        rdt_resolver: Some(Arc::new(|class| Ok(Some(json!({"closID": class}))))),
+        ..Default::default()
+    };
     let mut heavy = ContainerAdjustment::default();
     heavy.set_blockio_class("heavy");
     let error = apply(&json!({}), &heavy, &options, None).unwrap_err();
