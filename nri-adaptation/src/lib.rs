@@ -23,12 +23,13 @@ pub use config::Config;
 pub use error::Error;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
+pub use nri_core::schedule::CallOutcome;
 pub use nri_core::{
     Creation, Ctx, Domain, DomainError, PluginSyncBlock, RuntimeApi, StopResult, UpdateResult,
     model,
 };
 pub use telemetry::audit::AuditRecord;
-pub use telemetry::call_report::{CallOutcome, PluginCallReport};
+pub use telemetry::call_report::PluginCallReport;
 #[cfg(feature = "metrics")]
 pub use telemetry::metrics::MetricsFacade;
 pub use telemetry::metrics::{ErrorClass, Metrics};

@@ -74,7 +74,10 @@ impl Layers {
                     continue;
                 };
                 let name = path.path.segments.last().map(|last| last.ident.to_string());
-                let home = self.homes.iter().find(|(typed, _)| name.as_deref() == Some(typed));
+                let home = self
+                    .homes
+                    .iter()
+                    .find(|(typed, _)| name.as_deref() == Some(typed));
                 if let Some((typed, home)) = home
                     && !file.starts_with(home)
                     && !is_test(&block.attrs)
@@ -90,13 +93,13 @@ impl Layers {
 
     /// The layer, and the entry in it, that a file stands in.
     fn find(&self, file: &str) -> Option<(usize, usize)> {
-        let stands = |entry: &&str| match entry.ends_with('/') {
+        let stands = |entry: &str| match entry.ends_with('/') {
             true => file.starts_with(entry),
-            false => file == *entry,
+            false => file == entry,
         };
         let layers = self.layers.iter().enumerate();
         layers
-            .filter_map(|(at, layer)| Some((at, layer.iter().position(|entry| stands(&entry))?)))
+            .filter_map(|(at, layer)| Some((at, layer.iter().position(|entry| stands(entry))?)))
             .next()
     }
 }

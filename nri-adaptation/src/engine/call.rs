@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
-use nri_core::schedule::{CallId, Came};
+use nri_core::schedule::{CallId, CallOutcome};
 use nri_core::{Event, RegisteredPlugin, Response, Subject};
 use tokio::time::timeout_at;
 use tracing::{Instrument as _, Span, field};
@@ -14,7 +14,7 @@ use crate::clock::now;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::endpoint::Failure;
 use crate::plugin::prepared::Prepared;
-use crate::telemetry::call_report::{CallOutcome, PluginCallReport};
+use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;
 
 /// A call that is to be made.
@@ -64,7 +64,7 @@ impl Outgoing {
         }
         let reply = reply(answer, time, delivered.get());
         Span::current()
-            .record("outcome", outcome(&Came::from(&reply)).name())
+            .record("outcome", CallOutcome::from(&reply).name())
             .record("duration", field::debug(now() - began));
         reply
     }
@@ -89,7 +89,7 @@ pub(crate) struct CallRecord {
     pub(crate) event: Event,
     pub(crate) pod: ObjectKey,
     pub(crate) object: ObjectKey,
-    pub(crate) came: Came,
+    pub(crate) outcome: CallOutcome,
     pub(crate) since: Instant,
     pub(crate) took: Option<Duration>,
     pub(crate) span: Span,
@@ -106,7 +106,7 @@ impl CallRecord {
             event,
             pod,
             object,
-            came,
+            outcome,
             since,
             took,
             span,
@@ -116,14 +116,13 @@ impl CallRecord {
             Subject::Container => object.id(),
             Subject::Pod => "",
         };
-        let outcome = outcome(came);
-        let unknown = match came {
-            Came::Error { code, .. } => connected
+        let unknown = match outcome {
+            CallOutcome::Failed { code, .. } => connected
                 .as_ref()
                 .and_then(|connected| connected.note_unimplemented(*event, *code)),
             _ => None,
         };
-        span.in_scope(|| match (&outcome, unknown) {
+        span.in_scope(|| match (outcome, unknown) {
             (CallOutcome::Answered, _) | (_, Some(false)) => {
                 tracing::debug!(%plugin, %event, container, ?took, "the plugin answered");
             }
@@ -146,26 +145,12 @@ impl CallRecord {
             container,
             started: *since,
             duration: now().saturating_duration_since(*since),
-            outcome: &outcome,
+            outcome,
             tag: *tag,
         };
         if let Some(connected) = connected {
             connected.statistics.record(&report);
         }
         reporter.plugin_called(&report);
-    }
-}
-
-pub(crate) fn outcome(came: &Came) -> CallOutcome {
-    match came {
-        Came::Answer => CallOutcome::Answered,
-        Came::Error { code, message } => CallOutcome::Failed {
-            code: *code,
-            message: message.clone(),
-        },
-        Came::Late => CallOutcome::Late,
-        Came::Busy => CallOutcome::Busy,
-        // Whatever a newer core adds means that there was no answer.
-        _ => CallOutcome::Gone,
     }
 }

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use nri_core::flow::{Call, Flow, Member, Reply, Report, Roster, Step, ValidateFlow};
 use nri_core::merge::{StopMerge, StopOutcome};
-use nri_core::schedule::Came;
+use nri_core::schedule::CallOutcome;
 use nri_core::{Error, Event, PluginId, RegisteredPlugin, api};
 use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clock::now;
-use crate::engine::call::{outcome, reply};
+use crate::engine::call::reply;
 use crate::engine::domains::Domains;
 use crate::engine::state::State;
 use crate::plugin::connected::ConnectedPlugin;
@@ -141,7 +141,7 @@ impl Reviewers {
             container: &update.container_id,
             started: began,
             duration: now().saturating_duration_since(began),
-            outcome: &outcome(&Came::from(reply)),
+            outcome: &CallOutcome::from(reply),
             tag: None,
         };
         if let Some(validator) = self.validator(plugin) {

@@ -335,13 +335,13 @@ impl State {
                     span,
                 }))
             }
-            Effect::Came {
+            Effect::CallResolved {
                 request,
                 plugin,
                 event,
                 pod,
                 object,
-                came,
+                outcome,
                 since,
                 took,
             } => {
@@ -352,7 +352,7 @@ impl State {
                     event,
                     pod,
                     object,
-                    came,
+                    outcome,
                     since,
                     took,
                     span: request.map_or_else(Span::none, |request| request.span.clone()),

@@ -2,42 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nri_core::schedule::CallOutcome;
 use nri_core::{Event, RegisteredPlugin};
-
-/// What came of one call of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallOutcome {
-    /// It answered.
-    Answered,
-    /// It answered with an error.
-    Failed {
-        /// The status code.
-        code: i32,
-        /// The text.
-        message: String,
-    },
-    /// It did not answer in time.
-    Late,
-    /// It was not asked: it still owes an earlier answer.
-    Busy,
-    /// Its connection is lost.
-    Gone,
-}
-
-impl CallOutcome {
-    /// One word for logs and labels.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed { .. } => "failed",
-            Self::Late => "late",
-            Self::Busy => "busy",
-            Self::Gone => "gone",
-        }
-    }
-}
 
 /// One call of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]

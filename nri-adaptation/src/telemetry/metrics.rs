@@ -7,11 +7,11 @@ mod facade;
 use std::fmt;
 use std::time::Duration;
 
+use nri_core::schedule::CallOutcome;
 use nri_core::{PluginId, api};
 
 #[cfg(feature = "metrics")]
 pub use self::facade::MetricsFacade;
-use crate::telemetry::call_report::CallOutcome;
 
 /// Someone who keeps metrics. The methods are called in the middle of things: they must return at once and must not call back
 /// into the instance. `operation` is the name of the request: `Synchronize`, `RunPodSandbox`, ... and
@@ -122,7 +122,8 @@ impl ErrorClass {
             CallOutcome::Failed { code, .. } => Err(Self::of_code(*code)),
             CallOutcome::Late => Err(Self::DEADLINE_EXCEEDED),
             CallOutcome::Busy => Err(Self::BUSY),
-            CallOutcome::Gone => Err(Self::CLOSED),
+            // Whatever the core adds means that there was no answer.
+            _ => Err(Self::CLOSED),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::duration::nanoseconds;
+use nri_core::schedule::CallOutcome;
 
-use crate::telemetry::call_report::{CallOutcome, PluginCallReport};
+use crate::duration::nanoseconds;
+use crate::telemetry::call_report::PluginCallReport;
 
 /// What the calls of one plugin came to so far, since it connected; a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Statistics {
                 *last_error = Some(format!("{}: it did not answer in time", report.event));
             }
             CallOutcome::Busy => calls.skipped += 1,
-            CallOutcome::Gone => {
+            _ => {
                 *last_error = Some(format!("{}: its connection was lost", report.event));
             }
         }

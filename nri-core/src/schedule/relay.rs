@@ -6,7 +6,9 @@ use super::active::{Active, Record, Running, Stage, correct};
 use super::instance::{Instance, Purpose, Turn, Waiting};
 use super::scheduler::{Timing, Work};
 use super::timers::Timer;
-use super::{AfterLate, CallId, Came, CloseReason, Effect, Job, RequestId, Scheduler, Submission};
+use super::{
+    AfterLate, CallId, CallOutcome, CloseReason, Effect, Job, RequestId, Scheduler, Submission,
+};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
 use crate::model::State;
@@ -270,13 +272,13 @@ impl<J: Job> Scheduler<J> {
             record.resolved = true;
             record.took = timing.took;
             if !record.unsubscribed && !record.unaware {
-                self.effects.push_back(Effect::Came {
+                self.effects.push_back(Effect::CallResolved {
                     request: id,
                     plugin: record.actual.clone(),
                     event,
                     pod,
                     object,
-                    came: Came::from(&reply),
+                    outcome: CallOutcome::from(&reply),
                     since: timing.since,
                     took: timing.took,
                 });
