@@ -20,7 +20,7 @@ use crate::telemetry::readiness::Readiness;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`RuntimeApi`].
 ///
-/// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) says good-bye to them before.
+/// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) shuts them down before.
 ///
 /// Its futures may be dropped at any time: see [cancel safety](RuntimeApi#cancel-safety). The caller's deadline
 /// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].

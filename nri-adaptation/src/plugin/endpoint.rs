@@ -108,7 +108,7 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure>;
 
-    /// Says good-bye. A plugin that does not know the call is one too.
+    /// Sends `Shutdown`. A plugin that does not know the call is one too.
     async fn shutdown(&self, time: Duration);
 
     /// Cuts the plugin off.

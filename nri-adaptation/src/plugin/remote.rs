@@ -273,7 +273,7 @@ impl Endpoint for Remote {
             .shutdown(&api::Empty::default(), CallOptions::timeout(time))
             .await;
         if let Err(error) = result {
-            tracing::debug!(plugin = %self.old.plugin, %error, "the plugin did not take the good-bye");
+            tracing::debug!(plugin = %self.old.plugin, %error, "the plugin did not take the `Shutdown`");
         }
     }
 
