@@ -2,14 +2,14 @@
 
 use nri_proto::api::IoPrioClass;
 
-use super::super::apply::removed;
 use super::super::names::is_cdi_device;
+use super::judging::{Asked, Broken};
 use super::texts::hooks;
-use super::{Asked, Broken};
+use crate::merge::removal_marker::marked;
 
 pub(super) fn variable_name(asked: &Asked<'_>) -> Option<Broken> {
     let names = asked.adjustment.env.iter();
-    let mut names = names.map(|entry| removed(&entry.key).unwrap_or(&entry.key));
+    let mut names = names.map(|entry| marked(&entry.key).unwrap_or(&entry.key));
     names
         .find(|name| name.is_empty() || name.contains(['=', '\0']))
         .map(Broken::by)

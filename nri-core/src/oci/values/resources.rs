@@ -4,7 +4,7 @@ use nri_proto::api::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxResources, O
 use serde_json::Value;
 
 use super::super::tree;
-use super::Broken;
+use super::judging::Broken;
 use super::lists::{NODES, PROCESSORS, is_list};
 use crate::keys::page_size_bytes;
 
