@@ -155,7 +155,9 @@ const STEPS: [Step; 25] = [
 ];
 
 fn judge_asked(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
-    values::judge_asked(draft.adjustment, draft.linux, draft.options)
+    let options = draft.options;
+    let (limits, left) = (&options.rlimit_names, &options.left_to_runtime);
+    values::judge_asked(draft.adjustment, draft.linux, limits, left)
         .map_err(|breach| draft.breach(&breach))
 }
 

@@ -3,7 +3,7 @@
 //! An adjustment or an update with a value that is bound to be refused later, by a low-level runtime that is less clear about
 //! it, is refused when it is applied. The table says for each rule which field it is about, where it comes from, and to which
 //! [`Family`] it belongs; a runtime whose low-level runtime allows more leaves whole families to it
-//! ([`ApplyOptions::left_to_runtime`]). Only what an adjustment brings is judged, and what it makes impossible together with the
+//! ([`ApplyOptions::left_to_runtime`](super::ApplyOptions::left_to_runtime)). Only what an adjustment brings is judged, and what it makes impossible together with the
 //! rest of the spec: a spec's own values are its runtime's affair.
 //!
 //! What may not enter: the shape of a message or a document (see [`shape`](super::shape)), keys and their spelling, rules that
@@ -11,12 +11,11 @@
 
 #[cfg(any(test, feature = "strategies"))]
 pub mod examples;
-mod family;
-mod judging;
 mod lists;
 mod outcome;
 mod process;
 mod resources;
+mod rule;
 mod seccomp;
 mod setting;
 mod texts;
@@ -26,12 +25,9 @@ use std::collections::BTreeSet;
 use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment, LinuxResources};
 use serde_json::Value;
 
-use super::apply::ApplyOptions;
-use judging::{Asked, Broken, Judged, Outcome};
-
-pub use family::Family;
-pub(super) use judging::Breach;
-pub use judging::{Rule, Source};
+pub(super) use rule::Breach;
+use rule::{Asked, Broken, Judged, Outcome};
+pub use rule::{Family, Rule, Source};
 
 macro_rules! rules {
     ($($name:ident: $field:ident, $family:ident, $source:ident, $judged:ident($check:path), $rule:literal;)*) => {
@@ -48,7 +44,7 @@ macro_rules! rules {
         /// A test per rule, by its name: what breaks it is refused with its words, and passes where it is left to the low-level
         /// runtime.
         #[cfg(test)]
-        mod rule {
+        mod by_name {
             $(#[test] fn $name() { super::tests::refuses_what_breaks_it(stringify!($name)); })*
         }
     };
@@ -150,18 +146,19 @@ fn first(
     Ok(())
 }
 
-/// Judges what an adjustment asks for. Resources are judged where they are written.
+/// Judges what an adjustment asks for, where these resource limits are known. Resources are judged where they are written.
 pub(super) fn judge_asked(
     adjustment: &ContainerAdjustment,
     linux: &LinuxContainerAdjustment,
-    options: &ApplyOptions,
+    rlimit_names: &[String],
+    left: &BTreeSet<Family>,
 ) -> Result<(), Breach> {
     let asked = Asked {
         adjustment,
         linux,
-        options,
+        rlimit_names,
     };
-    first(&options.left_to_runtime, |judged| match judged {
+    first(left, |judged| match judged {
         Judged::Asked(check) => check(&asked),
         _ => None,
     })

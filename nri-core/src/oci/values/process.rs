@@ -3,7 +3,7 @@
 use nri_proto::api::IoPrioClass;
 
 use super::super::names::is_cdi_device;
-use super::judging::{Asked, Broken};
+use super::rule::{Asked, Broken};
 use super::texts::hooks;
 use crate::merge::removal_marker::marked;
 
@@ -43,7 +43,7 @@ pub(super) fn rlimit_name(asked: &Asked<'_>) -> Option<Broken> {
 }
 
 pub(super) fn rlimit_known(asked: &Asked<'_>) -> Option<Broken> {
-    let known = &asked.options.rlimit_names;
+    let known = &asked.rlimit_names;
     let mut kinds = asked.adjustment.rlimits.iter().map(|limit| &limit.r#type);
     kinds.find(|kind| !known.contains(kind)).map(Broken::by)
 }

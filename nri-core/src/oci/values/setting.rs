@@ -6,8 +6,8 @@ use nri_proto::api::{
 };
 
 use super::super::names::NAMESPACES;
-use super::judging::{Asked, Broken, shortened};
 use super::lists::{NODES, is_plain_list};
+use super::rule::{Asked, Broken, shortened};
 use crate::merge::removal_marker::marked;
 
 /// The scheduler that is set, with its policy. Numbers of a newer protocol are not judged here.

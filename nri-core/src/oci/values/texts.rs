@@ -2,7 +2,7 @@
 
 use nri_proto::api::{ContainerAdjustment, Field, Hook, LinuxContainerAdjustment};
 
-use super::judging::{Asked, Broken};
+use super::rule::{Asked, Broken};
 use crate::merge::removal_marker::marked;
 
 /// Sees the field, the key and the text itself; `true` ends the walk.

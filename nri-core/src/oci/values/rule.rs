@@ -1,14 +1,53 @@
-//! What a rule about values is, what it is judged on, and what breaks one.
-//!
-//! What may not enter: a rule; the table has them.
+//! What a rule is: its row in the table, what it is judged on, and what breaks it.
 
 use std::fmt;
 
 use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment, LinuxResources};
 use serde_json::Value;
 
-use super::family::Family;
-use crate::oci::apply::ApplyOptions;
+/// What a rule is about. Families are left to the low-level runtime as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// Texts that become arguments of system calls.
+    Texts,
+    /// The command, its environment, its OOM score and I/O priority.
+    Process,
+    /// POSIX resource limits.
+    Rlimits,
+    /// OCI hooks.
+    Hooks,
+    /// CDI devices.
+    Cdi,
+    /// The scheduler.
+    Scheduler,
+    /// Memory policy.
+    MemoryPolicy,
+    /// Seccomp.
+    Seccomp,
+    /// Namespaces.
+    Namespaces,
+    /// Kernel parameters.
+    Sysctl,
+    /// Network devices.
+    NetDevices,
+    /// Device nodes and device cgroup rules.
+    Devices,
+    /// The path of the cgroup, and parameters of cgroup v2.
+    Cgroup,
+    /// Memory and swap.
+    Memory,
+    /// Processor time and processors.
+    Cpu,
+    /// The number of processes.
+    Pids,
+    /// Huge pages.
+    HugePages,
+    /// Block I/O.
+    BlockIo,
+    /// RDT.
+    Rdt,
+}
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +108,8 @@ pub(super) enum Judged {
 pub(super) struct Asked<'a> {
     pub(super) adjustment: &'a ContainerAdjustment,
     pub(super) linux: &'a LinuxContainerAdjustment,
-    pub(super) options: &'a ApplyOptions,
+    /// The resource limits that the host knows.
+    pub(super) rlimit_names: &'a [String],
 }
 
 /// What came of an adjustment.
@@ -83,11 +123,11 @@ pub(super) struct Outcome<'a> {
 #[derive(Debug)]
 pub(super) struct Broken {
     /// The field, if the rule is about several.
-    pub(super) field: Option<Field>,
+    field: Option<Field>,
     /// The key, or the value where there is no key.
-    pub(super) key: String,
+    key: String,
     /// The rule in words that say more than the table, for example with the value.
-    pub(super) why: Option<String>,
+    why: Option<String>,
 }
 
 impl Broken {
