@@ -272,7 +272,8 @@ impl Stage for Stopping {
                 let bytes = response.encoded_len();
                 self.merge.apply(plugin, response)?;
                 let request = &self.request;
-                self.growth.absorbed(plugin, bytes, more, || Arc::clone(request))
+                self.growth
+                    .absorbed(plugin, bytes, more, || Arc::clone(request))
             }
             _ => Ok(()),
         }
