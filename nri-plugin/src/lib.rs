@@ -11,17 +11,17 @@
 mod backoff;
 #[cfg(test)]
 mod captured;
-mod endpoint;
 mod error;
 mod handlers;
 mod identity;
 mod level;
 mod link;
-mod parts;
+mod plugin_service;
 mod runner;
 mod session;
 mod source;
 mod state;
+mod sync_assembler;
 
 pub use backoff::{AfterShutdown, Backoff};
 pub use error::Error;
