@@ -5,9 +5,9 @@
 //!
 //! What may not enter: knowledge of a particular plugin.
 
-mod books;
 mod command;
 mod distinct;
+mod domain;
 mod error;
 mod lines;
 mod members;

@@ -1,4 +1,4 @@
-//! The simulated runtime: NRI, the books, and which command does what.
+//! The simulated runtime: NRI, its domain, and which command does what.
 
 mod containers;
 mod order;
@@ -16,8 +16,8 @@ use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::sim::books::Books;
 use crate::sim::command::Command;
+use crate::sim::domain::SimDomain;
 use crate::sim::error::SimError;
 use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
 use crate::sim::watch::{Call, Watch};
@@ -28,7 +28,7 @@ pub(super) const NAME: &str = "nri-sim";
 /// How many ids an error lists.
 const LISTED: usize = 8;
 
-/// A container runtime without containers: what it is told happens to pods and containers in its books, and plugins see it.
+/// A container runtime without containers: what it is told happens to pods and containers in its domain, and plugins see it.
 ///
 /// ```
 /// use nri_testkit::sim::{Command, Reply, Simulator};
@@ -58,7 +58,7 @@ pub struct Simulator {
 #[derive(Debug)]
 struct Inner {
     nri: Nri,
-    books: Arc<Books>,
+    domain: Arc<SimDomain>,
     watch: Arc<Watch>,
     /// Creations that can still be undone, by container; `None` while plugins are asked.
     pending: Mutex<BTreeMap<String, Option<Creation>>>,
@@ -78,17 +78,17 @@ impl Simulator {
     /// The configuration has an impossible value.
     pub fn new(config: Config) -> Result<Self, SimError> {
         let (evicted, ended) = mpsc::unbounded_channel();
-        let books = Arc::new(Books::new(evicted));
+        let domain = Arc::new(SimDomain::new(evicted));
         let watch = Arc::new(Watch::new());
         let nri = Nri::builder(config)
             .runtime(NAME, env!("CARGO_PKG_VERSION"))
-            .domain(Arc::clone(&books) as _)
+            .domain(Arc::clone(&domain) as _)
             .observer(Arc::clone(&watch) as _)
             .build()
             .map_err(|error| SimError::Configuration(error.to_string()))?;
         let inner = Arc::new(Inner {
             nri,
-            books,
+            domain,
             watch,
             pending: Mutex::default(),
             order: Order::default(),
@@ -279,7 +279,7 @@ impl Inner {
                 reason,
             } => {
                 self.container(&container_id).await?;
-                self.books.fail_next(&container_id, what, reason);
+                self.domain.fail_next(&container_id, what, reason);
                 Ok(Reply::Done {})
             }
             Command::State => Ok(self.state().await),
@@ -387,10 +387,10 @@ impl Inner {
 
     async fn state(&self) -> Reply {
         let done = self.watch.done();
-        let pods = self.books.pods().await.into_iter();
+        let pods = self.domain.pods().await.into_iter();
         Reply::State(State {
             pods: pods.map(|(pod, ready)| PodState { ready, pod }).collect(),
-            containers: self.books.containers().await,
+            containers: self.domain.containers().await,
             updates: done.updates.into(),
             evictions: done.evictions.into(),
             refused: done.refused.into(),
@@ -425,11 +425,11 @@ impl Inner {
     }
 
     async fn pod(&self, id: &str) -> Result<api::PodSandbox, SimError> {
-        if let Some(pod) = self.books.pod(id) {
+        if let Some(pod) = self.domain.pod(id) {
             return Ok(pod);
         }
         let ids: Vec<String> = self
-            .books
+            .domain
             .pods()
             .await
             .into_iter()
@@ -444,11 +444,11 @@ impl Inner {
     }
 
     async fn container(&self, id: &str) -> Result<api::Container, SimError> {
-        if let Some(container) = self.books.container(id) {
+        if let Some(container) = self.domain.container(id) {
             return Ok(container);
         }
         let ids: Vec<String> = self
-            .books
+            .domain
             .containers()
             .await
             .into_iter()
@@ -465,7 +465,7 @@ impl Inner {
     /// The pod of a container. Its id at least is known, even if the pod is gone.
     fn pod_of(&self, container: &api::Container) -> api::PodSandbox {
         let id = &container.pod_sandbox_id;
-        self.books.pod(id).unwrap_or_else(|| api::PodSandbox {
+        self.domain.pod(id).unwrap_or_else(|| api::PodSandbox {
             id: id.clone(),
             ..Default::default()
         })
@@ -487,7 +487,7 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Keeps plugins from being shown what exists between an event and the change in the books that comes of it: they would be
+    /// Keeps plugins from being shown what exists between an event and the change in the domain that comes of it: they would be
     /// shown what was before, and then hear of what comes after. Those that are about to be shown it go first.
     async fn keep_from_joining(&self) -> PluginSyncBlock {
         self.watch.nobody_joins().await;
