@@ -5,7 +5,7 @@
 //!
 //! What may not enter: how a runtime must take it.
 
-mod act;
+mod behavior;
 mod connected;
 mod seen;
 mod served;
@@ -22,7 +22,7 @@ use nri_adaptation::{Nri, PluginState};
 use nri_core::{Event, EventMask, NRI_VERSION, Plugin, api};
 use tokio::net::UnixStream;
 
-pub use self::act::{Behavior, When};
+pub use self::behavior::{Behavior, When};
 pub use self::connected::Connected;
 pub use self::seen::ReceivedCall;
 use self::well_behaved::WellBehaved;
@@ -169,14 +169,14 @@ impl FakePlugin {
 
     /// Does something from now on. The latest of several rules that hold counts.
     #[must_use]
-    pub fn on(self, when: impl Into<When>, act: Behavior) -> Self {
-        self.change(when, act);
+    pub fn on(self, when: impl Into<When>, behavior: Behavior) -> Self {
+        self.change(when, behavior);
         self
     }
 
     /// As [`on`](Self::on), in the middle of a test.
-    pub fn change(&self, when: impl Into<When>, act: Behavior) {
-        self.script().push((when.into(), act));
+    pub fn change(&self, when: impl Into<When>, behavior: Behavior) {
+        self.script().push((when.into(), behavior));
     }
 
     fn script(&self) -> std::sync::MutexGuard<'_, Vec<(When, Behavior)>> {
@@ -367,7 +367,7 @@ impl FakePlugin {
         // All are asked: they count.
         let now = script.iter().filter(|(when, _)| when.is_now(&seen));
         now.last()
-            .map_or_else(Behavior::usual, |(_, act)| act.clone())
+            .map_or_else(Behavior::usual, |(_, behavior)| behavior.clone())
     }
 
     /// Whether it has a method of this name.

@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 
 use super::FakePlugin;
-use super::act::{Behavior, End};
+use super::behavior::{Behavior, End};
 use super::seen::ReceivedCall;
 use super::wire::Wire;
 use crate::TEST_TIMEOUT;
@@ -48,13 +48,13 @@ impl Service for Served {
             return Err(Status::unknown_method(method));
         }
         let seen = ReceivedCall::new(method, payload);
-        let mut act = self.plugin.saw(seen.clone());
+        let mut behavior = self.plugin.saw(seen.clone());
         loop {
-            for wait in &act.waits {
+            for wait in &behavior.waits {
                 wait.over().await;
             }
-            match act.end {
-                End::Decide(decide) => act = decide(seen.clone()).await,
+            match behavior.end {
+                End::Decide(decide) => behavior = decide(seen.clone()).await,
                 end => return self.end(&seen, end).await,
             }
         }
@@ -176,9 +176,9 @@ pub(super) fn registration(identity: &str, nri_version: &str) -> api::RegisterPl
     }
 }
 
-/// An act that says what it cannot do where there is no connection of its own.
-pub(super) fn without_connection(act: &Behavior) -> Option<&'static str> {
-    match &act.end {
+/// A behavior that says what it cannot do where there is no connection of its own.
+pub(super) fn without_connection(behavior: &Behavior) -> Option<&'static str> {
+    match &behavior.end {
         End::Usual | End::Answer(_) | End::Fail(_) | End::Hang | End::Decide(_) => None,
         end => Some(end.name()),
     }
