@@ -4,15 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nri_core::{Event, Response, api};
+use nri_core::{Response, api};
 use nri_proto::frame::{self, Header};
 use nri_proto::rpc;
 use nri_proto::transport::{CallContext, CallOptions, RuntimeClient, Service, Status};
 use prost::Message as _;
 use tokio::sync::Notify;
 
-use super::FakePlugin;
 use super::behavior::{Behavior, End};
+use super::plugin::FakePlugin;
 use super::seen::ReceivedCall;
 use super::wire::Wire;
 use crate::TEST_TIMEOUT;
@@ -152,17 +152,6 @@ fn usual_answer(plugin: &FakePlugin, seen: &ReceivedCall) -> Option<Option<Vec<u
         }
         "Shutdown" | "StateChange" => Some(None),
         _ => None,
-    }
-}
-
-/// Whether a plugin built before v0.12 has a method.
-pub(super) fn is_old_method(method: &str) -> bool {
-    match method.parse::<Event>() {
-        Ok(event) => matches!(
-            event,
-            Event::CreateContainer | Event::UpdateContainer | Event::StopContainer
-        ),
-        Err(_) => true,
     }
 }
 

@@ -8,8 +8,8 @@ use nri_core::{
 use nri_proto::transport::Code;
 use prost::Message as _;
 
-use super::FakePlugin;
 use super::behavior::End;
+use super::plugin::FakePlugin;
 use super::seen::ReceivedCall;
 use super::served::without_connection;
 
