@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use crate::sim::command::Request;
 use crate::sim::error::SimError;
 use crate::sim::members::in_plain_words;
+use crate::sim::request::Request;
 use crate::sim::table::COMMANDS;
 
 /// What is played.
