@@ -4,7 +4,7 @@ use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
 use nri_core::merge;
 
-use super::{Done, Inner, all_the_same, nevertheless};
+use super::inner::{Done, Inner, all_the_same, nevertheless};
 use crate::sim::command::{End, Start};
 use crate::sim::domain::lives;
 use crate::sim::error::SimError;

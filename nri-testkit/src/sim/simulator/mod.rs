@@ -1,17 +1,16 @@
 //! The simulated runtime: NRI, its domain, and which command does what.
 
 mod containers;
+mod inner;
 mod order;
 mod pods;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nri_adaptation::{
-    Config, Creation, Ctx, Nri, PluginInfo, PluginKind, PluginSyncBlock, RuntimeApi,
-};
+use nri_adaptation::{Config, Ctx, Nri, PluginInfo, PluginKind, RuntimeApi};
 use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,13 +20,11 @@ use crate::sim::domain::SimDomain;
 use crate::sim::error::SimError;
 use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
 use crate::sim::watch::{Call, Watch};
-use order::{Order, Turn};
+use inner::{Done, Inner};
+use order::Order;
 
 /// The name under which plugins know the simulated runtime.
 pub(super) const NAME: &str = "nri-sim";
-/// How many ids an error lists.
-const LISTED: usize = 8;
-
 /// A container runtime without containers: what it is told happens to pods and containers in its domain, and plugins see it.
 ///
 /// ```
@@ -53,16 +50,6 @@ const LISTED: usize = 8;
 pub struct Simulator {
     inner: Arc<Inner>,
     beside: JoinHandle<()>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    nri: Nri,
-    domain: Arc<SimDomain>,
-    watch: Arc<Watch>,
-    /// Creations that can still be undone, by container; `None` while plugins are asked.
-    pending: Mutex<BTreeMap<String, Option<Creation>>>,
-    order: Order,
 }
 
 impl Drop for Simulator {
@@ -175,21 +162,6 @@ async fn beside(inner: Arc<Inner>, mut ended: mpsc::UnboundedReceiver<api::Conta
     }
 }
 
-/// What a list of ids comes to in an error.
-fn listed(kind: &str, ids: &[String]) -> String {
-    match ids {
-        [] => format!("there is no {kind} at all"),
-        ids if ids.len() > LISTED => format!(
-            "there are {} and {} more",
-            ids[..LISTED].join(", "),
-            ids.len() - LISTED
-        ),
-        ids => format!("there is {}", ids.join(", ")),
-    }
-}
-
-type Done = Result<Reply, SimError>;
-
 impl Inner {
     /// Does what a command says, and adds what plugins did about it where the result does not say that itself.
     async fn execute(&self, command: Command) -> Done {
@@ -300,7 +272,7 @@ impl Inner {
         });
         let mut outcomes: Vec<_> = others.collect();
         let told = calls.iter().map(|call| {
-            let reply = OutcomeReply::of_call(call, event, about);
+            let reply = call.reply(event, about);
             (call.plugin.clone(), reply)
         });
         outcomes.extend(told);
@@ -317,7 +289,7 @@ impl Inner {
             let same =
                 |call: &&Call| call.plugin.to_string() == outcome.plugin && call.event.name() == of;
             let call = calls.iter().find(same);
-            outcome.ms = call.and_then(|call| OutcomeReply::of_call(call, event, "").ms);
+            outcome.ms = call.and_then(|call| call.reply(event, "").ms);
         }
         for info in self.nri.plugins() {
             let name = info.plugin.to_string();
@@ -396,119 +368,5 @@ impl Inner {
             refused: done.refused.into(),
             forgotten: (done.forgotten > 0).then_some(done.forgotten),
         })
-    }
-
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Option<Creation>>> {
-        // Nothing panics while it holds the lock, so a poisoned one is as good as any.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A creation that plugins were asked about, if it is still open.
-    fn settle(&self, container: &str) -> Option<Creation> {
-        let mut pending = self.pending();
-        match pending.get(container) {
-            Some(Some(_)) => pending.remove(container).flatten(),
-            Some(None) | None => None,
-        }
-    }
-
-    /// Says that a container exists, if that was open.
-    fn commit(&self, container: &str) {
-        if let Some(creation) = self.settle(container) {
-            creation.commit();
-        }
-    }
-
-    fn commit_all(&self) {
-        let ids: Vec<String> = self.pending().keys().cloned().collect();
-        ids.iter().for_each(|id| self.commit(id));
-    }
-
-    async fn pod(&self, id: &str) -> Result<api::PodSandbox, SimError> {
-        if let Some(pod) = self.domain.pod(id) {
-            return Ok(pod);
-        }
-        let ids: Vec<String> = self
-            .domain
-            .pods()
-            .await
-            .into_iter()
-            .map(|(pod, _)| pod.id)
-            .collect();
-        Err(SimError::NotFound {
-            kind: "pod",
-            id: id.to_owned(),
-            there: listed("pod", &ids),
-            make: "run-pod or add-pod",
-        })
-    }
-
-    async fn container(&self, id: &str) -> Result<api::Container, SimError> {
-        if let Some(container) = self.domain.container(id) {
-            return Ok(container);
-        }
-        let ids: Vec<String> = self
-            .domain
-            .containers()
-            .await
-            .into_iter()
-            .map(|c| c.id)
-            .collect();
-        Err(SimError::NotFound {
-            kind: "container",
-            id: id.to_owned(),
-            there: listed("container", &ids),
-            make: "create-container or add-container",
-        })
-    }
-
-    /// The pod of a container. Its id at least is known, even if the pod is gone.
-    fn pod_of(&self, container: &api::Container) -> api::PodSandbox {
-        let id = &container.pod_sandbox_id;
-        self.domain.pod(id).unwrap_or_else(|| api::PodSandbox {
-            id: id.clone(),
-            ..Default::default()
-        })
-    }
-
-    /// A container, and the turn to do something with it.
-    async fn taken(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
-        let pod = self.container(id).await?.pod_sandbox_id;
-        let turn = self.order.shared(&pod, Some(id)).await;
-        // It may be another one by now, or none.
-        let container = self.container(id).await?;
-        Ok((turn, self.pod_of(&container), container))
-    }
-
-    /// A container that is used from now on, so that its creation can no longer be undone, its pod, and the turn for it.
-    async fn used(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
-        let taken = self.taken(id).await?;
-        self.commit(id);
-        Ok(taken)
-    }
-
-    /// Keeps plugins from being shown what exists between an event and the change in the domain that comes of it: they would be
-    /// shown what was before, and then hear of what comes after. Those that are about to be shown it go first.
-    async fn keep_from_joining(&self) -> PluginSyncBlock {
-        self.watch.nobody_joins().await;
-        self.nri.block_plugin_sync().await
-    }
-}
-
-/// An error of telling plugins what has happened already.
-fn all_the_same(error: nri_core::Error, kind: &'static str, done: &'static str) -> SimError {
-    SimError::Nevertheless {
-        error: Box::new(error),
-        kind,
-        done,
-        outcomes: Vec::new(),
-    }
-}
-
-/// What comes of telling plugins what has happened already.
-fn nevertheless(told: Result<(), nri_core::Error>, kind: &'static str, done: &'static str) -> Done {
-    match told {
-        Ok(()) => Ok(Reply::Done {}),
-        Err(error) => Err(all_the_same(error, kind, done)),
     }
 }

@@ -3,7 +3,7 @@
 use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api;
 
-use super::{Done, Inner, nevertheless};
+use super::inner::{Done, Inner, nevertheless};
 use crate::sim::command::End;
 use crate::sim::domain::lives;
 use crate::sim::error::SimError;
