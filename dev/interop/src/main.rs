@@ -76,7 +76,14 @@ fn run(options: &Options) -> Result<(), String> {
     }
     let scratch = Scratch::new()?;
     let go = Go::build(&scratch)?;
-    let built = process::build(&["--package", "nri-testkit", "--bin", "nri-sim"])?;
+    let built = process::build(&[
+        "--package",
+        "nri-testkit",
+        "--features",
+        "cli",
+        "--bin",
+        "nri-sim",
+    ])?;
     let sim = built.get("nri-sim").ok_or("nri-sim was not built")?;
     let mut table = Table::new(options.only.clone());
     let newest = go.newest()?;

@@ -43,7 +43,7 @@ impl FakePlugin {
         self.over(wire::connect(socket.as_ref()).await?)
     }
 
-    /// Connects and registers at an instance, and waits until it takes part: until what comes next reaches it.
+    /// Connects and registers at an instance, and waits until it is ready: until what comes next reaches it.
     ///
     /// ```
     /// use nri_testkit::{FakePlugin, TestRuntime};
@@ -58,7 +58,7 @@ impl FakePlugin {
     /// ```
     ///
     /// # Panics
-    /// It does not come to take part within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says why.
+    /// It does not become ready within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says why.
     pub async fn join(&self, nri: &Nri) -> Connected {
         let identity = self.identity();
         let registrations = || {

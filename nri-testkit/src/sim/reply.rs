@@ -24,7 +24,7 @@ pub enum Reply {
     },
     /// What runs here.
     Version(Version),
-    /// The plugins that take part.
+    /// The plugins that are connected, and those that the runtime launches.
     Plugins {
         /// In the order in which they are called.
         plugins: Vec<PluginReply>,
@@ -67,7 +67,7 @@ pub struct Version {
     pub enabled: bool,
 }
 
-/// A plugin that takes part.
+/// A plugin that is connected, or that the runtime launches.
 #[derive(Debug, Clone, Serialize)]
 pub struct PluginReply {
     /// Its identity, `NN-name`.

@@ -143,12 +143,12 @@ impl Watch {
         }
     }
 
-    /// Whether a plugin is about to be shown what exists.
+    /// Whether a plugin is about to be synchronised.
     pub(super) fn somebody_joins(&self) -> bool {
         !self.joining.borrow().is_empty()
     }
 
-    /// Waits until no plugin is about to be shown what exists, but not for ever.
+    /// Waits until no plugin is about to be synchronised, but not for ever.
     pub(super) async fn nobody_joins(&self) {
         let mut joining = self.joining.subscribe();
         // One that takes longer than that has been given up, or goes on without us.

@@ -78,7 +78,7 @@ impl Inner {
         // In the domain first: whoever joins once it is committed is to see it.
         self.domain.put_container(adjusted);
         self.pending().insert(id.clone(), Some(creation));
-        // One that is about to be shown what exists waits for that.
+        // One that is about to be synchronised waits for that.
         if self.watch.somebody_joins() {
             self.commit(&id);
         }

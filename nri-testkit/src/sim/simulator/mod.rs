@@ -104,7 +104,7 @@ impl Simulator {
         self.inner.socket()
     }
 
-    /// The plugins that take part, in the order in which they are called.
+    /// The plugins that are connected, in the order in which they are called.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginReply> {
         self.inner.plugins()
