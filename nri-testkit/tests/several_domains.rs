@@ -54,11 +54,7 @@ async fn a_container_is_found_by_its_id_unless_two_domains_have_it() {
 
     // A plugin says ids only: what is clear is done, what is not is reported.
     let plugin = FakePlugin::new("10-updates");
-    let connected = plugin
-        .connect(directory.path().join("nri.sock"))
-        .await
-        .unwrap();
-    connected.register().await.unwrap();
+    let connected = plugin.join(&nri).await;
     let updates: Vec<_> = ["only-moby", "both"]
         .into_iter()
         .map(|id| {

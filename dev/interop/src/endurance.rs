@@ -14,7 +14,12 @@ pub(super) fn ten_thousand(pairing: &Pairing<'_>) -> Result<String, String> {
     let existing = |number: usize| {
         let pod = format!("pod-{}", number % PODS);
         let filler = format!("FILLER-{number}={}", "x".repeat(filler));
-        json!({"id": format!("container-{number}"), "podSandboxId": pod, "state": "CONTAINER_RUNNING", "env": [filler]})
+        let mut container =
+            json!({"id": format!("container-{number}"), "podSandboxId": pod, "env": [filler]});
+        container["state"] = "CONTAINER_RUNNING".into();
+        // Plugins are always shown a Linux part.
+        container["linux"] = json!({});
+        container
     };
     let case_dir = pairing.scratch.case_dir()?;
     let mut runtime = pairing.start_runtime(&case_dir)?;

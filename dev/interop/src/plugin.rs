@@ -45,7 +45,7 @@ impl<'a> Kind<'a> {
     fn program(&self) -> (PathBuf, &'static [&'static str]) {
         match self {
             // Our own executable, even if somebody builds another meanwhile.
-            Self::Ours(_) => ("/proc/self/exe".into(), &["interop", "--scripted-plugin"]),
+            Self::Ours(_) => ("/proc/self/exe".into(), &["--scripted-plugin"]),
             Self::Go(built) => (built.plugin(), &[]),
         }
     }

@@ -37,7 +37,7 @@ use nri_dev::low_level::LowLevel;
 )]
 struct Options {
     /// How many random adjustments that are accepted go through runc.
-    #[arg(long, value_name = "N", default_value_t = 250)]
+    #[arg(long, value_name = "N", default_value_t = 200)]
     count: u32,
     /// What they are made of.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -434,7 +434,7 @@ fn parameters() -> Change {
             "kernel.hostname",
             "user.max_user_namespaces",
             "kernel.shm_next_id",
-            "net..ipv4",
+            "net.ipv4 x",
             "",
             "net.ipv4.ip_forward ",
         ],

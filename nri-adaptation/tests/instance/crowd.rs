@@ -225,6 +225,11 @@ async fn what_a_plugin_may_ask_for_is_not_more_when_it_comes_again() {
     for again in 0..3 {
         let fake = Fake::all_events("10-a");
         let peer = fake.join(&world).await;
+        // The line of the time before is there already.
+        world
+            .observer
+            .wait_for_count("synchronized 10-a", again + 1)
+            .await;
         let asked = peer.update(many.clone(), Vec::new()).await;
         match asked {
             Ok(failed) => assert_eq!((again, failed.len()), (0, 0)),

@@ -262,6 +262,7 @@ impl ContainerOwners {
     }
 
     /// Whether a field has owners by entries.
+    #[cfg(feature = "oci")]
     pub(crate) fn has_entries(&self, field: Field) -> bool {
         self.entries.contains_key(&(field as i32))
     }

@@ -575,13 +575,14 @@ impl<J: Job> Scheduler<J> {
             report.result = Err(error);
         }
         if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
-            // The runtime tells of its end: to those that heard of it.
+            // The runtime tells of its end: to those that heard of it, and to those that want to hear of ends alone.
             let heard = |plugin: &RegisteredPlugin| {
                 let mut handed = records.iter().filter(|record| record.handed);
                 handed.any(|record| record.actual == *plugin)
             };
             for (plugin, instance) in &mut self.plugins {
-                if !heard(plugin) {
+                let wants = instance.member.events.contains(Event::RunPodSandbox);
+                if wants && !heard(plugin) {
                     instance.strange.insert(active.object.clone());
                 }
             }

@@ -6,6 +6,7 @@
     reason = "a panic in a test or in what serves it is its report"
 )]
 
+mod at_once;
 mod calls;
 mod closing;
 mod fixtures;

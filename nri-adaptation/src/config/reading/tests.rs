@@ -64,7 +64,7 @@ fn every_reference_key_is_read() {
         plugin_registration_timeout = "10s"
         plugin_request_timeout = "500ms"
         disable_connections = true
-        side_update_failure = "log"
+        side_update_failure = "fail"
         [default_validator]
         enable = true
         reject_sysctl_adjustment = true
@@ -75,7 +75,7 @@ fn every_reference_key_is_read() {
     assert!(config.disable && config.disable_connections);
     assert_eq!(config.socket_path.to_str(), Some("/s"));
     assert_eq!(config.plugin_request_timeout, Duration::from_millis(500));
-    assert_eq!(config.side_update_failure, SideUpdateFailure::Log);
+    assert_eq!(config.side_update_failure, SideUpdateFailure::Fail);
     assert!(
         config.default_validator.reject_sysctl_adjustment
             && !config.default_validator.reject_namespace_adjustment
@@ -259,7 +259,7 @@ fn cases() -> Vec<Case> {
             "plugins" => "{ x = { restart = false } }",
             "default_validator" => "{}",
             "after_late" => "'resync'",
-            "side_update_failure" => "'log'",
+            "side_update_failure" => "'fail'",
             "on_error" | "on_late" | "on_absent" => "'skip'",
             "allowed_uids" | "allowed_gids" => "[7]",
             "required_plugins" | "validator_required_plugins" => "['x']",

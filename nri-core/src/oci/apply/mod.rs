@@ -228,7 +228,9 @@ impl Draft<'_> {
 }
 
 fn judge_asked(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
-    values::judge_asked(draft.adjustment, draft.linux, draft.options)
+    let options = draft.options;
+    let (limits, left) = (&options.rlimit_names, &options.left_to_runtime);
+    values::judge_asked(draft.adjustment, draft.linux, limits, left)
         .map_err(|breach| draft.breach(&breach))
 }
 
@@ -254,7 +256,7 @@ fn whole_process(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
 }
 
 /// The key of a removal: what follows the marker `-`.
-pub(super) fn removed(key: &str) -> Option<&str> {
+fn removed(key: &str) -> Option<&str> {
     key.strip_prefix('-')
 }
 

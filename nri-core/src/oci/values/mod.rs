@@ -3,7 +3,7 @@
 //! An adjustment or an update with a value that is bound to be refused later, by a low-level runtime that is less clear about
 //! it, is refused when it is applied. The table says for each rule which field it is about, where it comes from, and to which
 //! [`Family`] it belongs; a runtime whose low-level runtime allows more leaves whole families to it
-//! ([`ApplyOptions::left_to_runtime`]). Only what an adjustment brings is judged, and what it makes impossible together with the
+//! ([`ApplyOptions::left_to_runtime`](super::ApplyOptions::left_to_runtime)). Only what an adjustment brings is judged, and what it makes impossible together with the
 //! rest of the spec: a spec's own values are its runtime's affair.
 //!
 //! What may not enter: the shape of a message or a document (see [`shape`](super::shape)), keys and their spelling, rules that
@@ -15,197 +15,19 @@ mod lists;
 mod outcome;
 mod process;
 mod resources;
+mod rule;
 mod seccomp;
 mod setting;
 mod texts;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment, LinuxResources};
 use serde_json::Value;
 
-use super::apply::ApplyOptions;
-
-/// What a rule is about. Families are left to the low-level runtime as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Family {
-    /// Texts that become arguments of system calls.
-    Texts,
-    /// The command, its environment, its OOM score and I/O priority.
-    Process,
-    /// POSIX resource limits.
-    Rlimits,
-    /// OCI hooks.
-    Hooks,
-    /// CDI devices.
-    Cdi,
-    /// The scheduler.
-    Scheduler,
-    /// Memory policy.
-    MemoryPolicy,
-    /// Seccomp.
-    Seccomp,
-    /// Namespaces.
-    Namespaces,
-    /// Kernel parameters.
-    Sysctl,
-    /// Network devices.
-    NetDevices,
-    /// Device nodes and device cgroup rules.
-    Devices,
-    /// The path of the cgroup, and parameters of cgroup v2.
-    Cgroup,
-    /// Memory and swap.
-    Memory,
-    /// Processor time and processors.
-    Cpu,
-    /// The number of processes.
-    Pids,
-    /// Huge pages.
-    HugePages,
-    /// Block I/O.
-    BlockIo,
-    /// RDT.
-    Rdt,
-}
-
-/// Where a rule comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Source {
-    /// The OCI runtime spec, or the CDI spec.
-    Oci,
-    /// Linux refuses the value, or takes it for another one.
-    Kernel,
-    /// runc refuses the value, by a check of its own or because the kernel refuses it, when the container is created. Checked
-    /// against runc 1.1.5.
-    Runc,
-    /// Checks of runc 1.2 to 1.4, for members that runc 1.1 ignores.
-    NewerRunc,
-}
-
-/// One rule about values.
-#[non_exhaustive]
-pub struct Rule {
-    /// A name for it.
-    pub name: &'static str,
-    /// The field that it is about; a breach may name a more exact one.
-    pub field: Field,
-    /// What it belongs to.
-    pub family: Family,
-    /// Where it comes from.
-    pub source: Source,
-    /// The rule in words, as errors give it.
-    pub rule: &'static str,
-    judged: Judged,
-}
-
-impl fmt::Debug for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("name", &self.name)
-            .field("field", &self.field)
-            .field("family", &self.family)
-            .field("source", &self.source)
-            .field("rule", &self.rule)
-            .finish()
-    }
-}
-
-/// When a rule is judged, and on what.
-enum Judged {
-    /// What is asked for, before anything is applied.
-    Asked(fn(&Asked<'_>) -> Option<Broken>),
-    /// The resources that are asked for; updates are judged by these too.
-    Resources(fn(&LinuxResources) -> Option<Broken>),
-    /// The `linux.resources` object as it was and as it has become; updates are judged by these too.
-    Sum(fn(&Value, &Value) -> Option<Broken>),
-    /// The spec as it was and as it has become.
-    Outcome(fn(&Outcome<'_>) -> Option<Broken>),
-}
-
-/// What is asked for, and how it is to be applied.
-struct Asked<'a> {
-    adjustment: &'a ContainerAdjustment,
-    linux: &'a LinuxContainerAdjustment,
-    options: &'a ApplyOptions,
-}
-
-/// What came of an adjustment.
-struct Outcome<'a> {
-    before: &'a Value,
-    after: &'a Value,
-    linux: &'a LinuxContainerAdjustment,
-}
-
-/// What of an adjustment breaks a rule.
-#[derive(Debug)]
-struct Broken {
-    /// The field, if the rule is about several.
-    field: Option<Field>,
-    /// The key, or the value where there is no key.
-    key: String,
-    /// The rule in words that say more than the table, for example with the value.
-    why: Option<String>,
-}
-
-impl Broken {
-    /// The key or the value that breaks the rule.
-    fn by(key: impl fmt::Display) -> Self {
-        Self {
-            field: None,
-            key: shortened(&key.to_string()),
-            why: None,
-        }
-    }
-
-    fn of(mut self, field: Field) -> Self {
-        self.field = Some(field);
-        self
-    }
-
-    fn because(mut self, why: impl Into<String>) -> Self {
-        self.why = Some(why.into());
-        self
-    }
-}
-
-/// As much of a value as an error shows: a plugin may send megabytes.
-fn shortened(text: &str) -> String {
-    const SHOWN: usize = 256;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// A rule that is broken, and by what.
-pub(super) struct Breach {
-    rule: &'static Rule,
-    broken: Broken,
-}
-
-impl Breach {
-    pub(super) fn field(&self) -> Field {
-        self.broken.field.unwrap_or(self.rule.field)
-    }
-
-    pub(super) fn key(&self) -> &str {
-        &self.broken.key
-    }
-
-    /// The rule in the words of the table.
-    pub(super) fn rule(&self) -> &'static str {
-        self.rule.rule
-    }
-
-    pub(super) fn reason(&self) -> String {
-        let why = self.broken.why.as_deref();
-        why.unwrap_or(self.rule.rule).to_owned()
-    }
-}
+pub(super) use rule::Breach;
+use rule::{Asked, Broken, Judged, Outcome};
+pub use rule::{Family, Rule, Source};
 
 macro_rules! rules {
     ($($name:ident: $field:ident, $family:ident, $source:ident, $judged:ident($check:path), $rule:literal;)*) => {
@@ -222,7 +44,7 @@ macro_rules! rules {
         /// A test per rule, by its name: what breaks it is refused with its words, and passes where it is left to the low-level
         /// runtime.
         #[cfg(test)]
-        mod rule {
+        mod by_name {
             $(#[test] fn $name() { super::tests::refuses_what_breaks_it(stringify!($name)); })*
         }
     };
@@ -324,18 +146,19 @@ fn first(
     Ok(())
 }
 
-/// Judges what an adjustment asks for. Resources are judged where they are written.
+/// Judges what an adjustment asks for, where these resource limits are known. Resources are judged where they are written.
 pub(super) fn judge_asked(
     adjustment: &ContainerAdjustment,
     linux: &LinuxContainerAdjustment,
-    options: &ApplyOptions,
+    rlimit_names: &[String],
+    left: &BTreeSet<Family>,
 ) -> Result<(), Breach> {
     let asked = Asked {
         adjustment,
         linux,
-        options,
+        rlimit_names,
     };
-    first(&options.left_to_runtime, |judged| match judged {
+    first(left, |judged| match judged {
         Judged::Asked(check) => check(&asked),
         _ => None,
     })

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::names::sysctl_namespace;
 use super::super::tree;
-use super::{Broken, Outcome, shortened};
+use super::rule::{Broken, Outcome, shortened};
 use crate::keys::KeyKind;
 
 /// The entries of the object at the end of `path` that are new or have another value.

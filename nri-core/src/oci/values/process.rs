@@ -2,14 +2,14 @@
 
 use nri_proto::api::IoPrioClass;
 
-use super::super::apply::removed;
 use super::super::names::is_cdi_device;
+use super::rule::{Asked, Broken};
 use super::texts::hooks;
-use super::{Asked, Broken};
+use crate::merge::removal_marker::marked;
 
 pub(super) fn variable_name(asked: &Asked<'_>) -> Option<Broken> {
     let names = asked.adjustment.env.iter();
-    let mut names = names.map(|entry| removed(&entry.key).unwrap_or(&entry.key));
+    let mut names = names.map(|entry| marked(&entry.key).unwrap_or(&entry.key));
     names
         .find(|name| name.is_empty() || name.contains(['=', '\0']))
         .map(Broken::by)
@@ -43,7 +43,7 @@ pub(super) fn rlimit_name(asked: &Asked<'_>) -> Option<Broken> {
 }
 
 pub(super) fn rlimit_known(asked: &Asked<'_>) -> Option<Broken> {
-    let known = &asked.options.rlimit_names;
+    let known = &asked.rlimit_names;
     let mut kinds = asked.adjustment.rlimits.iter().map(|limit| &limit.r#type);
     kinds.find(|kind| !known.contains(kind)).map(Broken::by)
 }

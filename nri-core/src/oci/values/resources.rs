@@ -4,8 +4,8 @@ use nri_proto::api::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxResources, O
 use serde_json::Value;
 
 use super::super::tree;
-use super::Broken;
 use super::lists::{NODES, PROCESSORS, is_list};
+use super::rule::Broken;
 use crate::keys::page_size_bytes;
 
 fn device_rule(

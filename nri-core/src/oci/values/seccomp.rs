@@ -2,7 +2,7 @@
 
 use nri_proto::api::{LinuxSeccomp, LinuxSyscall};
 
-use super::{Asked, Broken};
+use super::rule::{Asked, Broken};
 
 const ACTIONS: [&str; 9] = [
     "SCMP_ACT_KILL",

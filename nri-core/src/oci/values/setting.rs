@@ -5,10 +5,10 @@ use nri_proto::api::{
     MpolMode,
 };
 
-use super::super::apply::removed;
 use super::super::names::NAMESPACES;
 use super::lists::{NODES, is_plain_list};
-use super::{Asked, Broken};
+use super::rule::{Asked, Broken, shortened};
+use crate::merge::removal_marker::marked;
 
 /// The scheduler that is set, with its policy. Numbers of a newer protocol are not judged here.
 fn scheduler<'a>(asked: &Asked<'a>) -> Option<(&'a LinuxScheduler, Policy)> {
@@ -121,7 +121,7 @@ pub(super) fn policy_flags(asked: &Asked<'_>) -> Option<Broken> {
 pub(super) fn namespace_type(asked: &Asked<'_>) -> Option<Broken> {
     let mut namespaces = asked.linux.namespaces.iter();
     let name = namespaces.find_map(|namespace| {
-        let name = removed(&namespace.r#type).unwrap_or(&namespace.r#type);
+        let name = marked(&namespace.r#type).unwrap_or(&namespace.r#type);
         (!NAMESPACES.contains(&name)).then_some(name)
     })?;
     let known = NAMESPACES.join(", ");
@@ -131,12 +131,12 @@ pub(super) fn namespace_type(asked: &Asked<'_>) -> Option<Broken> {
 pub(super) fn namespace_path(asked: &Asked<'_>) -> Option<Broken> {
     let wrong = |namespace: &&LinuxNamespace| {
         let path = &namespace.path;
-        removed(&namespace.r#type).is_none() && !path.is_empty() && !path.starts_with('/')
+        marked(&namespace.r#type).is_none() && !path.is_empty() && !path.starts_with('/')
     };
     let namespace = asked.linux.namespaces.iter().find(wrong)?;
     Some(Broken::by(&namespace.r#type).because(format!(
         "the path of a namespace must be absolute, not {:?}",
-        super::shortened(&namespace.path)
+        shortened(&namespace.path)
     )))
 }
 
@@ -153,14 +153,14 @@ pub(super) fn net_device_name(asked: &Asked<'_>) -> Option<Broken> {
         .find(|(host, device)| {
             // The host's name is kept if there is no other.
             let in_container = device.name.is_empty() || is_interface(&device.name);
-            removed(host).is_none() && !(is_interface(host) && in_container)
+            marked(host).is_none() && !(is_interface(host) && in_container)
         })
         .map(|(host, device)| {
             let broken = Broken::by(host);
             if is_interface(host) {
                 broken.because(format!(
                     "the name of an interface has 1 to 15 bytes, no slash, colon or white space, and is not . or ..: {:?} is none",
-                    super::shortened(&device.name)
+                    shortened(&device.name)
                 ))
             } else {
                 broken
@@ -179,7 +179,7 @@ pub(super) fn device_number(asked: &Asked<'_>) -> Option<Broken> {
     let mut devices = asked.linux.devices.iter();
     let device = devices.find(|device| {
         let known = (0..1 << 12).contains(&device.major) && (0..1 << 20).contains(&device.minor);
-        removed(&device.path).is_none() && !known
+        marked(&device.path).is_none() && !known
     })?;
     Some(Broken::by(&device.path).because(format!(
         "major numbers are 0 to 4095, minor numbers 0 to 1048575, and this is {}:{}",
@@ -192,7 +192,7 @@ pub(super) fn device_mode(asked: &Asked<'_>) -> Option<Broken> {
     let mut devices = asked.linux.devices.iter();
     let (device, mode) = devices.find_map(|device| {
         let mode = device.file_mode?.value;
-        (removed(&device.path).is_none() && mode > 0o177_777).then_some((device, mode))
+        (marked(&device.path).is_none() && mode > 0o177_777).then_some((device, mode))
     })?;
     Some(Broken::by(&device.path).because(format!(
         "the file mode must be at most 0o177777, not 0o{mode:o}"

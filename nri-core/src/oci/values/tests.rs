@@ -6,7 +6,8 @@ use std::sync::Arc;
 use nri_proto::api::{ContainerAdjustment, LinuxResources, Mount};
 use serde_json::{Value, json};
 
-use super::{Family, RULES, Rule, examples, shortened};
+use super::rule::shortened;
+use super::{Family, RULES, Rule, examples};
 use crate::build::{Adjust, SetResources};
 use crate::oci::{ApplyOptions, OnUnsupported, apply, apply_resources};
 

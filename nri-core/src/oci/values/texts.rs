@@ -2,8 +2,8 @@
 
 use nri_proto::api::{ContainerAdjustment, Field, Hook, LinuxContainerAdjustment};
 
-use super::super::apply::removed;
-use super::{Asked, Broken};
+use super::rule::{Asked, Broken};
+use crate::merge::removal_marker::marked;
 
 /// Sees the field, the key and the text itself; `true` ends the walk.
 type Visit<'a> = dyn FnMut(Field, &str, &str) -> bool + 'a;
@@ -25,7 +25,7 @@ fn texts(
     linux: &LinuxContainerAdjustment,
     visit: &mut Visit<'_>,
 ) -> bool {
-    let is_set = |key: &str| removed(key).is_none();
+    let is_set = |key: &str| marked(key).is_none();
     let env = adjustment.env.iter().filter(|e| is_set(&e.key));
     let mounts = adjustment.mounts.iter();
     let devices = linux.devices.iter().filter(|d| is_set(&d.path));
@@ -82,7 +82,7 @@ fn texts(
 }
 
 pub(super) fn path_length(asked: &Asked<'_>) -> Option<Broken> {
-    let is_set = |key: &str| removed(key).is_none();
+    let is_set = |key: &str| marked(key).is_none();
     let devices = asked
         .linux
         .devices

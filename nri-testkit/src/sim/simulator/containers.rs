@@ -90,10 +90,11 @@ impl Inner {
         let Some(creation) = self.settle(id) else {
             return Err(SimError::Settled { id: id.to_owned() });
         };
-        self.domain.remove_container(id);
         self.watch.record_undoing(id, cx);
         drop(creation);
         self.after_undoing(cx, &pod, &container).await;
+        // Only now, so that nobody makes another one of that id while plugins hear of this one.
+        self.domain.remove_container(id);
         Ok(Reply::Done {})
     }
 
