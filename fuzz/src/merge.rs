@@ -142,9 +142,9 @@ fn check_responses(script: &Script) {
             assert_eq!(once.clone().and_then(form), once, "form");
         };
         stable(merge::strip);
-        stable(merge::strip_go);
+        stable(merge::compare::strip_go);
         stable(merge::normal_form);
-        stable(merge::canonical);
+        stable(merge::compare::canonical);
         let mut restricted = adjustment.clone();
         let refused = SupportedFields::NONE.restrict(&mut restricted);
         assert!(

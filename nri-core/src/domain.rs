@@ -78,6 +78,11 @@ pub trait Domain: Send + Sync + 'static {
 
     /// Stops a container without grace and returns when its process is gone. One that is stopped already is a success.
     ///
+    /// It is the runtime that tells of the end, as of any other: NRI does not do so after this call, so the process that ended
+    /// here still needs its [`notify_container_exit`](crate::RuntimeApi::notify_container_exit) (or `stop_container`). Where
+    /// the runtime's watch over exits tells of every process that ends, nothing more is to be done; telling of it twice has no
+    /// effect. Do not wait for `stop_container` in here: it may have to wait for the request that asks for the eviction.
+    ///
     /// # Errors
     /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the container alive.
     async fn evict_container(

@@ -130,6 +130,56 @@ pub enum Error {
     Instance(String),
 }
 
+impl Error {
+    /// The error as one of gRPC's status codes, for runtimes whose own API speaks gRPC (CRI): a number, so that no gRPC crate
+    /// has to be the same on both sides.
+    ///
+    /// | error | code |
+    /// |---|---|
+    /// | [`Plugin`](Error::Plugin) | the plugin's, if it is one of gRPC's that stands for an error; otherwise 2, `UNKNOWN` |
+    /// | [`Invalid`](Error::Invalid) | 3, `INVALID_ARGUMENT` |
+    /// | [`Late`](Error::Late), [`OutOfTime`](Error::OutOfTime) | 4, `DEADLINE_EXCEEDED` |
+    /// | [`Rejected`](Error::Rejected), [`Refused`](Error::Refused) | 7, `PERMISSION_DENIED` |
+    /// | [`TooLarge`](Error::TooLarge) | 8, `RESOURCE_EXHAUSTED` |
+    /// | [`Merge`](Error::Merge), [`Lifecycle`](Error::Lifecycle), [`Instance`](Error::Instance) | 9, `FAILED_PRECONDITION` |
+    /// | [`Gone`](Error::Gone) | 14, `UNAVAILABLE` |
+    /// | [`Several`](Error::Several) | the code of all of them if they agree; otherwise 2, `UNKNOWN` |
+    /// | [`SideEffect`](Error::SideEffect) | that of the [`DomainError`]: 5, `NOT_FOUND`; 9, `FAILED_PRECONDITION` (wrong state); 3, `INVALID_ARGUMENT`; 13, `INTERNAL` (failed) |
+    ///
+    /// ```
+    /// use nri_core::Error;
+    /// assert_eq!(Error::Lifecycle("the container was removed".into()).code(), 9);
+    /// ```
+    pub fn code(&self) -> i32 {
+        const UNKNOWN: i32 = 2;
+        match self {
+            Self::Plugin { code, .. } if (1..=16).contains(code) => *code,
+            Self::Plugin { .. } => UNKNOWN,
+            Self::Invalid(_) => 3,
+            Self::Late { .. } | Self::OutOfTime { .. } => 4,
+            Self::Rejected { .. } | Self::Refused { .. } => 7,
+            Self::TooLarge { .. } => 8,
+            Self::Merge(_) | Self::Lifecycle(_) | Self::Instance(_) => 9,
+            Self::Gone { .. } => 14,
+            Self::Several(errors) => {
+                let mut codes = errors.iter().map(Self::code);
+                let first = codes.next().unwrap_or(UNKNOWN);
+                if codes.all(|code| code == first) {
+                    first
+                } else {
+                    UNKNOWN
+                }
+            }
+            Self::SideEffect { source, .. } => match source {
+                DomainError::NotFound(_) => 5,
+                DomainError::WrongState { .. } => 9,
+                DomainError::Invalid { .. } => 3,
+                DomainError::Failed(_) => 13,
+            },
+        }
+    }
+}
+
 fn rejected(
     container: &str,
     validator: &PluginId,
@@ -162,5 +212,59 @@ fn late(after: &Duration) -> (&'static str, String) {
             String::new(),
         ),
         false => ("did not answer", format!(" within {after:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(code: i32) -> Error {
+        Error::Plugin {
+            plugin: "10-a".parse().unwrap(),
+            event: Event::CreateContainer,
+            subject: "container".into(),
+            code,
+            message: "no".into(),
+        }
+    }
+
+    fn side_effect(source: DomainError) -> Error {
+        Error::SideEffect {
+            plugin: "10-a".parse().unwrap(),
+            action: "update",
+            container: "c".into(),
+            source,
+        }
+    }
+
+    #[test]
+    fn codes_are_those_of_grpc_and_never_ok() {
+        let out_of_time = Error::OutOfTime {
+            event: Event::CreateContainer,
+            subject: "container".into(),
+        };
+        let wrong_state = DomainError::WrongState {
+            id: "c".into(),
+            state: "stopped".into(),
+        };
+        for (error, code) in [
+            (plugin(7), 7),
+            (plugin(0), 2),
+            (plugin(17), 2),
+            (plugin(-1), 2),
+            (Error::Invalid("x".into()), 3),
+            (out_of_time, 4),
+            (Error::Lifecycle("x".into()), 9),
+            (Error::Instance("x".into()), 9),
+            (Error::Several(vec![plugin(7), plugin(7)]), 7),
+            (Error::Several(vec![plugin(7), plugin(5)]), 2),
+            (Error::Several(Vec::new()), 2),
+            (side_effect(DomainError::NotFound("c".into())), 5),
+            (side_effect(wrong_state), 9),
+            (side_effect(DomainError::Failed("x".into())), 13),
+        ] {
+            assert_eq!(error.code(), code, "{error}");
+        }
     }
 }

@@ -194,11 +194,14 @@ impl FromStr for Event {
 
 /// A set of events: bit `n - 1` stands for event number `n`.
 ///
+/// A mask is made of one event with `from` or `into`, of several with `|` or by collecting them, of text by parsing.
+///
 /// ```
 /// use nri_core::{Event, EventMask};
 /// let mask = EventMask::from(Event::CreateContainer) | Event::StopContainer.into();
 /// assert_eq!(mask.bits(), 0x208);
 /// assert!(mask.contains(Event::StopContainer));
+/// assert_eq!([Event::CreateContainer, Event::StopContainer].into_iter().collect::<EventMask>(), mask);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EventMask(u32);
@@ -326,6 +329,7 @@ impl fmt::Display for EventMask {
     }
 }
 
+/// The mask of one event.
 impl From<Event> for EventMask {
     fn from(event: Event) -> Self {
         Self(1 << (event.number() - 1))

@@ -5,8 +5,44 @@
 //! an owner per item ([`merge`]), keys by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
 //! the outcome is.
 //!
+//! # For authors of plugins
+//!
+//! A plugin is a [`Plugin`]: it says which [events](Plugin::events) it wants, and handles them. What it asks for is built with
+//! the extension traits of [`build`]. The crate `nri-plugin` connects it to a runtime, and re-exports all that is needed here:
+//!
+//! ```
+//! use nri_core::build::{Adjust as _, SetResources as _};
+//! use nri_core::{Event, EventMask, HandlerError, Plugin, PluginCtx, api};
+//!
+//! struct Limits;
+//!
+//! #[async_trait::async_trait]
+//! impl Plugin for Limits {
+//!     fn events(&self) -> EventMask {
+//!         Event::CreateContainer.into()
+//!     }
+//!
+//!     async fn create_container(
+//!         &self,
+//!         _cx: &PluginCtx,
+//!         _request: api::CreateContainerRequest,
+//!     ) -> Result<api::CreateContainerResponse, HandlerError> {
+//!         let mut adjust = api::ContainerAdjustment::default();
+//!         adjust.add_env("MODE", "fast")?.set_memory_limit(1 << 30);
+//!         Ok(api::CreateContainerResponse { adjust: Some(adjust), ..Default::default() })
+//!     }
+//! }
+//! ```
+//!
+//! # For authors of runtimes
+//!
+//! A runtime implements [`Domain`] over its pods and containers ([`model`]), and calls a [`RuntimeApi`], which the crate
+//! `nri-adaptation` provides. With the feature `oci`, the module `oci` applies what plugins ask for to an OCI spec.
+//!
 //! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time is an argument,
 //! effects are return values; the crates above carry them out.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod brief;
 pub mod build;
@@ -23,11 +59,13 @@ pub mod lifecycle;
 pub mod merge;
 pub mod model;
 #[cfg(feature = "oci")]
+#[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub mod oci;
 mod plugin;
 mod relay;
 pub mod schedule;
 #[cfg(any(test, feature = "strategies"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "strategies")))]
 pub mod strategies;
 pub mod validate;
 

@@ -7,24 +7,25 @@ use prost::{DecodeError, Message as _};
 
 use crate::{Event, HandlerError, Plugin, PluginCtx};
 
-/// Calls `$then!` with a row per event: how it answers, its name, its handler, its messages.
+/// Calls `$then!` with a row per event: how it answers, what it is about (a `pod`, or a `container` of one), its form before
+/// v0.12 (`old` for a `StateChange`, `own` if it had a method of its own), its name, its handler, its messages.
 macro_rules! relayed_events {
     ($then:ident) => {
         $then! {
-            tells RunPodSandbox run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
-            tells StopPodSandbox stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
-            tells RemovePodSandbox remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
-            asks CreateContainer create_container(CreateContainerRequest) -> CreateContainerResponse;
-            tells PostCreateContainer post_create_container(PostCreateContainerRequest) -> PostCreateContainerResponse;
-            tells StartContainer start_container(StartContainerRequest) -> StartContainerResponse;
-            tells PostStartContainer post_start_container(PostStartContainerRequest) -> PostStartContainerResponse;
-            asks UpdateContainer update_container(UpdateContainerRequest) -> UpdateContainerResponse;
-            tells PostUpdateContainer post_update_container(PostUpdateContainerRequest) -> PostUpdateContainerResponse;
-            asks StopContainer stop_container(StopContainerRequest) -> StopContainerResponse;
-            tells RemoveContainer remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
-            tells UpdatePodSandbox update_pod_sandbox(UpdatePodSandboxRequest) -> UpdatePodSandboxResponse;
-            tells PostUpdatePodSandbox post_update_pod_sandbox(PostUpdatePodSandboxRequest) -> PostUpdatePodSandboxResponse;
-            judges ValidateContainerAdjustment validate_container_adjustment(ValidateContainerAdjustmentRequest) -> ValidateContainerAdjustmentResponse;
+            tells pod old RunPodSandbox run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
+            tells pod old StopPodSandbox stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
+            tells pod old RemovePodSandbox remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
+            asks container own CreateContainer create_container(CreateContainerRequest) -> CreateContainerResponse;
+            tells container old PostCreateContainer post_create_container(PostCreateContainerRequest) -> PostCreateContainerResponse;
+            tells container old StartContainer start_container(StartContainerRequest) -> StartContainerResponse;
+            tells container old PostStartContainer post_start_container(PostStartContainerRequest) -> PostStartContainerResponse;
+            asks container own UpdateContainer update_container(UpdateContainerRequest) -> UpdateContainerResponse;
+            tells container old PostUpdateContainer post_update_container(PostUpdateContainerRequest) -> PostUpdateContainerResponse;
+            asks container own StopContainer stop_container(StopContainerRequest) -> StopContainerResponse;
+            tells container old RemoveContainer remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
+            tells pod own UpdatePodSandbox update_pod_sandbox(UpdatePodSandboxRequest) -> UpdatePodSandboxResponse;
+            tells pod old PostUpdatePodSandbox post_update_pod_sandbox(PostUpdatePodSandboxRequest) -> PostUpdatePodSandboxResponse;
+            judges container own ValidateContainerAdjustment validate_container_adjustment(ValidateContainerAdjustmentRequest) -> ValidateContainerAdjustmentResponse;
         }
     };
 }
@@ -51,8 +52,33 @@ macro_rules! call_handler {
     };
 }
 
+macro_rules! container_of {
+    (pod $request:ident) => {{
+        let _ = $request;
+        None
+    }};
+    (container $request:ident) => {
+        $request.container.as_ref()
+    };
+}
+
+macro_rules! of_state_change {
+    (own $about:ident $event:ident($request:ident) $change:ident) => {
+        None
+    };
+    (old pod $event:ident($request:ident) $change:ident) => {
+        Some(Self::$event(api::$request { pod: $change.pod }))
+    };
+    (old container $event:ident($request:ident) $change:ident) => {
+        Some(Self::$event(api::$request {
+            pod: $change.pod,
+            container: $change.container,
+        }))
+    };
+}
+
 macro_rules! define_messages {
-    ($($kind:ident $event:ident $handler:ident($request:ident) -> $response:ident;)*) => {
+    ($($kind:ident $about:ident $form:ident $event:ident $handler:ident($request:ident) -> $response:ident;)*) => {
         /// The request of any event.
         #[derive(Debug, Clone, PartialEq)]
         #[non_exhaustive]
@@ -97,6 +123,19 @@ macro_rules! define_messages {
             /// The pod that the request is about.
             pub fn pod(&self) -> Option<&api::PodSandbox> {
                 match self { $(Request::$event(request) => request.pod.as_ref(),)* }
+            }
+
+            /// The container that the request is about; `None` for pod events.
+            pub fn container(&self) -> Option<&api::Container> {
+                match self { $(Request::$event(request) => container_of!($about request),)* }
+            }
+
+            /// The request that an old `StateChange` stands for; `None` for events that have no such form, unknown ones
+            /// included.
+            pub fn from_state_change(change: api::StateChangeEvent) -> Option<Self> {
+                match Event::from_number(change.event)? {
+                    $(Event::$event => of_state_change!($form $about $event($request) change),)*
+                }
             }
         }
 
@@ -157,26 +196,6 @@ macro_rules! define_messages {
 relayed_events!(define_messages);
 
 impl Request {
-    /// The container that the request is about; `None` for pod events.
-    pub fn container(&self) -> Option<&api::Container> {
-        match self {
-            Request::CreateContainer(r) => r.container.as_ref(),
-            Request::PostCreateContainer(r) => r.container.as_ref(),
-            Request::StartContainer(r) => r.container.as_ref(),
-            Request::PostStartContainer(r) => r.container.as_ref(),
-            Request::UpdateContainer(r) => r.container.as_ref(),
-            Request::PostUpdateContainer(r) => r.container.as_ref(),
-            Request::StopContainer(r) => r.container.as_ref(),
-            Request::RemoveContainer(r) => r.container.as_ref(),
-            Request::ValidateContainerAdjustment(r) => r.container.as_ref(),
-            Request::RunPodSandbox(_)
-            | Request::StopPodSandbox(_)
-            | Request::RemovePodSandbox(_)
-            | Request::UpdatePodSandbox(_)
-            | Request::PostUpdatePodSandbox(_) => None,
-        }
-    }
-
     /// The pod or container that the request is about, in words for messages.
     pub fn subject(&self) -> String {
         match (self.container(), self.pod()) {
@@ -196,43 +215,6 @@ impl Request {
                 pod: self.pod().cloned(),
                 container: self.container().cloned(),
             })
-    }
-
-    /// The request that an old `StateChange` stands for; `None` for events that have no such form, unknown ones included.
-    pub fn from_state_change(change: api::StateChangeEvent) -> Option<Self> {
-        let api::StateChangeEvent {
-            event,
-            pod,
-            container,
-        } = change;
-        Some(match Event::from_number(event)? {
-            Event::RunPodSandbox => Self::RunPodSandbox(api::RunPodSandboxRequest { pod }),
-            Event::StopPodSandbox => Self::StopPodSandbox(api::StopPodSandboxRequest { pod }),
-            Event::RemovePodSandbox => Self::RemovePodSandbox(api::RemovePodSandboxRequest { pod }),
-            Event::PostUpdatePodSandbox => {
-                Self::PostUpdatePodSandbox(api::PostUpdatePodSandboxRequest { pod })
-            }
-            Event::PostCreateContainer => {
-                Self::PostCreateContainer(api::PostCreateContainerRequest { pod, container })
-            }
-            Event::StartContainer => {
-                Self::StartContainer(api::StartContainerRequest { pod, container })
-            }
-            Event::PostStartContainer => {
-                Self::PostStartContainer(api::PostStartContainerRequest { pod, container })
-            }
-            Event::PostUpdateContainer => {
-                Self::PostUpdateContainer(api::PostUpdateContainerRequest { pod, container })
-            }
-            Event::RemoveContainer => {
-                Self::RemoveContainer(api::RemoveContainerRequest { pod, container })
-            }
-            Event::CreateContainer
-            | Event::UpdateContainer
-            | Event::StopContainer
-            | Event::UpdatePodSandbox
-            | Event::ValidateContainerAdjustment => return None,
-        })
     }
 }
 

@@ -9,12 +9,15 @@
 //! What may not enter: any meaning. Merging, events, plugin order and policy live in the layers above; this crate only
 //! knows which bytes go where. Generated files are not edited by hand.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod frame;
 pub mod items;
 #[cfg(feature = "serde")]
 mod json;
 mod socket_path;
 #[cfg(feature = "transport")]
+#[cfg_attr(docsrs, doc(cfg(feature = "transport")))]
 pub mod transport;
 
 pub use socket_path::{InvalidSocketPath, SocketPath};

@@ -48,7 +48,7 @@ fn adjustment(value: &Value) -> Result<Option<api::ContainerAdjustment>, String>
     }
     let adjustment: api::ContainerAdjustment = message(value)?;
     // What goes through the reference gains and loses empty messages.
-    Ok(merge::normal_form(adjustment).and_then(merge::strip_go))
+    Ok(merge::normal_form(adjustment).and_then(merge::compare::strip_go))
 }
 
 fn create(runtime: &mut Runtime, id: &str) -> Result<runtime::Answer, String> {

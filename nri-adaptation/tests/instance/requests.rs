@@ -1,6 +1,7 @@
 //! Relaying: gates, errors, undoing, old plugins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nri_adaptation::{CallOutcome, Ctx, RuntimeApi};
@@ -159,11 +160,12 @@ async fn validators_are_asked_at_the_same_time_and_can_reject() {
 async fn an_error_refuses_what_can_be_refused_and_ends_the_chain() {
     let world = World::started().await;
     let first = Fake::all_events("10-first");
-    let refuses = Fake::all_events("20-refuses").acting(Arc::new(|got: Got| {
+    let runs = Arc::new(AtomicBool::new(false));
+    let lets = Arc::clone(&runs);
+    let refuses = Fake::all_events("20-refuses").acting(Arc::new(move |got: Got| {
+        let let_run = got.method.ends_with("RunPodSandbox") && lets.load(Ordering::Relaxed);
         Box::pin(async move {
-            got.method
-                .ends_with("Sandbox")
-                .then(|| Err(Status::unknown("no way")))
+            (got.method.ends_with("Sandbox") && !let_run).then(|| Err(Status::unknown("no way")))
         })
     }));
     let last = Fake::all_events("30-last");
@@ -178,13 +180,16 @@ async fn an_error_refuses_what_can_be_refused_and_ends_the_chain() {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(last.events_seen(), [] as [&str; 0]);
-    // What has happened reaches all who heard of the pod, and the errors are told nevertheless.
+    // Its end reaches those that heard of it, and no others.
     assert!(nri.remove_pod_sandbox(&cx, &pod).await.is_err());
     assert_eq!(last.events_seen(), [] as [&str; 0]);
-    assert_eq!(
-        first.events_seen(),
-        ["RunPodSandbox p", "StopPodSandbox p", "RemovePodSandbox p"]
-    );
+    let whole = ["RunPodSandbox p", "StopPodSandbox p", "RemovePodSandbox p"];
+    assert_eq!(first.events_seen(), whole);
+    // What has happened reaches all of them, and the errors are told nevertheless.
+    runs.store(true, Ordering::Relaxed);
+    nri.run_pod_sandbox(&cx, &pod).await.unwrap();
+    assert!(nri.remove_pod_sandbox(&cx, &pod).await.is_err());
+    assert_eq!(last.events_seen(), whole);
     let failed = CallOutcome::Failed {
         code: Code::Unknown.value(),
         message: "no way".into(),

@@ -252,12 +252,13 @@ impl Fake {
 
     /// Connects and registers, and waits until it takes part.
     pub(crate) async fn join(&self, world: &World) -> Peer {
+        let notice = format!("synchronized {}-{}", self.index, self.name);
+        // It may have been there before.
+        let notices = world.observer.notices.all();
+        let before = notices.iter().filter(|n| n.starts_with(&notice)).count();
         let peer = self.connect(world).await;
         peer.register().await.unwrap();
-        world
-            .observer
-            .wait_for(&format!("synchronized {}-{}", self.index, self.name))
-            .await;
+        world.observer.wait_for_count(&notice, before + 1).await;
         peer
     }
 

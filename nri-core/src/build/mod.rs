@@ -24,6 +24,7 @@
 //! What may not enter: rules about several plugins; those are in [`merge`](crate::merge).
 
 mod adjust;
+mod entries;
 mod requests;
 mod resources;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use nri_proto::api::{
     LinuxResources,
 };
 
-use super::adjust::add_entry;
+use super::entries::add_entry;
 use super::{BuildError, Wrapper};
 
 /// Whatever carries resources: an adjustment, an update, resources themselves.

@@ -11,11 +11,16 @@ pub(super) trait Stage {
     /// The request as the next plugin is to see it.
     fn request(&mut self) -> Arc<Request>;
 
-    /// Takes a response in.
+    /// Takes a response in. `more` says whether another plugin is asked, with what this one has changed.
     ///
     /// # Errors
-    /// The response cannot be combined with the earlier ones.
-    fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error>;
+    /// The response cannot be combined with the earlier ones, or makes the request of the next plugin too large.
+    fn absorb(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: Response,
+        more: bool,
+    ) -> Result<(), Error>;
 }
 
 /// Calls the subscribed members of a roster in order and keeps book.
@@ -89,9 +94,11 @@ impl Chain {
         else {
             return;
         };
+        let mut later = self.roster.members().iter().skip(self.next + 1);
+        let more = later.any(|m| m.events.contains(self.event));
         let (outcome, was_delivered, error) =
             judge(member, self.event, &self.subject, reply, |response| {
-                stage.absorb(plugin, response)
+                stage.absorb(plugin, response, more)
             });
         self.outcomes.push(PluginOutcome {
             plugin: plugin.clone(),

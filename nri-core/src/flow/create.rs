@@ -37,14 +37,19 @@ impl Stage for Adjusting {
         Arc::clone(current)
     }
 
-    fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
+    fn absorb(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: Response,
+        more: bool,
+    ) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
             let bytes = response.encoded_len();
             self.combined.show(|| container(&mut self.current));
             self.combined
                 .apply(plugin, response, self.current.container())?;
             let mut growth = std::mem::take(&mut self.growth);
-            let grown = growth.absorbed(plugin, bytes, || self.request());
+            let grown = growth.absorbed(plugin, bytes, more, || self.request());
             self.growth = growth;
             return grown;
         }

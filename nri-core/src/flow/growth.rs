@@ -27,7 +27,7 @@ impl Growth {
     }
 
     /// Takes in that an answer of so many bytes was merged. `current` is the request as the next plugin is to see it; it is only
-    /// asked for, and measured, if it may be too large.
+    /// asked for, and measured, if there is a next plugin (`more`) and it may be too large.
     ///
     /// # Errors
     /// It is too large by now.
@@ -35,6 +35,7 @@ impl Growth {
         &mut self,
         plugin: &RegisteredPlugin,
         bytes: usize,
+        more: bool,
         current: impl FnOnce() -> std::sync::Arc<Request>,
     ) -> Result<(), Error> {
         if bytes == 0 {
@@ -48,7 +49,7 @@ impl Growth {
             None => usize::MAX,
             Some(bound) => bound.saturating_add(bytes),
         };
-        if bound <= ROOM {
+        if bound <= ROOM || !more {
             self.bound = Some(bound);
             return Ok(());
         }
@@ -168,6 +169,22 @@ mod tests {
         assert_eq!(asked, ["CreateContainer 10-a", "CreateContainer 20-b"]);
         // That is the one who asked for most, not the one who was last.
         assert_eq!(blamed(report), "10-a");
+    }
+
+    #[test]
+    fn what_nobody_else_is_asked_about_may_be_as_large_as_an_answer() {
+        let events = EventMask::from(Event::CreateContainer);
+        let id = "10-last".parse().unwrap();
+        let last = Member::new(
+            RegisteredPlugin {
+                id,
+                registration: 1,
+            },
+            events,
+        );
+        let flow = CreateFlow::new(&Roster::new([last]), request());
+        let (report, _) = play(flow, |_| sets("A", 1, (4 << 20) - 1024));
+        assert_eq!(report.result.unwrap().adjustment.unwrap().env.len(), 1);
     }
 
     #[test]

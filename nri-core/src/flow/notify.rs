@@ -21,7 +21,7 @@ impl Stage for Telling {
         Arc::clone(&self.0)
     }
 
-    fn absorb(&mut self, _: &RegisteredPlugin, _: Response) -> Result<(), Error> {
+    fn absorb(&mut self, _: &RegisteredPlugin, _: Response, _: bool) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -148,14 +148,20 @@ impl Stage for Updating {
         Arc::clone(&self.current)
     }
 
-    fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
+    fn absorb(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: Response,
+        more: bool,
+    ) -> Result<(), Error> {
         match response {
             Response::UpdateContainer(response) => {
                 let bytes = response.encoded_len();
                 self.merge.apply(plugin, response)?;
                 self.show();
                 let current = &self.current;
-                self.growth.absorbed(plugin, bytes, || Arc::clone(current))
+                self.growth
+                    .absorbed(plugin, bytes, more, || Arc::clone(current))
             }
             _ => Ok(()),
         }
@@ -255,13 +261,19 @@ impl Stage for Stopping {
         Arc::clone(&self.request)
     }
 
-    fn absorb(&mut self, plugin: &RegisteredPlugin, response: Response) -> Result<(), Error> {
+    fn absorb(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        response: Response,
+        more: bool,
+    ) -> Result<(), Error> {
         match response {
             Response::StopContainer(response) => {
                 let bytes = response.encoded_len();
                 self.merge.apply(plugin, response)?;
                 let request = &self.request;
-                self.growth.absorbed(plugin, bytes, || Arc::clone(request))
+                self.growth
+                    .absorbed(plugin, bytes, more, || Arc::clone(request))
             }
             _ => Ok(()),
         }

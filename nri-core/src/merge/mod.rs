@@ -51,9 +51,7 @@ pub use create::{CreateMerge, CreateOutcome};
 pub use error::{MergeError, Omission};
 pub use evictions::Eviction;
 pub(crate) use kind::Entry;
-pub use normal_form::{
-    canonical, normal_form, prune, strip, strip_go, strip_update, strip_update_go,
-};
+pub use normal_form::{normal_form, prune, strip, strip_update};
 #[cfg(feature = "oci")]
 pub(crate) use owners::ContainerOwners;
 pub use owners::{Owned, Owner, Owners};
@@ -61,3 +59,10 @@ pub use support::{OnUnsupported, Support};
 pub use supported::{SupportedFields, Unsupported};
 pub use update::{StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 pub use updates::MergedUpdate;
+
+/// Forms for comparing what was merged here with what was merged elsewhere. For tests and tools of this workspace: nothing
+/// that a runtime or a plugin does needs them.
+#[doc(hidden)]
+pub mod compare {
+    pub use super::normal_form::{canonical, strip_go, strip_update_go};
+}

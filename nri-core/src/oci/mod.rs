@@ -11,6 +11,7 @@
 //! an adjustment needs to know of the host (mounts, swap, classes, CDI) comes in through [`ApplyOptions`].
 
 mod apply;
+mod callbacks;
 pub mod mounts;
 pub mod names;
 mod path;
@@ -21,10 +22,14 @@ mod samples;
 pub mod shape;
 mod tree;
 pub mod values;
+mod version;
 
 pub use apply::{
-    Applied, ApplyError, ApplyOptions, CallbackError, CdiInjector, ClassResolver, DeviceAccess,
-    Item, KeyedChanges, KeyedFilter, OciVersion, OnUnsupported, Relabel, Requesters,
-    ResourceChecker, Warning, apply,
+    Applied, ApplyError, ApplyOptions, DeviceAccess, Item, OnUnsupported, Requesters, Warning,
+    apply,
+};
+pub use callbacks::{
+    CallbackError, CdiInjector, ClassResolver, KeyedChanges, KeyedFilter, Relabel, ResourceChecker,
 };
 pub use resources::{apply_resources, apply_resources_with};
+pub use version::OciVersion;

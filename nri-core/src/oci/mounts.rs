@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::callbacks::CallbackError;
 use crate::keys::KeyKind;
 
 /// How mounts below a mount point propagate.
@@ -32,13 +33,13 @@ pub trait HostMounts: Send + Sync {
     ///
     /// # Errors
     /// Why it cannot be found out, for example that it does not exist.
-    fn resolve(&self, source: &str) -> Result<String, super::CallbackError>;
+    fn resolve(&self, source: &str) -> Result<String, CallbackError>;
 
     /// The mount table of the runtime's own mount namespace, in its order: later mounts cover earlier ones.
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn mounts(&self) -> Result<Vec<HostMount>, super::CallbackError>;
+    fn mounts(&self) -> Result<Vec<HostMount>, CallbackError>;
 }
 
 /// The mounts of the text of `/proc/self/mountinfo`. Lines that are no entries are left out.

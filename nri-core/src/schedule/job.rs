@@ -10,7 +10,9 @@ use crate::lifecycle::ObjectKey;
 use crate::merge::{CreateOutcome, StopOutcome, UpdateOutcome};
 use crate::{Event, RegisteredPlugin, Request, api};
 
-/// A request that becomes a flow when its time has come.
+/// A request that becomes a flow when its time has come. Requests of the protocol are the only ones there are; tests of the
+/// scheduler bring others.
+#[doc(hidden)]
 pub trait Job: Sized {
     /// The flow.
     type Flow: Flow;

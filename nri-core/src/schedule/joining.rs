@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::active::{Active, Stage};
 use super::instance::{Instance, Phase};
-use super::scheduler::{Timing, Work};
+use super::state::{Timing, Work};
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, SyncPlan};
 use crate::flow::{Member, Reply, Roster};
@@ -101,16 +101,6 @@ impl<J: Job> Scheduler<J> {
         active.awaited(event).any(|member| {
             member.id == plugin.id && self.addressee(active, member, event).as_ref() == Some(plugin)
         })
-    }
-
-    /// A request is settled, so nobody waits for that any more.
-    pub(super) fn no_longer_before(&mut self, id: RequestId) {
-        for instance in self.plugins.values_mut() {
-            if let Phase::Settling { before, .. } = &mut instance.phase {
-                before.remove(&id);
-            }
-        }
-        self.work.push_back(Work::Phases);
     }
 
     /// Goes on with those that have what they waited for.
@@ -337,21 +327,6 @@ impl<J: Job> Scheduler<J> {
         if let Some(older) = retiring {
             self.join(&older, now);
         }
-    }
-
-    pub(super) fn same_identity(
-        &self,
-        plugin: &RegisteredPlugin,
-    ) -> impl Iterator<Item = &Instance> {
-        let first = RegisteredPlugin {
-            id: plugin.id.clone(),
-            registration: 0,
-        };
-        let id = plugin.id.clone();
-        self.plugins
-            .range(first..)
-            .map(|(_, instance)| instance)
-            .take_while(move |instance| instance.member.plugin.id == id)
     }
 
     fn phase(&mut self, plugin: &RegisteredPlugin) -> Option<&mut Phase> {

@@ -76,6 +76,7 @@
 //! ([`lifecycle`](crate::lifecycle) knows).
 
 mod active;
+mod calls;
 mod effect;
 mod instance;
 mod job;
@@ -84,6 +85,7 @@ mod limits;
 mod relay;
 mod scheduler;
 mod slots;
+mod state;
 mod timers;
 
 #[cfg(test)]
@@ -92,4 +94,4 @@ mod scenes;
 pub use effect::{CallId, Came, CloseReason, Effect, RequestId, SyncPlan};
 pub use job::{Job, RequestFlow, RequestOutcome, Submission};
 pub use limits::{AfterLate, Config, PluginLimits, TEST_TIMEOUT};
-pub use scheduler::Scheduler;
+pub use state::Scheduler;

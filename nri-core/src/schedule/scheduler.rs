@@ -1,63 +1,19 @@
-//! The scheduler's state and its doors: what happens comes in, effects come out.
+//! The scheduler's doors: what happens comes in, effects come out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::active::Active;
-use super::instance::{Instance, Phase};
+use super::instance::Phase;
 use super::slots::Slots;
+use super::state::{OutputOf, Work};
 use super::timers::{Timer, Timers};
 use super::{
-    AfterLate, CallId, Config, Effect, Job, PluginLimits, RequestId, Submission, SyncPlan,
+    CallId, Config, Effect, Job, PluginLimits, RequestId, Scheduler, Submission, SyncPlan,
 };
-use crate::flow::{Flow, Member, Reply, Roster};
+use crate::flow::{Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
-use crate::{RegisteredPlugin, Request, Settlement};
-
-type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
-
-/// Something in the state has changed that something else may depend on.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// A request's flow can go on.
-    Advance(RequestId),
-    /// A plugin may have a place for a call that waits.
-    Turns(RegisteredPlugin),
-    /// A pod's slot may be free for a request that waits.
-    Slot(ObjectKey),
-    /// What plugins wait for that join or retire may have come.
-    Phases,
-}
-
-/// When a call was to be made, and how long it had its turn, if it had one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    pub(super) since: Instant,
-    pub(super) took: Option<Duration>,
-}
-
-/// Requests and plugins, and who waits for what. See [the module](super).
-pub struct Scheduler<J: Job = Arc<Request>> {
-    pub(super) config: Config,
-    pub(super) lives: Lifecycles,
-    pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
-    /// The plugins that a request that begins now includes.
-    pub(super) roster: Roster,
-    pub(super) requests: BTreeMap<RequestId, Active<J>>,
-    /// Who has which call.
-    pub(super) calls: BTreeMap<CallId, RegisteredPlugin>,
-    pub(super) slots: Slots,
-    pub(super) timers: Timers,
-    pub(super) effects: VecDeque<Effect<OutputOf<J>>>,
-    pub(super) work: VecDeque<Work>,
-    pub(super) last_number: u64,
-    /// How many ask that no plugin joins.
-    pub(super) blocks: usize,
-    /// When lists were last looked through for what no event had told of, in the count of the lives.
-    pub(super) looked_through: u64,
-}
+use crate::{RegisteredPlugin, Settlement};
 
 impl<J: Job> Scheduler<J> {
     /// A scheduler without plugins and requests.
@@ -259,11 +215,6 @@ impl<J: Job> Scheduler<J> {
         &self.roster
     }
 
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
     /// Goes on with everything that can go on.
     fn run(&mut self, now: Instant) {
         while let Some(work) = self.work.pop_front() {
@@ -303,42 +254,6 @@ impl<J: Job> Scheduler<J> {
         true
     }
 
-    /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
-    pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
-        let Some(plugin) = self.calls.get(&call).cloned() else {
-            return;
-        };
-        if let Reply::Late { .. } | Reply::Busy = reply {
-            // Only the answer itself, or the loss of the connection, frees the turn.
-            self.call_is_late(call, now);
-            return;
-        }
-        let Some(turn) = self.end_turn(call) else {
-            return;
-        };
-        let Some(instance) = self.plugins.get_mut(&plugin) else {
-            return;
-        };
-        if turn.late {
-            let caught_up = !instance.turns.values().any(|turn| turn.late);
-            if caught_up
-                && instance.limits.after_late == AfterLate::Resync
-                && matches!(instance.phase, Phase::Open)
-            {
-                self.join(&plugin, now);
-            }
-            return;
-        }
-        if let Reply::Answer(_) | Reply::Error { .. } = reply {
-            instance.strikes = 0;
-        }
-        let timing = Timing {
-            since: turn.since,
-            took: Some(now - turn.began),
-        };
-        self.answer(&turn.purpose, turn.message.event(), reply, timing);
-    }
-
     /// Whether nothing is under way and no memory is used for what was, for tests.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
@@ -351,16 +266,5 @@ impl<J: Job> Scheduler<J> {
                 .values()
                 .all(|plugin| plugin.turns.is_empty() && plugin.waiting.is_empty())
             && self.timers.first().is_none()
-    }
-}
-
-impl<J: Job> fmt::Debug for Scheduler<J> {
-    /// Numbers only: what is in requests is nobody's business.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scheduler")
-            .field("plugins", &self.plugins.keys())
-            .field("requests", &self.requests.len())
-            .field("calls", &self.calls.len())
-            .finish_non_exhaustive()
     }
 }

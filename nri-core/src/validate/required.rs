@@ -5,26 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nri_proto::api;
 
+use super::options::ValidatorOptions;
+use super::rejection::Rejection;
 use super::sequence::{self, SyntaxError};
-use super::{Rejection, ValidatorOptions};
 use crate::flow::{PluginOutcome, consulted};
 use crate::model::effective_annotation;
 
+pub use super::rejection::InvalidAnnotation;
+
 /// The annotation with which a pod requires plugins: a list in YAML, hence also in JSON.
 pub const REQUIRED_PLUGINS_ANNOTATION: &str = "required-plugins.noderesource.dev";
-
-/// An annotation that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid annotation {key:?}: {value:?} is not {expected}")]
-#[non_exhaustive]
-pub struct InvalidAnnotation {
-    /// The key as the pod has it.
-    pub key: String,
-    /// The value.
-    pub value: String,
-    /// What it should be.
-    pub expected: String,
-}
 
 /// Whether a pod tolerates for one of its containers that required plugins are missing. `key` is the annotation's; if it is
 /// empty, nothing is tolerated.

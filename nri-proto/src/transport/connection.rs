@@ -8,11 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::error::CloseReason;
 use super::limits::{Limits, Stats};
+use super::pen::Pen;
 use super::reader::{self, Turn, Turns};
 use super::server::Server;
 use super::service::Service;
 use super::shared::{Alive, Shared};
-use super::writer::{self, Pen};
+use super::writer;
 use crate::frame;
 
 /// Which end of a connection this side is.

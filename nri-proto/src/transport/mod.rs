@@ -25,12 +25,14 @@ mod limits;
 mod message;
 mod outbound;
 mod outgoing;
+mod pen;
 mod reader;
 mod server;
 mod service;
 mod shared;
 mod status;
 #[cfg(feature = "ttrpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ttrpc")))]
 pub mod ttrpc;
 mod writer;
 

@@ -17,6 +17,7 @@ use super::message;
 use super::service::{CallContext, Service};
 use super::shared::Shared;
 use super::status::{Code, Status};
+use super::writer;
 
 /// A request that is to be served.
 pub(super) struct Arrived {
@@ -97,7 +98,7 @@ impl Server {
                 ))
             });
             let message = message::response(stream, result);
-            shared.answer(stream, message).await;
+            writer::answer(&shared, stream, message).await;
         }
     }
 

@@ -11,7 +11,7 @@ use super::inbound::{Answers, OutboundAnswer};
 use super::limits::{Counters, Limits, Stats};
 use super::message::Message;
 use super::outbound::{Calls, Queued, Waiter};
-use super::writer::{self, Pen};
+use super::pen::Pen;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -265,17 +265,15 @@ impl Shared {
             .filter(|_| !self.budget_lifted.load(Ordering::Relaxed))
     }
 
-    /// Queues the answer of a handler, and writes it if that is possible at once.
-    pub(super) async fn answer(&self, stream: u32, message: Message) {
-        {
-            let mut queues = self.queues();
-            if queues.closed.is_some() {
-                return;
-            }
-            queues.answers.answer(stream, message);
-            self.count_queued(&queues);
+    /// Queues the answer of a handler; `false` if the connection is closed, so that it is nobody's any more.
+    pub(super) fn queue_answer(&self, stream: u32, message: Message) -> bool {
+        let mut queues = self.queues();
+        if queues.closed.is_some() {
+            return false;
         }
-        writer::write_in_this_poll(self).await;
+        queues.answers.answer(stream, message);
+        self.count_queued(&queues);
+        true
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -4,7 +4,6 @@
 //! What was begun is completed, whatever becomes of the caller; a write that the peer does not let us complete in time ends
 //! the connection.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,12 +12,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use tokio::io::AsyncWrite;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::io::AsyncWrite as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::CloseReason;
-use super::outgoing::Frames;
+use super::message::Message;
+use super::pen::{Batch, Begun, Pen};
 use super::shared::{Alive, Outgoing, Shared};
 
 /// How long a closing connection tries to write the answers that are ready, and how long a connection whose peer reads no
@@ -34,96 +33,32 @@ const BATCH_BYTES: usize = 64 << 10;
 /// One write takes up to this many runs of bytes.
 const MOST_SLICES: usize = 64;
 
-/// Messages that are written together.
-#[derive(Debug, Default)]
-struct Batch {
-    frames: Frames,
-    bytes: usize,
-    messages: usize,
-    /// Streams of the requests in it.
-    calls: Vec<u32>,
-    /// Streams of the handlers' answers in it.
-    answers: Vec<u32>,
-    /// The latest deadline of its requests.
-    deadline: Option<Instant>,
-    /// The requests' shares of the queue.
-    room: Vec<OwnedSemaphorePermit>,
-}
-
-/// The writing half of the stream, and what is being written to it. Whoever holds it writes; nobody waits for it.
-pub(super) struct Pen {
-    stream: Box<dyn AsyncWrite + Send + Unpin>,
-    begun: Option<Begun>,
-    /// What a caller found that is for the writer task to act on.
-    failed: Option<io::Error>,
-}
-
-/// A batch that the peer has not taken whole.
-#[derive(Debug)]
-struct Begun {
-    batch: Batch,
-    start: Instant,
-    /// When the peer has had its time.
-    limit: Instant,
-}
-
-impl fmt::Debug for Pen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pen")
-            .field("begun", &self.begun)
-            .finish_non_exhaustive()
+/// Completes what was begun, or begins and completes what is next; `false` if there is nothing to write.
+fn poll(pen: &mut Pen, shared: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    if let Some(error) = pen.failed.take() {
+        return Poll::Ready(Err(error));
     }
-}
-
-impl Pen {
-    pub(super) fn new(stream: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self {
-            stream,
-            begun: None,
-            failed: None,
-        }
+    if pen.begun.is_none() {
+        pen.begun = next_batch(shared).map(|batch| Begun::new(batch, shared.limits.write_timeout));
     }
-
-    /// Completes what was begun, or begins and completes what is next; `false` if there is nothing to write.
-    fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
+    let Some(begun) = &mut pen.begun else {
+        return Poll::Ready(Ok(false));
+    };
+    while begun.batch.frames.has_remaining() {
+        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let filled = begun.batch.frames.chunks_vectored(&mut slices);
+        let stream = Pin::new(&mut pen.stream);
+        let count = ready!(stream.poll_write_vectored(cx, &slices[..filled]))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        if self.begun.is_none() {
-            self.begun = next_batch(shared).map(|batch| Begun::new(batch, shared));
-        }
-        let Some(begun) = &mut self.begun else {
-            return Poll::Ready(Ok(false));
-        };
-        while begun.batch.frames.has_remaining() {
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let filled = begun.batch.frames.chunks_vectored(&mut slices);
-            let stream = Pin::new(&mut self.stream);
-            let count = ready!(stream.poll_write_vectored(cx, &slices[..filled]))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            begun.batch.frames.advance(count);
-        }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if let Some(begun) = self.begun.take() {
-            written(shared, &begun.batch);
-        }
-        Poll::Ready(Ok(true))
+        begun.batch.frames.advance(count);
     }
-}
-
-impl Begun {
-    fn new(batch: Batch, shared: &Shared) -> Self {
-        let start = Instant::now();
-        let limit = start + shared.limits.write_timeout;
-        let limit = batch.deadline.map_or(limit, |deadline| deadline.max(limit));
-        Self {
-            batch,
-            start,
-            limit,
-        }
+    ready!(Pin::new(&mut pen.stream).poll_flush(cx))?;
+    if let Some(begun) = pen.begun.take() {
+        written(shared, &begun.batch);
     }
+    Poll::Ready(Ok(true))
 }
 
 /// Writes what is queued, if nobody else is writing and the socket takes it: all in the poll of whoever has queued it. What is left
@@ -137,7 +72,7 @@ pub(super) fn write_now(shared: &Shared, cx: &mut Context<'_>) {
             None => true,
             // The writer task completes it, and looks again.
             Some(Pen { begun: Some(_), .. }) => true,
-            Some(pen) => match pen.poll(shared, cx) {
+            Some(pen) => match poll(pen, shared, cx) {
                 Poll::Ready(Ok(false)) => true,
                 Poll::Ready(Ok(true)) => shared.queues().is_empty(),
                 Poll::Ready(Err(error)) => {
@@ -161,6 +96,13 @@ pub(super) async fn write_in_this_poll(shared: &Shared) {
         Poll::Ready(())
     })
     .await;
+}
+
+/// Queues the answer of a handler, and writes it if that is possible at once.
+pub(super) async fn answer(shared: &Shared, stream: u32, message: Message) {
+    if shared.queue_answer(stream, message) {
+        write_in_this_poll(shared).await;
+    }
 }
 
 enum Outcome {
@@ -266,7 +208,7 @@ pub(super) fn timeout_nano(left: Duration) -> i64 {
 async fn write(shared: &Shared, linger: &mut Option<Instant>) -> Outcome {
     let poll_pen = |cx: &mut Context<'_>| {
         let polled = match shared.pen().as_mut() {
-            Some(pen) => pen.poll(shared, cx),
+            Some(pen) => poll(pen, shared, cx),
             None => Poll::Ready(Ok(false)),
         };
         shared.tell_expired();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use nri_core::merge::{MergeError, strip_go, strip_update_go};
+use nri_core::merge::MergeError;
+use nri_core::merge::compare::{strip_go, strip_update_go};
 use nri_core::{Error, Request, Response, api};
 
 use super::error::VectorError;

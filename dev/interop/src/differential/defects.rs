@@ -236,7 +236,7 @@ fn sets_nothing(update: &api::ContainerUpdate) -> bool {
         }),
         ..Default::default()
     };
-    nri_core::merge::strip_update_go(taken).is_none()
+    nri_core::merge::compare::strip_update_go(taken).is_none()
 }
 
 impl<'a> Case<'a> {

@@ -1,6 +1,13 @@
 //! Random sequences: a pod, a container in it, its creation, updates and stop, and what each plugin answers. The same seed gives
 //! the same sequence.
+//!
+//! Every key is spelled in its normal form: the reference compares keys as texts (D45 to D47), so two spellings of one key are
+//! two keys to it, and what follows from that is tested beside the rule.
 
+use std::collections::BTreeMap;
+
+use nri_core::api::Field;
+use nri_core::keys::KeyKind;
 use nri_core::strategies::{self, CREATED, OTHERS};
 use nri_core::{Request, api};
 use proptest::prelude::*;
@@ -63,6 +70,12 @@ impl Sequence {
         let mut container = dice.draw(strategies::container())?;
         POD.clone_into(&mut container.pod_sandbox_id);
         // A number without a name has no place in JSON.
+        if let Some(linux) = &mut container.linux {
+            devices(&mut linux.devices);
+            sysctl(&mut linux.sysctl);
+            linux.resources.iter_mut().for_each(page_sizes);
+        }
+        mounts(&mut container.mounts);
         let linux = container.linux.as_mut();
         if let Some(profile) = linux.and_then(|linux| linux.seccomp_profile.as_mut()) {
             profile.profile_type = profile.profile_type.min(2);
@@ -84,9 +97,14 @@ impl Sequence {
                 .collect(),
         }];
         for _ in 0..dice.draw(1..4)? {
-            let resources = proptest::option::weighted(0.9, strategies::resources());
+            let resources = strategies::resources().prop_map(|mut resources| {
+                page_sizes(&mut resources);
+                resources
+            });
+            let resources = proptest::option::weighted(0.9, resources);
             let answers = proptest::collection::vec(strategies::update_response(&ALL), plugins);
-            let without_evictions = |answer: api::UpdateContainerResponse| {
+            let without_evictions = |mut answer: api::UpdateContainerResponse| {
+                updates(&mut answer.update);
                 Answer::Update(api::UpdateContainerResponse {
                     evict: Vec::new(),
                     ..answer
@@ -115,7 +133,14 @@ impl Sequence {
                 pod: None,
                 container: Some(container),
             }),
-            answers: dice.draw(answers)?.into_iter().map(Answer::Stop).collect(),
+            answers: dice
+                .draw(answers)?
+                .into_iter()
+                .map(|mut answer| {
+                    updates(&mut answer.update);
+                    Answer::Stop(answer)
+                })
+                .collect(),
         });
         Ok(Self { pod, steps })
     }
@@ -133,11 +158,64 @@ fn creation() -> impl Strategy<Value = api::CreateContainerResponse> {
         20 => proptest::collection::vec(strategies::update(&OTHERS), 0..2),
         1 => proptest::collection::vec(strategies::update(&ALL), 1..2),
     ];
-    (adjust, updates).prop_map(|(adjust, update)| api::CreateContainerResponse {
-        adjust,
-        update,
-        evict: Vec::new(),
+    (adjust, updates).prop_map(|(mut adjust, mut update)| {
+        if let Some(adjust) = &mut adjust {
+            mounts(&mut adjust.mounts);
+            if let Some(linux) = &mut adjust.linux {
+                devices(&mut linux.devices);
+                sysctl(&mut linux.sysctl);
+                linux.resources.iter_mut().for_each(page_sizes);
+            }
+        }
+        self::updates(&mut update);
+        api::CreateContainerResponse {
+            adjust,
+            update,
+            evict: Vec::new(),
+        }
     })
+}
+
+/// A key of a field in its normal form; a removal stays one.
+fn normal(field: Field, key: &str) -> String {
+    match key.strip_prefix('-') {
+        Some(removed) => format!("-{}", KeyKind::of(field).normal(removed)),
+        None => KeyKind::of(field).normal(key).into_owned(),
+    }
+}
+
+fn mounts(mounts: &mut [api::Mount]) {
+    for mount in mounts {
+        mount.destination = normal(Field::Mounts, &mount.destination);
+    }
+}
+
+fn devices(devices: &mut [api::LinuxDevice]) {
+    for device in devices {
+        device.path = normal(Field::Devices, &device.path);
+    }
+}
+
+fn sysctl(parameters: &mut BTreeMap<String, String>) {
+    let all = std::mem::take(parameters).into_iter();
+    *parameters = all
+        .map(|(name, value)| (normal(Field::Sysctl, &name), value))
+        .collect();
+}
+
+fn page_sizes(resources: &mut api::LinuxResources) {
+    for limit in &mut resources.hugepage_limits {
+        limit.page_size = normal(Field::HugepageLimits, &limit.page_size);
+    }
+}
+
+fn updates(updates: &mut [api::ContainerUpdate]) {
+    let linux = updates
+        .iter_mut()
+        .filter_map(|update| update.linux.as_mut());
+    linux
+        .filter_map(|linux| linux.resources.as_mut())
+        .for_each(page_sizes);
 }
 
 fn word() -> impl Strategy<Value = String> {

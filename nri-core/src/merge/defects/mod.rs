@@ -12,9 +12,9 @@ use nri_proto::api::{
 
 use of_updates::{update, updates};
 
+use super::compare::strip_go;
 use super::{
-    CreateMerge, CreateOutcome, MergeError, Omission, Owner, UpdateMerge, apply, normal_form,
-    strip, strip_go,
+    CreateMerge, CreateOutcome, MergeError, Omission, Owner, UpdateMerge, apply, normal_form, strip,
 };
 use crate::build::{Adjust, BuildError, Evict, SetResources, Wrapper};
 use crate::{PluginId, RegisteredPlugin};

@@ -9,8 +9,9 @@ use prost::Message as _;
 use super::oracle::{Place, Touched};
 use super::{adjusts, compatible, merge, plugin, repeated, reply, responses, seen};
 use crate::keys::KeyKind;
+use crate::merge::compare::canonical;
 use crate::merge::removal_marker::{mark, marked};
-use crate::merge::{CreateMerge, Owner, apply, canonical, normal_form};
+use crate::merge::{CreateMerge, Owner, apply, normal_form};
 use crate::strategies::{self, CREATED};
 
 /// A view whose lists are in order of their keys, for comparisons in which their order means nothing.

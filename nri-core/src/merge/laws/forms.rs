@@ -5,9 +5,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{compatible, merge};
-use crate::merge::{
-    Owners, canonical, normal_form, prune, strip, strip_go, strip_update, strip_update_go,
-};
+use crate::merge::compare::{canonical, strip_go, strip_update_go};
+use crate::merge::{Owners, normal_form, prune, strip, strip_update};
 use crate::strategies::{self, OTHERS};
 
 proptest! {

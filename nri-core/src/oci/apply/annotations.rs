@@ -2,7 +2,10 @@
 
 use nri_proto::api::Field;
 
-use super::{ApplyError, Draft, KeyedChanges, removed};
+use super::draft::Draft;
+use super::error::ApplyError;
+use crate::merge::removal_marker::marked;
+use crate::oci::callbacks::KeyedChanges;
 use crate::oci::tree;
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
@@ -34,7 +37,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
 pub(super) fn changes(map: &std::collections::BTreeMap<String, String>) -> KeyedChanges {
     let mut changes = KeyedChanges::default();
     for (key, value) in map {
-        match removed(key) {
+        match marked(key) {
             Some(key) => {
                 changes.removed.insert(key.to_owned());
             }

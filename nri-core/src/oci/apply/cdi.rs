@@ -2,7 +2,8 @@
 
 use nri_proto::api::Field;
 
-use super::{ApplyError, Draft};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::oci::shape;
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {

@@ -2,7 +2,9 @@
 
 use nri_proto::api::{Field, OptionalString};
 
-use super::{ApplyError, ClassResolver, Draft};
+use super::draft::Draft;
+use super::error::ApplyError;
+use crate::oci::callbacks::ClassResolver;
 use crate::oci::{shape, tree};
 
 pub(super) fn blockio(draft: &mut Draft<'_>) -> Result<(), ApplyError> {

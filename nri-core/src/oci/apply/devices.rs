@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use nri_proto::api::{Field, LinuxDevice};
 use serde_json::{Value, json};
 
-use super::{ApplyError, DeviceAccess, Draft, removed};
+use super::draft::Draft;
+use super::error::ApplyError;
+use super::options::DeviceAccess;
 use crate::keys::KeyKind;
+use crate::merge::removal_marker::marked;
 use crate::oci::tree::{self, Object};
 
 const KEYS: KeyKind = KeyKind::of(Field::Devices);
@@ -22,7 +25,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     // For every path that is asked for, the place of the device that is to be there: the last one counts.
     let mut wanted: BTreeMap<Cow<'_, str>, Option<usize>> = BTreeMap::new();
     for (at, device) in devices.iter().enumerate() {
-        match removed(&device.path) {
+        match marked(&device.path) {
             Some(path) => {
                 wanted.entry(KEYS.normal(path)).or_default();
             }
@@ -35,7 +38,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
         wanted.contains_key(&*KEYS.normal(path))
     });
     for (at, device) in devices.iter().enumerate() {
-        if removed(&device.path).is_some() {
+        if marked(&device.path).is_some() {
             continue;
         }
         if !device.path.starts_with('/') {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use nri_proto::api::Field;
 
-use super::{CallbackError, OciVersion};
+use crate::oci::callbacks::CallbackError;
 use crate::oci::shape::Malformed;
+use crate::oci::version::OciVersion;
 
 /// One thing that an adjustment asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use nri_proto::api::Hook;
 use serde_json::Value;
 
-use super::{ApplyError, Draft};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::oci::tree::{self, Object};
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {

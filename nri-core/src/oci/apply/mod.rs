@@ -8,6 +8,7 @@ mod annotations;
 mod cdi;
 mod classes;
 mod devices;
+mod draft;
 mod error;
 mod hooks;
 mod mounts;
@@ -26,16 +27,15 @@ mod sysctl;
 use nri_proto::api::{ContainerAdjustment, Field, LinuxContainerAdjustment};
 use serde_json::Value;
 
-use super::values::{self, Breach};
+use super::values;
+use super::version::OciVersion;
 use super::{shape, tree};
 
 pub use error::{ApplyError, Item, Warning};
-pub use options::{
-    ApplyOptions, CallbackError, CdiInjector, ClassResolver, DeviceAccess, KeyedChanges,
-    KeyedFilter, OnUnsupported, Relabel, ResourceChecker,
-};
+pub use options::{ApplyOptions, DeviceAccess, OnUnsupported};
 pub use requesters::Requesters;
-pub use requirements::OciVersion;
+
+use draft::Draft;
 
 /// What came of applying an adjustment.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,79 +154,6 @@ const STEPS: [Step; 25] = [
     requirements::check,
 ];
 
-/// A spec in the making, and all that the steps need.
-struct Draft<'a> {
-    before: &'a Value,
-    spec: Value,
-    adjustment: &'a ContainerAdjustment,
-    linux: &'a LinuxContainerAdjustment,
-    options: &'a ApplyOptions,
-    owners: Requesters<'a>,
-    needs: Option<OciVersion>,
-    warnings: Vec<Warning>,
-}
-
-impl Draft<'_> {
-    /// The item with its plugin. `key` is empty for fields that have none.
-    fn item(&self, field: Field, key: &str) -> Item {
-        Item {
-            field,
-            key: (!key.is_empty()).then(|| key.to_owned()),
-            plugin: self.owners.plugin(field, key),
-        }
-    }
-
-    fn invalid(&self, field: Field, key: &str, reason: impl Into<String>) -> ApplyError {
-        ApplyError::Invalid {
-            item: self.item(field, key),
-            reason: reason.into(),
-        }
-    }
-
-    fn breach(&self, breach: &Breach) -> ApplyError {
-        self.invalid(breach.field(), breach.key(), breach.reason())
-    }
-
-    fn warn(&mut self, field: Field, key: &str, text: impl Into<String>) {
-        let item = self.item(field, key);
-        self.warnings.push(Warning {
-            item,
-            text: text.into(),
-        });
-    }
-
-    /// Errs, warns or does nothing about something that needs a callback which is not there.
-    fn without_callback(
-        &mut self,
-        field: Field,
-        key: &str,
-        callback: &'static str,
-    ) -> Result<(), ApplyError> {
-        match self.options.without_callback {
-            OnUnsupported::Error => Err(ApplyError::NoCallback {
-                item: self.item(field, key),
-                callback,
-            }),
-            OnUnsupported::Warn => {
-                self.warn(
-                    field,
-                    key,
-                    format!("ignored: the runtime has no {callback}"),
-                );
-                Ok(())
-            }
-            OnUnsupported::Ignore => Ok(()),
-        }
-    }
-
-    fn callback_failed(&self, field: Field, key: &str, source: CallbackError) -> ApplyError {
-        ApplyError::Callback {
-            item: self.item(field, key),
-            source,
-        }
-    }
-}
-
 fn judge_asked(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let options = draft.options;
     let (limits, left) = (&options.rlimit_names, &options.left_to_runtime);
@@ -253,16 +180,6 @@ fn whole_process(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
         );
     }
     Ok(())
-}
-
-/// The key of a removal: what follows the marker `-`.
-fn removed(key: &str) -> Option<&str> {
-    key.strip_prefix('-')
-}
-
-/// The name of an enum's number; `None` for numbers of a newer protocol.
-fn enum_name<E: TryFrom<i32>>(number: i32, name: fn(&E) -> &'static str) -> Option<&'static str> {
-    E::try_from(number).ok().map(|value| name(&value))
 }
 
 #[cfg(test)]

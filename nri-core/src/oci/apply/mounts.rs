@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use nri_proto::api::{Field, Mount};
 use serde_json::Value;
 
-use super::{ApplyError, Draft, removed};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::keys::KeyKind;
+use crate::merge::removal_marker::marked;
 use crate::oci::mounts::{MountTable, Propagation};
 use crate::oci::path::is_inside;
 use crate::oci::tree::{self, Object};
@@ -25,7 +27,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     // What is to be at a destination: nothing if it is removed; the mount that was there, until the new one takes its place.
     let mut replaced: BTreeMap<Cow<'_, str>, Replaced> = BTreeMap::new();
     for mount in &adjustment.mounts {
-        let removal = removed(&mount.destination);
+        let removal = marked(&mount.destination);
         let destination = KEYS.normal(removal.unwrap_or(&mount.destination));
         let replaced = replaced.entry(destination).or_default();
         replaced.is_removed |= removal.is_some();
@@ -45,7 +47,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let mut host = None;
     let mut added: Vec<Option<Value>> = Vec::new();
     for mount in &adjustment.mounts {
-        if removed(&mount.destination).is_some() {
+        if marked(&mount.destination).is_some() {
             continue;
         }
         if !is_inside(&mount.destination) {

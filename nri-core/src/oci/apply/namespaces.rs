@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{ApplyError, Draft, removed};
+use super::draft::Draft;
+use super::error::ApplyError;
+use crate::merge::removal_marker::marked;
 use crate::oci::tree;
 
 const LIST: [&str; 2] = ["linux", "namespaces"];
@@ -13,10 +15,10 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let namespaces = &draft.linux.namespaces;
     let gone: BTreeSet<&str> = namespaces
         .iter()
-        .filter_map(|n| removed(&n.r#type))
+        .filter_map(|n| marked(&n.r#type))
         .collect();
     // By type, the paths that are not written yet; of two for one type, the last one counts.
-    let sets = namespaces.iter().filter(|n| removed(&n.r#type).is_none());
+    let sets = namespaces.iter().filter(|n| marked(&n.r#type).is_none());
     let mut wanted: BTreeMap<&str, Option<&str>> = sets
         .clone()
         .map(|namespace| (namespace.r#type.as_str(), Some(namespace.path.as_str())))

@@ -7,7 +7,9 @@ use nri_proto::api::{
 };
 use serde_json::{Value, json};
 
-use super::{ApplyError, Draft, enum_name, removed};
+use super::draft::{Draft, enum_name};
+use super::error::ApplyError;
+use crate::merge::removal_marker::marked;
 use crate::oci::tree::{self, Object};
 
 /// Environment variables: `process.env`, entries `NAME=value`.
@@ -22,8 +24,8 @@ pub(super) fn env(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let mut sets = BTreeMap::new();
     let mut order = Vec::new();
     for entry in &draft.adjustment.env {
-        let name = removed(&entry.key).unwrap_or(&entry.key);
-        if removed(&entry.key).is_some() {
+        let name = marked(&entry.key).unwrap_or(&entry.key);
+        if marked(&entry.key).is_some() {
             removals.insert(name);
         } else if sets.insert(name, entry.value.as_str()).is_none() {
             order.push(name);

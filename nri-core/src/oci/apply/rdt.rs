@@ -1,6 +1,7 @@
 //! RDT settings: `linux.intelRdt`. They override what an RDT class has set.
 
-use super::{ApplyError, Draft};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::oci::tree;
 
 const OBJECT: [&str; 2] = ["linux", "intelRdt"];

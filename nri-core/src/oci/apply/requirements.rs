@@ -1,53 +1,13 @@
 //! What an adjustment needs of the low-level runtime: runtimes ignore members that they do not know, in silence.
 
-use std::fmt;
-
 use nri_proto::api::{Field, LinuxSeccomp};
-use serde_json::Value;
 
-use super::{ApplyError, Draft, OnUnsupported, removed};
+use super::draft::Draft;
+use super::error::ApplyError;
+use super::options::OnUnsupported;
+use crate::merge::removal_marker::marked;
 use crate::oci::tree;
-
-/// A version of the OCI runtime spec.
-///
-/// ```
-/// use nri_core::oci::OciVersion;
-///
-/// let runc = serde_json::json!({"ociVersionMin": "1.0.0", "ociVersionMax": "1.0.2-dev"});
-/// assert_eq!(OciVersion::from_features(&runc), Some(OciVersion::new(1, 0, 2)));
-/// assert!(OciVersion::new(1, 0, 2) < OciVersion::new(1, 1, 0));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OciVersion {
-    major: u32,
-    minor: u32,
-    patch: u32,
-}
-
-impl OciVersion {
-    /// This version.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-        }
-    }
-
-    /// The highest version that a low-level runtime supports whose `features` command printed this; `None` if it does not say.
-    pub fn from_features(features: &Value) -> Option<Self> {
-        let text = tree::string(features, &["ociVersionMax"]);
-        let number = text.split(['-', '+']).next().unwrap_or_default();
-        let mut parts = number.split('.').map(|part| part.parse().ok());
-        Some(Self::new(parts.next()??, parts.next()??, parts.next()??))
-    }
-}
-
-impl fmt::Display for OciVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
+use crate::oci::version::OciVersion;
 
 const OCI_1_0_2: OciVersion = OciVersion::new(1, 0, 2);
 const OCI_1_1: OciVersion = OciVersion::new(1, 1, 0);
@@ -101,7 +61,7 @@ const REQUIREMENTS: &[Requirement] = requirements! {
     OCI_1_1 Namespace "linux.namespaces time"
         |d| d.linux.namespaces.iter().any(|namespace| namespace.r#type == "time"),
     OCI_1_3 LinuxNetDevices "linux.netDevices"
-        |d| d.linux.net_devices.keys().any(|name| removed(name).is_none()),
+        |d| d.linux.net_devices.keys().any(|name| marked(name).is_none()),
     OCI_1_3 MemoryPolicy "linux.memoryPolicy"
         |d| d.linux.memory_policy.is_some(),
     OCI_1_3 RdtSchemata "linux.intelRdt.schemata"

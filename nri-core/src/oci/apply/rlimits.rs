@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use nri_proto::api::{Field, PosixRlimit};
 use serde_json::{Value, json};
 
-use super::{ApplyError, Draft};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::oci::tree;
 
 pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {

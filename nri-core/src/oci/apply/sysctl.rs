@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use nri_proto::api::Field;
 
 use super::annotations::changes;
-use super::{ApplyError, Draft, KeyedChanges};
+use super::draft::Draft;
+use super::error::ApplyError;
 use crate::keys::KeyKind;
+use crate::oci::callbacks::KeyedChanges;
 use crate::oci::names::sysctl_namespace;
 use crate::oci::{read, tree};
 

@@ -173,6 +173,27 @@ fn a_plugin_that_wishes_gets_what_the_table_of_v0_12_4_says() {
     }
 }
 
+/// Stop, remove and post events have happened: whoever fails them, and whatever it declares, everyone after it hears of them.
+#[test]
+fn d42_who_fails_what_has_happened_keeps_it_from_nobody() {
+    for event in relayed().filter(|event| event.is_notification()) {
+        for keep_connected in [false, true] {
+            let wish = wish(true, keep_connected);
+            for failure in [Failure::Timeout, Failure::Lost] {
+                let case = format!("{event}, {failure:?}, {wish:?}");
+                let mut scene = scene(event, &wish, limits());
+                let first = call("10-wishes", event, "1");
+                assert_eq!(hand_in(&mut scene, event, "1", None), [&*first], "{case}");
+                let told = fail(&mut scene, failure, &first);
+                let second = call("20-other", event, "1");
+                assert!(told.contains(&second), "{case}: {told:?}");
+                let end = scene.answer(&second);
+                assert_eq!(end, ["failed"], "{case}");
+            }
+        }
+    }
+}
+
 /// Of a validator, only whether it stays connected is its own business.
 #[test]
 fn a_validator_that_does_not_answer_fails_the_creation_whatever_it_wishes() {

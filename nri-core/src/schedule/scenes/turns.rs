@@ -64,7 +64,7 @@ fn one_stuck_pod_takes_one_place_of_several() {
 }
 
 #[test]
-fn being_late_in_a_row_closes_and_an_answer_in_time_forgives() {
+fn d41_being_late_in_a_row_closes_and_an_answer_in_time_forgives() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());
     let late = |scene: &mut Scene| {

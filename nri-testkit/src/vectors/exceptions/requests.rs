@@ -409,7 +409,9 @@ fn each_update(combined: &mut Combined, change: impl Fn(&mut api::LinuxResources
         if let Some(resources) = linux.and_then(|linux| linux.resources.as_mut()) {
             change(resources);
         }
-        *update = update.take().and_then(nri_core::merge::strip_update_go);
+        *update = update
+            .take()
+            .and_then(nri_core::merge::compare::strip_update_go);
     };
     combined.updates.iter_mut().for_each(changed);
     changed(&mut combined.requested);
@@ -520,7 +522,7 @@ fn empty_update_entry(sides: &mut Sides<'_>) {
             one_limit_per_page_size(&mut asked);
             one_limit_per_page_size(&mut recorded);
             let stripped = |resources| {
-                nri_core::merge::strip_update_go(api::ContainerUpdate {
+                nri_core::merge::compare::strip_update_go(api::ContainerUpdate {
                     linux: Some(api::LinuxContainerUpdate {
                         resources: Some(resources),
                     }),

@@ -53,7 +53,7 @@ impl Sides<'_> {
         self.each_response(|combined| {
             let mut adjustment = combined.adjustment.take().unwrap_or_default();
             change(&mut adjustment);
-            combined.adjustment = nri_core::merge::strip_go(adjustment);
+            combined.adjustment = nri_core::merge::compare::strip_go(adjustment);
         });
     }
 

@@ -24,15 +24,12 @@ use nri_proto::api::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{
-    ApplyError, ApplyOptions, CallbackError, DeviceAccess, KeyedChanges, OciVersion, OnUnsupported,
-    apply,
-};
+use super::{ApplyError, ApplyOptions, DeviceAccess, OnUnsupported, apply};
 use crate::keys::KeyKind;
 use crate::oci::mounts::{HostMount, HostMounts, parse_mountinfo};
 use crate::oci::samples::{any_adjustment, any_spec};
 use crate::oci::values::Family;
-use crate::oci::{read, shape};
+use crate::oci::{CallbackError, KeyedChanges, OciVersion, read, shape};
 
 fn applied(spec: &Value, adjustment: &ContainerAdjustment) -> Value {
     apply(spec, adjustment, &ApplyOptions::default(), None)

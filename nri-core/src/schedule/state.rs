@@ -1,0 +1,78 @@
+//! The scheduler's state, and what in it has to be looked at again.
+//!
+//! What may not enter: what is done about it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::active::Active;
+use super::instance::Instance;
+use super::slots::Slots;
+use super::timers::Timers;
+use super::{CallId, Config, Effect, Job, RequestId};
+use crate::flow::{Flow, Roster};
+use crate::lifecycle::{Lifecycles, ObjectKey};
+use crate::{RegisteredPlugin, Request};
+
+pub(super) type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
+
+/// Something in the state has changed that something else may depend on.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A request's flow can go on.
+    Advance(RequestId),
+    /// A plugin may have a place for a call that waits.
+    Turns(RegisteredPlugin),
+    /// A pod's slot may be free for a request that waits.
+    Slot(ObjectKey),
+    /// What plugins wait for that join or retire may have come.
+    Phases,
+}
+
+/// When a call was to be made, and how long it had its turn, if it had one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    pub(super) since: Instant,
+    pub(super) took: Option<Duration>,
+}
+
+/// Requests and plugins, and who waits for what. See [the module](super).
+pub struct Scheduler<J: Job = Arc<Request>> {
+    pub(super) config: Config,
+    pub(super) lives: Lifecycles,
+    pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
+    /// The plugins that a request that begins now includes.
+    pub(super) roster: Roster,
+    pub(super) requests: BTreeMap<RequestId, Active<J>>,
+    /// Who has which call.
+    pub(super) calls: BTreeMap<CallId, RegisteredPlugin>,
+    pub(super) slots: Slots,
+    pub(super) timers: Timers,
+    pub(super) effects: VecDeque<Effect<OutputOf<J>>>,
+    pub(super) work: VecDeque<Work>,
+    pub(super) last_number: u64,
+    /// How many ask that no plugin joins.
+    pub(super) blocks: usize,
+    /// When lists were last looked through for what no event had told of, in the count of the lives.
+    pub(super) looked_through: u64,
+}
+
+impl<J: Job> Scheduler<J> {
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+impl<J: Job> fmt::Debug for Scheduler<J> {
+    /// Numbers only: what is in requests is nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("plugins", &self.plugins.keys())
+            .field("requests", &self.requests.len())
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
+    }
+}
