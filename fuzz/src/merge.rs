@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
             13 => Reply::Late {
                 after: Duration::from_secs(2),
             },
-            14 => Reply::Gone { handed_over: true },
+            14 => Reply::Gone { delivered: true },
             15 => Reply::Busy,
             _ => Reply::Answer(match self.script.event() {
                 Event::CreateContainer => Response::CreateContainer(salvage(message)),
@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
 
     fn verdict(&self) -> Reply {
         let reject = match self.validators {
-            Validators::Fail => return Reply::Gone { handed_over: false },
+            Validators::Fail => return Reply::Gone { delivered: false },
             Validators::Reject => true,
             Validators::Accept | Validators::None => false,
         };

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
 //! # Modules
@@ -11,17 +12,17 @@
 mod backoff;
 #[cfg(test)]
 mod captured;
-mod endpoint;
 mod error;
 mod handlers;
 mod identity;
 mod level;
 mod link;
-mod parts;
+mod plugin_service;
 mod runner;
 mod session;
 mod source;
 mod state;
+mod sync_assembler;
 
 pub use backoff::{AfterShutdown, Backoff};
 pub use error::Error;
@@ -33,8 +34,14 @@ pub use session::Connected;
 pub use source::DEFAULT_SOCKET;
 pub use state::{Ended, Registration, State};
 
+// All that our own signatures name, and what handlers are written with: a plugin depends on this crate alone.
+pub use async_trait::async_trait;
+pub use nri_core::build;
+pub use nri_core::model::effective_annotation;
 pub use nri_core::{
-    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, RuntimeHandle,
-    RuntimeInfo, UpdateFailure, api,
+    Configuration, Event, EventMask, HandlerError, InvalidEventMask, InvalidIdentity, NRI_VERSION,
+    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, RuntimeHandle, RuntimeInfo, UnknownEvent,
+    UpdateFailure, api,
 };
-pub use nri_proto::transport::CloseReason;
+pub use nri_proto::transport::{CloseReason, Code, Limits};
+pub use nri_proto::{InvalidSocketPath, SocketPath};

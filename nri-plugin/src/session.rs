@@ -12,10 +12,10 @@ use nri_proto::transport::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::endpoint::{End, Endpoint, Failure, Parameters, Progress};
 use crate::error::Error;
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
+use crate::plugin_service::{End, Failure, Parameters, PluginService, Progress};
 use crate::source::{Ender, Opened};
 use crate::state::{Ended, Registration, State};
 
@@ -145,7 +145,7 @@ impl Connected {
         // Serving begins before registering: Configure may overtake the answer to the registration.
         let connection = Connection::builder(Role::Plugin)
             .limits(terms.limits.clone())
-            .serve(Endpoint::new(parameters, progress))
+            .serve(PluginService::new(parameters, progress))
             .start(opened.stream);
         let session = Session {
             id: terms.id.clone(),
@@ -285,7 +285,7 @@ impl Session {
         }
     }
 
-    /// Waits until the endpoint has come this far, or to its end.
+    /// Waits until the service has come this far, or to its end.
     async fn reach(
         &self,
         there: impl Fn(&Progress) -> bool,
@@ -298,7 +298,7 @@ impl Session {
         };
         match self.unless_over(during, reached).await? {
             Some(progress) => Ok(progress),
-            // The endpoint is gone, and so is the connection.
+            // The service is gone, and so is the connection.
             None => Err(self.closed(during).await),
         }
     }
@@ -330,7 +330,7 @@ impl Session {
         }
     }
 
-    /// Why the endpoint ended early.
+    /// Why the service ended early.
     fn ended_while(&self, during: &'static str, end: Option<End>) -> Error {
         match end {
             Some(End::Failed(failure)) => self.failed(failure),
@@ -381,7 +381,7 @@ impl Session {
         let _ = tokio::time::timeout(GRACE, self.connection.answered()).await;
     }
 
-    /// Follows what the endpoint does, until there is nothing more to do for it.
+    /// Follows what the service does, until there is nothing more to do for it.
     async fn over(&self, ready_since: &mut Option<Instant>) {
         let mut progress = self.progress.clone();
         loop {
@@ -394,7 +394,7 @@ impl Session {
                 self.control.state.send_replace(State::Ready(registration));
             }
             if progress.changed().await.is_err() {
-                // The endpoint is gone, and so is the connection.
+                // The service is gone, and so is the connection.
                 std::future::pending::<()>().await;
             }
         }

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! The wire of NRI, the Node Resource Interface.
 //!
 //! What is here: the protocol's messages ([`api`]), its methods as types ([`rpc`]), the frames of the multiplexed
@@ -5,7 +6,7 @@
 //! has before it is built ([`items`]) and, behind the feature `transport`, connections with
 //! typed clients and servers for both services ([`transport`]).
 //!
-//! What may not enter: any meaning. Merging, events, plugin order and policy live in the floors above; this crate only
+//! What may not enter: any meaning. Merging, events, plugin order and policy live in the layers above; this crate only
 //! knows which bytes go where. Generated files are not edited by hand.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -57,8 +57,8 @@ fn measure(plugin: &Path, plugins: usize, in_flight: usize) -> Result<(), Failur
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let house = tempfile::Builder::new().prefix("nri-bench-").tempdir()?;
-    let nri = tokio.block_on(start(house.path(), plugin, plugins, in_flight))?;
+    let directory = tempfile::Builder::new().prefix("nri-bench-").tempdir()?;
+    let nri = tokio.block_on(start(directory.path(), plugin, plugins, in_flight))?;
     let idle = rss_of_plugins(&nri)?;
     println!(
         "{plugins:>7} {in_flight:>9} {:>8} {:>11} {:>11} {:>11} {idle:>12.1} {:>12.1}",
@@ -92,12 +92,12 @@ fn measure(plugin: &Path, plugins: usize, in_flight: usize) -> Result<(), Failur
 }
 
 async fn start(
-    house: &Path,
+    directory: &Path,
     plugin: &Path,
     plugins: usize,
     in_flight: usize,
 ) -> Result<Nri, Failure> {
-    let (installed, configured) = (house.join("plugins"), house.join("conf.d"));
+    let (installed, configured) = (directory.join("plugins"), directory.join("conf.d"));
     fs::create_dir(&installed)?;
     fs::create_dir(&configured)?;
     let mut toml = String::from("disable_connections = true\nplugin_request_timeout = '20s'\n");

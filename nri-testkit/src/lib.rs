@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
@@ -9,9 +10,11 @@ mod fault_proxy;
 mod gate;
 mod journal;
 mod memory_domain;
+#[cfg(feature = "vectors")]
 pub mod oci_vectors;
 pub mod sim;
 mod test_runtime;
+#[cfg(feature = "vectors")]
 pub mod vectors;
 mod watcher;
 

@@ -230,7 +230,7 @@ impl TestRuntime {
         self.cx = cx;
     }
 
-    /// Connects and registers a plugin, and waits until it takes part.
+    /// Connects and registers a plugin, and waits until it is ready.
     ///
     /// # Panics
     /// It does not.
@@ -248,7 +248,7 @@ impl TestRuntime {
         connected
     }
 
-    /// Runs any plugin in this process, connected as one of its own would be, and waits until it takes part. What the runtime
+    /// Runs any plugin in this process, connected as one of its own would be, and waits until it is ready. What the runtime
     /// has for it as its configuration is the file `conf.d/NN-name.conf` in [`directory`](Self::directory), if there is one.
     ///
     /// ```
@@ -273,7 +273,7 @@ impl TestRuntime {
     /// ```
     ///
     /// # Panics
-    /// The identity is none, or the plugin does not come to take part; the message says why.
+    /// The identity is none, or the plugin does not become ready; the message says why.
     pub async fn join_plugin(&self, identity: &str, plugin: impl Plugin) -> Joined {
         let notice = format!("synchronized {identity}");
         let before = self.watcher.count(&notice);
@@ -295,7 +295,7 @@ impl TestRuntime {
         Joined { handle, task }
     }
 
-    /// The identities of the plugins that take part and are not late, in the order in which they are called.
+    /// The identities of the plugins that are ready and not late, in the order in which they are called.
     pub fn plugins(&self) -> Vec<String> {
         let ready = self.nri.plugins().into_iter();
         ready
@@ -304,7 +304,7 @@ impl TestRuntime {
             .collect()
     }
 
-    /// Waits until exactly these plugins take part, and none of them is late.
+    /// Waits until exactly these plugins are ready, and none of them is late.
     ///
     /// # Panics
     /// That did not happen within [`TEST_TIMEOUT`].
@@ -568,7 +568,7 @@ fn accepted<T>(result: Result<T, Error>) -> T {
     }
 }
 
-/// A plugin that takes part in a [`TestRuntime`]. Dropping it ends the plugin.
+/// A plugin that is ready at a [`TestRuntime`]. Dropping it ends the plugin.
 #[derive(Debug)]
 pub struct Joined {
     handle: nri_plugin::Handle,

@@ -13,7 +13,7 @@ use crate::Journal;
 pub enum PluginEvent {
     /// A plugin is registered and configured.
     Connected(PluginInfo),
-    /// A plugin takes part.
+    /// A plugin is ready.
     Synchronized(PluginInfo),
     /// A plugin that had connected is gone.
     Gone {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use nri_dev::{process, workspace};
 
-/// The libraries, from the ground floor up, and how many crates a default build of each may be made of, itself and ours included;
+/// The libraries, from the lowest layer up, and how many crates a default build of each may be made of, itself and ours included;
 /// `None` where that is printed and not bounded.
 const LIBRARIES: &[(&str, Option<usize>)] = &[
     ("nri-proto", Some(16)),
@@ -20,19 +20,22 @@ const LIBRARIES: &[(&str, Option<usize>)] = &[
     ("nri-plugin", Some(45)),
     ("nri-adaptation", Some(55)),
     ("nri-domain-cri", None),
-    ("nri-testkit", None),
+    ("nri-testkit", Some(60)),
 ];
 
 /// Crates that no default build has, as they pin others, or bring much for little. With each: who may bring it nevertheless.
 const UNWANTED: &[(&str, &[&str])] = &[
     ("protobuf", &[]),
     ("tokio-vsock", &[]),
+    // For programs, not for libraries.
+    ("clap", &[]),
+    ("tracing-subscriber", &[]),
     ("ttrpc", &[]),
     // To give a child a descriptor takes `unsafe`, which our code may not have: command-fds does it, on nix.
     ("nix", &["command-fds"]),
 ];
 
-/// Features that are adapters to what is unwanted, and no concern of the floors.
+/// Features that are adapters to what is unwanted, and no concern of the lowest versions.
 const ADAPTERS: &[&str] = &["ttrpc"];
 
 /// Prints how many crates each library is made of, and checks that.

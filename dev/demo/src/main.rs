@@ -3,11 +3,11 @@
 //! A runtime in a temporary directory launches one plugin and is joined by another; a pod and a container live their whole life;
 //! what happened is printed. With `--keep` the runtime stays up instead and waits for plugins of yours.
 
-mod house;
 mod inputs;
 mod inside;
 mod line;
 mod report;
+mod scratch;
 mod spec_diff;
 mod story;
 mod timeline;
@@ -24,14 +24,14 @@ use nri_core::RuntimeApi as _;
 use nri_core::model::{Container as _, PodSandbox as _};
 use nri_dev::examples::Examples;
 use nri_dev::low_level::LowLevel;
-use nri_dev::process::Beside;
+use nri_dev::process::ChildProcess;
 use nri_testkit::MemoryDomain;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use house::House;
 use inputs::{Inputs, Sources};
+use scratch::Scratch;
 use timeline::Timeline;
 
 /// What to show.
@@ -76,17 +76,17 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     let inputs = Inputs::read(&options.sources)?;
-    let house = House::new()?;
-    let socket = options.socket.clone().unwrap_or_else(|| house.socket());
+    let scratch = Scratch::new()?;
+    let socket = options.socket.clone().unwrap_or_else(|| scratch.socket());
     let examples = Examples::build()?;
-    house.install(examples.path("annotate")?, ANNOTATE, &inputs.annotate)?;
+    scratch.install(examples.path("annotate")?, ANNOTATE, &inputs.annotate)?;
 
     let mut config: Config = inputs.config.clone();
     config.disable = false;
     config.disable_connections = false;
     config.socket_path = socket.clone();
-    config.plugin_path = house.plugins();
-    config.plugin_config_path = house.plugin_configs();
+    config.plugin_path = scratch.plugins();
+    config.plugin_config_path = scratch.plugin_configs();
 
     let timeline = Timeline::new();
     let runtime = Runtime::new().map_err(|e| format!("an async runtime: {e}"))?;
@@ -106,10 +106,10 @@ fn run(options: &Options) -> Result<(), String> {
         domain.put_pod(inputs.pod.to_message());
         domain.put_container(inputs.container.to_message());
         report::keep(&socket);
-        runtime.block_on(keep(&inputs, &house, &nri, &timeline))
+        runtime.block_on(keep(&inputs, &scratch, &nri, &timeline))
     } else {
         show(
-            options, &inputs, &house, &socket, &examples, &runtime, &nri, &timeline,
+            options, &inputs, &scratch, &socket, &examples, &runtime, &nri, &timeline,
         )
     };
     runtime.block_on(nri.stop());
@@ -121,7 +121,7 @@ fn run(options: &Options) -> Result<(), String> {
 fn show(
     options: &Options,
     inputs: &Inputs,
-    house: &House,
+    scratch: &Scratch,
     socket: &Path,
     examples: &Examples,
     runtime: &Runtime,
@@ -131,7 +131,7 @@ fn show(
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     timeline.is_there(ANNOTATE)?;
     let identity = ["--index", "20", "--name", "logger", "--socket"];
-    let logger = Beside::start(
+    let logger = ChildProcess::start(
         Command::new(examples.path("logger")?)
             .args(identity)
             .arg(socket),
@@ -141,14 +141,14 @@ fn show(
 
     let low_level = match options.no_container {
         true => Err("not asked for".to_owned()),
-        false => LowLevel::probe(house.path()),
+        false => LowLevel::probe(scratch.path()),
     };
     let told = runtime.block_on(story::tell(
         nri,
         inputs.pod.clone(),
         inputs.container.clone(),
         low_level.as_ref().ok(),
-        house.path(),
+        scratch.path(),
     ))?;
     runtime.block_on(nri.stop());
     let (logged, _) = logger.finish(TEST_TIMEOUT)?;
@@ -163,7 +163,7 @@ fn show(
 /// Serves until a signal ends it; every line of input has the pod live its life once.
 async fn keep(
     inputs: &Inputs,
-    house: &House,
+    scratch: &Scratch,
     nri: &Nri,
     timeline: &Timeline,
 ) -> Result<(), String> {
@@ -184,7 +184,7 @@ async fn keep(
             _ = tokio::signal::ctrl_c() => return Ok(()),
             line = lines.recv(), if listening => match line {
                 Some(()) => {
-                    let told = story::tell(nri, inputs.pod.clone(), inputs.container.clone(), None, house.path()).await;
+                    let told = story::tell(nri, inputs.pod.clone(), inputs.container.clone(), None, scratch.path()).await;
                     report::timeline(timeline);
                     if let Err(reason) = told {
                         println!("the story ended early: {reason}");

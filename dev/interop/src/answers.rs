@@ -3,15 +3,15 @@
 use nri_core::{api, merge};
 use serde_json::{Map, Value, json};
 
+use super::pairing::{ID, Pairing, container, expect, only, pod, same, with_container};
 use super::runtime::{self, Runtime, message, updates};
-use super::setting::{ID, Setting, container, expect, only, pod, same, with_container};
 
 /// What is set below a message: every field of it, those of messages inside `opened` each on its own.
-fn paths(setting: &Setting<'_>, message: &str, opened: &[&str]) -> Vec<Vec<String>> {
-    let schema = &setting.plugin.level().schema;
+fn paths(pairing: &Pairing<'_>, message: &str, opened: &[&str]) -> Vec<Vec<String>> {
+    let schema = &pairing.plugin.level().schema;
     let mut all = Vec::new();
     for (field, held) in schema.fields(message) {
-        let known_to_both = setting
+        let known_to_both = pairing
             .runtime_schema
             .fields(message)
             .any(|(name, _)| name == field);
@@ -19,7 +19,7 @@ fn paths(setting: &Setting<'_>, message: &str, opened: &[&str]) -> Vec<Vec<Strin
             continue;
         }
         if opened.contains(&held) {
-            for mut path in paths(setting, held, opened) {
+            for mut path in paths(pairing, held, opened) {
                 path.insert(0, field.to_owned());
                 all.push(path);
             }
@@ -57,12 +57,12 @@ fn create(runtime: &mut Runtime, id: &str) -> Result<runtime::Answer, String> {
 
 /// Adjustments of every field, each alone and then all at once, one plugin's; then two plugins that complete each other, that
 /// conflict, and that take over.
-pub(super) fn adjustments(setting: &Setting<'_>) -> Result<String, String> {
-    let (room, mut runtime, mut plugin) = setting.pair()?;
+pub(super) fn adjustments(pairing: &Pairing<'_>) -> Result<String, String> {
+    let (case_dir, mut runtime, mut plugin) = pairing.pair()?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
-    let full = setting.passed(
+    let full = pairing.passed(
         "ContainerAdjustment",
-        &setting.full("ContainerAdjustment", json!({}))?,
+        &pairing.full("ContainerAdjustment", json!({}))?,
     );
     const OPENED: &[&str] = &[
         "LinuxContainerAdjustment",
@@ -71,9 +71,9 @@ pub(super) fn adjustments(setting: &Setting<'_>) -> Result<String, String> {
         "LinuxCPU",
         "Hooks",
     ];
-    let mut paths = paths(setting, "ContainerAdjustment", OPENED);
+    let mut paths = paths(pairing, "ContainerAdjustment", OPENED);
     let mut full = full;
-    if !setting.runtime.validates() {
+    if !pairing.runtime.validates() {
         // The oldest runtime does not take rules for devices.
         paths.retain(|path| path.join(".") != "linux.resources.devices");
         if let Some(resources) = full["linux"]["resources"].as_object_mut() {
@@ -99,7 +99,7 @@ pub(super) fn adjustments(setting: &Setting<'_>) -> Result<String, String> {
         )?;
     }
 
-    let mut second = setting.start_plugin(&room, "20", "second")?;
+    let mut second = pairing.start_plugin(&case_dir, "20", "second")?;
     second.connect()?;
     runtime.wait_for_plugins(2)?;
     let (mut left, mut right) = (full.clone(), json!({}));
@@ -153,13 +153,13 @@ pub(super) fn adjustments(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// Updates in answers to a creation, an update, a stop and a synchronisation, of every resource; and on the plugin's own accord.
-pub(super) fn side_updates(setting: &Setting<'_>) -> Result<String, String> {
-    let mut resources = setting.passed(
+pub(super) fn side_updates(pairing: &Pairing<'_>) -> Result<String, String> {
+    let mut resources = pairing.passed(
         "LinuxResources",
-        &setting.full("LinuxResources", json!({}))?,
+        &pairing.full("LinuxResources", json!({}))?,
     );
     // Rules for devices cannot be updated. The reference does not take the limit of processes from an update (D16).
-    let left_out: &[&str] = if setting.runtime.is_ours() {
+    let left_out: &[&str] = if pairing.runtime.is_ours() {
         &["devices"]
     } else {
         &["devices", "pids"]
@@ -171,12 +171,12 @@ pub(super) fn side_updates(setting: &Setting<'_>) -> Result<String, String> {
     let expected: Vec<api::ContainerUpdate> = vec![message(&update)?];
     let answer = json!({"update": [update]});
 
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.done("add-pod", json!({"pod": pod("pod")}))?;
     runtime.done("add-container", with_container(container("other", "pod")))?;
     runtime.open()?;
-    let mut plugin = setting.start_plugin(&room, "10", "scripted")?;
+    let mut plugin = pairing.start_plugin(&case_dir, "10", "scripted")?;
     let mut rules = vec![json!({"on": "Synchronize", "answer": answer})];
     for event in ["CreateContainer", "UpdateContainer", "StopContainer"] {
         rules.push(json!({"on": event, "answer": answer}));
@@ -228,8 +228,8 @@ pub(super) fn side_updates(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// A validator accepts and rejects, and is told who set what.
-pub(super) fn validation(setting: &Setting<'_>) -> Result<String, String> {
-    let (_room, mut runtime, mut plugin) = setting.pair()?;
+pub(super) fn validation(pairing: &Pairing<'_>) -> Result<String, String> {
+    let (_room, mut runtime, mut plugin) = pairing.pair()?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
     let asked = json!({"annotations": {"key": "value"}, "env": [{"key": "B", "value": "2"}]});
     plugin.script(vec![
@@ -264,8 +264,8 @@ pub(super) fn validation(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// An error of a plugin fails the request and nothing else.
-pub(super) fn errors(setting: &Setting<'_>) -> Result<String, String> {
-    let (_room, mut runtime, mut plugin) = setting.pair()?;
+pub(super) fn errors(pairing: &Pairing<'_>) -> Result<String, String> {
+    let (_room, mut runtime, mut plugin) = pairing.pair()?;
     plugin.script(vec![
         json!({"on": "RunPodSandbox", "error": "no pods today"}),
         json!({"on": "CreateContainer", "error": "no containers today"}),

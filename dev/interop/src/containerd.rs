@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::house::{House, Room};
+use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
-use super::setting::{expect, names};
+use super::scratch::{CaseDir, Scratch};
 use nri_dev::examples::Examples;
 use nri_dev::{process, workspace};
 
@@ -41,10 +41,10 @@ pub(super) struct Containerd {
 }
 
 impl Containerd {
-    pub(super) fn build(house: &House) -> Result<Self, String> {
+    pub(super) fn build(scratch: &Scratch) -> Result<Self, String> {
         process::capture(Command::new("runc").arg("--version"))
             .map_err(|e| format!("containerd needs runc: {e}"))?;
-        let directory = house.path().join("containerd");
+        let directory = scratch.path().join("containerd");
         let go = |arguments: &[&str]| {
             let mut command = Command::new("go");
             command.current_dir(workspace::root().join("nri-testkit/interop/containerd"));
@@ -59,7 +59,7 @@ impl Containerd {
             command.arg(format!("{}/", directory.display())).args(what);
             // A container has no libraries.
             command.env("CGO_ENABLED", "0");
-            Program::start(house, "go build of containerd", &mut command)?
+            Program::start(scratch, "go build of containerd", &mut command)?
                 .succeed_within(BUILDING)?;
         }
         let version = |module: &str| {
@@ -77,10 +77,10 @@ impl Containerd {
         self.directory.join(name)
     }
 
-    /// Starts it in a room.
-    fn start(&self, house: &House, room: &Room) -> Result<Program, String> {
-        let config = room.file("containerd.toml");
-        std::fs::write(&config, configuration(room))
+    /// Starts it in the directory of a case.
+    fn start(&self, scratch: &Scratch, case_dir: &CaseDir) -> Result<Program, String> {
+        let config = case_dir.file("containerd.toml");
+        std::fs::write(&config, configuration(case_dir))
             .map_err(|e| format!("{}: {e}", config.display()))?;
         let mut command = Command::new("unshare");
         command.args(ALONE);
@@ -92,18 +92,20 @@ impl Containerd {
         directories.extend(std::env::split_paths(&path));
         let path = std::env::join_paths(directories).map_err(|e| e.to_string())?;
         command.env("PATH", path);
-        Program::start(house, "containerd", &mut command)
+        Program::start(scratch, "containerd", &mut command)
     }
 
-    fn ctr(&self, room: &Room, arguments: &[&str]) -> Result<String, String> {
+    fn ctr(&self, case_dir: &CaseDir, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(self.program("ctr"));
-        command.arg("--address").arg(room.file("containerd.sock"));
+        command
+            .arg("--address")
+            .arg(case_dir.file("containerd.sock"));
         process::capture(command.args(["--namespace", "k8s.io"]).args(arguments))
     }
 }
 
-fn configuration(room: &Room) -> String {
-    let path = |name: &str| room.file(name).display().to_string();
+fn configuration(case_dir: &CaseDir) -> String {
+    let path = |name: &str| case_dir.file(name).display().to_string();
     format!(
         r#"version = 3
 root = "{root}"
@@ -131,38 +133,38 @@ conf_dir = "{root}"
         root = path("root"),
         state = path("state"),
         socket = path("containerd.sock"),
-        nri = room.socket().display(),
-        plugins = room.plugins().display(),
-        configs = room.plugin_configs().display(),
+        nri = case_dir.socket().display(),
+        plugins = case_dir.plugins().display(),
+        configs = case_dir.plugin_configs().display(),
     )
 }
 
 /// One pod with one container, with our logger and our annotate.
 pub(super) fn run(
-    house: &House,
+    scratch: &Scratch,
     containerd: &Containerd,
     examples: &Examples,
 ) -> Result<String, String> {
-    let room = house.room()?;
-    let logs = room.file("logs");
+    let case_dir = scratch.case_dir()?;
+    let logs = case_dir.file("logs");
     std::fs::create_dir(&logs).map_err(|e| format!("{}: {e}", logs.display()))?;
-    let annotate = room.plugin_configs().join("annotate.conf");
+    let annotate = case_dir.plugin_configs().join("annotate.conf");
     std::fs::write(&annotate, "[env]\nNRI_ADDED = \"yes\"\n")
         .map_err(|e| format!("{}: {e}", annotate.display()))?;
-    let installed = room.plugins().join("10-annotate");
+    let installed = case_dir.plugins().join("10-annotate");
     std::os::unix::fs::symlink(examples.path("annotate")?, &installed)
         .map_err(|e| format!("{}: {e}", installed.display()))?;
 
-    let mut daemon = containerd.start(house, &room)?;
+    let mut daemon = containerd.start(scratch, &case_dir)?;
     let limit = Instant::now() + TEST_TIMEOUT;
     // It says that it is ready in its log only; that it answers is the thing itself.
-    while let Err(error) = containerd.ctr(&room, &["version"]) {
+    while let Err(error) = containerd.ctr(&case_dir, &["version"]) {
         daemon.is_running()?;
         if Instant::now() > limit {
             return Err(format!("containerd does not answer: {error}"));
         }
     }
-    let image = room.file("image.tar");
+    let image = case_dir.file("image.tar");
     let mut command = Command::new(containerd.program("image"));
     command.arg(containerd.program("sleeper")).arg(IMAGE);
     process::capture(command.arg(&image))?;
@@ -175,21 +177,21 @@ pub(super) fn run(
         "native",
         &path,
     ];
-    containerd.ctr(&room, &import)?;
+    containerd.ctr(&case_dir, &import)?;
 
     let mut command = Command::new(examples.path("logger")?);
     command.args(["--format", "json", "--socket"]);
-    command.arg(room.socket());
-    let mut logger = Program::start(house, "logger", &mut command)?;
+    command.arg(case_dir.socket());
+    let mut logger = Program::start(scratch, "logger", &mut command)?;
     let mut heard = Vec::new();
     while !names(&heard).contains(&"Synchronize") {
         heard.push(logger.answer(TEST_TIMEOUT)?);
     }
     let cgroups = Cgroups(format!("nri-interop-{}", std::process::id()));
     let mut command = Command::new(containerd.program("cri"));
-    command.arg(room.file("containerd.sock")).arg(IMAGE);
+    command.arg(case_dir.file("containerd.sock")).arg(IMAGE);
     command.arg(&logs).arg(format!("/{}", cgroups.0));
-    Program::start(house, "cri", &mut command)?.succeed_within(2 * TEST_TIMEOUT)?;
+    Program::start(scratch, "cri", &mut command)?.succeed_within(2 * TEST_TIMEOUT)?;
     while !names(&heard).contains(&"RemovePodSandbox") {
         heard.push(logger.answer(TEST_TIMEOUT)?);
     }

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use nri_core::Event;
 
-use super::house::House;
+use super::pairing::{INDEX, NAME, expect, names};
 use super::plugin::{self, Plugin};
 use super::program::{Program, TEST_TIMEOUT};
-use super::setting::{INDEX, NAME, expect, names};
+use super::scratch::Scratch;
 use nri_dev::process;
 
 /// How long a program may take that builds something first.
 const BUILDING: Duration = Duration::from_secs(600);
 
 /// Neither peer keeps the runtime from serving the plugin, and when it is told to end, nothing of it is left.
-pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<String, String> {
-    let room = house.room()?;
-    let (socket, temporary) = (room.socket(), room.file("tmp"));
+pub(super) fn beside_bad_peers(
+    scratch: &Scratch,
+    kind: plugin::Kind<'_>,
+) -> Result<String, String> {
+    let case_dir = scratch.case_dir()?;
+    let (socket, temporary) = (case_dir.socket(), case_dir.file("tmp"));
     std::fs::create_dir(&temporary).map_err(|e| format!("{}: {e}", temporary.display()))?;
     // Not our own executable: whoever builds while we run replaces it.
     let built = process::build(&["--package", "nri-demo"])?;
@@ -28,7 +31,7 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
     command.arg(format!("TMPDIR={}", temporary.display()));
     command.arg(demo).args(["--keep", "--socket"]);
     command.arg(&socket);
-    let mut demo = Program::start(house, "demo", &mut command)?;
+    let mut demo = Program::start(scratch, "demo", &mut command)?;
     while demo.line(BUILDING)? != socket.display().to_string() {}
 
     let connect = || UnixStream::connect(&socket).map_err(|e| format!("{}: {e}", socket.display()));
@@ -37,7 +40,7 @@ pub(super) fn beside_bad_peers(house: &House, kind: plugin::Kind<'_>) -> Result<
     garbage
         .write_all(&[0xa5; 4096])
         .map_err(|e| e.to_string())?;
-    let mut plugin = Plugin::start(house, kind, &room, INDEX, NAME)?;
+    let mut plugin = Plugin::start(scratch, kind, &case_dir, INDEX, NAME)?;
     plugin.connect()?;
     plugin.wait_for_synchronization()?;
     // Whatever the peer that sends nonsense is sent first, this ends.

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::setting::{INDEX, NAME, Setting, container, expect, names, only, pod, with_container};
+use super::pairing::{INDEX, NAME, Pairing, container, expect, names, only, pod, with_container};
 
 const CONTAINERS: usize = 10_000;
 const PODS: usize = 100;
 
 /// Ten thousand containers exist when the plugin comes.
-pub(super) fn ten_thousand(setting: &Setting<'_>) -> Result<String, String> {
+pub(super) fn ten_thousand(pairing: &Pairing<'_>) -> Result<String, String> {
     // Where a synchronisation may take several messages it does.
-    let filler = if setting.splits() { 1000 } else { 20 };
+    let filler = if pairing.splits() { 1000 } else { 20 };
     let existing = |number: usize| {
         let pod = format!("pod-{}", number % PODS);
         let filler = format!("FILLER-{number}={}", "x".repeat(filler));
@@ -21,8 +21,8 @@ pub(super) fn ten_thousand(setting: &Setting<'_>) -> Result<String, String> {
         container["linux"] = json!({});
         container
     };
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     for number in 0..PODS {
         runtime.done("add-pod", json!({"pod": {"id": format!("pod-{number}")}}))?;
     }
@@ -36,7 +36,7 @@ pub(super) fn ten_thousand(setting: &Setting<'_>) -> Result<String, String> {
         runtime.answer()??;
     }
     runtime.open()?;
-    let mut plugin = setting.start_plugin(&room, INDEX, NAME)?;
+    let mut plugin = pairing.start_plugin(&case_dir, INDEX, NAME)?;
     plugin.connect()?;
     runtime.wait_for_plugins(1)?;
     let heard = plugin.heard()?;
@@ -63,10 +63,10 @@ pub(super) fn ten_thousand(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// More exists than fits into one message, and the plugin's library takes but one: it is let go, and nothing else happens.
-pub(super) fn too_much_for_one_message(setting: &Setting<'_>) -> Result<String, String> {
+pub(super) fn too_much_for_one_message(pairing: &Pairing<'_>) -> Result<String, String> {
     const LARGE: usize = 5;
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.done("add-pod", json!({"pod": pod("there")}))?;
     for number in 0..LARGE {
         let filler = format!("F={}", "x".repeat(1 << 20));
@@ -75,7 +75,7 @@ pub(super) fn too_much_for_one_message(setting: &Setting<'_>) -> Result<String, 
         runtime.done("add-container", with_container(container))?;
     }
     runtime.open()?;
-    let mut plugin = setting.start_plugin(&room, INDEX, NAME)?;
+    let mut plugin = pairing.start_plugin(&case_dir, INDEX, NAME)?;
     plugin.connect()?;
     plugin.wait_for_close()?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
@@ -95,7 +95,7 @@ pub(super) fn too_much_for_one_message(setting: &Setting<'_>) -> Result<String, 
 const NEARLY_4_MIB: usize = (4 << 20) - 1024;
 
 /// Requests and answers of all sizes.
-pub(super) fn sizes(setting: &Setting<'_>) -> Result<String, String> {
+pub(super) fn sizes(pairing: &Pairing<'_>) -> Result<String, String> {
     const SIZES: &[usize] = &[
         1,
         100,
@@ -109,10 +109,10 @@ pub(super) fn sizes(setting: &Setting<'_>) -> Result<String, String> {
         3 << 20,
         NEARLY_4_MIB,
     ];
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
-    let mut plugin = setting.start_plugin(&room, INDEX, NAME)?;
+    let mut plugin = pairing.start_plugin(&case_dir, INDEX, NAME)?;
     // A validator would get the request and the answer in one message.
     plugin.script(vec![
         json!({"on": "Configure", "events": "CreateContainer"}),
@@ -154,17 +154,17 @@ pub(super) fn sizes(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// A plugin dies while it is asked: the request goes on with the next one.
-pub(super) fn killed(setting: &Setting<'_>) -> Result<String, String> {
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+pub(super) fn killed(pairing: &Pairing<'_>) -> Result<String, String> {
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
     // A validator that dies would refuse the creation.
     let no_validation = json!({"on": "Configure", "events": "CreateContainer"});
-    let mut first = setting.start_plugin(&room, INDEX, NAME)?;
+    let mut first = pairing.start_plugin(&case_dir, INDEX, NAME)?;
     first.script(vec![no_validation])?;
     first.connect()?;
     runtime.wait_for_plugins(1)?;
-    let mut second = setting.start_plugin(&room, "20", "second")?;
+    let mut second = pairing.start_plugin(&case_dir, "20", "second")?;
     second.connect()?;
     runtime.wait_for_plugins(2)?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
@@ -184,10 +184,10 @@ pub(super) fn killed(setting: &Setting<'_>) -> Result<String, String> {
     }
     first.wait_for_death()?;
     // The same identity may come again.
-    let mut again = setting.start_plugin(&room, INDEX, "again")?;
+    let mut again = pairing.start_plugin(&case_dir, INDEX, "again")?;
     again.script(vec![annotate("again")])?;
     again.connect()?;
-    runtime.wait_for_plugins(if setting.runtime.is_ours() { 2 } else { 3 })?;
+    runtime.wait_for_plugins(if pairing.runtime.is_ours() { 2 } else { 3 })?;
     let created = runtime.done("create-container", with_container(container("last", "pod")))?;
     expect(
         "annotations",
@@ -202,8 +202,8 @@ pub(super) fn killed(setting: &Setting<'_>) -> Result<String, String> {
 }
 
 /// The runtime ends under a plugin and comes again, twice: in good order, and killed.
-pub(super) fn restarted(setting: &Setting<'_>) -> Result<String, String> {
-    let (room, mut runtime, mut plugin) = setting.pair()?;
+pub(super) fn restarted(pairing: &Pairing<'_>) -> Result<String, String> {
+    let (case_dir, mut runtime, mut plugin) = pairing.pair()?;
     for killed in [false, true] {
         runtime.done("run-pod", json!({"pod": pod("pod")}))?;
         expect(
@@ -217,7 +217,7 @@ pub(super) fn restarted(setting: &Setting<'_>) -> Result<String, String> {
             runtime.quit()?;
         }
         plugin.wait_for_close()?;
-        runtime = setting.start_runtime(&room)?;
+        runtime = pairing.start_runtime(&case_dir)?;
         runtime.done("add-pod", json!({"pod": pod("there")}))?;
         runtime.open()?;
         plugin.connect()?;

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::pairing::container;
+use super::pairing::{ID, INDEX, NAME, Pairing, expect, names, only, pod, same, with_container};
 use super::plugin;
 use super::runtime::Runtime;
 use super::schema::leaves;
-use super::setting::container;
-use super::setting::{ID, INDEX, NAME, Setting, expect, names, only, pod, same, with_container};
 
 /// The events, with the commands that bring them, in the order of a life. Those that came with v0.10 are marked.
 const LIFE: &[(&str, &str, bool)] = &[
@@ -49,11 +49,11 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn new(setting: &Setting<'_>) -> Result<Self, String> {
-        let pod = |id: &str| setting.full("PodSandbox", json!({"id": id}));
+    pub(super) fn new(pairing: &Pairing<'_>) -> Result<Self, String> {
+        let pod = |id: &str| pairing.full("PodSandbox", json!({"id": id}));
         let container = |id: &str, pod: &str, state: &str| {
             let change = json!({"id": id, "podSandboxId": pod, "state": state});
-            setting.full("Container", change)
+            pairing.full("Container", change)
         };
         let there = (
             pod("there")?,
@@ -80,12 +80,12 @@ impl Sent {
     }
 
     /// Leads a pod and a container through their life.
-    pub(super) fn live(&self, setting: &Setting<'_>, runtime: &mut Runtime) -> Result<(), String> {
+    pub(super) fn live(&self, pairing: &Pairing<'_>, runtime: &mut Runtime) -> Result<(), String> {
         let (pod, container) = (&self.pod, &self.container);
         for (command, _, new) in LIFE {
             let members = match *command {
                 "" => continue,
-                _ if *new && !setting.runtime.validates() => continue,
+                _ if *new && !pairing.runtime.validates() => continue,
                 "run-pod" => json!({"pod": pod}),
                 "create-container" => with_container(container.clone()),
                 "update-container" => {
@@ -96,7 +96,7 @@ impl Sent {
                     "overhead": pod["linux"]["podOverhead"],
                     "resources": pod["linux"]["podResources"],
                 }),
-                "stop-container" if setting.runtime.is_ours() => json!({
+                "stop-container" if pairing.runtime.is_ours() => json!({
                     "container_id": "container",
                     "exit_code": container["exitCode"],
                     "finished_at": container["finishedAt"].as_str().and_then(|at| at.parse::<i64>().ok()),
@@ -111,16 +111,16 @@ impl Sent {
     }
 
     /// Compares what a plugin heard with what was sent; says what was compared.
-    pub(super) fn check(&self, setting: &Setting<'_>, heard: &[Value]) -> Result<String, String> {
+    pub(super) fn check(&self, pairing: &Pairing<'_>, heard: &[Value]) -> Result<String, String> {
         let configured = only(heard, "Configure")?;
         expect(
             "runtime",
             &configured["runtime"],
-            &json!(setting.runtime.name()),
+            &json!(pairing.runtime.name()),
         )?;
         let mut compared = 0;
         let mut check = |what: &str, message: &str, found: &Value, sent: &Value| {
-            let expected = setting.passed(message, sent);
+            let expected = pairing.passed(message, sent);
             compared += leaves(&expected);
             same(what, found, &expected)
         };
@@ -140,7 +140,7 @@ impl Sent {
 
         let expected: Vec<&str> = LIFE
             .iter()
-            .filter(|(_, _, new)| !new || setting.validates())
+            .filter(|(_, _, new)| !new || pairing.validates())
             .map(|(_, event, _)| *event)
             .collect();
         let of_life = |line: &&Value| LIFE.iter().any(|(_, event, _)| line["event"] == *event);
@@ -197,31 +197,31 @@ impl Sent {
 }
 
 /// A plugin that connects hears every event of a full pod and container, and is shown those that exist.
-pub(super) fn every_event(setting: &Setting<'_>) -> Result<String, String> {
-    let sent = Sent::new(setting)?;
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+pub(super) fn every_event(pairing: &Pairing<'_>) -> Result<String, String> {
+    let sent = Sent::new(pairing)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     sent.open(&mut runtime)?;
-    let mut plugin = setting.start_plugin(&room, INDEX, NAME)?;
+    let mut plugin = pairing.start_plugin(&case_dir, INDEX, NAME)?;
     plugin.connect()?;
     runtime.wait_for_plugins(1)?;
-    sent.live(setting, &mut runtime)?;
+    sent.live(pairing, &mut runtime)?;
     runtime.quit()?;
-    sent.check(setting, &plugin.heard()?)
+    sent.check(pairing, &plugin.heard()?)
 }
 
 /// A plugin that the runtime launches gets its configuration, hears events, and adjusts.
-pub(super) fn launched(setting: &Setting<'_>) -> Result<String, String> {
+pub(super) fn launched(pairing: &Pairing<'_>) -> Result<String, String> {
     const CONFIG: &str = "a: configuration\n# with two lines and an ü\n";
-    let room = setting.house.room()?;
+    let case_dir = pairing.scratch.case_dir()?;
     let rules = json!([{
         "on": "CreateContainer", "keep": true, "answer": {"adjust": {"annotations": {"by": ID}}},
     }]);
-    let mut report = plugin::install(setting.plugin, &room, ID, &rules)?;
-    let config = room.plugin_configs().join(format!("{ID}.conf"));
+    let mut report = plugin::install(pairing.plugin, &case_dir, ID, &rules)?;
+    let config = case_dir.plugin_configs().join(format!("{ID}.conf"));
     std::fs::write(&config, CONFIG).map_err(|e| format!("{}: {e}", config.display()))?;
 
-    let mut runtime = setting.start_runtime(&room)?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
     let members = with_container(container("container", "pod"));
@@ -238,7 +238,7 @@ pub(super) fn launched(setting: &Setting<'_>) -> Result<String, String> {
         only(&heard, event)?;
     }
     // The oldest runtime synchronises the plugins that connect, and not those that it launches.
-    if setting.runtime.validates() {
+    if pairing.runtime.validates() {
         only(&heard, "Synchronize")?;
     }
     runtime.quit()?;

@@ -5,22 +5,22 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use super::events::Sent;
+use super::pairing::{INDEX, NAME, Pairing, container, expect, pod, with_container};
 use super::program::Program;
-use super::setting::{INDEX, NAME, Setting, container, expect, pod, with_container};
 use nri_dev::examples::Examples;
 
 /// The logger prints every event with every field.
-pub(super) fn logger(setting: &Setting<'_>, examples: &Examples) -> Result<String, String> {
-    let sent = Sent::new(setting)?;
-    let room = setting.house.room()?;
-    let mut runtime = setting.start_runtime(&room)?;
+pub(super) fn logger(pairing: &Pairing<'_>, examples: &Examples) -> Result<String, String> {
+    let sent = Sent::new(pairing)?;
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     sent.open(&mut runtime)?;
     let mut command = Command::new(examples.path("logger")?);
     command.args(["--format", "json", "--index", INDEX, "--name", NAME]);
-    command.arg("--socket").arg(room.socket());
-    let logger = Program::start(setting.house, "logger", &mut command)?;
+    command.arg("--socket").arg(case_dir.socket());
+    let logger = Program::start(pairing.scratch, "logger", &mut command)?;
     runtime.wait_for_plugins(1)?;
-    sent.live(setting, &mut runtime)?;
+    sent.live(pairing, &mut runtime)?;
     runtime.quit()?;
     let (lines, _) = logger.finish()?;
     let lines = lines
@@ -28,7 +28,7 @@ pub(super) fn logger(setting: &Setting<'_>, examples: &Examples) -> Result<Strin
         .map(|line| serde_json::from_str(line).map_err(|e| format!("{line:?}: {e}")));
     let lines: Vec<Map<String, Value>> = lines.collect::<Result<_, _>>()?;
     let heard: Vec<Value> = lines.into_iter().map(as_reported).collect();
-    sent.check(setting, &heard)
+    sent.check(pairing, &heard)
 }
 
 /// A line of the logger as the scripted plugins report it.
@@ -49,18 +49,18 @@ fn as_reported(mut line: Map<String, Value>) -> Value {
 }
 
 /// Annotate, launched by the runtime with its configuration, adds what that says.
-pub(super) fn annotate(setting: &Setting<'_>, examples: &Examples) -> Result<String, String> {
+pub(super) fn annotate(pairing: &Pairing<'_>, examples: &Examples) -> Result<String, String> {
     const CONFIG: &str = "[annotations]\n\"example.com/by\" = \"annotate\"\n[env]\nADDED = \"yes\"\n\
                           [[mounts]]\nsource = \"/etc/hosts\"\ndestination = \"/added\"\n";
-    let room = setting.house.room()?;
+    let case_dir = pairing.scratch.case_dir()?;
     let write = |path: std::path::PathBuf| {
         std::fs::write(&path, CONFIG).map_err(|e| format!("{}: {e}", path.display()))
     };
-    write(room.plugin_configs().join("annotate.conf"))?;
-    let installed = room.plugins().join("10-annotate");
+    write(case_dir.plugin_configs().join("annotate.conf"))?;
+    let installed = case_dir.plugins().join("10-annotate");
     std::os::unix::fs::symlink(examples.path("annotate")?, &installed)
         .map_err(|e| format!("{}: {e}", installed.display()))?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
 
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
@@ -83,15 +83,15 @@ pub(super) fn annotate(setting: &Setting<'_>, examples: &Examples) -> Result<Str
     )?;
     runtime.quit()?;
 
-    let room = setting.house.room()?;
-    let config = room.file("annotate.toml");
+    let case_dir = pairing.scratch.case_dir()?;
+    let config = case_dir.file("annotate.toml");
     write(config.clone())?;
-    let mut runtime = setting.start_runtime(&room)?;
+    let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
     let mut command = Command::new(examples.path("annotate")?);
     command.arg("--config").arg(&config);
-    command.arg("--socket").arg(room.socket());
-    let annotate = Program::start(setting.house, "annotate", &mut command)?;
+    command.arg("--socket").arg(case_dir.socket());
+    let annotate = Program::start(pairing.scratch, "annotate", &mut command)?;
     runtime.wait_for_plugins(1)?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
     let created = runtime.done("create-container", with_container(container("c", "pod")))?;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::house::House;
 use super::program::Program;
 use super::schema::Schema;
+use super::scratch::Scratch;
 use nri_dev::{process, workspace};
 
 /// How long one release may take to be fetched and built.
@@ -132,10 +132,10 @@ impl Go {
     ///
     /// # Errors
     /// Go is missing, a module cannot be had, or a peer does not build.
-    pub(super) fn build(house: &House) -> Result<Self, String> {
+    pub(super) fn build(scratch: &Scratch) -> Result<Self, String> {
         let version = process::capture(Command::new("go").arg("version"))
             .map_err(|e| format!("interoperability needs Go 1.24 or later: {e}"))?;
-        let releases = RELEASES.iter().map(|release| build(house, release));
+        let releases = RELEASES.iter().map(|release| build(scratch, release));
         Ok(Self {
             version: version.trim().to_owned(),
             releases: releases.collect::<Result<_, _>>()?,
@@ -149,9 +149,9 @@ impl Go {
     }
 }
 
-fn build(house: &House, release: &'static Release) -> Result<Built, String> {
+fn build(scratch: &Scratch, release: &'static Release) -> Result<Built, String> {
     let sources = workspace::root().join("nri-testkit/interop");
-    let directory = house.path().join("bin").join(release.series);
+    let directory = scratch.path().join("bin").join(release.series);
     let newest = RELEASES.last().is_some_and(|r| r.series == release.series);
     let module_file = (!newest).then(|| format!("-modfile=versions/{}.mod", release.series));
     let go = |verb: &str| {
@@ -168,7 +168,7 @@ fn build(house: &House, release: &'static Release) -> Result<Built, String> {
     command.args(["-buildvcs=false", "-tags", release.tags, "-o"]);
     command.arg(format!("{}/", directory.display())).arg(what);
     let name = format!("go build of the peers of {}", release.series);
-    Program::start(house, &name, &mut command)?.succeed_within(BUILDING)?;
+    Program::start(scratch, &name, &mut command)?.succeed_within(BUILDING)?;
     let version = process::capture(go("list").args(["-m", "-f", "{{.Version}}", REFERENCE]))?;
     let described = process::capture(Command::new(directory.join("goplugin")).arg("-describe"))?;
     let messages: BTreeMap<String, BTreeMap<String, String>> =

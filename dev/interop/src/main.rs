@@ -10,9 +10,9 @@ mod differential;
 mod endurance;
 mod events;
 mod examples;
+mod external_drivers;
 mod go;
-mod hands;
-mod house;
+mod pairing;
 mod plugin;
 mod policy;
 mod program;
@@ -20,8 +20,8 @@ mod protocol;
 mod published;
 mod runtime;
 mod schema;
+mod scratch;
 mod scripted;
-mod setting;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ use nri_dev::process;
 
 use containerd::Containerd;
 use go::Go;
-use house::House;
-use setting::Setting;
+use pairing::Pairing;
+use scratch::Scratch;
 use table::Table;
 
 /// What is tried.
@@ -74,9 +74,16 @@ fn run(options: &Options) -> Result<(), String> {
     if options.scripted.scripted_plugin {
         return scripted::run(&options.scripted);
     }
-    let house = House::new()?;
-    let go = Go::build(&house)?;
-    let built = process::build(&["--package", "nri-testkit", "--bin", "nri-sim"])?;
+    let scratch = Scratch::new()?;
+    let go = Go::build(&scratch)?;
+    let built = process::build(&[
+        "--package",
+        "nri-testkit",
+        "--features",
+        "cli",
+        "--bin",
+        "nri-sim",
+    ])?;
     let sim = built.get("nri-sim").ok_or("nri-sim was not built")?;
     let mut table = Table::new(options.only.clone());
     let newest = go.newest()?;
@@ -84,12 +91,12 @@ fn run(options: &Options) -> Result<(), String> {
     table.row(&peer, "both", "fields of the protocol", || {
         protocol::same_fields(newest)
     });
-    matrix(&house, &go, sim, &mut table)?;
-    examples(&house, &go, &mut table)?;
-    published::run_released(&house, runtime::Kind::Ours(sim), &mut table)?;
+    matrix(&scratch, &go, sim, &mut table)?;
+    examples(&scratch, &go, &mut table)?;
+    published::run_released(&scratch, runtime::Kind::Ours(sim), &mut table)?;
     match &options.published {
         Some(directory) => {
-            published::run(&house, runtime::Kind::Ours(sim), directory, &mut table)?;
+            published::run(&scratch, runtime::Kind::Ours(sim), directory, &mut table)?;
         }
         None => table.not_tried(
             "other published plugins",
@@ -98,28 +105,28 @@ fn run(options: &Options) -> Result<(), String> {
     }
     if options.containerd {
         let examples = Examples::build()?;
-        let containerd = Containerd::build(&house)?;
+        let containerd = Containerd::build(&scratch)?;
         let peer = format!("containerd {}", containerd.version);
         table.row(&peer, "runtime, our examples", "a real pod", || {
-            containerd::run(&house, &containerd, &examples)
+            containerd::run(&scratch, &containerd, &examples)
         });
     } else {
         table.not_tried("a real containerd", "no --containerd");
     }
     table.row(&peer, "both at once", "differential", || {
         let ours = runtime::Kind::Ours(sim);
-        differential::run(&house, ours, newest, &options.differential)
+        differential::run(&scratch, ours, newest, &options.differential)
     });
     table.row(&peer, "plugin at our runtime", "driven by hand", || {
-        hands::run(&house, sim, newest)
+        external_drivers::run(&scratch, sim, newest)
     });
     table.row(&peer, "plugin at our demo", "beside bad peers", || {
-        demo::beside_bad_peers(&house, plugin::Kind::Go(newest))
+        demo::beside_bad_peers(&scratch, plugin::Kind::Go(newest))
     });
     table.close(&go)
 }
 
-type Case = (&'static str, fn(&Setting<'_>) -> Result<String, String>);
+type Case = (&'static str, fn(&Pairing<'_>) -> Result<String, String>);
 
 /// What every pair of a runtime and a plugin must do.
 const CASES: &[Case] = &[
@@ -144,7 +151,7 @@ const WISHING: &[Case] = &[("failure policies", policy::failure_policies)];
 const OLD: &[Case] = &[("too much to be shown", endurance::too_much_for_one_message)];
 
 /// Plugins of every release at our runtime, and our plugin at every runtime there is.
-fn matrix(house: &House, go: &Go, sim: &Path, table: &mut Table) -> Result<(), String> {
+fn matrix(scratch: &Scratch, go: &Go, sim: &Path, table: &mut Table) -> Result<(), String> {
     let newest = go.newest()?;
     let here = runtime::Kind::Ours(sim);
     let mut settings = Vec::new();
@@ -166,8 +173,8 @@ fn matrix(house: &House, go: &Go, sim: &Path, table: &mut Table) -> Result<(), S
         ));
     }
     for (direction, built, runtime, plugin) in settings {
-        let setting = Setting {
-            house,
+        let pairing = Pairing {
+            scratch,
             runtime,
             plugin,
             runtime_schema: match runtime {
@@ -175,28 +182,28 @@ fn matrix(house: &House, go: &Go, sim: &Path, table: &mut Table) -> Result<(), S
                 runtime::Kind::Go(built) => &built.schema,
             },
         };
-        let validating = if setting.validates() { VALIDATING } else { &[] };
-        let wishing = if setting.wishes() { WISHING } else { &[] };
-        let old = if runtime.is_ours() && !setting.splits() {
+        let validating = if pairing.validates() { VALIDATING } else { &[] };
+        let wishing = if pairing.wishes() { WISHING } else { &[] };
+        let old = if runtime.is_ours() && !pairing.splits() {
             OLD
         } else {
             &[]
         };
         for (subject, case) in CASES.iter().chain(validating).chain(wishing).chain(old) {
             let peer = format!("Go {}", built.version);
-            table.row(&peer, direction, subject, || case(&setting));
+            table.row(&peer, direction, subject, || case(&pairing));
         }
     }
     Ok(())
 }
 
 /// Our example plugins at every runtime of the reference.
-fn examples(house: &House, go: &Go, table: &mut Table) -> Result<(), String> {
+fn examples(scratch: &Scratch, go: &Go, table: &mut Table) -> Result<(), String> {
     let examples = Examples::build()?;
     let newest = go.newest()?;
     for built in go.releases.iter().filter(|built| built.release.runtime) {
-        let setting = Setting {
-            house,
+        let pairing = Pairing {
+            scratch,
             runtime: runtime::Kind::Go(built),
             plugin: plugin::Kind::Ours(newest),
             runtime_schema: &built.schema,
@@ -204,10 +211,10 @@ fn examples(house: &House, go: &Go, table: &mut Table) -> Result<(), String> {
         let peer = format!("Go {}", built.version);
         let direction = "runtime, our examples";
         table.row(&peer, direction, "logger", || {
-            examples::logger(&setting, &examples)
+            examples::logger(&pairing, &examples)
         });
         table.row(&peer, direction, "annotate", || {
-            examples::annotate(&setting, &examples)
+            examples::annotate(&pairing, &examples)
         });
     }
     Ok(())

@@ -12,8 +12,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::go::Built;
-use super::house::{House, Room};
 use super::program::Program;
+use super::scratch::{CaseDir, Scratch};
 
 /// Which plugin library.
 #[derive(Debug, Clone, Copy)]
@@ -63,36 +63,36 @@ pub(super) struct Plugin {
 impl Plugin {
     /// Starts it; it does not connect yet.
     pub(super) fn start(
-        house: &House,
+        scratch: &Scratch,
         kind: Kind<'_>,
-        room: &Room,
+        case_dir: &CaseDir,
         index: &str,
         name: &str,
     ) -> Result<Self, String> {
-        Self::start_wishing(house, kind, room, [index, name], None)
+        Self::start_wishing(scratch, kind, case_dir, [index, name], None)
     }
 
     /// The same; it says what is to happen when it does not answer, in the words of the README of the Go peers.
     pub(super) fn start_wishing(
-        house: &House,
+        scratch: &Scratch,
         kind: Kind<'_>,
-        room: &Room,
+        case_dir: &CaseDir,
         [index, name]: [&str; 2],
         failure_policy: Option<&str>,
     ) -> Result<Self, String> {
         let id = format!("{index}-{name}");
-        let report = room.file(&format!("report-{id}"));
+        let report = case_dir.file(&format!("report-{id}"));
         let (program, arguments) = kind.program();
         let mut command = Command::new(program);
         command.args(arguments).arg("--commands");
         command.args(["--idx", index, "--name", name]);
-        command.arg("--socket").arg(room.socket());
+        command.arg("--socket").arg(case_dir.socket());
         command.arg("--report").arg(&report);
         if let Some(words) = failure_policy {
             command.args(["--failure-policy", words]);
         }
         Ok(Self {
-            program: Program::start(house, &format!("plugin {id} ({kind})"), &mut command)?,
+            program: Program::start(scratch, &format!("plugin {id} ({kind})"), &mut command)?,
             report: Report::new(report),
             id,
         })
@@ -163,12 +163,12 @@ impl Plugin {
 /// Installs a plugin where the runtime finds and launches it.
 pub(super) fn install(
     kind: Kind<'_>,
-    room: &Room,
+    case_dir: &CaseDir,
     id: &str,
     rules: &Value,
 ) -> Result<Report, String> {
-    let report = room.file(&format!("report-{id}"));
-    let script = room.file(&format!("script-{id}"));
+    let report = case_dir.file(&format!("report-{id}"));
+    let script = case_dir.file(&format!("script-{id}"));
     std::fs::write(&script, rules.to_string()).map_err(|e| format!("{}: {e}", script.display()))?;
     let (program, arguments) = match kind {
         // A launched plugin has another self than we have.
@@ -188,7 +188,7 @@ pub(super) fn install(
         line.push(option.to_owned());
         line.push(quoted(path.as_os_str()));
     }
-    let path = room.plugins().join(id);
+    let path = case_dir.plugins().join(id);
     write_executable(&path, &format!("#!/bin/sh\nexec {}\n", line.join(" ")))?;
     Ok(Report::new(report))
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::pairing::{ID, INDEX, NAME, Pairing, expect, pod};
 use super::plugin::Plugin;
 use super::program::TEST_TIMEOUT;
 use super::runtime::Runtime;
-use super::setting::{ID, INDEX, NAME, Setting, expect, pod};
 
 /// What plugins have for a request here. Those that do not answer take all of it.
 const REQUEST_TIMEOUT: &str = "3s";
@@ -21,18 +21,19 @@ const WISHES: [(&str, bool, bool); 4] = [
 ];
 
 /// A runtime with a plugin that wishes something, and one after it that wishes nothing.
-fn wishing(setting: &Setting<'_>, words: &str) -> Result<(Runtime, Plugin, Plugin), String> {
-    let room = setting.house.room()?;
-    let mut runtime = Runtime::start_with(setting.house, setting.runtime, &room, REQUEST_TIMEOUT)?;
+fn wishing(pairing: &Pairing<'_>, words: &str) -> Result<(Runtime, Plugin, Plugin), String> {
+    let case_dir = pairing.scratch.case_dir()?;
+    let mut runtime =
+        Runtime::start_with(pairing.scratch, pairing.runtime, &case_dir, REQUEST_TIMEOUT)?;
     runtime.open()?;
-    let (house, kind) = (setting.house, setting.plugin);
-    let mut first = Plugin::start_wishing(house, kind, &room, [INDEX, NAME], Some(words))?;
+    let (scratch, kind) = (pairing.scratch, pairing.plugin);
+    let mut first = Plugin::start_wishing(scratch, kind, &case_dir, [INDEX, NAME], Some(words))?;
     first.script(vec![
         json!({"on": "Configure", "events": "RunPodSandbox,StopPodSandbox"}),
     ])?;
     first.connect()?;
     runtime.wait_for_plugins(1)?;
-    let mut second = setting.start_plugin(&room, "20", "second")?;
+    let mut second = pairing.start_plugin(&case_dir, "20", "second")?;
     second.connect()?;
     runtime.wait_for_plugins(2)?;
     Ok((runtime, first, second))
@@ -63,11 +64,11 @@ fn unanswered(
 }
 
 /// Every row: late and dead, with each wish. An answered error fails the request and drops nobody.
-pub(super) fn failure_policies(setting: &Setting<'_>) -> Result<String, String> {
+pub(super) fn failure_policies(pairing: &Pairing<'_>) -> Result<String, String> {
     for (words, fails, stays) in WISHES {
         let told = |error: String| format!("{words}: {error}");
-        late(setting, words, fails, stays).map_err(told)?;
-        dead(setting, words, fails).map_err(told)?;
+        late(pairing, words, fails, stays).map_err(told)?;
+        dead(pairing, words, fails).map_err(told)?;
     }
     Ok(
         "late and dead in a request, with each of the four policies: what becomes of the request, of the next plugin, of the \
@@ -76,8 +77,8 @@ pub(super) fn failure_policies(setting: &Setting<'_>) -> Result<String, String> 
     )
 }
 
-fn late(setting: &Setting<'_>, words: &str, fails: bool, stays: bool) -> Result<(), String> {
-    let (mut runtime, mut first, mut second) = wishing(setting, words)?;
+fn late(pairing: &Pairing<'_>, words: &str, fails: bool, stays: bool) -> Result<(), String> {
+    let (mut runtime, mut first, mut second) = wishing(pairing, words)?;
     first.script(vec![
         json!({"on": "RunPodSandbox", "error": "no pods today"}),
     ])?;
@@ -110,8 +111,8 @@ fn late(setting: &Setting<'_>, words: &str, fails: bool, stays: bool) -> Result<
     runtime.quit()
 }
 
-fn dead(setting: &Setting<'_>, words: &str, fails: bool) -> Result<(), String> {
-    let (mut runtime, mut first, mut second) = wishing(setting, words)?;
+fn dead(pairing: &Pairing<'_>, words: &str, fails: bool) -> Result<(), String> {
+    let (mut runtime, mut first, mut second) = wishing(pairing, words)?;
     unanswered((&mut runtime, &mut first, &mut second), "kill", fails)?;
     first.wait_for_death()?;
     // One that is gone when its turn comes fails nothing.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::house::{Groups, House};
+use super::scratch::{Groups, Scratch};
 
 /// How long anything may take that takes moments when it works.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,14 +33,18 @@ pub(super) struct Program {
 
 impl Program {
     /// Starts it in a process group of its own.
-    pub(super) fn start(house: &House, name: &str, command: &mut Command) -> Result<Self, String> {
+    pub(super) fn start(
+        scratch: &Scratch,
+        name: &str,
+        command: &mut Command,
+    ) -> Result<Self, String> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // What the program itself keeps for a while goes where everything goes.
-            .env("TMPDIR", house.path());
-        let groups = house.groups().clone();
+            .env("TMPDIR", scratch.path());
+        let groups = scratch.groups().clone();
         let mut child = groups.start(command).map_err(|e| format!("{name}: {e}"))?;
         let (sender, lines) = channel();
         if let Some(output) = child.stdout.take() {

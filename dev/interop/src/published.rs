@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::house::{House, Room};
+use super::pairing::{container, same, with_container};
 use super::program::Program;
 use super::runtime::{self, Runtime};
-use super::setting::{container, same, with_container};
+use super::scratch::{CaseDir, Scratch};
 use super::table::Table;
 use nri_dev::{process, workspace};
 
@@ -174,7 +174,7 @@ const IN_A_RELEASE: Published = Published {
 /// # Errors
 /// It cannot be built.
 pub(super) fn run_released(
-    house: &House,
+    scratch: &Scratch,
     sim: runtime::Kind<'_>,
     table: &mut Table,
 ) -> Result<(), String> {
@@ -184,10 +184,10 @@ pub(super) fn run_released(
         command.args(arguments);
         command
     };
-    let directory = house.path().join("published");
+    let directory = scratch.path().join("published");
     let mut build = go(&["build", "-buildvcs=false", "-o"]);
     build.arg(format!("{}/", directory.display())).arg("tool");
-    Program::start(house, "go build of a published plugin", &mut build)?
+    Program::start(scratch, "go build of a published plugin", &mut build)?
         .succeed_within(BUILDING)?;
     let which = [
         "list",
@@ -200,7 +200,7 @@ pub(super) fn run_released(
     let peer = format!("published {}", version.trim());
     let plugin = &IN_A_RELEASE;
     table.row(&peer, "plugin at our runtime", plugin.name, || {
-        try_one(house, sim, plugin, &directory.join(plugin.name))
+        try_one(scratch, sim, plugin, &directory.join(plugin.name))
     });
     Ok(())
 }
@@ -210,7 +210,7 @@ pub(super) fn run_released(
 /// # Errors
 /// There is none of them.
 pub(super) fn run(
-    house: &House,
+    scratch: &Scratch,
     sim: runtime::Kind<'_>,
     directory: &Path,
     table: &mut Table,
@@ -229,20 +229,20 @@ pub(super) fn run(
     }
     for plugin in there {
         table.row("published", "plugin at our runtime", plugin.name, || {
-            try_one(house, sim, plugin, &directory.join(plugin.name))
+            try_one(scratch, sim, plugin, &directory.join(plugin.name))
         });
     }
     Ok(())
 }
 
 fn try_one(
-    house: &House,
+    scratch: &Scratch,
     sim: runtime::Kind<'_>,
     plugin: &Published,
     path: &Path,
 ) -> Result<String, String> {
-    let room = house.room()?;
-    let mounts = room.file("mounts");
+    let case_dir = scratch.case_dir()?;
+    let mounts = case_dir.file("mounts");
     std::fs::write(&mounts, MOUNTS).map_err(|e| format!("{}: {e}", mounts.display()))?;
     let running = match &plugin.start {
         Start::External(arguments, socket) => Some((Command::new(path), *arguments, *socket)),
@@ -253,28 +253,28 @@ fn try_one(
             Some((command, *arguments, *socket))
         }
         Start::Launched => {
-            let installed = room.plugins().join(format!("10-{}", plugin.name));
+            let installed = case_dir.plugins().join(format!("10-{}", plugin.name));
             symlink(path, &installed).map_err(|e| format!("{}: {e}", installed.display()))?;
             None
         }
     };
-    let mut runtime = Runtime::start(house, sim, &room)?;
+    let mut runtime = Runtime::start(scratch, sim, &case_dir)?;
     runtime.open()?;
     let running = running.map(|(mut command, arguments, socket)| {
         for argument in arguments {
             match argument.strip_prefix("FILE:") {
-                Some(name) => command.arg(room.file(name)),
+                Some(name) => command.arg(case_dir.file(name)),
                 None => command.arg(argument),
             };
         }
-        command.arg(socket).arg(room.socket());
-        Program::start(house, plugin.name, &mut command)
+        command.arg(socket).arg(case_dir.socket());
+        Program::start(scratch, plugin.name, &mut command)
     });
     let running = running.transpose()?;
     runtime.wait_for_plugins(plugin.registers)?;
     let adjustment = live(&mut runtime, &(plugin.annotations)())?;
     same("adjustment", &adjustment, &(plugin.adjustment)())?;
-    let logged = read_log(&room)?;
+    let logged = read_log(&case_dir)?;
     runtime.quit()?;
     if let Some(running) = running {
         running.finish()?;
@@ -322,8 +322,8 @@ fn live(runtime: &mut Runtime, annotations: &Value) -> Result<Value, String> {
 }
 
 /// How many lines the plugin logged, where it was told a file.
-fn read_log(room: &Room) -> Result<usize, String> {
-    let path = room.file("log");
+fn read_log(case_dir: &CaseDir) -> Result<usize, String> {
+    let path = case_dir.file("log");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text.lines().count()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),

@@ -8,8 +8,8 @@ use nri_core::api;
 use serde_json::{Value, json};
 
 use super::go::Built;
-use super::house::{House, Room};
 use super::program::{Program, TEST_TIMEOUT};
+use super::scratch::{CaseDir, Scratch};
 
 /// Which runtime.
 #[derive(Debug, Clone, Copy)]
@@ -71,10 +71,10 @@ impl Kind<'_> {
         }
     }
 
-    fn command(&self, room: &Room, request_timeout: &str) -> Result<Command, String> {
+    fn command(&self, case_dir: &CaseDir, request_timeout: &str) -> Result<Command, String> {
         let mut command = match self {
             Self::Ours(path) => {
-                let config = room.file("nri.toml");
+                let config = case_dir.file("nri.toml");
                 let text = format!("plugin_request_timeout = \"{request_timeout}\"\n");
                 std::fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
                 let mut command = Command::new(path);
@@ -99,9 +99,11 @@ impl Kind<'_> {
                 command
             }
         };
-        command.arg("--socket").arg(room.socket());
-        command.arg("--plugins").arg(room.plugins());
-        command.arg("--plugin-config").arg(room.plugin_configs());
+        command.arg("--socket").arg(case_dir.socket());
+        command.arg("--plugins").arg(case_dir.plugins());
+        command
+            .arg("--plugin-config")
+            .arg(case_dir.plugin_configs());
         Ok(command)
     }
 }
@@ -117,15 +119,19 @@ pub(super) type Answer = Result<Value, String>;
 
 impl Runtime {
     /// Starts it. Until the first command that adds nothing it does not listen; [`Runtime::open`] is such a command.
-    pub(super) fn start(house: &House, kind: Kind<'_>, room: &Room) -> Result<Self, String> {
-        Self::start_with(house, kind, room, REQUEST_TIMEOUT)
+    pub(super) fn start(
+        scratch: &Scratch,
+        kind: Kind<'_>,
+        case_dir: &CaseDir,
+    ) -> Result<Self, String> {
+        Self::start_with(scratch, kind, case_dir, REQUEST_TIMEOUT)
     }
 
     /// The same with another time for plugins' requests.
     pub(super) fn start_with(
-        house: &House,
+        scratch: &Scratch,
         kind: Kind<'_>,
-        room: &Room,
+        case_dir: &CaseDir,
         request_timeout: &str,
     ) -> Result<Self, String> {
         let name = match kind {
@@ -133,7 +139,11 @@ impl Runtime {
             Kind::Go(built) => format!("goruntime {}", built.version),
         };
         Ok(Self {
-            program: Program::start(house, &name, &mut kind.command(room, request_timeout)?)?,
+            program: Program::start(
+                scratch,
+                &name,
+                &mut kind.command(case_dir, request_timeout)?,
+            )?,
         })
     }
 

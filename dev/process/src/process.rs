@@ -66,13 +66,13 @@ pub fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
 }
 
 /// A program that runs beside us and prints lines. It is killed with the value, if it still runs.
-pub struct Beside {
+pub struct ChildProcess {
     name: String,
     child: Child,
     lines: Receiver<String>,
 }
 
-impl Beside {
+impl ChildProcess {
     /// Starts a program; its errors go where ours go.
     pub fn start(command: &mut Command) -> Result<Self, String> {
         let name = describe(command);
@@ -124,7 +124,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();

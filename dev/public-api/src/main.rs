@@ -70,7 +70,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("nri-plugin", &["nri_core", "nri_proto", "tokio"]),
+    (
+        "nri-plugin",
+        &["async_trait", "nri_core", "nri_proto", "tokio"],
+    ),
     (
         "nri-domain-cri",
         &[

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::assembler::Incoming;
-use super::calls::{Done, Queued, Reply, Waiter};
 use super::error::{CallError, CloseReason};
 use super::limits::MAX_MESSAGE;
 use super::message::{self, PreparedRequest, RESPONSE};
+use super::outbound::{Done, Queued, Reply, Waiter};
 use super::shared::Shared;
 use super::writer::{self, timeout_nano};
 use crate::Method;
@@ -397,7 +397,7 @@ impl Future for Pending {
 }
 
 /// Takes a message that arrived on the logical connection of this side's calls: whose reply it is, and the reply.
-pub(super) fn take(
+pub(super) fn on_message(
     shared: &Shared,
     message: Incoming,
 ) -> Result<Option<(Waiter, Reply)>, CloseReason> {

@@ -15,15 +15,15 @@
 //! What may not enter: which methods there are and what they mean, retries, registration, plugins' names. Nothing of the `ttrpc`
 //! and `protobuf` crates: those who need them have the module `ttrpc` behind the feature of that name.
 
-mod answers;
 mod assembler;
-mod calls;
 mod client;
 mod connection;
 mod envelope;
 mod error;
+mod inbound;
 mod limits;
 mod message;
+mod outbound;
 mod outgoing;
 mod pen;
 mod reader;

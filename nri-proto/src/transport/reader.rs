@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::assembler::Assembler;
-use super::calls::{Reply, Waiter};
 use super::client;
 use super::error::CloseReason;
+use super::outbound::{Reply, Waiter};
 use super::server::{Arrived, Server};
 use super::shared::{Alive, Shared};
 use super::writer::reason;
@@ -215,7 +215,7 @@ impl Reading {
         step.end = match shared.budget() {
             Some(limit) if *total > limit => Some(CloseReason::Budget { limit }),
             _ => incoming
-                .take(&buffer[..count], shared, server, &mut step.taken)
+                .on_bytes(&buffer[..count], shared, server, &mut step.taken)
                 .err(),
         };
         Poll::Ready(step)
@@ -224,7 +224,7 @@ impl Reading {
 
 impl Incoming {
     /// Takes what was read apart; messages that are complete, and somebody's, are added to `taken`.
-    fn take(
+    fn on_bytes(
         &mut self,
         mut input: &[u8],
         shared: &Shared,
@@ -238,13 +238,13 @@ impl Incoming {
             if piece.id == shared.client_id {
                 while let Some(message) = self.replies.next(&mut piece.data) {
                     counters.messages_in.add(1);
-                    let reply = client::take(shared, message)?;
+                    let reply = client::on_message(shared, message)?;
                     taken.extend(reply.map(|(waiter, reply)| Taken::Reply(waiter, reply)));
                 }
             } else if piece.id == shared.server_id {
                 while let Some(message) = self.requests.next(&mut piece.data) {
                     counters.messages_in.add(1);
-                    taken.extend(server.take(shared, message)?.map(Taken::Request));
+                    taken.extend(server.on_message(shared, message)?.map(Taken::Request));
                 }
             } else {
                 counters.dropped_frames.add(usize::from(piece.first));

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::answers::{Refusal, Verdict, Why};
 use super::assembler::Incoming;
 use super::error::CloseReason;
+use super::inbound::{Refusal, RefusalReason, Verdict};
 use super::message;
 use super::service::{CallContext, Service};
 use super::shared::Shared;
@@ -32,7 +32,7 @@ pub(super) struct Server(pub(super) Arc<[Box<dyn Service>]>);
 
 impl Server {
     /// Takes a message that arrived on the logical connection of the peer's calls: the request that is to be served, if it is one.
-    pub(super) fn take(
+    pub(super) fn on_message(
         &self,
         shared: &Shared,
         message: Incoming,
@@ -40,7 +40,7 @@ impl Server {
         let Incoming { head, data } = message;
         let counters = &shared.counters;
         let mut queues = shared.queues();
-        match queues.answers.judge(head, data.is_none(), &shared.limits) {
+        match queues.answers.admit(head, data.is_none(), &shared.limits) {
             Verdict::Serve => {
                 counters.handlers_high.reach(queues.answers.running());
                 return Ok(Some(Arrived {
@@ -133,10 +133,12 @@ fn spawn(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) 
 
 fn count(shared: &Shared, refusal: Refusal) {
     let counters = &shared.counters;
-    let counter = match refusal.why {
-        Why::Busy => &counters.refused_busy,
-        Why::TooLarge { .. } => &counters.oversized_in,
-        Why::EvenId | Why::ReusedId | Why::NotActive => &counters.refused_invalid,
+    let counter = match refusal.reason {
+        RefusalReason::Busy => &counters.refused_busy,
+        RefusalReason::TooLarge { .. } => &counters.oversized_in,
+        RefusalReason::EvenId | RefusalReason::ReusedId | RefusalReason::NotActive => {
+            &counters.refused_invalid
+        }
     };
     counter.add(1);
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::answers::{Answers, Leaving};
-use super::calls::{Calls, Queued, Waiter};
 use super::error::{CallError, CloseReason};
+use super::inbound::{Answers, OutboundAnswer};
 use super::limits::{Counters, Limits, Stats};
 use super::message::Message;
+use super::outbound::{Calls, Queued, Waiter};
 use super::pen::Pen;
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Queues {
 pub(super) enum Outgoing {
     /// A request that becomes a message now, so that it says how much time is left now.
     Call(u32, Queued),
-    Answer(Leaving),
+    Answer(OutboundAnswer),
 }
 
 impl Queues {

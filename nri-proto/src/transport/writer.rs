@@ -186,9 +186,9 @@ fn next_batch(shared: &Shared) -> Option<Batch> {
                 let message = queued.request.into_message(stream, left.unwrap_or(0));
                 (shared.client_id, message)
             }
-            Outgoing::Answer(leaving) => {
-                batch.answers.extend(leaving.frees);
-                (shared.server_id, leaving.message)
+            Outgoing::Answer(answer) => {
+                batch.answers.extend(answer.frees);
+                (shared.server_id, answer.message)
             }
         };
         batch.bytes += message.len();

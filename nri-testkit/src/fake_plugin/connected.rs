@@ -8,7 +8,7 @@ use nri_proto::transport::{CallError, CallOptions, Connection, Role, RuntimeClie
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
-use super::FakePlugin;
+use super::plugin::FakePlugin;
 use super::served::{Link, Served, registration};
 use super::wire::Wire;
 use crate::TEST_TIMEOUT;

@@ -4,15 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nri_core::{Event, Response, api};
+use nri_core::{Response, api};
 use nri_proto::frame::{self, Header};
 use nri_proto::rpc;
 use nri_proto::transport::{CallContext, CallOptions, RuntimeClient, Service, Status};
 use prost::Message as _;
 use tokio::sync::Notify;
 
-use super::FakePlugin;
-use super::act::{Behavior, End};
+use super::behavior::{Behavior, End};
+use super::plugin::FakePlugin;
 use super::seen::ReceivedCall;
 use super::wire::Wire;
 use crate::TEST_TIMEOUT;
@@ -48,13 +48,13 @@ impl Service for Served {
             return Err(Status::unknown_method(method));
         }
         let seen = ReceivedCall::new(method, payload);
-        let mut act = self.plugin.saw(seen.clone());
+        let mut behavior = self.plugin.saw(seen.clone());
         loop {
-            for wait in &act.waits {
+            for wait in &behavior.waits {
                 wait.over().await;
             }
-            match act.end {
-                End::Decide(decide) => act = decide(seen.clone()).await,
+            match behavior.end {
+                End::Decide(decide) => behavior = decide(seen.clone()).await,
                 end => return self.end(&seen, end).await,
             }
         }
@@ -155,17 +155,6 @@ fn usual_answer(plugin: &FakePlugin, seen: &ReceivedCall) -> Option<Option<Vec<u
     }
 }
 
-/// Whether a plugin built before v0.12 has a method.
-pub(super) fn is_old_method(method: &str) -> bool {
-    match method.parse::<Event>() {
-        Ok(event) => matches!(
-            event,
-            Event::CreateContainer | Event::UpdateContainer | Event::StopContainer
-        ),
-        Err(_) => true,
-    }
-}
-
 /// A registration; parts that are missing are empty.
 pub(super) fn registration(identity: &str, nri_version: &str) -> api::RegisterPluginRequest {
     let (index, name) = identity.split_once('-').unwrap_or(("", identity));
@@ -176,9 +165,9 @@ pub(super) fn registration(identity: &str, nri_version: &str) -> api::RegisterPl
     }
 }
 
-/// An act that says what it cannot do where there is no connection of its own.
-pub(super) fn without_connection(act: &Behavior) -> Option<&'static str> {
-    match &act.end {
+/// A behavior that says what it cannot do where there is no connection of its own.
+pub(super) fn without_connection(behavior: &Behavior) -> Option<&'static str> {
+    match &behavior.end {
         End::Usual | End::Answer(_) | End::Fail(_) | End::Hang | End::Decide(_) => None,
         end => Some(end.name()),
     }

@@ -8,8 +8,8 @@ use nri_core::{
 use nri_proto::transport::Code;
 use prost::Message as _;
 
-use super::FakePlugin;
-use super::act::End;
+use super::behavior::End;
+use super::plugin::FakePlugin;
 use super::seen::ReceivedCall;
 use super::served::without_connection;
 
@@ -19,19 +19,19 @@ impl WellBehaved {
     /// The message that the script has for a call; `None` is the usual one.
     async fn ask(&self, method: &str, payload: Vec<u8>) -> Result<Option<Bytes>, HandlerError> {
         let seen = ReceivedCall::new(method, payload.into());
-        let mut act = self.0.saw(seen.clone());
+        let mut behavior = self.0.saw(seen.clone());
         loop {
-            for wait in &act.waits {
+            for wait in &behavior.waits {
                 wait.over().await;
             }
-            if let Some(what) = without_connection(&act) {
+            if let Some(what) = without_connection(&behavior) {
                 return Err(
                     format!("a plugin without a connection of its own cannot {what}").into(),
                 );
             }
-            return match act.end {
+            return match behavior.end {
                 End::Decide(decide) => {
-                    act = decide(seen.clone()).await;
+                    behavior = decide(seen.clone()).await;
                     continue;
                 }
                 End::Answer(message) => Ok(Some(message)),

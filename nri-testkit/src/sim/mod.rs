@@ -5,28 +5,30 @@
 //!
 //! What may not enter: knowledge of a particular plugin.
 
-mod books;
 mod command;
 mod distinct;
+mod domain;
 mod error;
 mod lines;
 mod members;
 mod nearest;
 mod options;
 mod reply;
+mod request;
 mod scenario;
 mod serve;
 mod simulator;
 mod table;
 mod watch;
 
-pub use command::{BadRequest, Command, End, Request, Start};
+pub use command::{Command, End, Start};
 pub use error::SimError;
 pub use options::{RuntimeOptions, Setup};
 pub use reply::{
     Created, Evicted, FieldOwners, OutcomeReply, OwnersReply, PluginReply, PodState, Refused,
     Reply, State, Stopped, UpdateReply, Updated, Version, field_names,
 };
+pub use request::{BadRequest, Request};
 pub use scenario::{
     Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
     Step, StepReport, Text, play, scenario_manual,

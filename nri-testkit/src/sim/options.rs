@@ -4,27 +4,27 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use nri_adaptation::Config;
 use nri_proto::{InvalidSocketPath, SocketPath};
 use tempfile::TempDir;
 
 use super::error::SimError;
 
-/// How the simulated runtime is set up.
-#[derive(Debug, Clone, Default, Args)]
+/// How the simulated runtime is set up. With the feature `cli` these are options of a command line.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct RuntimeOptions {
     /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary directory].
-    #[arg(long, value_name = "PATH")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "PATH"))]
     pub socket: Option<PathBuf>,
     /// A directory of plugins to launch: executable files called NN-name [default: none are launched].
-    #[arg(long, value_name = "DIR")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub plugins: Option<PathBuf>,
     /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
-    #[arg(long, value_name = "DIR")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub plugin_config: Option<PathBuf>,
     /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s"; a whole file of containerd or CRI-O will do.
-    #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub config: Option<PathBuf>,
 }
 

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nri_adaptation::{CallOutcome, PluginInfo, PluginKind, PluginState};
+use nri_adaptation::{PluginInfo, PluginKind, PluginState};
 use nri_core::flow::{Outcome, PluginOutcome};
 use nri_core::merge::{Eviction, MergedUpdate, Owners};
-use nri_core::{Event, PluginId, Subject, api};
+use nri_core::{Event, PluginId, api};
 use serde::Serialize;
-
-use super::watch::Call;
 
 /// What a command answers beside `ok`, `id` and `cmd`.
 #[derive(Debug, Clone, Serialize)]
@@ -26,7 +24,7 @@ pub enum Reply {
     },
     /// What runs here.
     Version(Version),
-    /// The plugins that take part.
+    /// The plugins that are connected, and those that the runtime launches.
     Plugins {
         /// In the order in which they are called.
         plugins: Vec<PluginReply>,
@@ -69,7 +67,7 @@ pub struct Version {
     pub enabled: bool,
 }
 
-/// A plugin that takes part.
+/// A plugin that is connected, or that the runtime launches.
 #[derive(Debug, Clone, Serialize)]
 pub struct PluginReply {
     /// Its identity, `NN-name`.
@@ -346,28 +344,6 @@ impl From<&PluginOutcome> for OutcomeReply {
 }
 
 impl OutcomeReply {
-    /// What a plugin did in a call. `event` is the command's own, `about` the id of what that is about.
-    pub(super) fn of_call(call: &Call, event: Event, about: &str) -> Self {
-        let implied = !call.container.is_empty()
-            && (event.subject() == Subject::Pod || call.container != about);
-        let (word, error) = match &call.outcome {
-            CallOutcome::Answered => ("answered", None),
-            CallOutcome::Failed { message, .. } => ("failed", Some(message.clone())),
-            // One that still owes an answer is as late as one that does not give the present one.
-            CallOutcome::Late | CallOutcome::Busy => ("late", None),
-            CallOutcome::Gone => ("gone", None),
-            _ => ("other", None),
-        };
-        Self {
-            plugin: call.plugin.to_string(),
-            event: (call.event != event).then(|| call.event.name()),
-            container_id: implied.then(|| call.container.clone()),
-            outcome: word,
-            error,
-            ms: (call.outcome != CallOutcome::Busy).then(|| milliseconds(call.duration)),
-        }
-    }
-
     /// A plugin that was not asked, if it is known why: it did not subscribe to the event, or it was launched and is not there.
     pub(super) fn not_asked(info: &PluginInfo, event: Event) -> Option<Self> {
         let outcome = match info.state {
@@ -389,7 +365,7 @@ impl OutcomeReply {
 }
 
 /// To the microsecond, which is what is measured with some sense.
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 

@@ -10,11 +10,12 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::command::{BadRequest, Command, Request};
+use super::command::Command;
 use super::error::SimError;
 use super::lines::{self, Line, Results};
 use super::options::RuntimeOptions;
 use super::reply::{OutcomeReply, Reply};
+use super::request::{BadRequest, Request};
 use super::simulator::Simulator;
 
 /// How many asynchronous commands may be under way.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::{CallOutcome, Observer, PluginCallReport, PluginInfo, PluginKind};
-use nri_core::{Ctx, DomainError, Event, PluginId, RegisteredPlugin, api};
+use nri_core::{Ctx, DomainError, Event, PluginId, RegisteredPlugin, Subject, api};
 use tokio::sync::watch;
 
-use super::reply::{Evicted, Refused, Updated};
+use super::reply::{Evicted, OutcomeReply, Refused, Updated, milliseconds};
 
 /// How many updates, evictions and refusals are remembered, each. Of more, the oldest are forgotten.
 const REMEMBERED: usize = 65_536;
@@ -77,6 +77,30 @@ pub(super) struct Call {
     pub(super) duration: Duration,
 }
 
+impl Call {
+    /// What a plugin did in a self. `event` is the command's own, `about` the id of what that is about.
+    pub(super) fn reply(&self, event: Event, about: &str) -> OutcomeReply {
+        let implied = !self.container.is_empty()
+            && (event.subject() == Subject::Pod || self.container != about);
+        let (word, error) = match &self.outcome {
+            CallOutcome::Answered => ("answered", None),
+            CallOutcome::Failed { message, .. } => ("failed", Some(message.clone())),
+            // One that still owes an answer is as late as one that does not give the present one.
+            CallOutcome::Late | CallOutcome::Busy => ("late", None),
+            CallOutcome::Gone => ("gone", None),
+            _ => ("other", None),
+        };
+        OutcomeReply {
+            plugin: self.plugin.to_string(),
+            event: (self.event != event).then(|| self.event.name()),
+            container_id: implied.then(|| self.container.clone()),
+            outcome: word,
+            error,
+            ms: (self.outcome != CallOutcome::Busy).then(|| milliseconds(self.duration)),
+        }
+    }
+}
+
 /// What plugins had done to containers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Done {
@@ -119,12 +143,12 @@ impl Watch {
         }
     }
 
-    /// Whether a plugin is about to be shown what exists.
+    /// Whether a plugin is about to be synchronised.
     pub(super) fn somebody_joins(&self) -> bool {
         !self.joining.borrow().is_empty()
     }
 
-    /// Waits until no plugin is about to be shown what exists, but not for ever.
+    /// Waits until no plugin is about to be synchronised, but not for ever.
     pub(super) async fn nobody_joins(&self) {
         let mut joining = self.joining.subscribe();
         // One that takes longer than that has been given up, or goes on without us.

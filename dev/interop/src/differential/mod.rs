@@ -12,10 +12,10 @@ use nri_core::{Request, api};
 use serde_json::{Value, json};
 
 use super::go::Built;
-use super::house::House;
+use super::pairing::{container, pod, with_container};
 use super::plugin::{self, Plugin};
 use super::runtime::{self, Runtime};
-use super::setting::{container, pod, with_container};
+use super::scratch::Scratch;
 use draw::{Sequence, Step};
 use recording::{Outcome, recording};
 
@@ -52,16 +52,17 @@ struct Side {
 }
 
 impl Side {
-    fn new(house: &House, kind: runtime::Kind<'_>, built: &Built) -> Result<Self, String> {
-        let room = house.room()?;
-        let mut runtime = Runtime::start(house, kind, &room)?;
+    fn new(scratch: &Scratch, kind: runtime::Kind<'_>, built: &Built) -> Result<Self, String> {
+        let case_dir = scratch.case_dir()?;
+        let mut runtime = Runtime::start(scratch, kind, &case_dir)?;
         runtime.done("add-pod", json!({"pod": pod("others")}))?;
         for id in nri_core::strategies::OTHERS {
             runtime.done("add-container", with_container(container(id, "others")))?;
         }
         runtime.open()?;
         let mut start = |index: &str, name: &str, count: usize| {
-            let mut plugin = Plugin::start(house, plugin::Kind::Go(built), &room, index, name)?;
+            let mut plugin =
+                Plugin::start(scratch, plugin::Kind::Go(built), &case_dir, index, name)?;
             let events = if index == "90" {
                 "ValidateContainerAdjustment"
             } else {
@@ -123,13 +124,13 @@ const TOLD: usize = 3;
 
 /// Runs the sequences.
 pub(super) fn run(
-    house: &House,
+    scratch: &Scratch,
     sim: runtime::Kind<'_>,
     built: &Built,
     options: &Options,
 ) -> Result<String, String> {
-    let mut reference = Side::new(house, runtime::Kind::Go(built), built)?;
-    let mut ours = Side::new(house, sim, built)?;
+    let mut reference = Side::new(scratch, runtime::Kind::Go(built), built)?;
+    let mut ours = Side::new(scratch, sim, built)?;
     let mut tally = Tally::default();
     for seed in (options.seed..).take(usize::try_from(options.sequences).unwrap_or(usize::MAX)) {
         sequence(&mut reference, &mut ours, seed, &mut tally).map_err(|error| {

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use crate::sim::command::Request;
 use crate::sim::error::SimError;
 use crate::sim::members::in_plain_words;
+use crate::sim::request::Request;
 use crate::sim::table::COMMANDS;
 
 /// What is played.
@@ -22,7 +22,7 @@ pub struct Scenario {
     pub name: String,
     /// The runtime's configuration.
     pub config: Config,
-    /// The plugins that take part.
+    /// The plugins that are connected.
     pub plugins: Vec<PluginEntry>,
     /// Pods that are there before plugins come.
     pub pods: Vec<api::PodSandbox>,
@@ -36,7 +36,7 @@ pub struct Scenario {
     pub expect_absent: Vec<String>,
 }
 
-/// A plugin that takes part.
+/// A plugin that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEntry {
     /// Who it is.

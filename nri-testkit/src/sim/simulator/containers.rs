@@ -4,9 +4,9 @@ use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
 use nri_core::merge;
 
-use super::{Done, Inner, all_the_same, nevertheless};
-use crate::sim::books::lives;
+use super::inner::{Done, Inner, all_the_same, nevertheless};
 use crate::sim::command::{End, Start};
+use crate::sim::domain::lives;
 use crate::sim::error::SimError;
 use crate::sim::reply::{Created, Reply, Stopped, UpdateReply, list};
 
@@ -24,7 +24,7 @@ impl Inner {
     async fn new_container(&self, container: &api::Container) -> Result<api::PodSandbox, SimError> {
         let pod = self.pod(&container.pod_sandbox_id).await?;
         let id = &container.id;
-        if self.books.container(id).is_none() && !self.pending().contains_key(id) {
+        if self.domain.container(id).is_none() && !self.pending().contains_key(id) {
             return Ok(pod);
         }
         Err(SimError::Exists {
@@ -40,14 +40,14 @@ impl Inner {
         if container.state() == ContainerState::ContainerUnknown {
             container.set_state(ContainerState::ContainerRunning);
         }
-        self.books.put_container(container);
+        self.domain.put_container(container);
         Ok(Reply::Done {})
     }
 
     pub(super) async fn create_container(&self, cx: &Ctx, mut container: api::Container) -> Done {
         let _turn = self.order.shared(&container.pod_sandbox_id, None).await;
         let pod = self.new_container(&container).await?;
-        if !self.books.is_ready(&pod.id) {
+        if !self.domain.is_ready(&pod.id) {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
@@ -75,10 +75,10 @@ impl Inner {
             outcomes: list(creation.outcomes()),
         };
         let id = adjusted.id.clone();
-        // In the books first: whoever joins once it is committed is to see it.
-        self.books.put_container(adjusted);
+        // In the domain first: whoever joins once it is committed is to see it.
+        self.domain.put_container(adjusted);
         self.pending().insert(id.clone(), Some(creation));
-        // One that is about to be shown what exists waits for that.
+        // One that is about to be synchronised waits for that.
         if self.watch.somebody_joins() {
             self.commit(&id);
         }
@@ -94,7 +94,7 @@ impl Inner {
         drop(creation);
         self.after_undoing(cx, &pod, &container).await;
         // Only now, so that nobody makes another one of that id while plugins hear of this one.
-        self.books.remove_container(id);
+        self.domain.remove_container(id);
         Ok(Reply::Done {})
     }
 
@@ -129,7 +129,7 @@ impl Inner {
             container.pid = start.pid.unwrap_or(container.pid);
             container.started_at = start.started_at.unwrap_or(container.started_at);
         };
-        self.books.change_container(id, run).await;
+        self.domain.change_container(id, run).await;
         Ok(Reply::Done {})
     }
 
@@ -146,7 +146,7 @@ impl Inner {
             .update_container(cx, &pod, &container, resources.clone())
             .await?;
         if let Some(resources) = result.resources.clone().or(resources) {
-            self.books.overlay(id, resources).await;
+            self.domain.overlay(id, resources).await;
         }
         Ok(Reply::Updated(UpdateReply {
             resources: result.resources,
@@ -156,7 +156,7 @@ impl Inner {
         }))
     }
 
-    /// Ends a container in the books, unless it has ended before.
+    /// Ends a container in the domain, unless it has ended before.
     async fn end(&self, container: api::Container, end: End) -> api::Container {
         let finish = |container: &mut api::Container| {
             if !lives(container) {
@@ -168,7 +168,7 @@ impl Inner {
             container.finished_at = end.finished_at.unwrap_or(container.finished_at);
             container.status_reason = end.reason.unwrap_or_default();
         };
-        let ended = self.books.change_container(&container.id, finish).await;
+        let ended = self.domain.change_container(&container.id, finish).await;
         ended.unwrap_or(container)
     }
 
@@ -220,7 +220,7 @@ impl Inner {
     ) -> Done {
         let container = self.end(container, End::default()).await;
         let told = self.nri.remove_container(cx, pod, &container).await;
-        self.books.remove_container(&container.id);
+        self.domain.remove_container(&container.id);
         nevertheless(told, "container", "removed")
     }
 }

@@ -1,34 +1,31 @@
-//! The simulated runtime: NRI, the books, and which command does what.
+//! The simulated runtime: NRI, its domain, and which command does what.
 
 mod containers;
+mod inner;
 mod order;
 mod pods;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nri_adaptation::{
-    Config, Creation, Ctx, Nri, PluginInfo, PluginKind, PluginSyncBlock, RuntimeApi,
-};
+use nri_adaptation::{Config, Ctx, Nri, PluginInfo, PluginKind, RuntimeApi};
 use nri_core::{Event, NRI_VERSION, PluginId, RegisteredPlugin, api};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::sim::books::Books;
 use crate::sim::command::Command;
+use crate::sim::domain::SimDomain;
 use crate::sim::error::SimError;
 use crate::sim::reply::{OutcomeReply, PluginReply, PodState, Reply, State, Version};
 use crate::sim::watch::{Call, Watch};
-use order::{Order, Turn};
+use inner::{Done, Inner};
+use order::Order;
 
 /// The name under which plugins know the simulated runtime.
 pub(super) const NAME: &str = "nri-sim";
-/// How many ids an error lists.
-const LISTED: usize = 8;
-
-/// A container runtime without containers: what it is told happens to pods and containers in its books, and plugins see it.
+/// A container runtime without containers: what it is told happens to pods and containers in its domain, and plugins see it.
 ///
 /// ```
 /// use nri_testkit::sim::{Command, Reply, Simulator};
@@ -55,16 +52,6 @@ pub struct Simulator {
     beside: JoinHandle<()>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    nri: Nri,
-    books: Arc<Books>,
-    watch: Arc<Watch>,
-    /// Creations that can still be undone, by container; `None` while plugins are asked.
-    pending: Mutex<BTreeMap<String, Option<Creation>>>,
-    order: Order,
-}
-
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.beside.abort();
@@ -78,17 +65,17 @@ impl Simulator {
     /// The configuration has an impossible value.
     pub fn new(config: Config) -> Result<Self, SimError> {
         let (evicted, ended) = mpsc::unbounded_channel();
-        let books = Arc::new(Books::new(evicted));
+        let domain = Arc::new(SimDomain::new(evicted));
         let watch = Arc::new(Watch::new());
         let nri = Nri::builder(config)
             .runtime(NAME, env!("CARGO_PKG_VERSION"))
-            .domain(Arc::clone(&books) as _)
+            .domain(Arc::clone(&domain) as _)
             .observer(Arc::clone(&watch) as _)
             .build()
             .map_err(|error| SimError::Configuration(error.to_string()))?;
         let inner = Arc::new(Inner {
             nri,
-            books,
+            domain,
             watch,
             pending: Mutex::default(),
             order: Order::default(),
@@ -117,7 +104,7 @@ impl Simulator {
         self.inner.socket()
     }
 
-    /// The plugins that take part, in the order in which they are called.
+    /// The plugins that are connected, in the order in which they are called.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginReply> {
         self.inner.plugins()
@@ -174,21 +161,6 @@ async fn beside(inner: Arc<Inner>, mut ended: mpsc::UnboundedReceiver<api::Conta
         }
     }
 }
-
-/// What a list of ids comes to in an error.
-fn listed(kind: &str, ids: &[String]) -> String {
-    match ids {
-        [] => format!("there is no {kind} at all"),
-        ids if ids.len() > LISTED => format!(
-            "there are {} and {} more",
-            ids[..LISTED].join(", "),
-            ids.len() - LISTED
-        ),
-        ids => format!("there is {}", ids.join(", ")),
-    }
-}
-
-type Done = Result<Reply, SimError>;
 
 impl Inner {
     /// Does what a command says, and adds what plugins did about it where the result does not say that itself.
@@ -279,7 +251,7 @@ impl Inner {
                 reason,
             } => {
                 self.container(&container_id).await?;
-                self.books.fail_next(&container_id, what, reason);
+                self.domain.fail_next(&container_id, what, reason);
                 Ok(Reply::Done {})
             }
             Command::State => Ok(self.state().await),
@@ -300,7 +272,7 @@ impl Inner {
         });
         let mut outcomes: Vec<_> = others.collect();
         let told = calls.iter().map(|call| {
-            let reply = OutcomeReply::of_call(call, event, about);
+            let reply = call.reply(event, about);
             (call.plugin.clone(), reply)
         });
         outcomes.extend(told);
@@ -317,7 +289,7 @@ impl Inner {
             let same =
                 |call: &&Call| call.plugin.to_string() == outcome.plugin && call.event.name() == of;
             let call = calls.iter().find(same);
-            outcome.ms = call.and_then(|call| OutcomeReply::of_call(call, event, "").ms);
+            outcome.ms = call.and_then(|call| call.reply(event, "").ms);
         }
         for info in self.nri.plugins() {
             let name = info.plugin.to_string();
@@ -387,128 +359,14 @@ impl Inner {
 
     async fn state(&self) -> Reply {
         let done = self.watch.done();
-        let pods = self.books.pods().await.into_iter();
+        let pods = self.domain.pods().await.into_iter();
         Reply::State(State {
             pods: pods.map(|(pod, ready)| PodState { ready, pod }).collect(),
-            containers: self.books.containers().await,
+            containers: self.domain.containers().await,
             updates: done.updates.into(),
             evictions: done.evictions.into(),
             refused: done.refused.into(),
             forgotten: (done.forgotten > 0).then_some(done.forgotten),
         })
-    }
-
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Option<Creation>>> {
-        // Nothing panics while it holds the lock, so a poisoned one is as good as any.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A creation that plugins were asked about, if it is still open.
-    fn settle(&self, container: &str) -> Option<Creation> {
-        let mut pending = self.pending();
-        match pending.get(container) {
-            Some(Some(_)) => pending.remove(container).flatten(),
-            Some(None) | None => None,
-        }
-    }
-
-    /// Says that a container exists, if that was open.
-    fn commit(&self, container: &str) {
-        if let Some(creation) = self.settle(container) {
-            creation.commit();
-        }
-    }
-
-    fn commit_all(&self) {
-        let ids: Vec<String> = self.pending().keys().cloned().collect();
-        ids.iter().for_each(|id| self.commit(id));
-    }
-
-    async fn pod(&self, id: &str) -> Result<api::PodSandbox, SimError> {
-        if let Some(pod) = self.books.pod(id) {
-            return Ok(pod);
-        }
-        let ids: Vec<String> = self
-            .books
-            .pods()
-            .await
-            .into_iter()
-            .map(|(pod, _)| pod.id)
-            .collect();
-        Err(SimError::NotFound {
-            kind: "pod",
-            id: id.to_owned(),
-            there: listed("pod", &ids),
-            make: "run-pod or add-pod",
-        })
-    }
-
-    async fn container(&self, id: &str) -> Result<api::Container, SimError> {
-        if let Some(container) = self.books.container(id) {
-            return Ok(container);
-        }
-        let ids: Vec<String> = self
-            .books
-            .containers()
-            .await
-            .into_iter()
-            .map(|c| c.id)
-            .collect();
-        Err(SimError::NotFound {
-            kind: "container",
-            id: id.to_owned(),
-            there: listed("container", &ids),
-            make: "create-container or add-container",
-        })
-    }
-
-    /// The pod of a container. Its id at least is known, even if the pod is gone.
-    fn pod_of(&self, container: &api::Container) -> api::PodSandbox {
-        let id = &container.pod_sandbox_id;
-        self.books.pod(id).unwrap_or_else(|| api::PodSandbox {
-            id: id.clone(),
-            ..Default::default()
-        })
-    }
-
-    /// A container, and the turn to do something with it.
-    async fn taken(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
-        let pod = self.container(id).await?.pod_sandbox_id;
-        let turn = self.order.shared(&pod, Some(id)).await;
-        // It may be another one by now, or none.
-        let container = self.container(id).await?;
-        Ok((turn, self.pod_of(&container), container))
-    }
-
-    /// A container that is used from now on, so that its creation can no longer be undone, its pod, and the turn for it.
-    async fn used(&self, id: &str) -> Result<(Turn, api::PodSandbox, api::Container), SimError> {
-        let taken = self.taken(id).await?;
-        self.commit(id);
-        Ok(taken)
-    }
-
-    /// Keeps plugins from being shown what exists between an event and the change in the books that comes of it: they would be
-    /// shown what was before, and then hear of what comes after. Those that are about to be shown it go first.
-    async fn keep_from_joining(&self) -> PluginSyncBlock {
-        self.watch.nobody_joins().await;
-        self.nri.block_plugin_sync().await
-    }
-}
-
-/// An error of telling plugins what has happened already.
-fn all_the_same(error: nri_core::Error, kind: &'static str, done: &'static str) -> SimError {
-    SimError::Nevertheless {
-        error: Box::new(error),
-        kind,
-        done,
-        outcomes: Vec::new(),
-    }
-}
-
-/// What comes of telling plugins what has happened already.
-fn nevertheless(told: Result<(), nri_core::Error>, kind: &'static str, done: &'static str) -> Done {
-    match told {
-        Ok(()) => Ok(Reply::Done {}),
-        Err(error) => Err(all_the_same(error, kind, done)),
     }
 }

@@ -1,7 +1,7 @@
 //! Commands about the same pod or container, one after the other where one changes what the other needs.
 //!
 //! Commands that make a pod or end it have it for themselves; those about its containers share it, and have each their container
-//! for themselves. So the books say what plugins have heard, also when commands do not wait for one another.
+//! for themselves. So the domain says what plugins have heard, also when commands do not wait for one another.
 //!
 //! What may not enter: what commands do.
 

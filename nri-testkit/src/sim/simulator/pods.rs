@@ -3,15 +3,15 @@
 use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api;
 
-use super::{Done, Inner, nevertheless};
-use crate::sim::books::lives;
+use super::inner::{Done, Inner, nevertheless};
 use crate::sim::command::End;
+use crate::sim::domain::lives;
 use crate::sim::error::SimError;
 use crate::sim::reply::Reply;
 
 impl Inner {
     fn new_pod(&self, pod: &api::PodSandbox) -> Result<(), SimError> {
-        match self.books.pod(&pod.id) {
+        match self.domain.pod(&pod.id) {
             None => Ok(()),
             Some(_) => Err(SimError::Exists {
                 kind: "pod",
@@ -24,7 +24,7 @@ impl Inner {
     pub(super) async fn add_pod(&self, pod: api::PodSandbox) -> Done {
         let _turn = self.order.alone(&pod.id).await;
         self.new_pod(&pod)?;
-        self.books.put_pod(pod);
+        self.domain.put_pod(pod);
         Ok(Reply::Done {})
     }
 
@@ -44,7 +44,7 @@ impl Inner {
         }
         // Only now: before, a plugin that comes would be shown what it is about to hear of. One that comes between the event
         // and this is shown the pod all the same.
-        self.books.put_pod(pod);
+        self.domain.put_pod(pod);
         Ok(Reply::Done {})
     }
 
@@ -67,14 +67,14 @@ impl Inner {
                 linux.pod_overhead = overhead.or(linux.pod_overhead.take());
                 linux.pod_resources = resources.or(linux.pod_resources.take());
             };
-            self.books.change_pod(id, accept).await;
+            self.domain.change_pod(id, accept).await;
         }
         Ok(Reply::Done {})
     }
 
     /// The containers of a pod.
     async fn containers_of(&self, pod: &str) -> Vec<api::Container> {
-        let mut containers = self.books.containers().await;
+        let mut containers = self.domain.containers().await;
         containers.retain(|container| container.pod_sandbox_id == pod);
         containers
     }
@@ -89,7 +89,7 @@ impl Inner {
                 .await;
             implied(&container.id, stopped.map(drop));
         }
-        self.books.stop_pod(id);
+        self.domain.stop_pod(id);
         let told = self.nri.stop_pod_sandbox(cx, &pod).await;
         nevertheless(told, "pod", "stopped")
     }
@@ -102,9 +102,9 @@ impl Inner {
             let removed = self.remove_in(cx, &pod, container.clone()).await;
             implied(&container.id, removed.map(drop));
         }
-        self.books.stop_pod(id);
+        self.domain.stop_pod(id);
         let told = self.nri.remove_pod_sandbox(cx, &pod).await;
-        self.books.remove_pod(id);
+        self.domain.remove_pod(id);
         nevertheless(told, "pod", "removed")
     }
 }

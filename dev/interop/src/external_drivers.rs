@@ -1,18 +1,18 @@
-//! A Go plugin driven through `nri-sim serve` by other hands than ours: a shell, and Python's standard library.
+//! A Go plugin driven through `nri-sim serve` from outside this workspace's code: by a shell, and Python's standard library.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::go::Built;
-use super::house::House;
 use super::program::Program;
+use super::scratch::Scratch;
 use nri_dev::{process, workspace};
 
 /// The examples of `nri-testkit`, with what runs them.
 const EXAMPLES: [(&str, &str); 2] = [("sh", "serve.sh"), ("python3", "serve.py")];
 
 /// Both play their session to its end, and every result is a good one.
-pub(super) fn run(house: &House, sim: &Path, peer: &Built) -> Result<String, String> {
+pub(super) fn run(scratch: &Scratch, sim: &Path, peer: &Built) -> Result<String, String> {
     let directory = workspace::root().join("nri-testkit/examples");
     let mut results = Vec::new();
     for (interpreter, example) in EXAMPLES {
@@ -23,7 +23,7 @@ pub(super) fn run(house: &House, sim: &Path, peer: &Built) -> Result<String, Str
         command
             .arg(peer.plugin())
             .args(["--name", "driven", "--idx", "10"]);
-        let program = Program::start(house, example, &mut command)?;
+        let program = Program::start(scratch, example, &mut command)?;
         let (lines, status) = program.finish()?;
         let is_good = |line: &&String| line.replace(' ', "").starts_with("<{\"ok\":true");
         let good = lines.iter().filter(is_good).count();

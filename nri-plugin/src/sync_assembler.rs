@@ -8,9 +8,9 @@ use std::mem;
 use nri_core::api;
 use prost::Message as _;
 
-/// The parts that have come so far.
+/// Puts the messages together: the parts that have come so far.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct SyncAssembler {
     pods: Vec<api::PodSandbox>,
     containers: Vec<api::Container>,
     bytes: usize,
@@ -35,7 +35,7 @@ pub(crate) struct TooMuch {
     limit: usize,
 }
 
-impl Parts {
+impl SyncAssembler {
     /// No parts; they may take up to `limit` bytes together.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
@@ -107,28 +107,34 @@ mod tests {
 
     #[test]
     fn parts_become_one_whole_in_order_and_the_next_begins_anew() {
-        let mut parts = Parts::new(1 << 20);
-        assert_eq!(parts.take(message(&["a", "b"], &[], true)), Ok(Taken::Part));
-        assert_eq!(parts.take(message(&[], &[], true)), Ok(Taken::Part));
-        assert_eq!(parts.take(message(&["c"], &["x"], true)), Ok(Taken::Part));
+        let mut assembler = SyncAssembler::new(1 << 20);
+        assert_eq!(
+            assembler.take(message(&["a", "b"], &[], true)),
+            Ok(Taken::Part)
+        );
+        assert_eq!(assembler.take(message(&[], &[], true)), Ok(Taken::Part));
+        assert_eq!(
+            assembler.take(message(&["c"], &["x"], true)),
+            Ok(Taken::Part)
+        );
         let whole = Taken::Whole(
             vec![pod("a"), pod("b"), pod("c")],
             vec![container("x"), container("y")],
         );
-        assert_eq!(parts.take(message(&[], &["y"], false)), Ok(whole));
+        assert_eq!(assembler.take(message(&[], &["y"], false)), Ok(whole));
         let next = Taken::Whole(vec![pod("d")], Vec::new());
-        assert_eq!(parts.take(message(&["d"], &[], false)), Ok(next));
+        assert_eq!(assembler.take(message(&["d"], &[], false)), Ok(next));
     }
 
     /// Law: however small the objects are on the wire, memory is bounded, and a refusal frees it.
     #[test]
     fn objects_count_with_what_they_take_in_memory() {
         let limit = 100 * size_of::<api::PodSandbox>();
-        let mut parts = Parts::new(limit);
+        let mut assembler = SyncAssembler::new(limit);
         let tiny = || message(&[""; 60], &[], true);
-        assert_eq!(parts.take(tiny()), Ok(Taken::Part));
-        assert_eq!(parts.take(tiny()), Err(TooMuch { limit }));
-        assert_eq!(parts.pods.capacity(), 0);
-        assert_eq!(parts.take(tiny()), Ok(Taken::Part));
+        assert_eq!(assembler.take(tiny()), Ok(Taken::Part));
+        assert_eq!(assembler.take(tiny()), Err(TooMuch { limit }));
+        assert_eq!(assembler.pods.capacity(), 0);
+        assert_eq!(assembler.take(tiny()), Ok(Taken::Part));
     }
 }

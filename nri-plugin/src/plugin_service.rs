@@ -19,8 +19,8 @@ use tracing::Instrument as _;
 
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
-use crate::parts::{Parts, Taken};
 use crate::state::Registration;
+use crate::sync_assembler::{SyncAssembler, Taken};
 
 /// What a plugin subscribes to that wants no events. On the wire an empty mask means all events, so it gets the rarest
 /// event that every runtime knows, and does not see it.
@@ -29,7 +29,7 @@ const PLACEHOLDER: Event = Event::RemovePodSandbox;
 /// A handler that uses more of its time than this is warned about.
 const WARN_AFTER: f64 = 0.8;
 
-/// How far an endpoint has come. What was reached stays: requests may be faster than whoever watches.
+/// How far a plugin's service has come. What was reached stays: requests may be faster than whoever watches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     /// Set by Configure.
@@ -40,7 +40,7 @@ pub(crate) struct Progress {
     pub(crate) end: Option<End>,
 }
 
-/// Why an endpoint has nothing more to do.
+/// Why a plugin's service has nothing more to do.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
     /// The runtime said good-bye.
@@ -56,7 +56,7 @@ pub(crate) enum Failure {
     Synchronize(String),
 }
 
-/// What an endpoint is made of.
+/// What a plugin's service is made of.
 pub(crate) struct Parameters {
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) id: PluginId,
@@ -69,9 +69,9 @@ pub(crate) struct Parameters {
 }
 
 /// The service on one connection.
-pub(crate) struct Endpoint {
+pub(crate) struct PluginService {
     parameters: Parameters,
-    parts: Mutex<Parts>,
+    assembler: Mutex<SyncAssembler>,
     setup: Mutex<Setup>,
     progress: watch::Sender<Progress>,
 }
@@ -84,7 +84,7 @@ struct Setup {
     configured: bool,
 }
 
-impl Endpoint {
+impl PluginService {
     pub(crate) fn new(parameters: Parameters, progress: watch::Sender<Progress>) -> Self {
         let setup = Setup {
             cx: context(RuntimeInfo::default(), &parameters.link),
@@ -92,7 +92,7 @@ impl Endpoint {
             configured: false,
         };
         Self {
-            parts: Mutex::new(Parts::new(parameters.max_sync_bytes)),
+            assembler: Mutex::new(SyncAssembler::new(parameters.max_sync_bytes)),
             setup: Mutex::new(setup),
             parameters,
             progress,
@@ -197,7 +197,7 @@ impl Endpoint {
             ));
         }
         let taken = self
-            .parts
+            .assembler
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(request);
@@ -312,7 +312,7 @@ impl Endpoint {
 }
 
 #[async_trait]
-impl Service for Endpoint {
+impl Service for PluginService {
     fn name(&self) -> &'static str {
         rpc::plugin::SERVICE
     }

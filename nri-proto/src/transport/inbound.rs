@@ -13,11 +13,11 @@ use super::status::{Code, Status};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) stream: u32,
-    pub(super) why: Why,
+    pub(super) reason: RefusalReason,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum RefusalReason {
     EvenId,
     ReusedId,
     NotActive,
@@ -29,12 +29,14 @@ impl Refusal {
     /// The texts are those of Go peers; only the codes matter.
     fn status(self) -> Status {
         let invalid = |text: &str| Status::new(Code::InvalidArgument, text);
-        match self.why {
-            Why::EvenId => invalid("StreamID must be odd for client initiated streams"),
-            Why::ReusedId => invalid("StreamID cannot be re-used and must increment"),
-            Why::NotActive => invalid("StreamID is no longer active"),
-            Why::TooLarge { len } => Status::too_large(len as usize, MAX_MESSAGE),
-            Why::Busy => Status::new(Code::ResourceExhausted, "too many requests in progress"),
+        match self.reason {
+            RefusalReason::EvenId => invalid("StreamID must be odd for client initiated streams"),
+            RefusalReason::ReusedId => invalid("StreamID cannot be re-used and must increment"),
+            RefusalReason::NotActive => invalid("StreamID is no longer active"),
+            RefusalReason::TooLarge { len } => Status::too_large(len as usize, MAX_MESSAGE),
+            RefusalReason::Busy => {
+                Status::new(Code::ResourceExhausted, "too many requests in progress")
+            }
         }
     }
 }
@@ -52,7 +54,7 @@ pub(super) enum Verdict {
 
 /// An answer that leaves for the wire.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct OutboundAnswer {
     pub(super) message: Message,
     /// Whether a handler's place becomes free once it is written.
     pub(super) frees: Option<u32>,
@@ -72,19 +74,19 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Judges a message that arrived whole; `too_long` if its data was discarded.
-    pub(super) fn judge(&mut self, head: Head, too_long: bool, limits: &Limits) -> Verdict {
+    /// Admits or refuses a message that arrived whole; `too_long` if its data was discarded.
+    pub(super) fn admit(&mut self, head: Head, too_long: bool, limits: &Limits) -> Verdict {
         let Head { stream, kind, len } = head;
-        let refuse = |why| Verdict::Refuse(Refusal { stream, why });
+        let refuse = |reason| Verdict::Refuse(Refusal { stream, reason });
         if kind != REQUEST && kind != DATA {
             return Verdict::Ignore;
         }
         if too_long {
             // Announced in 32 bits.
-            return refuse(Why::TooLarge { len: len as u32 });
+            return refuse(RefusalReason::TooLarge { len: len as u32 });
         }
         if stream % 2 == 0 {
-            return refuse(Why::EvenId);
+            return refuse(RefusalReason::EvenId);
         }
         if kind == DATA {
             // An answer now would be taken for that of the request in progress.
@@ -92,17 +94,17 @@ impl Answers {
             return if active {
                 Verdict::Ignore
             } else {
-                refuse(Why::NotActive)
+                refuse(RefusalReason::NotActive)
             };
         }
         if stream <= self.highest {
-            return refuse(Why::ReusedId);
+            return refuse(RefusalReason::ReusedId);
         }
         self.highest = stream;
         let crowded = !self.running.is_empty()
             && self.running_bytes.saturating_add(len) > limits.max_handler_bytes;
         if crowded || self.running.len() >= limits.max_handlers {
-            return refuse(Why::Busy);
+            return refuse(RefusalReason::Busy);
         }
         self.running.insert(stream, len);
         self.running_bytes += len;
@@ -126,7 +128,7 @@ impl Answers {
     }
 
     /// The next answer to write: handlers' answers and refusals in turn.
-    pub(super) fn pop(&mut self) -> Option<Leaving> {
+    pub(super) fn pop(&mut self) -> Option<OutboundAnswer> {
         self.refusal_is_next = !self.refusal_is_next;
         if self.refusal_is_next {
             self.pop_answer().or_else(|| self.pop_refusal())
@@ -135,19 +137,19 @@ impl Answers {
         }
     }
 
-    fn pop_answer(&mut self) -> Option<Leaving> {
+    fn pop_answer(&mut self) -> Option<OutboundAnswer> {
         let (stream, message) = self.ready.pop_front()?;
         self.ready_bytes -= message.len();
-        Some(Leaving {
+        Some(OutboundAnswer {
             message,
             frees: Some(stream),
         })
     }
 
-    fn pop_refusal(&mut self) -> Option<Leaving> {
+    fn pop_refusal(&mut self) -> Option<OutboundAnswer> {
         let refusal = self.refusals.pop_front()?;
         let message = message::response(refusal.stream, Err(refusal.status()));
-        Some(Leaving {
+        Some(OutboundAnswer {
             message,
             frees: None,
         })
@@ -203,28 +205,28 @@ mod tests {
         let mut answers = Answers::default();
         let limits = limits(2, 1000);
         assert_eq!(
-            answers.judge(head(1, REQUEST, 10), false, &limits),
+            answers.admit(head(1, REQUEST, 10), false, &limits),
             Verdict::Serve
         );
         assert_eq!(
-            answers.judge(head(3, REQUEST, 10), false, &limits),
+            answers.admit(head(3, REQUEST, 10), false, &limits),
             Verdict::Serve
         );
         let busy = Verdict::Refuse(Refusal {
             stream: 5,
-            why: Why::Busy,
+            reason: RefusalReason::Busy,
         });
-        assert_eq!(answers.judge(head(5, REQUEST, 10), false, &limits), busy);
+        assert_eq!(answers.admit(head(5, REQUEST, 10), false, &limits), busy);
         answers.answer(1, message::response(1, Ok(Vec::new())));
         let busy = Verdict::Refuse(Refusal {
             stream: 7,
-            why: Why::Busy,
+            reason: RefusalReason::Busy,
         });
-        assert_eq!(answers.judge(head(7, REQUEST, 10), false, &limits), busy);
-        assert_eq!(answers.pop().and_then(|leaving| leaving.frees), Some(1));
+        assert_eq!(answers.admit(head(7, REQUEST, 10), false, &limits), busy);
+        assert_eq!(answers.pop().and_then(|answer| answer.frees), Some(1));
         answers.free(1);
         assert_eq!(
-            answers.judge(head(9, REQUEST, 10), false, &limits),
+            answers.admit(head(9, REQUEST, 10), false, &limits),
             Verdict::Serve
         );
         assert_eq!(answers.running(), 2);
@@ -235,28 +237,28 @@ mod tests {
         let mut answers = Answers::default();
         let limits = limits(100, 1000);
         assert_eq!(
-            answers.judge(head(1, REQUEST, 5000), false, &limits),
+            answers.admit(head(1, REQUEST, 5000), false, &limits),
             Verdict::Serve
         );
         let busy = Verdict::Refuse(Refusal {
             stream: 3,
-            why: Why::Busy,
+            reason: RefusalReason::Busy,
         });
-        assert_eq!(answers.judge(head(3, REQUEST, 0), false, &limits), busy);
+        assert_eq!(answers.admit(head(3, REQUEST, 0), false, &limits), busy);
         // The answer replaces the request in the account.
         answers.answer(1, message::response(1, Ok(Vec::new())));
         assert_eq!(
-            answers.judge(head(5, REQUEST, 900), false, &limits),
+            answers.admit(head(5, REQUEST, 900), false, &limits),
             Verdict::Serve
         );
         let busy = Verdict::Refuse(Refusal {
             stream: 7,
-            why: Why::Busy,
+            reason: RefusalReason::Busy,
         });
-        assert_eq!(answers.judge(head(7, REQUEST, 100), false, &limits), busy);
+        assert_eq!(answers.admit(head(7, REQUEST, 100), false, &limits), busy);
         answers.free(1);
         assert_eq!(
-            answers.judge(head(9, REQUEST, 100), false, &limits),
+            answers.admit(head(9, REQUEST, 100), false, &limits),
             Verdict::Serve
         );
     }
@@ -265,45 +267,45 @@ mod tests {
     fn what_is_refused_has_no_state() {
         let mut answers = Answers::default();
         let limits = Limits::default();
-        for (head, too_long, why) in [
-            (head(0, REQUEST, 0), false, Why::EvenId),
-            (head(2, REQUEST, 0), false, Why::EvenId),
-            (head(2, DATA, 0), false, Why::EvenId),
-            (head(1, DATA, 0), false, Why::NotActive),
+        for (head, too_long, reason) in [
+            (head(0, REQUEST, 0), false, RefusalReason::EvenId),
+            (head(2, REQUEST, 0), false, RefusalReason::EvenId),
+            (head(2, DATA, 0), false, RefusalReason::EvenId),
+            (head(1, DATA, 0), false, RefusalReason::NotActive),
             (
                 head(1, REQUEST, 5_000_000),
                 true,
-                Why::TooLarge { len: 5_000_000 },
+                RefusalReason::TooLarge { len: 5_000_000 },
             ),
         ] {
             let refusal = Refusal {
                 stream: head.stream,
-                why,
+                reason,
             };
             assert_eq!(
-                answers.judge(head, too_long, &limits),
+                answers.admit(head, too_long, &limits),
                 Verdict::Refuse(refusal)
             );
         }
         for head in [head(1, RESPONSE, 0), head(2, 0, 0), head(1, 99, 7)] {
-            assert_eq!(answers.judge(head, false, &limits), Verdict::Ignore);
-            assert_eq!(answers.judge(head, true, &limits), Verdict::Ignore);
+            assert_eq!(answers.admit(head, false, &limits), Verdict::Ignore);
+            assert_eq!(answers.admit(head, true, &limits), Verdict::Ignore);
         }
         assert_eq!(answers.running(), 0);
         assert_eq!(
-            answers.judge(head(5, REQUEST, 0), false, &limits),
+            answers.admit(head(5, REQUEST, 0), false, &limits),
             Verdict::Serve
         );
         assert_eq!(
-            answers.judge(head(5, DATA, 0), false, &limits),
+            answers.admit(head(5, DATA, 0), false, &limits),
             Verdict::Ignore
         );
         for stream in [1, 3, 5] {
             let refusal = Refusal {
                 stream,
-                why: Why::ReusedId,
+                reason: RefusalReason::ReusedId,
             };
-            let verdict = answers.judge(head(stream, REQUEST, 0), false, &limits);
+            let verdict = answers.admit(head(stream, REQUEST, 0), false, &limits);
             assert_eq!(verdict, Verdict::Refuse(refusal));
         }
     }
@@ -315,15 +317,15 @@ mod tests {
         for stream in [2, 4, 6] {
             answers.refuse(Refusal {
                 stream,
-                why: Why::EvenId,
+                reason: RefusalReason::EvenId,
             });
         }
         for stream in [1, 3] {
-            answers.judge(head(stream, REQUEST, 0), false, &Limits::default());
+            answers.admit(head(stream, REQUEST, 0), false, &Limits::default());
             answers.answer(stream, message::response(stream, Ok(Vec::new())));
         }
         let order: Vec<_> = std::iter::from_fn(|| answers.pop())
-            .map(|leaving| leaving.frees)
+            .map(|answer| answer.frees)
             .collect();
         assert_eq!(order, [Some(1), None, Some(3), None, None]);
         assert_eq!(answers.bytes(), 0);

@@ -99,7 +99,7 @@ impl From<Event> for When {
 /// });
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "an act does nothing by itself"]
+#[must_use = "a behavior does nothing by itself"]
 pub struct Behavior {
     pub(super) waits: Vec<Wait>,
     pub(super) end: End,

@@ -19,7 +19,7 @@ pub(super) const KILLED: i32 = 137;
 
 /// The pods and containers of a simulated runtime.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct SimDomain {
     memory: MemoryDomain,
     stopped_pods: Mutex<BTreeSet<String>>,
     /// Held while something is read, changed and written back.
@@ -54,8 +54,8 @@ pub(super) fn lives(container: &api::Container) -> bool {
     container.state() != ContainerState::ContainerStopped
 }
 
-impl Books {
-    /// Empty books.
+impl SimDomain {
+    /// Without pods and containers.
     pub(super) fn new(evicted: UnboundedSender<api::Container>) -> Self {
         Self {
             memory: MemoryDomain::new("nri-sim"),
@@ -165,7 +165,7 @@ impl Books {
 }
 
 #[async_trait]
-impl Domain for Books {
+impl Domain for SimDomain {
     fn name(&self) -> &str {
         self.memory.name()
     }

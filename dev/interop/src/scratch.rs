@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The directory and the process groups of the peers.
 #[derive(Debug)]
-pub(super) struct House {
+pub(super) struct Scratch {
     directory: TempDir,
     groups: Groups,
     cases: AtomicU64,
@@ -35,7 +35,7 @@ struct Running {
 /// How long what was killed may take to be gone.
 const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl House {
+impl Scratch {
     /// A new one. From now on a signal that ends the command ends everything in it too.
     pub(super) fn new() -> Result<Self, String> {
         let directory = TempDir::with_prefix("nri-interop-")
@@ -58,24 +58,24 @@ impl House {
     }
 
     /// A directory of its own for one case.
-    pub(super) fn room(&self) -> Result<Room, String> {
+    pub(super) fn case_dir(&self) -> Result<CaseDir, String> {
         self.groups.wait_if_ending();
         let number = self.cases.fetch_add(1, Ordering::Relaxed);
         let path = self.path().join(number.to_string());
         for path in [&path, &path.join("plugins"), &path.join("conf.d")] {
             std::fs::create_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
         }
-        Ok(Room { path })
+        Ok(CaseDir { path })
     }
 }
 
 /// The directory of one case.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct CaseDir {
     path: PathBuf,
 }
 
-impl Room {
+impl CaseDir {
     /// The runtime's socket.
     pub(super) fn socket(&self) -> PathBuf {
         self.path.join("nri.sock")

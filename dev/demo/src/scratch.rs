@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The directory of one demo.
-pub(crate) struct House {
+pub(crate) struct Scratch {
     directory: TempDir,
 }
 
-impl House {
+impl Scratch {
     pub(crate) fn new() -> Result<Self, String> {
         let directory =
             TempDir::with_prefix("nri-demo-").map_err(|e| format!("a temporary directory: {e}"))?;
-        let house = Self { directory };
-        for path in [house.plugins(), house.plugin_configs()] {
+        let scratch = Self { directory };
+        for path in [scratch.plugins(), scratch.plugin_configs()] {
             fs::DirBuilder::new()
                 .mode(0o755)
                 .create(&path)
                 .map_err(|e| format!("{}: {e}", path.display()))?;
         }
-        Ok(house)
+        Ok(scratch)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::house::{House, Room};
 use super::plugin::{self, Plugin};
 use super::runtime::{self, Runtime};
 use super::schema::{Schema, differences};
+use super::scratch::{CaseDir, Scratch};
 
 /// One cell of the matrix.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Setting<'a> {
-    pub(super) house: &'a House,
+pub(super) struct Pairing<'a> {
+    pub(super) scratch: &'a Scratch,
     pub(super) runtime: runtime::Kind<'a>,
     pub(super) plugin: plugin::Kind<'a>,
     /// What the runtime knows of the protocol. Ours knows what the newest release knows.
@@ -22,7 +22,7 @@ pub(super) const INDEX: &str = "10";
 pub(super) const NAME: &str = "scripted";
 pub(super) const ID: &str = "10-scripted";
 
-impl Setting<'_> {
+impl Pairing<'_> {
     /// Whether both sides know the events of v0.10 and later.
     pub(super) fn validates(&self) -> bool {
         self.runtime.validates() && self.plugin.level().release.validates
@@ -59,29 +59,29 @@ impl Setting<'_> {
         self.plugin.level().schema.known(message, &known)
     }
 
-    pub(super) fn start_runtime(&self, room: &Room) -> Result<Runtime, String> {
-        Runtime::start(self.house, self.runtime, room)
+    pub(super) fn start_runtime(&self, case_dir: &CaseDir) -> Result<Runtime, String> {
+        Runtime::start(self.scratch, self.runtime, case_dir)
     }
 
     pub(super) fn start_plugin(
         &self,
-        room: &Room,
+        case_dir: &CaseDir,
         index: &str,
         name: &str,
     ) -> Result<Plugin, String> {
-        Plugin::start(self.house, self.plugin, room, index, name)
+        Plugin::start(self.scratch, self.plugin, case_dir, index, name)
     }
 
     /// A runtime that listens, with one plugin that takes part and that nothing was said to yet.
-    pub(super) fn pair(&self) -> Result<(Room, Runtime, Plugin), String> {
-        let room = self.house.room()?;
-        let mut runtime = self.start_runtime(&room)?;
+    pub(super) fn pair(&self) -> Result<(CaseDir, Runtime, Plugin), String> {
+        let case_dir = self.scratch.case_dir()?;
+        let mut runtime = self.start_runtime(&case_dir)?;
         runtime.open()?;
-        let mut plugin = self.start_plugin(&room, INDEX, NAME)?;
+        let mut plugin = self.start_plugin(&case_dir, INDEX, NAME)?;
         plugin.connect()?;
         runtime.wait_for_plugins(1)?;
         plugin.heard()?;
-        Ok((room, runtime, plugin))
+        Ok((case_dir, runtime, plugin))
     }
 }
 
