@@ -9,12 +9,12 @@ use nri_core::validate::DefaultValidator;
 use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
 use crate::config::Config;
-use crate::domains::Domains;
+use crate::engine::domains::Domains;
 use crate::error::Error;
-use crate::instance::{Instance, Parts};
-use crate::metrics::{Metrics, NoMetrics};
+use crate::instance::lifecycle::{Instance, Parts};
 use crate::nri::Nri;
-use crate::observer::{NoObserver, Observer};
+use crate::telemetry::metrics::{Metrics, NoMetrics};
+use crate::telemetry::observer::{NoObserver, Observer};
 
 /// Describes an instance; made by [`Nri::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -38,8 +38,15 @@ impl fmt::Debug for Builder {
     }
 }
 
+impl Nri {
+    /// Begins to describe an instance.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
+    }
+}
+
 impl Builder {
-    pub(crate) fn new(config: Config) -> Self {
+    fn new(config: Config) -> Self {
         Self {
             config,
             name: "unknown".to_owned(),

@@ -10,17 +10,17 @@ use nri_core::{
 };
 use tokio::sync::watch;
 
-use crate::builder::Builder;
 use crate::config::Config;
-use crate::instance::Instance;
-use crate::observer::PluginInfo;
-use crate::readiness::Readiness;
-use crate::reconfigure::Reconfigured;
-use crate::subject::Subject;
+use crate::engine::driver::Engine;
+use crate::engine::target::RequestTarget;
+use crate::instance::lifecycle::Instance;
+use crate::instance::reconfigure::Reconfigured;
+use crate::telemetry::plugin_info::PluginInfo;
+use crate::telemetry::readiness::Readiness;
 
 /// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`RuntimeApi`].
 ///
-/// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) says good-bye to them before.
+/// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) shuts them down before.
 ///
 /// Its futures may be dropped at any time: see [cancel safety](RuntimeApi#cancel-safety). The caller's deadline
 /// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
@@ -32,16 +32,11 @@ struct Handle(Arc<Instance>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.abandon();
+        self.0.abort();
     }
 }
 
 impl Nri {
-    /// Begins to describe an instance.
-    pub fn builder(config: Config) -> Builder {
-        Builder::new(config)
-    }
-
     pub(crate) fn new(instance: Instance) -> Self {
         Self(Arc::new(Handle(Arc::new(instance))))
     }
@@ -50,10 +45,14 @@ impl Nri {
         &self.0.0
     }
 
+    fn engine(&self) -> &Arc<Engine> {
+        &self.instance().engine
+    }
+
     /// The configuration in force, with defaults in place.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.instance().config()
+        self.instance().shared.config()
     }
 
     /// Adds a domain. It must be there before the instance is started.
@@ -61,7 +60,7 @@ impl Nri {
     /// # Errors
     /// There is one of this name, or the instance was started.
     pub fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), crate::Error> {
-        self.instance().domains.register(domain)
+        self.engine().domains.register(domain)
     }
 
     /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`] that is the look-up by domain and
@@ -75,7 +74,7 @@ impl Nri {
     /// ```
     #[must_use]
     pub fn domain(&self, name: &str) -> Option<Arc<dyn Domain>> {
-        self.instance().domains.named(name)
+        self.engine().domains.named(name)
     }
 
     /// The domain that has a container of this full id.
@@ -83,7 +82,7 @@ impl Nri {
     /// # Errors
     /// [`DomainError::NotFound`] if none has it, [`DomainError::Invalid`] if several have.
     pub async fn domain_of(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
-        self.instance().domains.owner(container).await
+        self.engine().domains.owner(container).await
     }
 
     /// Puts another configuration in force, from the next request on. Plugins stay connected, unless their user is not allowed
@@ -103,7 +102,7 @@ impl Nri {
     pub async fn reconfigure(&self, config: Config) -> Result<Reconfigured, crate::Error> {
         let instance = Arc::clone(self.instance());
         let work = async move { instance.reconfigure(config).await };
-        match self.instance().tasks.spawn(work) {
+        match self.instance().shared.tasks.spawn(work) {
             Some(task) => task.await.unwrap_or(Err(crate::Error::Stopped)),
             None => Err(crate::Error::Stopped),
         }
@@ -126,46 +125,45 @@ impl Nri {
     /// ```
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.instance().readiness.borrow().clone()
+        self.watch_readiness().borrow().clone()
     }
 
     /// The same as a stream: it changes when a required plugin comes or goes, and ends with the instance. A runtime maps it to
     /// a condition of the node.
     #[must_use]
     pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
-        self.instance().readiness.subscribe()
+        self.instance().shared.reporter.readiness()
     }
 
-    /// The instance, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
+    /// The engine, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
     fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
         if !self.is_enabled() {
             return Ok(None);
         }
-        let instance = self.instance();
-        let subject = match container {
-            Some(container) => instance.container_subject(pod, container)?,
-            None => instance.pod_subject(pod)?,
-        };
-        Ok(Some((instance, subject)))
+        let engine = self.engine();
+        let target = RequestTarget::read(&engine.domains, pod, container)?;
+        Ok(Some((engine, target)))
     }
 
     /// Relays an event that says no more than what it is about.
     async fn tell(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
-        let Some((instance, subject)) = entered? else {
+        let Some((engine, target)) = entered? else {
             return Ok(());
         };
-        let keys = subject.keys.clone();
-        instance.tell(cx, &keys, subject.into_request(event)?).await
+        let keys = target.keys.clone();
+        engine
+            .notify_plugins(cx, &keys, target.into_request(event)?)
+            .await
     }
 }
 
 /// What [`Nri::enter`] comes to.
-type Entered<'a> = Result<Option<(&'a Arc<Instance>, Subject)>, Error>;
+type Entered<'a> = Result<Option<(&'a Arc<Engine>, RequestTarget)>, Error>;
 
 #[async_trait]
 impl RuntimeApi for Nri {
     fn is_enabled(&self) -> bool {
-        self.instance().is_enabled()
+        self.instance().shared.is_enabled()
     }
 
     async fn start(&self) -> Result<(), Error> {
@@ -178,7 +176,7 @@ impl RuntimeApi for Nri {
 
     async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
         match self.enter(pod, None)? {
-            Some((instance, subject)) => instance.run_pod(cx, subject).await,
+            Some((engine, target)) => engine.run_pod(cx, target).await,
             None => Ok(()),
         }
     }
@@ -190,15 +188,15 @@ impl RuntimeApi for Nri {
         overhead: Option<api::LinuxResources>,
         resources: Option<api::LinuxResources>,
     ) -> Result<(), Error> {
-        let Some((instance, subject)) = self.enter(pod, None)? else {
+        let Some((engine, target)) = self.enter(pod, None)? else {
             return Ok(());
         };
         let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
-            pod: Some(subject.pod),
+            pod: Some(target.pod),
             overhead_linux_resources: overhead,
             linux_resources: resources,
         });
-        instance.tell(cx, &subject.keys, request).await
+        engine.notify_plugins(cx, &target.keys, request).await
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
@@ -213,9 +211,9 @@ impl RuntimeApi for Nri {
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
         match self.enter(pod, None)? {
-            Some((instance, subject)) => {
+            Some((engine, target)) => {
                 let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
-                instance.remove(cx, subject, events).await
+                engine.relay_removal(cx, target, events).await
             }
             None => Ok(()),
         }
@@ -228,7 +226,7 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<Creation, Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.create_container(cx, subject).await,
+            Some((engine, target)) => engine.create_container(cx, target).await,
             None => Ok(Creation::untouched()),
         }
     }
@@ -279,7 +277,7 @@ impl RuntimeApi for Nri {
         request: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.update_container(cx, subject, request).await,
+            Some((engine, target)) => engine.update_container(cx, target, request).await,
             None => Ok(UpdateResult::default()),
         }
     }
@@ -305,14 +303,14 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => instance.stop_container(cx, subject).await,
+            Some((engine, target)) => engine.stop_container(cx, target).await,
             None => Ok(StopResult::default()),
         }
     }
 
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container) {
         let notified = match self.enter(pod, Some(container)) {
-            Ok(Some((instance, subject))) => instance.notify_exit(subject),
+            Ok(Some((engine, target))) => engine.notify_exit(target),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -328,9 +326,9 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<(), Error> {
         match self.enter(pod, Some(container))? {
-            Some((instance, subject)) => {
+            Some((engine, target)) => {
                 let events = [Event::StopContainer, Event::RemoveContainer];
-                instance.remove(cx, subject, events).await
+                engine.relay_removal(cx, target, events).await
             }
             None => Ok(()),
         }
@@ -338,7 +336,7 @@ impl RuntimeApi for Nri {
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {
         match self.is_enabled() {
-            true => PluginSyncBlock::new(self.instance().block_joining()),
+            true => PluginSyncBlock::new(self.engine().block_joining()),
             false => PluginSyncBlock::inert(),
         }
     }

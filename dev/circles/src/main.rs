@@ -1,4 +1,5 @@
-//! No circle of modules in any crate: the check of law 1 in CONTRIBUTING.md.
+//! No circle of modules in any crate, and layers inside those that have them (see `layers.rs`): the
+//! check of law 1 in CONTRIBUTING.md.
 //!
 //! A module is a file. An arrow goes from a file to the file in which something stands that it uses:
 //! an item that it imports or names by a path (through re-exports, to where the item is defined), and
@@ -13,6 +14,7 @@
 mod arrows;
 mod graph;
 mod infer;
+mod layers;
 mod parse;
 mod resolve;
 
@@ -35,7 +37,7 @@ const CRATES: &[&str] = &[
 #[derive(Parser)]
 #[command(
     name = "cargo xtask circles",
-    about = "Check that no modules use each other in a circle.",
+    about = "Check that no modules use each other in a circle, and that layers inside crates hold.",
     version
 )]
 struct Options {
@@ -85,6 +87,16 @@ fn run(options: &Options) -> Result<(), String> {
                 circle.arrows.join("\n")
             )
         }));
+        if let Some(layers) = layers::ALL.iter().find(|layers| layers.name == *name) {
+            let mut out_of_place = layers.misplaced(&modules);
+            out_of_place.extend(layers.broken(arrows.all()));
+            if !out_of_place.is_empty() {
+                broken.push(format!(
+                    "{name}: its layers do not hold:\n{}",
+                    out_of_place.join("\n")
+                ));
+            }
+        }
     }
     if broken.is_empty() {
         Ok(())

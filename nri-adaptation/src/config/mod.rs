@@ -5,12 +5,15 @@
 
 mod choices;
 mod dialects;
+mod error;
+mod in_force;
 mod json;
 mod plugin;
 mod reading;
 mod settings;
 mod validator;
 mod whole;
+mod whole_file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,13 +25,14 @@ use serde::Serialize;
 
 pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
 pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
+pub use self::error::{ConfigError, UnknownKey};
+pub use self::in_force::PluginSettings;
 pub use self::json::JsonConfig;
-pub use self::plugin::{PluginConfig, PluginSettings};
-pub use self::reading::{ConfigError, UnknownKey};
+pub use self::plugin::PluginConfig;
 pub(crate) use self::settings::distance;
 use self::settings::settings;
 pub use self::validator::DefaultValidatorConfig;
-pub use self::whole::WholeFile;
+pub use self::whole_file::WholeFile;
 use crate::duration;
 
 /// Where plugins that are started externally connect, by default.

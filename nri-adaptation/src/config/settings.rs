@@ -15,7 +15,7 @@ use nri_proto::SocketPath;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::reading::UnknownKey;
+use super::error::UnknownKey;
 use crate::duration;
 
 /// The spellings that the keys of a dialect have, each without regard to case as in Go's decoders.

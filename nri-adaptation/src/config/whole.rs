@@ -1,76 +1,36 @@
 //! Finding NRI's table in a runtime's whole configuration. What may not enter: any other setting of such a file.
 
-use std::fmt;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::reading::{ConfigError, Document, strict};
+use super::error::ConfigError;
+use super::reading::{Document, strict};
+use super::whole_file::{WholeFile, recognise};
 use super::{Config, CrioConfig};
 
-/// The key of containerd's NRI plugin in its table `plugins`.
-const CONTAINERD_PLUGIN: &str = "io.containerd.nri.v1.nri";
-
-/// Whose configuration a whole file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WholeFile {
-    /// `config.toml` of containerd, version 2 or 3.
-    Containerd,
-    /// `crio.conf` of CRI-O, or one of its drop-ins.
-    Crio,
-}
-
-impl fmt::Display for WholeFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Containerd => "containerd",
-            Self::Crio => "CRI-O",
-        })
-    }
-}
-
-impl WholeFile {
-    /// The table that is NRI's, as the file's header names it.
-    #[must_use]
-    pub const fn table(self) -> &'static str {
-        match self {
-            Self::Containerd => "plugins.\"io.containerd.nri.v1.nri\"",
-            Self::Crio => "crio.nri",
+/// Takes the table out of a file that has it.
+fn take(of: WholeFile, document: &mut Document<'_>) -> Result<bool, ConfigError> {
+    let [outer, inner] = of.path();
+    let Some(outer) = only(of, document.table.get_mut(), outer)? else {
+        return Ok(false);
+    };
+    let DeValue::Table(outer) = outer.get_mut() else {
+        return Ok(false);
+    };
+    let Some(found) = only(of, outer, inner)? else {
+        return Ok(false);
+    };
+    let span = found.span();
+    match std::mem::replace(found.get_mut(), DeValue::Boolean(false)) {
+        DeValue::Table(table) => {
+            document.table = Spanned::new(span, table);
+            Ok(true)
         }
-    }
-
-    const fn path(self) -> [&'static str; 2] {
-        match self {
-            Self::Containerd => ["plugins", CONTAINERD_PLUGIN],
-            Self::Crio => ["crio", "nri"],
-        }
-    }
-
-    /// Takes the table out of a file that has it.
-    fn take(self, document: &mut Document<'_>) -> Result<bool, ConfigError> {
-        let [outer, inner] = self.path();
-        let Some(outer) = only(self, document.table.get_mut(), outer)? else {
-            return Ok(false);
-        };
-        let DeValue::Table(outer) = outer.get_mut() else {
-            return Ok(false);
-        };
-        let Some(found) = only(self, outer, inner)? else {
-            return Ok(false);
-        };
-        let span = found.span();
-        match std::mem::replace(found.get_mut(), DeValue::Boolean(false)) {
-            DeValue::Table(table) => {
-                document.table = Spanned::new(span, table);
-                Ok(true)
-            }
-            _ => Err(ConfigError::Invalid {
-                key: self.table().to_owned(),
-                line: Some(document.line(span.start)),
-                reason: "it is no table".to_owned(),
-            }),
-        }
+        _ => Err(ConfigError::Invalid {
+            key: of.table().to_owned(),
+            line: Some(document.line(span.start)),
+            reason: "it is no table".to_owned(),
+        }),
     }
 }
 
@@ -97,27 +57,6 @@ fn only<'a, 'i>(
         .iter_mut()
         .find(|(written, _)| same(written.get_ref()));
     Ok(found.map(|(_, value)| value))
-}
-
-/// Whose configuration the table is at the top of, if it is a whole one.
-pub(super) fn recognise(table: &DeTable<'_>) -> Option<WholeFile> {
-    let has = |key: &str| {
-        let mut found = table.iter();
-        found.find(|(written, _)| written.get_ref().eq_ignore_ascii_case(key))
-    };
-    if has("crio").is_some() {
-        return Some(WholeFile::Crio);
-    }
-    let of_containerd = |value: &DeValue<'_>| match value {
-        DeValue::Table(plugins) => plugins.keys().any(|key| {
-            key.get_ref()
-                .to_ascii_lowercase()
-                .starts_with("io.containerd.")
-        }),
-        _ => false,
-    };
-    let plugins = has("plugins").is_some_and(|(_, value)| of_containerd(value.get_ref()));
-    (plugins || has("version").is_some()).then_some(WholeFile::Containerd)
 }
 
 impl Config {
@@ -188,14 +127,14 @@ impl Config {
 }
 
 fn of_containerd(mut file: Document<'_>, absent: Config) -> Result<Option<Config>, ConfigError> {
-    match WholeFile::Containerd.take(&mut file)? {
+    match take(WholeFile::Containerd, &mut file)? {
         true => strict(file.read_config(absent)?).map(Some),
         false => Ok(None),
     }
 }
 
 fn of_crio(mut file: Document<'_>, absent: Config) -> Result<Option<Config>, ConfigError> {
-    if !WholeFile::Crio.take(&mut file)? {
+    if !take(WholeFile::Crio, &mut file)? {
         return Ok(None);
     }
     let crio = strict(file.read(CrioConfig::of(&absent))?)?;

@@ -7,7 +7,7 @@ use super::instance::Phase;
 use super::instance::{Instance, Purpose, Turn, Waiting};
 use super::state::{Timing, Work};
 use super::timers::Timer;
-use super::{CallId, Came, Effect, Job, RequestId, Scheduler};
+use super::{CallId, CallOutcome, Effect, Job, RequestId, Scheduler};
 use crate::flow::{Flow, Reply};
 use crate::{Event, RegisteredPlugin, Response};
 
@@ -133,13 +133,13 @@ impl<J: Job> Scheduler<J> {
             record.resolved = true;
             record.took = timing.took;
             if !record.unsubscribed && !record.unaware {
-                self.effects.push_back(Effect::Came {
+                self.effects.push_back(Effect::CallResolved {
                     request: id,
                     plugin: record.actual.clone(),
                     event,
                     pod,
                     object,
-                    came: Came::from(&reply),
+                    outcome: CallOutcome::from(&reply),
                     since: timing.since,
                     took: timing.took,
                 });

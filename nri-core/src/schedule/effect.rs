@@ -43,32 +43,46 @@ pub enum CloseReason {
     },
 }
 
-/// What came of a call, as its request hears of it.
+/// What came of one call of a plugin, as its request hears of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Came {
-    /// An answer.
-    Answer,
-    /// An answer that is an error.
-    Error {
+pub enum CallOutcome {
+    /// It answered.
+    Answered,
+    /// It answered with an error.
+    Failed {
         /// The status code.
         code: i32,
         /// The text.
         message: String,
     },
-    /// Nothing in time.
+    /// It did not answer in time.
     Late,
-    /// It was not made: the plugin still owes the answer to an earlier one.
+    /// It was not asked: it still owes the answer to an earlier call.
     Busy,
-    /// Nothing: the connection is lost.
+    /// Its connection is lost.
     Gone,
 }
 
-impl From<&Reply> for Came {
+impl CallOutcome {
+    /// One word for logs and labels.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed { .. } => "failed",
+            Self::Late => "late",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl From<&Reply> for CallOutcome {
     fn from(reply: &Reply) -> Self {
         match reply {
-            Reply::Answer(_) => Self::Answer,
-            Reply::Error { code, message } => Self::Error {
+            Reply::Answer(_) => Self::Answered,
+            Reply::Error { code, message } => Self::Failed {
                 code: *code,
                 message: message.clone(),
             },
@@ -101,7 +115,7 @@ pub enum Effect<T> {
         patience: Instant,
     },
     /// For the record: a request has heard what came of one of its calls, made or not. There is nothing to be done.
-    Came {
+    CallResolved {
         /// The request.
         request: RequestId,
         /// The plugin.
@@ -112,8 +126,8 @@ pub enum Effect<T> {
         pod: ObjectKey,
         /// The pod or container that it is about.
         object: ObjectKey,
-        /// What came.
-        came: Came,
+        /// What came of it.
+        outcome: CallOutcome,
         /// When the call was to be made.
         since: Instant,
         /// How long the plugin had its turn; `None` if it had none.

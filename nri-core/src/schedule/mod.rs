@@ -62,12 +62,12 @@
 //!             assert!(report.result.is_ok());
 //!             log.push("done".into());
 //!         }
-//!         Effect::Came { plugin, came, .. } => log.push(format!("{plugin}: {came:?}")),
+//!         Effect::CallResolved { plugin, outcome, .. } => log.push(format!("{plugin}: {}", outcome.name())),
 //!         Effect::Close { .. } | Effect::OutOfTime { .. } => unreachable!(),
 //!         _ => unreachable!("there are no other effects"),
 //!     }
 //! }
-//! assert_eq!(log, ["10-logger is open", "RunPodSandbox", "10-logger: Answer", "done"]);
+//! assert_eq!(log, ["10-logger is open", "RunPodSandbox", "10-logger: answered", "done"]);
 //! assert!(scheduler.poll_timeout().is_none());
 //! # Ok::<(), nri_core::InvalidIdentity>(())
 //! ```
@@ -91,7 +91,7 @@ mod timers;
 #[cfg(test)]
 mod scenes;
 
-pub use effect::{CallId, Came, CloseReason, Effect, RequestId, SyncPlan};
+pub use effect::{CallId, CallOutcome, CloseReason, Effect, RequestId, SyncPlan};
 pub use job::{Job, RequestFlow, RequestOutcome, Submission};
 pub use limits::{AfterLate, Config, PluginLimits, TEST_TIMEOUT};
 pub use state::Scheduler;

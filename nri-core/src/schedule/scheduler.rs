@@ -177,7 +177,7 @@ impl<J: Job> Scheduler<J> {
                     .is_some_and(|instance| matches!(instance.phase, Phase::Synchronize { .. })),
                 Effect::PluginReady { .. }
                 | Effect::Close { .. }
-                | Effect::Came { .. }
+                | Effect::CallResolved { .. }
                 | Effect::OutOfTime { .. }
                 | Effect::Finished { .. } => true,
             };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nri_core::flow::{Outcome, PluginOutcome, Reply, Report};
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    AfterLate, CallId, Came, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
+    AfterLate, CallId, CallOutcome, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
 };
 use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
 
@@ -41,14 +41,14 @@ impl World {
                     }
                 }
                 Effect::Close { plugin, reason } => self.closed(&plugin, &reason),
-                Effect::Came {
+                Effect::CallResolved {
                     request,
                     plugin,
                     event,
-                    came: Came::Late,
+                    outcome: CallOutcome::Late,
                     ..
                 } => self.late(request, &plugin, event),
-                Effect::Came { .. } => {}
+                Effect::CallResolved { .. } => {}
                 Effect::OutOfTime { request } => {
                     let asked = self.asked.get_mut(&request).unwrap();
                     assert!(!asked.told && asked.event.is_notification());

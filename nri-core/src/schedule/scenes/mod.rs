@@ -153,7 +153,7 @@ impl Scene {
         let mut told = Vec::new();
         while let Some(effect) = self.scheduler.poll_effect() {
             told.push(match effect {
-                Effect::Came { .. } => continue,
+                Effect::CallResolved { .. } => continue,
                 Effect::Call {
                     call,
                     plugin,

@@ -1,0 +1,156 @@
+//! One call of one plugin: made, waited for however long its answer takes, and put on record.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nri_core::flow::Reply;
+use nri_core::lifecycle::ObjectKey;
+use nri_core::schedule::{CallId, CallOutcome};
+use nri_core::{Event, RegisteredPlugin, Response, Subject};
+use tokio::time::timeout_at;
+use tracing::{Instrument as _, Span, field};
+
+use crate::clock::now;
+use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::endpoint::Failure;
+use crate::plugin::prepared::Prepared;
+use crate::telemetry::call_report::PluginCallReport;
+use crate::telemetry::reporter::Reporter;
+
+/// A call that is to be made.
+pub(crate) struct Outgoing {
+    pub(crate) call: CallId,
+    pub(crate) connected: Arc<ConnectedPlugin>,
+    pub(crate) request: Arc<Prepared>,
+    pub(crate) deadline: Instant,
+    /// From when on nobody wants an answer any more.
+    pub(crate) patience: Instant,
+    /// Of the request that it is part of.
+    pub(crate) span: Span,
+}
+
+impl Outgoing {
+    fn span(&self) -> Span {
+        let request = self.request.request();
+        let pod = request.pod().map_or("", |pod| &pod.id);
+        let container = request.container().map_or("", |container| &container.id);
+        tracing::debug_span!(
+            parent: &self.span, "nri_plugin_call",
+            event = %request.event(), pod, container, plugin = %self.connected.plugin,
+            outcome = field::Empty, duration = field::Empty,
+        )
+    }
+
+    /// Makes the call. What comes of it, at whatever time: the scheduler knows when it is late.
+    pub(crate) async fn reply(self: Box<Self>, reporter: &Reporter) -> Reply {
+        let span = self.span();
+        self.made(reporter).instrument(span).await
+    }
+
+    async fn made(self: Box<Self>, reporter: &Reporter) -> Reply {
+        let began = now();
+        let event = self.request.request().event();
+        let _in_flight = self.connected.statistics.begin();
+        let time = self.deadline.saturating_duration_since(began);
+        let relaying = self.connected.endpoint.relay(self.request, time);
+        let delivered = relaying.delivered;
+        let answer = timeout_at(self.patience.into(), relaying.answer).await;
+        let answer = answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned())));
+        // What comes later is dropped, and was asked for in vain.
+        if let Ok(response) = &answer
+            && now() <= self.deadline
+        {
+            reporter.answered(&self.connected.plugin.id, event, response);
+        }
+        let reply = reply(answer, time, delivered.get());
+        Span::current()
+            .record("outcome", CallOutcome::from(&reply).name())
+            .record("duration", field::debug(now() - began));
+        reply
+    }
+}
+
+/// What came of a call that had `time`; `delivered` is whether its request was handed to the transport whole.
+pub(crate) fn reply(answer: Result<Response, Failure>, time: Duration, delivered: bool) -> Reply {
+    match answer {
+        Ok(response) => Reply::Answer(response),
+        Err(Failure::Status { code, message }) => Reply::Error { code, message },
+        // It did not get out in time.
+        Err(Failure::Late) => Reply::Late { after: time },
+        Err(Failure::Closed(_)) => Reply::Gone { delivered },
+    }
+}
+
+/// What came of a call, for the record.
+pub(crate) struct CallRecord {
+    pub(crate) plugin: RegisteredPlugin,
+    /// The plugin, if it is still connected.
+    pub(crate) connected: Option<Arc<ConnectedPlugin>>,
+    pub(crate) event: Event,
+    pub(crate) pod: ObjectKey,
+    pub(crate) object: ObjectKey,
+    pub(crate) outcome: CallOutcome,
+    pub(crate) since: Instant,
+    pub(crate) took: Option<Duration>,
+    pub(crate) span: Span,
+    /// The caller's, see [`Ctx::tag`](nri_core::Ctx::tag).
+    pub(crate) tag: Option<u64>,
+}
+
+impl CallRecord {
+    /// Reports what came of the call.
+    pub(crate) fn report(&self, reporter: &Reporter) {
+        let Self {
+            plugin,
+            connected,
+            event,
+            pod,
+            object,
+            outcome,
+            since,
+            took,
+            span,
+            tag,
+        } = self;
+        let container = match object.subject() {
+            Subject::Container => object.id(),
+            Subject::Pod => "",
+        };
+        let unknown = match outcome {
+            CallOutcome::Failed { code, .. } => connected
+                .as_ref()
+                .and_then(|connected| connected.note_unimplemented(*event, *code)),
+            _ => None,
+        };
+        span.in_scope(|| match (outcome, unknown) {
+            (CallOutcome::Answered, _) | (_, Some(false)) => {
+                tracing::debug!(%plugin, %event, container, ?took, "the plugin answered");
+            }
+            (_, Some(true)) => tracing::warn!(
+                %plugin, %event,
+                "the plugin named no event, which means all, and does not know this one: it counts as not subscribed to it"
+            ),
+            (CallOutcome::Failed { code, message }, _) => {
+                tracing::warn!(%plugin, %event, container, code, %message, "the plugin answered with an error");
+            }
+            (other, _) => {
+                let outcome = other.name();
+                tracing::warn!(%plugin, %event, container, outcome, ?took, "the plugin did not answer");
+            }
+        });
+        let report = PluginCallReport {
+            plugin,
+            event: *event,
+            pod: pod.id(),
+            container,
+            started: *since,
+            duration: now().saturating_duration_since(*since),
+            outcome,
+            tag: *tag,
+        };
+        if let Some(connected) = connected {
+            connected.statistics.record(&report);
+        }
+        reporter.plugin_called(&report);
+    }
+}

@@ -1,0 +1,74 @@
+//! The creation of a container, from its request to the moment in which it is known whether the container exists.
+
+use std::sync::Arc;
+
+use nri_core::api::ContainerState;
+use nri_core::flow::Report;
+use nri_core::lifecycle::ObjectKey;
+use nri_core::schedule::{RequestId, RequestOutcome};
+use nri_core::{Creation, Ctx, Error, Event, Settlement};
+
+use crate::engine::driver::Engine;
+use crate::engine::target::RequestTarget;
+
+/// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear of the undoing.
+struct Unsettled {
+    engine: Arc<Engine>,
+    container: ObjectKey,
+    request: Option<RequestId>,
+}
+
+impl Unsettled {
+    fn settle(&mut self, settlement: Settlement) {
+        if let Some(request) = self.request.take() {
+            self.engine
+                .update(|state, now| state.settle(request, &self.container, settlement, now));
+        }
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.settle(Settlement::Abandoned);
+    }
+}
+
+impl Engine {
+    pub(crate) async fn create_container(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        mut target: RequestTarget,
+    ) -> Result<Creation, Error> {
+        // It is about to be created, whatever the runtime's books say yet.
+        if let Some(container) = &mut target.container
+            && container.state() == ContainerState::ContainerUnknown
+        {
+            container.set_state(ContainerState::ContainerCreated);
+        }
+        let keys = target.keys.clone();
+        let request = target.into_request(Event::CreateContainer)?;
+        let [pending] = self.submit(cx, &keys, [request]);
+        let (request, message) = (pending.request(), Arc::clone(pending.message()));
+        let Report {
+            result, outcomes, ..
+        } = pending.end().await?;
+        let RequestOutcome::Create(asked) = result? else {
+            // A creation's flow ends in nothing else.
+            return Ok(Creation::untouched());
+        };
+        let mut unsettled = Unsettled {
+            engine: Arc::clone(self),
+            container: keys.object().clone(),
+            request: Some(request),
+        };
+        let reporter = &self.shared.reporter;
+        reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
+        reporter.omitted(&asked.omissions);
+        self.side_effects
+            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+            .await?;
+        Ok(Creation::new(asked, outcomes, move |settlement| {
+            unsettled.settle(settlement);
+        }))
+    }
+}

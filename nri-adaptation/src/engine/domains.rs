@@ -1,0 +1,226 @@
+//! The domains of an instance: which pods and containers there are, and who can change them.
+//!
+//! The registry's lock is never held while a domain is called, and no call into a domain is waited for without a limit.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nri_core::model::{Container, PodSandbox};
+use nri_core::{Ctx, Domain, DomainError, api};
+
+use crate::error::Error;
+
+/// The domains of an instance, in the order of their registration.
+#[derive(Default)]
+pub(crate) struct Domains(Mutex<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    domains: Vec<Arc<dyn Domain>>,
+    closed: bool,
+    /// How long a domain may take for one call.
+    time: Duration,
+}
+
+/// What a domain lists.
+pub(crate) struct Listed {
+    pub(crate) domain: Arc<str>,
+    /// With whether they are ready, if the domain knows.
+    pub(crate) pods: Vec<(api::PodSandbox, Option<bool>)>,
+    pub(crate) containers: Vec<api::Container>,
+}
+
+impl Domains {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        // No foreign code runs under the lock, so a poisoned one is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a domain.
+    ///
+    /// # Errors
+    /// There is one of this name, or plugins may have been synchronised already.
+    pub(crate) fn register(&self, domain: Arc<dyn Domain>) -> Result<(), Error> {
+        let name = domain.name().to_owned();
+        let mut registry = self.lock();
+        if registry.closed {
+            return Err(Error::LateDomain(name));
+        }
+        if registry.domains.iter().any(|other| other.name() == name) {
+            return Err(Error::DuplicateDomain(name));
+        }
+        registry.domains.push(domain);
+        Ok(())
+    }
+
+    /// Takes no domains any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Sets how long a domain may take for one call.
+    pub(crate) fn set_time(&self, time: Duration) {
+        self.lock().time = time;
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Domain>> {
+        self.lock().domains.clone()
+    }
+
+    /// The name of the domain that an object of the API belongs to; objects need not say it where there is one only.
+    ///
+    /// # Errors
+    /// The object does not say it, and there are several.
+    pub(crate) fn name_of(&self, said: &str, what: &str) -> Result<Arc<str>, nri_core::Error> {
+        if !said.is_empty() {
+            return Ok(said.into());
+        }
+        match &self.lock().domains[..] {
+            [] => Ok("".into()),
+            [only] => Ok(only.name().into()),
+            several => Err(nri_core::Error::Invalid(format!(
+                "{what} does not say which domain it belongs to, and there are {}: return its name from `domain()`",
+                several.len()
+            ))),
+        }
+    }
+
+    /// What there is in all domains.
+    ///
+    /// # Errors
+    /// The name of the domain that cannot list, and why.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, (String, DomainError)> {
+        let mut lists = Vec::new();
+        for domain in self.all() {
+            let failed = |error| (domain.name().to_owned(), error);
+            let pods = self
+                .bounded(domain.list_pod_sandboxes())
+                .await
+                .map_err(failed)?;
+            let containers = self
+                .bounded(domain.list_containers())
+                .await
+                .map_err(failed)?;
+            lists.push(Listed {
+                domain: domain.name().into(),
+                pods: pods
+                    .iter()
+                    .map(|pod| (pod_message(&**pod), pod.ready()))
+                    .collect(),
+                containers: containers
+                    .iter()
+                    .map(|container| container_message(&**container))
+                    .collect(),
+            });
+        }
+        Ok(lists)
+    }
+
+    /// The domain of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<dyn Domain>> {
+        let registry = self.lock();
+        let domain = registry.domains.iter().find(|domain| domain.name() == name);
+        domain.cloned()
+    }
+
+    /// The domain that has a container.
+    ///
+    /// # Errors
+    /// None has it, as with the empty id; or several have: plugins say ids only, so nobody knows which one is meant.
+    pub(crate) async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
+        if container.is_empty() {
+            return Err(DomainError::NotFound(String::new()));
+        }
+        let mut owner: Option<Arc<dyn Domain>> = None;
+        for domain in self.all() {
+            let has = self
+                .bounded(async { Ok(domain.has_container(container).await) })
+                .await?;
+            match &owner {
+                _ if !has => {}
+                None => owner = Some(domain),
+                Some(other) => {
+                    return Err(DomainError::Invalid {
+                        id: container.to_owned(),
+                        reason: format!(
+                            "domains {:?} and {:?} both have a container of this id, so nobody knows which one is meant",
+                            other.name(),
+                            domain.name()
+                        ),
+                    });
+                }
+            }
+        }
+        owner.ok_or_else(|| DomainError::NotFound(container.to_owned()))
+    }
+
+    /// A container and its pod, as far as a domain knows them.
+    pub(crate) async fn container_and_pod(
+        &self,
+        id: &str,
+    ) -> (Option<api::PodSandbox>, Option<api::Container>) {
+        let Ok(domain) = self.owner(id).await else {
+            return (None, None);
+        };
+        let look_up = async {
+            let container = domain.get_container(id).await;
+            let container = container.map(|container| container_message(&*container));
+            let pod = match &container {
+                Some(container) => domain.get_pod_sandbox(&container.pod_sandbox_id).await,
+                None => None,
+            };
+            Ok((pod.map(|pod| pod_message(&*pod)), container))
+        };
+        self.bounded(look_up).await.unwrap_or_default()
+    }
+
+    /// Updates a container in the domain that has it.
+    pub(crate) async fn update(
+        &self,
+        cx: &Ctx,
+        update: &api::ContainerUpdate,
+    ) -> Result<(), DomainError> {
+        let domain = self.owner(&update.container_id).await?;
+        self.bounded(domain.update_container(cx, update)).await
+    }
+
+    /// Evicts a container from the domain that has it.
+    pub(crate) async fn evict(
+        &self,
+        cx: &Ctx,
+        eviction: &api::ContainerEviction,
+    ) -> Result<(), DomainError> {
+        let domain = self.owner(&eviction.container_id).await?;
+        self.bounded(domain.evict_container(cx, eviction)).await
+    }
+
+    /// Waits for a domain, but not for ever.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, DomainError>>,
+    ) -> Result<T, DomainError> {
+        let time = self.lock().time;
+        match tokio::time::timeout(time, call).await {
+            Ok(result) => result,
+            Err(_) => Err(DomainError::Failed(format!(
+                "the runtime did not do it within {time:?} (`domain_timeout`)"
+            ))),
+        }
+    }
+}
+
+/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with runtimes in Go, and plugins look
+/// into it without asking.
+pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
+    let mut message = pod.to_message();
+    message.linux.get_or_insert_default();
+    message
+}
+
+/// A container as plugins see it, with a Linux part like a pod.
+pub(crate) fn container_message(container: &dyn Container) -> api::Container {
+    let mut message = container.to_message();
+    message.linux.get_or_insert_default();
+    message
+}

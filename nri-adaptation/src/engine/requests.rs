@@ -1,0 +1,219 @@
+//! The events of the API: what each hands in, and what it makes of the outcome.
+//!
+//! Events that may be refused end with their caller's future. Notifications (what has already happened) go on without it:
+//! all plugins hear of them.
+
+use std::sync::Arc;
+
+use nri_core::flow::Report;
+use nri_core::lifecycle::ObjectKey;
+use nri_core::schedule::{RequestId, RequestOutcome};
+use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
+use nri_core::{Ctx, Error, Event, PluginId, Request, Settlement, StopResult, UpdateResult, api};
+
+use crate::config::Config;
+use crate::engine::driver::Engine;
+use crate::engine::state::{Ended, Submitted};
+use crate::engine::target::{Keys, RequestTarget};
+
+/// How many exits may be under way at a time. Of one more, plugins hear when its container is removed.
+const MOST_EXITS: usize = 16_384;
+
+/// A request that somebody waits for. If that ends early, the scheduler is told.
+pub(crate) struct PendingRequest {
+    engine: Arc<Engine>,
+    object: ObjectKey,
+    submitted: Submitted,
+    over: bool,
+}
+
+impl PendingRequest {
+    /// The request's number.
+    pub(crate) fn request(&self) -> RequestId {
+        self.submitted.request
+    }
+
+    /// What is asked.
+    pub(crate) fn message(&self) -> &Arc<Request> {
+        &self.submitted.message
+    }
+
+    /// Waits for the end. The scheduler minds the caller's deadline.
+    pub(crate) async fn end(mut self) -> Ended {
+        let ended = (&mut self.submitted.ended).await;
+        self.over = true;
+        ended.unwrap_or_else(|_| Err(Error::Instance("the request was given up".to_owned())))
+    }
+}
+
+impl Drop for PendingRequest {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let request = self.submitted.request;
+        self.engine.update(|state, now| {
+            state.scheduler.handle_abandoned(request, now);
+            // Its success may have been on its way here.
+            state.settle(request, &self.object, Settlement::Abandoned, now);
+        });
+    }
+}
+
+impl Engine {
+    /// Submits requests about one target, with nothing between them.
+    pub(crate) fn submit<const N: usize>(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        keys: &Keys,
+        requests: [Request; N],
+    ) -> [PendingRequest; N] {
+        let submitted =
+            self.update(|state, now| requests.map(|request| state.submit(cx, keys, request, now)));
+        submitted.map(|submitted| PendingRequest {
+            engine: Arc::clone(self),
+            object: keys.object().clone(),
+            submitted,
+            over: false,
+        })
+    }
+
+    /// Relays an event whose answers say nothing.
+    pub(crate) async fn notify_plugins(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        keys: &Keys,
+        request: Request,
+    ) -> Result<(), Error> {
+        let [pending] = self.submit(cx, keys, [request]);
+        pending.end().await?.result.map(drop)
+    }
+
+    /// Runs a pod, which plugins may refuse; so may the lack of a plugin that it requires.
+    pub(crate) async fn run_pod(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+    ) -> Result<(), Error> {
+        let keys = target.keys.clone();
+        let [pending] = self.submit(cx, &keys, [target.into_request(Event::RunPodSandbox)?]);
+        let message = Arc::clone(pending.message());
+        let Report {
+            result, outcomes, ..
+        } = pending.end().await?;
+        result?;
+        let requirements = requirements(&self.shared.config());
+        let (Some((validator, options)), Some(pod)) = (requirements, message.pod()) else {
+            return Ok(());
+        };
+        required::check_pod(&options, pod, &outcomes).map_err(|rejection| Error::Refused {
+            pod: message.subject(),
+            validator,
+            reason: rejection.to_string(),
+        })
+    }
+
+    /// Tells of a removal. It implies the stop, which goes before it if it is still due.
+    pub(crate) async fn relay_removal(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+        [stop, remove]: [Event; 2],
+    ) -> Result<(), Error> {
+        let keys = target.keys.clone();
+        let both = [
+            target.clone().into_request(stop)?,
+            target.into_request(remove)?,
+        ];
+        let [stopped, removed] = self.submit(cx, &keys, both);
+        match stopped.end().await.and_then(|report| report.result) {
+            Err(error @ Error::OutOfTime { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the stop that a removal implies went wrong");
+            }
+            Ok(_) => {}
+        }
+        removed.end().await?.result.map(drop)
+    }
+
+    pub(crate) async fn stop_container(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+    ) -> Result<StopResult, Error> {
+        let keys = target.keys.clone();
+        let [pending] = self.submit(cx, &keys, [target.into_request(Event::StopContainer)?]);
+        let Report {
+            result, outcomes, ..
+        } = pending.end().await?;
+        Ok(match result? {
+            RequestOutcome::Stop(asked) => StopResult::new(asked, outcomes),
+            _ => StopResult::default(),
+        })
+    }
+
+    /// Queues the exit of a container. It has its place in the pod's order when this returns.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub(crate) fn notify_exit(self: &Arc<Self>, mut target: RequestTarget) -> Result<(), Error> {
+        if let Some(container) = &mut target.container {
+            container.set_state(api::ContainerState::ContainerStopped);
+        }
+        let keys = target.keys.clone();
+        let request = target.into_request(Event::StopContainer)?;
+        let taken = self.update(|state, now| state.submit_exit(&keys, request, MOST_EXITS, now));
+        match taken {
+            true => Ok(()),
+            false => Err(Error::Instance(format!(
+                "{MOST_EXITS} exits wait to be relayed; plugins hear of that of {} when it is removed",
+                keys.object()
+            ))),
+        }
+    }
+
+    pub(crate) async fn update_container(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+        resources: Option<api::LinuxResources>,
+    ) -> Result<UpdateResult, Error> {
+        let keys = target.keys;
+        let request = Request::UpdateContainer(api::UpdateContainerRequest {
+            pod: Some(target.pod),
+            container: target.container,
+            // Plugins look into it without asking, as runtimes in Go always send one.
+            linux_resources: Some(resources.unwrap_or_default()),
+        });
+        let [pending] = self.submit(cx, &keys, [request]);
+        let message = Arc::clone(pending.message());
+        let Report {
+            result, outcomes, ..
+        } = pending.end().await?;
+        let RequestOutcome::Update(asked) = result? else {
+            return Ok(UpdateResult::default());
+        };
+        let reporter = &self.shared.reporter;
+        reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
+        reporter.omitted(&asked.omissions);
+        self.side_effects
+            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+            .await?;
+        let mut result = UpdateResult::default();
+        result.resources = asked
+            .requested
+            .and_then(|merged| merged.update.linux)
+            .and_then(|linux| linux.resources);
+        result.updates = asked.updates;
+        result.evictions = asked.evictions;
+        result.outcomes = outcomes;
+        Ok(result)
+    }
+}
+
+/// What the default validator, where it is enabled, requires of pods.
+fn requirements(config: &Config) -> Option<(PluginId, ValidatorOptions)> {
+    let validator = &config.default_validator;
+    let id = DefaultValidator::IDENTITY.parse().ok()?;
+    validator.enable.then(|| (id, validator.into()))
+}

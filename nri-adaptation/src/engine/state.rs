@@ -1,0 +1,430 @@
+//! The scheduler of an instance and those who wait for it, under one short lock.
+//!
+//! [`Dispatch::tell`] tells the scheduler something and returns what it wants to be done; nothing is done
+//! here, so neither a plugin nor a domain nor an observer is ever called under the lock.
+//!
+//! What may not enter: turns, order, lateness, who is asked (the scheduler's), what a plugin is and how
+//! it is reached, anything that is awaited.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nri_core::flow::Report;
+use nri_core::lifecycle::ObjectKey;
+use nri_core::schedule::{
+    CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
+};
+use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
+use tokio::sync::{Notify, oneshot};
+use tracing::Span;
+
+use crate::clock::now;
+use crate::engine::call::{CallRecord, Outgoing};
+use crate::engine::target::Keys;
+use crate::engine::unlisted::Unlisted;
+use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::prepared::Preparation;
+use crate::telemetry::plugin_info::{PluginInfo, PluginState};
+
+/// What came of a request, and of its plugins.
+pub(crate) type Ended = Result<Report<RequestOutcome>, Error>;
+
+/// A plugin that the scheduler knows.
+pub(crate) struct PluginEntry {
+    pub(crate) connected: Arc<ConnectedPlugin>,
+    /// Told when it is ready.
+    pub(crate) joined: Option<oneshot::Sender<()>>,
+}
+
+/// A request that was submitted, and where its end is told.
+pub(crate) struct Submitted {
+    pub(crate) request: RequestId,
+    pub(crate) message: Arc<Request>,
+    pub(crate) ended: oneshot::Receiver<Ended>,
+}
+
+/// A request that is not through the plugins.
+struct InFlightRequest {
+    message: Arc<Request>,
+    key: ObjectKey,
+    cx: Ctx,
+    span: Span,
+    preparation: Preparation,
+    completion: Option<oneshot::Sender<Ended>>,
+    /// Whether it is an exit, which nobody waits for.
+    exit: bool,
+}
+
+/// What is under the lock.
+pub(crate) struct State {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) plugins: BTreeMap<RegisteredPlugin, PluginEntry>,
+    pub(crate) unlisted: Unlisted,
+    requests: BTreeMap<RequestId, InFlightRequest>,
+    /// What is to be told and nobody has told yet.
+    news: VecDeque<News>,
+    /// Whether somebody is telling.
+    telling: bool,
+    /// How many exits have been submitted and are not through.
+    exits: usize,
+    /// Whether no plugin is admitted any more.
+    pub(crate) closed: bool,
+    /// When the task that keeps the time looks by itself.
+    armed: Option<Instant>,
+}
+
+/// The scheduler of an instance, with those who wait for it.
+pub(crate) struct Dispatch {
+    state: Mutex<State>,
+    /// Something is to happen earlier than it was.
+    pub(crate) earlier: Arc<Notify>,
+}
+
+/// What is to be done once the lock is free.
+#[derive(Default)]
+#[allow(
+    clippy::vec_box,
+    reason = "calls stay in their boxes, whoever makes them"
+)]
+pub(crate) struct Actions {
+    pub(crate) calls: Vec<Box<Outgoing>>,
+    /// Plugins that are to be synchronised, and those that are ready.
+    pub(crate) members: Vec<MemberAction>,
+    /// Not empty only for the one who is to tell it, and all that comes up meanwhile: [`Dispatch::more_news`].
+    pub(crate) news: VecDeque<News>,
+}
+
+/// What is to be done about a plugin.
+pub(crate) enum MemberAction {
+    Synchronize(Arc<ConnectedPlugin>),
+    Ready(Arc<ConnectedPlugin>),
+}
+
+/// What is told in the order in which it came about, whoever comes to tell it: a caller has its result when what became of the
+/// plugin calls before it is on record.
+pub(crate) enum News {
+    ReportCall(CallRecord),
+    Close(Arc<ConnectedPlugin>, CloseReason),
+    Complete(Option<oneshot::Sender<Ended>>, Box<Ended>),
+    /// A container was stopped: what the plugins asked for is to be done before anybody is told.
+    Stopped(Box<Stopped>),
+}
+
+/// The stop of a container in which plugins asked for something.
+pub(crate) struct Stopped {
+    pub(crate) completion: Option<oneshot::Sender<Ended>>,
+    pub(crate) report: Report<RequestOutcome>,
+    /// Absent where it is part of an undoing, which is nobody's request.
+    pub(crate) message: Option<Arc<Request>>,
+    pub(crate) cx: Ctx,
+    pub(crate) span: Span,
+}
+
+#[allow(clippy::large_enum_variant)] // short-lived
+enum Action {
+    Call(Box<Outgoing>),
+    Member(MemberAction),
+    News(News),
+}
+
+impl Dispatch {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            state: Mutex::new(State {
+                scheduler: Scheduler::new(config),
+                plugins: BTreeMap::new(),
+                unlisted: Unlisted::default(),
+                requests: BTreeMap::new(),
+                news: VecDeque::new(),
+                telling: false,
+                exits: 0,
+                closed: false,
+                armed: None,
+            }),
+            earlier: Arc::default(),
+        }
+    }
+
+    /// Not to be held while anything is awaited. What is told to the scheduler goes through [`Dispatch::tell`].
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock, so a poisoned one is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the scheduler something; what it wants to be done then is the caller's to do.
+    #[must_use]
+    pub(crate) fn tell<R>(&self, tell: impl FnOnce(&mut State, Instant) -> R) -> (R, Actions) {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        let result = tell(&mut state, now());
+        while let Some(effect) = state.scheduler.poll_effect() {
+            match state.action(effect) {
+                Some(Action::Call(call)) => actions.calls.push(call),
+                Some(Action::Member(member)) => actions.members.push(member),
+                Some(Action::News(news)) => state.news.push_back(news),
+                None => {}
+            }
+        }
+        let next = state.scheduler.poll_timeout();
+        if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
+            state.armed = next;
+            self.earlier.notify_one();
+        }
+        actions.news = state.take_news();
+        (result, actions)
+    }
+
+    /// What came up to be told while somebody told. Nothing ends the telling.
+    pub(crate) fn more_news(&self) -> VecDeque<News> {
+        let mut state = self.lock();
+        // Under the lock, so that nobody who adds to them takes us for telling.
+        state.telling = !state.news.is_empty();
+        std::mem::take(&mut state.news)
+    }
+
+    /// Leaves what is not told to somebody else.
+    pub(crate) fn stop_telling(&self, untold: VecDeque<News>) {
+        let mut state = self.lock();
+        for news in untold.into_iter().rev() {
+            state.news.push_front(news);
+        }
+        state.telling = false;
+    }
+
+    /// Has the task that keeps the time look whether the instance lives.
+    pub(crate) fn wake_timekeeper(&self) {
+        self.earlier.notify_one();
+    }
+}
+
+impl State {
+    /// Submits a request; its place in its pod's order is that of this moment.
+    pub(crate) fn submit(
+        &mut self,
+        cx: &Ctx,
+        keys: &Keys,
+        request: Request,
+        now: Instant,
+    ) -> Submitted {
+        let (completion, ended) = oneshot::channel();
+        let message = Arc::new(request);
+        let request = self.begin(cx, keys, Arc::clone(&message), Some(completion), now);
+        Submitted {
+            request,
+            message,
+            ended,
+        }
+    }
+
+    /// Submits an exit, for which nobody waits; false if too many are under way.
+    pub(crate) fn submit_exit(
+        &mut self,
+        keys: &Keys,
+        request: Request,
+        most: usize,
+        now: Instant,
+    ) -> bool {
+        let room = self.exits < most;
+        if room {
+            self.exits += 1;
+            self.begin(&Ctx::new(), keys, Arc::new(request), None, now);
+        }
+        room
+    }
+
+    /// Says what became of a creation that succeeded; one that did not, or is settled, is ignored.
+    pub(crate) fn settle(
+        &mut self,
+        request: RequestId,
+        key: &ObjectKey,
+        settlement: Settlement,
+        now: Instant,
+    ) {
+        self.scheduler.handle_settled(request, settlement, now);
+        self.unlisted.forget_dead(self.scheduler.lifecycles(), key);
+    }
+
+    /// Looks what is due, and when the time has to be looked at next.
+    pub(crate) fn keep_time(&mut self, now: Instant) -> Option<Instant> {
+        self.scheduler.handle_timeout(now);
+        self.armed = self.scheduler.poll_timeout();
+        self.armed
+    }
+
+    /// The plugins that a request that begins now includes, in order.
+    pub(crate) fn active_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
+        let members = self.scheduler.roster().members().iter();
+        members
+            .filter_map(|member| self.plugins.get(&member.plugin))
+            .map(|entry| &entry.connected)
+    }
+
+    /// All plugins that the scheduler knows, those among them that join or give way to another instance.
+    pub(crate) fn all_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
+        self.plugins.values().map(|entry| &entry.connected)
+    }
+
+    /// What is known of those that requests include, in order.
+    pub(crate) fn plugin_infos(&self) -> Vec<PluginInfo> {
+        self.active_plugins()
+            .map(|connected| {
+                let mut info = connected.info();
+                if info.state == PluginState::Ready && self.scheduler.is_late(&info.plugin) {
+                    info.state = PluginState::Late;
+                }
+                info
+            })
+            .collect()
+    }
+
+    fn begin(
+        &mut self,
+        cx: &Ctx,
+        keys: &Keys,
+        message: Arc<Request>,
+        completion: Option<oneshot::Sender<Ended>>,
+        now: Instant,
+    ) -> RequestId {
+        let mut submission = Submission::new(Arc::clone(&message), keys.pod.clone());
+        if let Some(container) = &keys.container {
+            submission = submission.with_container(container.clone());
+        }
+        let submission = submission.with_deadline(cx.deadline());
+        let id = self.scheduler.handle_request(submission, now);
+        let request = InFlightRequest {
+            key: keys.object().clone(),
+            cx: cx.clone(),
+            span: keys.span(message.event(), cx),
+            message,
+            preparation: Preparation::default(),
+            exit: completion.is_none(),
+            completion,
+        };
+        self.requests.insert(id, request);
+        id
+    }
+
+    fn connected(&self, plugin: &RegisteredPlugin) -> Option<Arc<ConnectedPlugin>> {
+        let entry = self.plugins.get(plugin)?;
+        Some(Arc::clone(&entry.connected))
+    }
+
+    fn action(&mut self, effect: Effect<RequestOutcome>) -> Option<Action> {
+        Some(match effect {
+            Effect::Call {
+                call,
+                plugin,
+                request,
+                message,
+                deadline,
+                patience,
+            } => {
+                let connected = self.connected(&plugin)?;
+                let (span, request) = match self.requests.get_mut(&request) {
+                    Some(request) => (request.span.clone(), request.preparation.of(message)),
+                    // Undoing is nobody's request.
+                    None => (Span::none(), Preparation::default().of(message)),
+                };
+                Action::Call(Box::new(Outgoing {
+                    call,
+                    connected,
+                    request,
+                    deadline,
+                    patience,
+                    span,
+                }))
+            }
+            Effect::CallResolved {
+                request,
+                plugin,
+                event,
+                pod,
+                object,
+                outcome,
+                since,
+                took,
+            } => {
+                let request = self.requests.get(&request);
+                Action::News(News::ReportCall(CallRecord {
+                    connected: self.connected(&plugin),
+                    plugin,
+                    event,
+                    pod,
+                    object,
+                    outcome,
+                    since,
+                    took,
+                    span: request.map_or_else(Span::none, |request| request.span.clone()),
+                    tag: request.and_then(|request| request.cx.tag()),
+                }))
+            }
+            Effect::Synchronize { plugin } => {
+                Action::Member(MemberAction::Synchronize(self.connected(&plugin)?))
+            }
+            Effect::PluginReady { plugin } => {
+                Action::Member(MemberAction::Ready(self.connected(&plugin)?))
+            }
+            Effect::Close { plugin, reason } => {
+                Action::News(News::Close(self.plugins.remove(&plugin)?.connected, reason))
+            }
+            Effect::OutOfTime { request } => {
+                let request = self.requests.get_mut(&request)?;
+                let error = Error::OutOfTime {
+                    event: request.message.event(),
+                    subject: request.message.subject(),
+                };
+                Action::News(News::Complete(
+                    request.completion.take(),
+                    Box::new(Err(error)),
+                ))
+            }
+            Effect::Finished {
+                request, report, ..
+            } => Action::News(self.finished(request, report)),
+            _ => return None,
+        })
+    }
+
+    /// How a request that is through the plugins ends: with what was asked for by the way, if it is a stop.
+    fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
+        let (completion, message, cx, span) = match self.requests.remove(&id) {
+            Some(request) => {
+                self.exits -= usize::from(request.exit);
+                let event = request.message.event();
+                if report.result.is_ok() || event.is_notification() {
+                    let lifecycles = self.scheduler.lifecycles();
+                    self.unlisted
+                        .note(lifecycles, &request.key, &request.message);
+                }
+                let message = Some(request.message);
+                (request.completion, message, request.cx, request.span)
+            }
+            // Undoing is nobody's request.
+            None => (None, None, Ctx::new(), Span::none()),
+        };
+        match &report.result {
+            Ok(RequestOutcome::Stop(stop))
+                if !stop.updates.is_empty() || !stop.omissions.is_empty() =>
+            {
+                News::Stopped(Box::new(Stopped {
+                    completion,
+                    report,
+                    message,
+                    cx,
+                    span,
+                }))
+            }
+            _ => News::Complete(completion, Box::new(Ok(report))),
+        }
+    }
+
+    /// What is to be told next; nothing if somebody else is telling.
+    fn take_news(&mut self) -> VecDeque<News> {
+        if self.telling || self.news.is_empty() {
+            return VecDeque::new();
+        }
+        self.telling = true;
+        std::mem::take(&mut self.news)
+    }
+}

@@ -1,0 +1,50 @@
+//! Synchronising a plugin: the domains are asked what exists, and the plugin is sent it. In which order
+//! things happen is the scheduler's business; what came of it is returned.
+
+use nri_core::api;
+use nri_core::lifecycle::Listing;
+use tokio::time::Instant;
+
+use crate::engine::domains::{Domains, Listed};
+use crate::engine::inventory::Inventory;
+use crate::engine::state::Dispatch;
+use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::endpoint::{Failure, Progress};
+use crate::telemetry::reporter::Reporter;
+
+/// Asks the domains what exists.
+///
+/// # Errors
+/// A domain cannot say.
+pub(crate) async fn list_domains(
+    dispatch: &Dispatch,
+    domains: &Domains,
+) -> Result<(Listing, Vec<Listed>), String> {
+    let listing = dispatch.lock().scheduler.lifecycles().begin_listing();
+    let lists = domains.list().await.map_err(|(domain, error)| {
+        format!("domain {domain:?} cannot list its pods and containers: {error}")
+    })?;
+    Ok((listing, lists))
+}
+
+/// Sends a plugin what exists, and returns what it asks for then.
+///
+/// # Errors
+/// It does not take it.
+pub(crate) async fn send_snapshot(
+    connected: &ConnectedPlugin,
+    inventory: Inventory,
+    progress: Progress<'_>,
+    reporter: &Reporter,
+) -> Result<Vec<api::ContainerUpdate>, Failure> {
+    let Inventory { pods, containers } = inventory;
+    let time = connected.settings().request_timeout;
+    let begun = Instant::now();
+    let answer = connected
+        .endpoint
+        .synchronize(pods, containers, time, progress)
+        .await;
+    let result = answer.as_ref().map(Vec::len).map_err(Failure::class);
+    reporter.synchronized(&connected.plugin.id, begun.elapsed(), result);
+    answer
+}

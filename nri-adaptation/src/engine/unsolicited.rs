@@ -1,0 +1,224 @@
+//! The one door for what plugins ask for on their own account, or when they are synchronised: plugins
+//! of this process and those over a connection come through it. It counts, has updates reviewed, and
+//! applies them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use nri_core::merge::{StopMerge, StopOutcome, Support};
+use nri_core::{Ctx, Error, PluginId, RegisteredPlugin, RuntimeHandle, UpdateFailure, api};
+use tokio::time::Instant;
+
+use crate::engine::review::Reviewers;
+use crate::engine::side_effects::{SideEffects, Tally, others_have_their_turn, says_nothing};
+use crate::engine::state::Dispatch;
+use crate::rate::{Buckets, NotYet, Rate};
+use crate::shared::Shared;
+use crate::telemetry::reporter::LINES_EACH;
+use crate::text::sanitized;
+
+/// Takes what plugins ask for on their own account.
+pub(crate) struct UnsolicitedUpdates {
+    dispatch: Arc<Dispatch>,
+    side_effects: Arc<SideEffects>,
+    support: Support,
+    /// What plugins have asked for, whatever connection it came over.
+    asked: Mutex<Buckets<PluginId>>,
+    /// From when on times are counted.
+    since: Instant,
+}
+
+impl fmt::Debug for UnsolicitedUpdates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnsolicitedUpdates").finish_non_exhaustive()
+    }
+}
+
+/// The door for one plugin. It keeps nothing alive: a plugin and its connection hold it.
+#[derive(Debug, Clone)]
+pub(crate) struct PluginDoor {
+    plugin: PluginId,
+    unsolicited: Weak<UnsolicitedUpdates>,
+}
+
+#[async_trait]
+impl RuntimeHandle for PluginDoor {
+    async fn update_containers(
+        &self,
+        updates: Vec<api::ContainerUpdate>,
+        evictions: Vec<api::ContainerEviction>,
+    ) -> Result<Vec<api::ContainerUpdate>, UpdateFailure> {
+        let open = self.unsolicited.upgrade();
+        match open.filter(|unsolicited| unsolicited.shared().is_enabled()) {
+            Some(unsolicited) => Ok(unsolicited.apply(&self.plugin, updates, evictions).await),
+            None => Err(UpdateFailure::Disconnected(
+                "the runtime has stopped NRI".to_owned(),
+            )),
+        }
+    }
+}
+
+impl UnsolicitedUpdates {
+    pub(crate) fn new(
+        dispatch: Arc<Dispatch>,
+        side_effects: Arc<SideEffects>,
+        support: Support,
+    ) -> Self {
+        Self {
+            dispatch,
+            side_effects,
+            support,
+            asked: Mutex::default(),
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.side_effects.shared
+    }
+
+    /// The door for one plugin.
+    pub(crate) fn door(self: &Arc<Self>, plugin: PluginId) -> PluginDoor {
+        PluginDoor {
+            plugin,
+            unsolicited: Arc::downgrade(self),
+        }
+    }
+
+    /// Whether the scheduler has let a plugin in, and it is not disconnected.
+    pub(crate) fn is_admitted(&self, plugin: &RegisteredPlugin) -> bool {
+        self.dispatch.lock().plugins.contains_key(plugin)
+    }
+
+    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is synchronised.
+    ///
+    /// # Errors
+    /// Why it may not now.
+    pub(crate) fn check_rate(&self, plugin: &PluginId, count: usize) -> Result<(), String> {
+        let config = self.shared().config();
+        let rate = Rate {
+            per_second: config.update_rate_limit,
+            burst: config.update_burst,
+        };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asking for nothing costs something as well.
+        let taken = asked.take(plugin, rate, count.max(1), self.since.elapsed());
+        drop(asked);
+        taken.map_err(|NotYet { wait, first }| {
+            let (per_second, burst) = (rate.per_second, rate.burst);
+            if first {
+                tracing::warn!(
+                    %plugin, per_second, burst,
+                    "the plugin asks for more updates than it may, and is refused for now"
+                );
+            }
+            format!(
+                "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
+                 (`update_rate_limit`, `update_burst`); try again in {wait:?}"
+            )
+        })
+    }
+    /// Carries out what a plugin asks for on its own account, as far as validators that judge updates accept it; returns the
+    /// updates that could not be applied. It waits for nothing that the plugin may hold up, so the plugin may wait for it inside
+    /// a handler.
+    ///
+    /// Dropping the future leaves the rest undone.
+    pub(crate) async fn apply(
+        &self,
+        plugin: &PluginId,
+        updates: Vec<api::ContainerUpdate>,
+        evictions: Vec<api::ContainerEviction>,
+    ) -> Vec<api::ContainerUpdate> {
+        self.shared()
+            .reporter
+            .record_unsolicited(plugin, &updates, &evictions);
+        let cx = Ctx::new();
+        let mut tally = Tally::default();
+        let count = evictions.len();
+        for (at, mut eviction) in evictions.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            eviction.reason = sanitized(&eviction.reason);
+            let (container, reason) = (&eviction.container_id, &eviction.reason);
+            if at < LINES_EACH {
+                let container = sanitized(container);
+                tracing::info!(%plugin, container, reason, "evicting a container for a plugin");
+            } else if at == LINES_EACH {
+                tracing::info!(%plugin, more = count - at, "evicting more containers for a plugin");
+            }
+            let reasons = [(plugin.clone(), reason.clone())];
+            if let Err(error) = self.side_effects.evict(&cx, &eviction, &reasons).await {
+                tally.add(Some(plugin), "evict", container, &error);
+            }
+        }
+        let mut failed = Vec::new();
+        for (at, update) in updates.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            if says_nothing(&update) {
+                continue;
+            }
+            if let Err(error) = self.update_for(&cx, plugin, &update).await {
+                tally.add(Some(plugin), "update", &update.container_id, &error);
+                if !update.ignore_failure {
+                    failed.push(update);
+                }
+            }
+        }
+        tally.log();
+        failed
+    }
+
+    /// What the runtime can apply of an update that no event asked for; `None` if nothing is left of it.
+    ///
+    /// # Errors
+    /// There is more, and that is to be refused.
+    fn supported(
+        &self,
+        plugin: &PluginId,
+        update: &api::ContainerUpdate,
+    ) -> Result<Option<api::ContainerUpdate>, Error> {
+        if self.support == Support::default() {
+            return Ok(Some(update.clone()));
+        }
+        let mut merge = StopMerge::new().with_support(self.support);
+        let update = vec![update.clone()];
+        merge.apply(
+            &RegisteredPlugin {
+                id: plugin.clone(),
+                registration: 0,
+            },
+            api::StopContainerResponse { update },
+        )?;
+        let StopOutcome {
+            updates, omissions, ..
+        } = merge.finish();
+        self.shared().reporter.omitted(&omissions);
+        Ok(updates.into_iter().next().map(|merged| merged.update))
+    }
+
+    /// Has an update reviewed, and carries it out.
+    async fn update_for(
+        &self,
+        cx: &Ctx,
+        plugin: &PluginId,
+        update: &api::ContainerUpdate,
+    ) -> Result<(), Error> {
+        let Some(update) = &self.supported(plugin, update)? else {
+            return Ok(());
+        };
+        let reviewers = Reviewers::of(&self.dispatch.lock(), plugin);
+        let (domains, reporter) = (&self.side_effects.domains, &self.shared().reporter);
+        reviewers.review(domains, reporter, plugin, update).await?;
+        let failed = |source| Error::SideEffect {
+            plugin: plugin.clone(),
+            action: "update",
+            container: update.container_id.clone(),
+            source,
+        };
+        let plugins = std::slice::from_ref(plugin);
+        self.side_effects
+            .update(cx, update, plugins)
+            .await
+            .map_err(failed)
+    }
+}

@@ -1,0 +1,4 @@
+//! An instance as a whole: what it is made of, its life from start to stop, another configuration.
+
+pub(crate) mod lifecycle;
+pub(crate) mod reconfigure;

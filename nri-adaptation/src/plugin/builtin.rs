@@ -1,0 +1,165 @@
+//! A plugin that is part of the runtime's program. What it does wrong ends where a remote one's ends: in a failure.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use nri_core::{
+    Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, api, dispatch,
+};
+use nri_proto::transport::Code;
+use tokio::sync::watch;
+
+use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
+use crate::plugin::prepared::Prepared;
+
+const CLOSED: &str = "closed by the runtime";
+
+/// A plugin in this process.
+pub(crate) struct BuiltIn {
+    plugin: Arc<dyn Plugin>,
+    context: PluginCtx,
+    closed: watch::Sender<bool>,
+}
+
+impl BuiltIn {
+    /// `runtime` is where it can ask for updates on its own account.
+    pub(crate) fn new(
+        plugin: Arc<dyn Plugin>,
+        info: Arc<RuntimeInfo>,
+        runtime: Arc<dyn RuntimeHandle>,
+    ) -> Self {
+        let context = PluginCtx::new(info, runtime);
+        Self {
+            plugin,
+            context,
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    fn context(&self, time: Duration) -> PluginCtx {
+        self.context
+            .clone()
+            .with_deadline(Instant::now().checked_add(time))
+    }
+
+    /// Runs a handler within `time`, and catches its panic.
+    async fn bounded<T>(
+        &self,
+        time: Duration,
+        handler: impl Future<Output = Result<T, HandlerError>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(time, caught(handler)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Late),
+        }
+    }
+}
+
+/// Runs a handler to its end or to its panic.
+async fn caught<T>(handler: impl Future<Output = Result<T, HandlerError>>) -> Result<T, Failure> {
+    let mut handler = pin!(handler);
+    let result = std::future::poll_fn(|cx| {
+        // After a panic the handler is not touched again, so nothing sees what it left half done.
+        match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(text_of(&*panic))),
+        }
+    })
+    .await;
+    let (code, message) = match result {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) if error.is_unimplemented() => (Code::Unimplemented, error.to_string()),
+        Ok(Err(error)) => (Code::Unknown, error.to_string()),
+        Err(panic) => (Code::Internal, format!("its handler panicked: {panic}")),
+    };
+    Err(Failure::Status {
+        code: code.value(),
+        message,
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a text").to_owned()
+}
+
+#[async_trait]
+impl Endpoint for BuiltIn {
+    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
+        let delivered = Delivery::default();
+        let (plugin, context) = (Arc::clone(&self.plugin), self.context(time));
+        let handed = delivered.clone();
+        let mut closed = self.closed.subscribe();
+        let answer = async move {
+            handed.set();
+            let request = (**request.request()).clone();
+            tokio::select! {
+                biased;
+                answer = caught(dispatch(&*plugin, &context, request)) => answer,
+                // A handler that never ends must not outlive the plugin.
+                _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(CLOSED.to_owned())),
+            }
+        };
+        Relaying {
+            answer: Box::pin(answer),
+            delivered,
+        }
+    }
+
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        time: Duration,
+    ) -> Result<Subscription, Failure> {
+        let context = self.context(time);
+        let chosen = self
+            .bounded(time, self.plugin.configure(&context, configuration))
+            .await?;
+        let events = chosen.unwrap_or_else(|| self.plugin.events());
+        Ok(Subscription {
+            events,
+            implicit: false,
+            wish: self.plugin.failure_policy(),
+        })
+    }
+
+    async fn synchronize(
+        &self,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+        time: Duration,
+        _progress: Progress<'_>,
+    ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        let context = self.context(time);
+        self.bounded(time, self.plugin.synchronize(&context, pods, containers))
+            .await
+    }
+
+    async fn shutdown(&self, time: Duration) {
+        let context = self.context(time);
+        let handler = async {
+            self.plugin.shutdown(&context).await;
+            Ok(())
+        };
+        // There is nothing left to be done about a failure.
+        let _ = self.bounded(time, handler).await;
+    }
+
+    fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    async fn closed(&self) -> String {
+        let mut closed = self.closed.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let _ = closed.wait_for(|closed| *closed).await;
+        CLOSED.to_owned()
+    }
+}

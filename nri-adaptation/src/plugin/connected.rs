@@ -1,0 +1,200 @@
+//! A plugin that is connected and configured: who it is and how it is reached.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nri_core::flow::Member;
+use nri_core::schedule::PluginLimits;
+use nri_core::{Event, EventMask, RegisteredPlugin};
+use nri_proto::transport::Code;
+
+use crate::config::PluginSettings;
+use crate::plugin::credentials::Credentials;
+use crate::plugin::endpoint::{Endpoint, Subscription};
+use crate::telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
+use crate::telemetry::statistics::Statistics;
+
+/// How long a plugin may take for its `Shutdown`.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is known of a plugin from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) kind: PluginKind,
+    pub(crate) pid: Option<i32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) nri_version: String,
+}
+
+/// A plugin that is connected and configured.
+pub(crate) struct ConnectedPlugin {
+    pub(crate) plugin: RegisteredPlugin,
+    settings: Mutex<Arc<PluginSettings>>,
+    pub(crate) subscription: Subscription,
+    pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) statistics: Statistics,
+    origin: Origin,
+    synchronized: AtomicBool,
+    /// The events that it has said it does not know, as a mask.
+    unknown_events: AtomicI32,
+    /// Why we closed it, if we did; or else why it went.
+    closed: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for ConnectedPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectedPlugin")
+            .field("info", &self.info())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectedPlugin {
+    pub(crate) fn new(
+        plugin: RegisteredPlugin,
+        settings: PluginSettings,
+        subscription: Subscription,
+        endpoint: Arc<dyn Endpoint>,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            plugin,
+            settings: Mutex::new(Arc::new(settings)),
+            subscription,
+            endpoint,
+            statistics: Statistics::default(),
+            origin,
+            synchronized: AtomicBool::new(false),
+            unknown_events: AtomicI32::new(0),
+            closed: Mutex::default(),
+        }
+    }
+
+    /// Whether this error is the first one that says that it does not know an event to which it is subscribed only because it
+    /// named none. `None` if the error says nothing of the kind.
+    pub(crate) fn note_unimplemented(&self, event: Event, code: i32) -> Option<bool> {
+        let newer = matches!(
+            event,
+            Event::ValidateContainerAdjustment | Event::UpdatePodSandbox
+        );
+        let unknown = code == Code::Unimplemented.value();
+        (self.subscription.implicit && newer && unknown).then(|| {
+            let bit = EventMask::from(event).bits();
+            self.unknown_events.fetch_or(bit, Ordering::Relaxed) & bit == 0
+        })
+    }
+
+    /// The settings in force for it.
+    pub(crate) fn settings(&self) -> Arc<PluginSettings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force. The scheduler has to be told too.
+    pub(crate) fn set_settings(&self, settings: PluginSettings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// What holds for its turns.
+    pub(crate) fn limits(&self) -> PluginLimits {
+        let settings = self.settings();
+        let mut limits = PluginLimits::default();
+        limits.request_timeout = settings.request_timeout;
+        limits.max_in_flight = settings.max_in_flight;
+        limits.strikes = settings.strikes;
+        limits.after_late = settings.after_late.into();
+        limits
+    }
+
+    /// Its part in requests.
+    pub(crate) fn member(&self) -> Member {
+        let Subscription {
+            events, implicit, ..
+        } = self.subscription;
+        let settings = self.settings();
+        let mut member = Member::new(self.plugin.clone(), events).with_policy(settings.policy);
+        if implicit {
+            member = member.implicitly_subscribed();
+        }
+        // What is part of the runtime's program was written for it; others know of creations only, unless it is said.
+        if self.is_built_in() || settings.validate_updates {
+            member = member.validating_updates();
+        }
+        member
+    }
+
+    /// What is known of it here. Whether it is late is known to the scheduler.
+    pub(crate) fn info(&self) -> PluginInfo {
+        let state = match self {
+            _ if self.close_reason().is_some() => PluginState::Closed,
+            _ if !self.is_synchronized() => PluginState::Synchronizing,
+            _ => PluginState::Ready,
+        };
+        let plugin = self.plugin.clone();
+        let events = self.subscription.events;
+        let mut info = PluginInfo::new(plugin, self.origin.kind, events, state);
+        info.pid = self.origin.pid;
+        info.uid = self.origin.uid;
+        info.gid = self.origin.gid;
+        info.nri_version = self.origin.nri_version.clone();
+        info.failure_policy = self.subscription.wish;
+        (info.calls, info.last_error) = self.statistics.snapshot();
+        info
+    }
+
+    /// Whose process it is, where it is another one.
+    pub(crate) fn peer(&self) -> Option<Credentials> {
+        Some(Credentials {
+            pid: self.origin.pid,
+            uid: self.origin.uid?,
+            gid: self.origin.gid?,
+        })
+    }
+
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.origin.kind
+    }
+
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.kind() == PluginKind::BuiltIn
+    }
+
+    /// Whether it is synchronised and not disconnected.
+    pub(crate) fn is_available(&self) -> bool {
+        self.is_synchronized() && self.close_reason().is_none()
+    }
+
+    /// It knows what exists.
+    pub(crate) fn set_synchronized(&self) {
+        self.synchronized.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_synchronized(&self) -> bool {
+        self.synchronized.load(Ordering::Acquire)
+    }
+
+    /// Cuts it off; the first reason counts.
+    pub(crate) fn close(&self, reason: impl Into<String>) {
+        self.closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(reason.into());
+        self.endpoint.close();
+    }
+
+    /// Sends it `Shutdown`, and cuts it off when it has answered or its time for that is over.
+    pub(crate) async fn shut_down(self: Arc<Self>, reason: &'static str) {
+        self.endpoint.shutdown(SHUTDOWN_TIMEOUT).await;
+        self.close(reason);
+    }
+
+    /// Why it is cut off or gone, if it is.
+    pub(crate) fn close_reason(&self) -> Option<String> {
+        self.closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,323 @@
+//! A plugin over a connection, with the old form of events for plugins that were built before v0.12.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nri_core::flow::SynchronizeFlow;
+use nri_core::{Configuration, Event, EventMask, PluginId, Response, api};
+use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, PluginClient};
+use nri_proto::{Method as _, items, rpc};
+use prost::Message as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
+use crate::plugin::places::Place;
+use crate::plugin::prepared::Prepared;
+use crate::telemetry::observer::Observer;
+use crate::text::{one_line, sanitized};
+
+/// A plugin at the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    connection: Connection,
+    client: PluginClient,
+    old: Arc<OldForm>,
+    /// Its place among those that are not admitted, until it is.
+    place: Mutex<Option<Place>>,
+}
+
+/// How many items an answer may have, now.
+pub(crate) type LimitsNow = Box<dyn Fn() -> items::Limits + Send + Sync>;
+
+impl Remote {
+    pub(crate) fn new(
+        plugin: PluginId,
+        connection: Connection,
+        observer: Arc<dyn Observer>,
+        limits: LimitsNow,
+        place: Option<Place>,
+    ) -> Self {
+        let client = PluginClient::new(connection.client());
+        let old = Arc::new(OldForm {
+            plugin,
+            observer,
+            limits,
+            in_use: AtomicBool::new(false),
+            warned: AtomicU32::new(0),
+        });
+        Self {
+            connection,
+            client,
+            old,
+            place: Mutex::new(place),
+        }
+    }
+}
+
+/// What a connection's calls have in common: what an answer may have, and whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
+struct OldForm {
+    plugin: PluginId,
+    observer: Arc<dyn Observer>,
+    limits: LimitsNow,
+    in_use: AtomicBool,
+    /// The events that were warned about, as a mask.
+    warned: AtomicU32,
+}
+
+impl fmt::Debug for OldForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldForm")
+            .field("plugin", &self.plugin)
+            .field("in_use", &self.in_use)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OldForm {
+    /// Warns that the plugin lacks the method of an event; once per event.
+    fn warn(&self, event: Event) {
+        let bit = EventMask::from(event).bits().cast_unsigned();
+        if self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            tracing::warn!(
+                plugin = %self.plugin, %event,
+                "the plugin was built against an NRI older than v0.12 and gets this event as StateChange (deprecated): \
+                 rebuild it against a newer one"
+            );
+            self.observer.plugin_deprecated(&self.plugin, event);
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Closed(reason) => Self::Closed(reason.to_string()),
+            CallError::DeadlineExceeded { .. } => Self::Late,
+            CallError::Status(status) => Self::Status {
+                code: status.code.value(),
+                message: one_line(&status.message),
+            },
+            other => Self::Status {
+                code: other.code().value(),
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Writes a request by the deadline, then waits for the reply without one.
+async fn call(
+    client: &Client,
+    method: &'static str,
+    payload: Bytes,
+    deadline: Instant,
+    delivered: &Delivery,
+) -> Result<Bytes, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let options = CallOptions::timeout(left);
+    let pending = client
+        .begin(rpc::plugin::SERVICE, method, payload, options)
+        .await?;
+    delivered.set();
+    Ok(pending.await?)
+}
+
+async fn relay(
+    client: Client,
+    old: Arc<OldForm>,
+    request: Arc<Prepared>,
+    deadline: Instant,
+    delivered: Delivery,
+) -> Result<Response, Failure> {
+    let event = request.request().event();
+    let old_form = event.has_state_change_form();
+    if !(old_form && old.in_use.load(Ordering::Relaxed)) {
+        let method = request.request().method();
+        let reply = call(&client, method, request.bytes(), deadline, &delivered).await;
+        let unknown = Code::Unimplemented.value();
+        match reply {
+            Err(Failure::Status { code, .. }) if old_form && code == unknown => {
+                old.in_use.store(true, Ordering::Relaxed);
+            }
+            Err(failure) => return Err(failure),
+            Ok(bytes) => {
+                // It is counted before it is built.
+                Response::check(event, &bytes, &(old.limits)()).map_err(too_many)?;
+                return Response::decode(event, &bytes)
+                    .map(printable)
+                    .map_err(undecodable);
+            }
+        }
+    }
+    let payload = request.old_bytes().unwrap_or_default();
+    call(
+        &client,
+        rpc::plugin::StateChange::NAME,
+        payload,
+        deadline,
+        &delivered,
+    )
+    .await?;
+    old.warn(event);
+    Ok(Response::empty(event))
+}
+
+/// An answer that is too much to be taken.
+fn too_many(error: items::TooMany) -> Failure {
+    Failure::Status {
+        code: Code::ResourceExhausted.value(),
+        message: format!("its answer is too much: {error} (`max_updates`, `max_items`)"),
+    }
+}
+
+fn undecodable(error: prost::DecodeError) -> Failure {
+    impossible(format!("its answer cannot be decoded: {error}"))
+}
+
+/// An answer whose texts for people are fit for a log.
+fn printable(mut response: Response) -> Response {
+    if let Response::ValidateContainerAdjustment(verdict) = &mut response {
+        verdict.reason = sanitized(&verdict.reason);
+    }
+    response
+}
+
+#[async_trait]
+impl Endpoint for Remote {
+    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
+        let delivered = Delivery::default();
+        let answer = relay(
+            self.connection.client(),
+            Arc::clone(&self.old),
+            request,
+            Instant::now() + time,
+            delivered.clone(),
+        );
+        Relaying {
+            answer: Box::pin(answer),
+            delivered,
+        }
+    }
+
+    async fn configure(
+        &self,
+        configuration: Configuration,
+        time: Duration,
+    ) -> Result<Subscription, Failure> {
+        let request = api::ConfigureRequest {
+            config: configuration.config,
+            runtime_name: configuration.runtime.name,
+            runtime_version: configuration.runtime.version,
+            registration_timeout: milliseconds(configuration.registration_timeout),
+            request_timeout: milliseconds(configuration.request_timeout),
+            nri_version: configuration.runtime.nri_version,
+        };
+        let api::ConfigureResponse {
+            events,
+            failure_policy: wish,
+        } = self
+            .client
+            .configure(&request, CallOptions::timeout(time))
+            .await?;
+        match EventMask::from_bits(events) {
+            Ok(EventMask::NONE) => Ok(Subscription {
+                events: EventMask::ALL,
+                implicit: true,
+                wish,
+            }),
+            Ok(events) => Ok(Subscription {
+                events,
+                implicit: false,
+                wish,
+            }),
+            Err(error) => Err(impossible(error)),
+        }
+    }
+
+    async fn synchronize(
+        &self,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+        time: Duration,
+        progress: Progress<'_>,
+    ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
+        while let Some(part) = flow.next_part() {
+            // The deadline is for progress: every part has its own.
+            let (deadline, payload) = (Instant::now() + time, part.encode_to_vec().into());
+            let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
+            let delivered = Delivery::default();
+            let answer = call(client, name, payload, deadline, &delivered);
+            let bytes = timeout_at(deadline, answer)
+                .await
+                .map_err(|_| Failure::Late)??;
+            (self.old.limits)()
+                .check::<api::SynchronizeResponse>(&bytes)
+                .map_err(too_many)?;
+            let answer = api::SynchronizeResponse::decode(bytes).map_err(undecodable)?;
+            if let Some(updates) = flow.answer(answer).map_err(impossible)? {
+                return Ok(updates);
+            }
+            progress();
+        }
+        Ok(Vec::new())
+    }
+
+    async fn shutdown(&self, time: Duration) {
+        let result = self
+            .client
+            .shutdown(&api::Empty::default(), CallOptions::timeout(time))
+            .await;
+        if let Err(error) = result {
+            tracing::debug!(plugin = %self.old.plugin, %error, "the plugin did not take the `Shutdown`");
+        }
+    }
+
+    fn admitted(&self) {
+        self.connection.lift_budget();
+        let place = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(place);
+    }
+
+    fn close(&self) {
+        self.connection.close();
+    }
+
+    async fn closed(&self) -> String {
+        self.connection.closed().await.to_string()
+    }
+}
+
+/// What the plugin answered cannot be worked with.
+fn impossible(error: impl std::fmt::Display) -> Failure {
+    Failure::Status {
+        code: Code::Internal.value(),
+        message: error.to_string(),
+    }
+}
+
+/// Whole milliseconds, rounded up: never 0 for what is not.
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_never_told_as_none() {
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
+        assert_eq!(milliseconds(Duration::from_secs(2)), 2000);
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+        assert_eq!(milliseconds(Duration::MAX), i64::MAX);
+    }
+}

@@ -1,0 +1,102 @@
+//! A plugin that somebody else started, from its connection to its end: it has a place among those
+//! that are not admitted, and may have to give way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::engine::driver::Engine;
+use crate::error::Error;
+use crate::plugin::connected::Origin;
+use crate::plugin::credentials::Credentials;
+use crate::plugin::places::{GivesWay, Place, Places, Stage};
+use crate::session::registration::Claim;
+use crate::session::stages::{Registering, out_of_time, watch_over};
+use crate::telemetry::plugin_info::PluginKind;
+
+/// The life of a plugin that connected to the socket, with its place among those that are not admitted.
+pub(crate) async fn external(
+    engine: Arc<Engine>,
+    stream: UnixStream,
+    peer: Credentials,
+    places: Arc<Places>,
+    (place, mut gives_way): (Place, GivesWay),
+) {
+    let since = Instant::now();
+    let refused = |reason: &str| {
+        let what = "a connection to the NRI socket did not become a plugin";
+        engine
+            .shared
+            .reporter
+            .refused(&peer.to_string(), reason, what);
+    };
+    let crowded = || {
+        let places = places.most();
+        format!(
+            "it gave way to another one: all {places} places of connections that are no plugins yet were taken"
+        )
+    };
+    // Until it says something, it costs a descriptor and no buffer.
+    let limit = engine.shared.config().plugin_registration_timeout;
+    let silent = tokio::select! {
+        biased;
+        said = stream.readable() => said.err().map(|error| format!("it did not register: {error}")),
+        () = told(&mut gives_way) => Some(crowded()),
+        () = sleep_until(since + limit) => Some(out_of_time(limit)),
+        () = engine.shared.stopping() => Some(Error::Stopped.to_string()),
+    };
+    if let Some(reason) = silent {
+        drop(stream);
+        drop(place);
+        refused(&reason);
+        return;
+    }
+    place.advance(Stage::Speaking);
+    let origin = Origin {
+        kind: PluginKind::External,
+        pid: peer.pid,
+        uid: Some(peer.uid),
+        gid: Some(peer.gid),
+        nri_version: String::new(),
+    };
+    let claim = Claim::Own(peer);
+    let mut registering = Registering::open(&engine, stream, claim, origin, None);
+    (registering.since, registering.place) = (since, Some(place));
+    let (connection, service) = (
+        registering.connection.clone(),
+        Arc::clone(&registering.service),
+    );
+    let gave_way = AtomicBool::new(false);
+    let life = async {
+        match registering.register().await {
+            Ok(configuring) => {
+                // Why it is over is logged where it ends.
+                let _ = configuring.live(oneshot::channel().0).await;
+            }
+            Err(_) if gave_way.load(Ordering::Relaxed) => refused(&crowded()),
+            Err(reason) => refused(&reason),
+        }
+    };
+    let giving_way = async {
+        told(&mut gives_way).await;
+        gave_way.store(true, Ordering::Relaxed);
+        // Its life ends by that.
+        connection.close();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = life => {}
+        () = watch_over(&connection, &service) => {}
+        () = giving_way => {}
+    }
+}
+
+/// Resolves when it is told to give way, and never once it has no place to give away.
+async fn told(gives_way: &mut GivesWay) {
+    if gives_way.await.is_err() {
+        std::future::pending().await
+    }
+}

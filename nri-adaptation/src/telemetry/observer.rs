@@ -1,0 +1,90 @@
+//! Someone who is told what happens to plugins: who is there, and what came of every call.
+
+use std::time::Duration;
+
+use nri_core::merge::Omission;
+use nri_core::{DomainError, Event, PluginId, api};
+
+use crate::telemetry::audit::AuditRecord;
+use crate::telemetry::call_report::PluginCallReport;
+use crate::telemetry::plugin_info::PluginInfo;
+
+/// Someone who wants to know. The methods are called in the middle of things: they must return at once and must not call back
+/// into the instance.
+///
+/// Calls of plugins are told one at a time, in the order in which they ended, and before whoever called the API has the result
+/// of the request that they are part of.
+pub trait Observer: Send + Sync + 'static {
+    /// A plugin was called, or would have been.
+    fn plugin_call(&self, report: &PluginCallReport<'_>) {
+        let _ = report;
+    }
+
+    /// A plugin has registered and is configured.
+    fn plugin_connected(&self, plugin: &PluginInfo) {
+        let _ = plugin;
+    }
+
+    /// A plugin knows what exists and takes part. The updates that it asked for when it was shown that are applied.
+    fn plugin_synchronized(&self, plugin: &PluginInfo) {
+        let _ = plugin;
+    }
+
+    /// A plugin that had connected is gone.
+    fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
+        let _ = (plugin, reason);
+    }
+
+    /// Plugins asked for something: who, and for what.
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        let _ = record;
+    }
+
+    /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
+    fn omitted(&self, omission: &Omission) {
+        let _ = omission;
+    }
+
+    /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and
+    /// event, after it was served.
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        let _ = (plugin, event);
+    }
+
+    /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.
+    fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
+        let _ = (plugin, reason, pause);
+    }
+
+    /// A peer did not become a plugin.
+    fn plugin_refused(&self, peer: &str, reason: &str) {
+        let _ = (peer, reason);
+    }
+
+    /// A container was updated because plugins asked for it, in an answer, when they were synchronised, or on their own
+    /// account; or that did not work.
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (plugins, update, result);
+    }
+
+    /// A container was evicted because plugins asked for it, each for its reason; or that did not work.
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        let _ = (container, reasons, result);
+    }
+}
+
+/// Does not want to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NoObserver;
+
+impl Observer for NoObserver {}

@@ -1,0 +1,217 @@
+//! To whom an instance tells what happens: its observer, its metrics, its log. The one place to which
+//! whoever makes a call reports it. What it tells is handed in as data.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nri_core::merge::{Eviction, Omission, Owners};
+use nri_core::{Event, PluginId, Request, Response, api};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::rate::Lines;
+use crate::telemetry::audit::{AuditRecord, owners_of};
+use crate::telemetry::call_report::PluginCallReport;
+use crate::telemetry::metrics::{ErrorClass, Metrics};
+use crate::telemetry::observer::Observer;
+use crate::telemetry::readiness::Readiness;
+use crate::text::sanitized;
+
+/// How many lines of a kind one request gets in the log. What is more is counted.
+pub(crate) const LINES_EACH: usize = 8;
+
+/// The name under which synchronising is measured.
+const SYNCHRONIZE: &str = "Synchronize";
+
+/// Tells what happens.
+pub(crate) struct Reporter {
+    pub(crate) observer: Arc<dyn Observer>,
+    metrics: Arc<dyn Metrics>,
+    readiness: watch::Sender<Readiness>,
+    /// What the log gets of peers that do not become plugins.
+    lines_of_peers: Mutex<Lines>,
+    /// From when on times are counted.
+    since: Instant,
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").finish_non_exhaustive()
+    }
+}
+
+impl Reporter {
+    pub(crate) fn new(
+        observer: Arc<dyn Observer>,
+        metrics: Arc<dyn Metrics>,
+        readiness: Readiness,
+    ) -> Self {
+        Self {
+            observer,
+            metrics,
+            readiness: watch::Sender::new(readiness),
+            lines_of_peers: Mutex::default(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether the plugins are there that have to be, now and from now on.
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// A call is over.
+    pub(crate) fn plugin_called(&self, report: &PluginCallReport<'_>) {
+        let (plugin, operation) = (&report.plugin.id, report.event.name());
+        self.metrics
+            .record_latency(plugin, operation, report.duration);
+        let result = ErrorClass::of(report.outcome);
+        self.metrics.record_invocation(plugin, operation, result);
+        self.observer.plugin_call(report);
+    }
+
+    /// A plugin has answered in time.
+    pub(crate) fn answered(&self, plugin: &PluginId, event: Event, response: &Response) {
+        let (adjustment, updates, evictions) = asked_for(response);
+        self.metrics
+            .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
+    }
+
+    /// A plugin was sent what exists, which took so long: how many updates it asks for, or why it could not be.
+    pub(crate) fn synchronized(
+        &self,
+        plugin: &PluginId,
+        took: Duration,
+        result: Result<usize, ErrorClass>,
+    ) {
+        self.metrics.record_latency(plugin, SYNCHRONIZE, took);
+        self.metrics
+            .record_invocation(plugin, SYNCHRONIZE, result.map(drop));
+        if let Ok(updates) = result {
+            self.metrics
+                .record_adjustments(plugin, SYNCHRONIZE, None, updates, 0);
+        }
+    }
+
+    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins requests include, and which are
+    /// ready.
+    pub(crate) fn plugins_changed(
+        &self,
+        required: &[String],
+        now: impl FnOnce() -> (usize, Vec<PluginId>),
+    ) {
+        // Whoever comes later looks later, so the last one to tell is right.
+        self.readiness.send_if_modified(|readiness| {
+            let (count, ready) = now();
+            self.metrics.set_plugin_count(count);
+            let now = Readiness::of(required, ready.iter());
+            let changed = *readiness != now;
+            *readiness = now;
+            changed
+        });
+    }
+
+    /// Plugins asked for something in a request.
+    pub(crate) fn record_requested_changes(
+        &self,
+        request: &Request,
+        owners: &Owners,
+        evictions: &[Eviction],
+    ) {
+        let evictions: Vec<_> = evictions
+            .iter()
+            .map(|eviction| {
+                let plugins = eviction.reasons.iter().map(|(plugin, _)| plugin.clone());
+                (eviction.container_id.clone(), plugins.collect())
+            })
+            .collect();
+        self.audit(&AuditRecord {
+            event: Some(request.event()),
+            pod: request.pod().map_or("", |pod| &pod.id),
+            container: request.container().map_or("", |container| &container.id),
+            owners,
+            evictions: &evictions,
+        });
+    }
+
+    /// Something that plugins asked for is not going to happen, and nothing fails for it.
+    pub(crate) fn omitted(&self, omissions: &[Omission]) {
+        for omission in omissions {
+            self.observer.omitted(omission);
+        }
+        let (said, unsaid) = omissions.split_at(omissions.len().min(LINES_EACH));
+        for omission in said {
+            tracing::warn!(
+                reason = sanitized(&omission.to_string()),
+                "left out of what plugins ask for"
+            );
+        }
+        if !unsaid.is_empty() {
+            tracing::warn!(
+                more = unsaid.len(),
+                "left out of what plugins ask for, beside what was said"
+            );
+        }
+    }
+
+    /// A peer did not become a plugin.
+    pub(crate) fn refused(&self, peer: &str, reason: &str, what: &'static str) {
+        self.log_refusal(peer, reason, what);
+        self.observer.plugin_refused(peer, reason);
+    }
+
+    /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one gets a line.
+    pub(crate) fn log_refusal(&self, peer: &str, reason: &str, what: &'static str) {
+        let lines = self.lines_of_peers.lock();
+        let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let next = lines.next(self.since.elapsed());
+        drop(lines);
+        if let Some(more) = next {
+            let not_logged = (more > 0).then_some(more);
+            tracing::warn!(peer, reason, not_logged, "{what}");
+        }
+    }
+
+    /// A plugin asks for something on its own account.
+    pub(crate) fn record_unsolicited(
+        &self,
+        plugin: &PluginId,
+        updates: &[api::ContainerUpdate],
+        evictions: &[api::ContainerEviction],
+    ) {
+        let owners = owners_of(plugin, updates);
+        let evictions: Vec<_> = evictions
+            .iter()
+            .map(|eviction| (eviction.container_id.clone(), vec![plugin.clone()]))
+            .collect();
+        self.audit(&AuditRecord {
+            event: None,
+            pod: "",
+            container: "",
+            owners: &owners,
+            evictions: &evictions,
+        });
+    }
+
+    fn audit(&self, record: &AuditRecord<'_>) {
+        if !record.is_empty() {
+            record.log();
+            self.observer.adjusted(record);
+        }
+    }
+}
+
+/// What an answer asks for: of the container concerned, and how many updates and evictions.
+fn asked_for(response: &Response) -> (Option<&api::ContainerAdjustment>, usize, usize) {
+    match response {
+        Response::CreateContainer(response) => (
+            response.adjust.as_ref(),
+            response.update.len(),
+            response.evict.len(),
+        ),
+        Response::UpdateContainer(response) => (None, response.update.len(), response.evict.len()),
+        Response::StopContainer(response) => (None, response.update.len(), 0),
+        _ => (None, 0, 0),
+    }
+}

@@ -1,0 +1,189 @@
+//! What the calls of one plugin came to so far.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nri_core::schedule::CallOutcome;
+
+use crate::duration::nanoseconds;
+use crate::telemetry::call_report::PluginCallReport;
+
+/// What the calls of one plugin came to so far, since it connected; a snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallStatistics {
+    /// Calls that are under way, those that wait for their turn included.
+    pub in_flight: u32,
+    /// Calls that are over, but for those whose caller gave up.
+    pub calls: u64,
+    /// Calls that the plugin answered with an error.
+    pub failures: u64,
+    /// Calls that it did not answer in time.
+    pub timeouts: u64,
+    /// How many of its last calls in a row it did not answer in time.
+    pub timeouts_in_a_row: u32,
+    /// Calls that it did not get, since it still owed an earlier answer.
+    pub skipped: u64,
+    /// How long it took where it answered, with an error or without.
+    pub latency: Latency,
+}
+
+/// How long the answers of a plugin took, from asking for its turn on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Latency {
+    /// How many answers there were.
+    pub count: u64,
+    /// How long all of them took together.
+    pub total: Duration,
+    /// The longest.
+    pub max: Duration,
+    /// The last one.
+    pub last: Duration,
+}
+
+impl Latency {
+    /// The mean; zero if there was no answer.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        let nanos = self.total.as_nanos().checked_div(u128::from(self.count));
+        // No more than the longest, which is a duration.
+        nanoseconds(nanos.unwrap_or_default())
+    }
+
+    fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.total = self.total.saturating_add(time);
+        self.max = self.max.max(time);
+        self.last = time;
+    }
+}
+
+/// The books of one plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Statistics(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    calls: CallStatistics,
+    last_error: Option<String>,
+}
+
+/// While it lives, a call is under way.
+#[derive(Debug)]
+pub(crate) struct InFlight<'a>(&'a Statistics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut books = self.0.lock();
+        books.calls.in_flight = books.calls.in_flight.saturating_sub(1);
+    }
+}
+
+impl Statistics {
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        // No foreign code runs under the lock, so a poisoned one is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.lock().calls.in_flight += 1;
+        InFlight(self)
+    }
+
+    /// A call is over.
+    pub(crate) fn record(&self, report: &PluginCallReport<'_>) {
+        let mut books = self.lock();
+        let Books { calls, last_error } = &mut *books;
+        calls.calls += 1;
+        if matches!(
+            report.outcome,
+            CallOutcome::Answered | CallOutcome::Failed { .. }
+        ) {
+            calls.latency.add(report.duration);
+            calls.timeouts_in_a_row = 0;
+        }
+        match report.outcome {
+            CallOutcome::Answered => {}
+            CallOutcome::Failed { code, message } => {
+                calls.failures += 1;
+                *last_error = Some(format!("{}: {message} (code {code})", report.event));
+            }
+            CallOutcome::Late => {
+                calls.timeouts += 1;
+                calls.timeouts_in_a_row += 1;
+                *last_error = Some(format!("{}: it did not answer in time", report.event));
+            }
+            CallOutcome::Busy => calls.skipped += 1,
+            _ => {
+                *last_error = Some(format!("{}: its connection was lost", report.event));
+            }
+        }
+    }
+
+    /// What came of the calls so far, and of the last one that went wrong.
+    pub(crate) fn snapshot(&self) -> (CallStatistics, Option<String>) {
+        let books = self.lock();
+        (books.calls, books.last_error.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nri_core::{Event, RegisteredPlugin};
+    use std::time::Instant;
+
+    #[test]
+    fn every_outcome_is_counted() {
+        let plugin = RegisteredPlugin {
+            id: "10-a".parse().unwrap(),
+            registration: 1,
+        };
+        let statistics = Statistics::default();
+        let record = |outcome: CallOutcome, millis| {
+            statistics.record(&PluginCallReport {
+                plugin: &plugin,
+                event: Event::StartContainer,
+                pod: "p",
+                container: "c",
+                started: Instant::now(),
+                duration: Duration::from_millis(millis),
+                outcome: &outcome,
+                tag: None,
+            });
+        };
+        let failed = CallOutcome::Failed {
+            code: 2,
+            message: "no".into(),
+        };
+        record(CallOutcome::Answered, 10);
+        record(failed, 30);
+        record(CallOutcome::Late, 2000);
+        record(CallOutcome::Late, 2000);
+        record(CallOutcome::Busy, 0);
+        let under_way = statistics.begin();
+        let (calls, error) = statistics.snapshot();
+        assert_eq!((calls.in_flight, calls.calls, calls.failures), (1, 5, 1));
+        assert_eq!(
+            (calls.timeouts, calls.timeouts_in_a_row, calls.skipped),
+            (2, 2, 1)
+        );
+        let latency = calls.latency;
+        assert_eq!(latency.mean(), Duration::from_millis(20));
+        assert_eq!(
+            (latency.count, latency.max, latency.last),
+            (2, latency.last, Duration::from_millis(30))
+        );
+        assert_eq!(
+            error.as_deref(),
+            Some("StartContainer: it did not answer in time")
+        );
+        drop(under_way);
+        record(CallOutcome::Answered, 1);
+        let (calls, _) = statistics.snapshot();
+        assert_eq!((calls.in_flight, calls.timeouts_in_a_row), (0, 0));
+        assert_eq!(Latency::default().mean(), Duration::ZERO);
+    }
+}
