@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CODEGEN, DEMO, INTEROP, LOW_LEVEL};
+use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
 use crate::{fence, fuzz, soak, stress, wasm, weight};
 
 type Step = (&'static str, fn() -> Result<(), String>);
@@ -17,6 +17,7 @@ const STEPS: &[Step] = &[
         CODEGEN.run(&["--check".into()])
     }),
     ("layers and MSRV", fence::run),
+    ("no circles, layers inside crates", || CIRCLES.run(&[])),
     ("what the libraries bring", weight::run),
     ("clippy", || {
         cargo(&[
@@ -71,6 +72,9 @@ const STEPS: &[Step] = &[
                 ])
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
+    }),
+    ("the public API is as written", || {
+        PUBLIC_API.run(&["--check".into()])
     }),
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])

@@ -42,6 +42,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "serde",
             "serde_core",
             "tokio",
+            "ttrpc",
         ],
     ),
     (
