@@ -19,6 +19,7 @@ const FLOORS: &[&[&str]] = &[
         "nri-codegen",
         "nri-circles",
         "nri-public-api",
+        "nri-low-level",
         "nri-demo",
         "nri-interop",
     ],

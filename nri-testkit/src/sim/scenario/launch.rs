@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -148,11 +149,10 @@ impl Started {
             let output = File::create(&path).map_err(|error| broken(&path, &error))?;
             let errors = output.try_clone().map_err(|error| broken(&path, &error))?;
             let command = command.replace(SOCKET, &quoted(&socket.to_string_lossy()));
-            let child = Command::new("/bin/sh")
-                .arg("-c")
-                .arg(command)
-                // With whatever else it starts it is ended as one.
-                .process_group(0)
+            let mut shell = std::process::Command::new("/bin/sh");
+            // With whatever else it starts it is ended as one.
+            shell.arg("-c").arg(command).process_group(0);
+            let child = Command::from(shell)
                 .stdin(std::process::Stdio::null())
                 .stdout(output)
                 .stderr(errors)
