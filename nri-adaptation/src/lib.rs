@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
 mod clock;
@@ -23,14 +24,23 @@ pub use config::Config;
 pub use error::Error;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
+/// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and starting.
+pub use nri_core::Error as EventError;
+#[cfg(feature = "oci")]
+#[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
+pub use nri_core::oci;
 pub use nri_core::schedule::CallOutcome;
+// All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
-    Creation, Ctx, Domain, DomainError, PluginSyncBlock, RuntimeApi, StopResult, UpdateResult,
-    model,
+    Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
+    InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock, RegisteredPlugin,
+    RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StopResult, UpdateFailure, UpdateResult,
+    api, build, merge, model, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;
 #[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use telemetry::metrics::MetricsFacade;
 pub use telemetry::metrics::{ErrorClass, Metrics};
 pub use telemetry::observer::Observer;
