@@ -65,7 +65,13 @@ impl LowLevel {
     }
 
     /// Creates a container from a spec that can run here, and deletes it. Its words if it refuses.
+    ///
+    /// A spec without a mount namespace is never tried: what it mounts would stay on this host, below a directory that is to
+    /// be removed.
     pub fn takes(&self, spec: &Value) -> Result<(), String> {
+        if !has_mount_namespace(spec) {
+            return Err("not tried: there is no mount namespace of the container's own".to_owned());
+        }
         let bundle = self.directory.join("values");
         write_bundle(&bundle, spec)?;
         let id = container_id("values");
@@ -245,6 +251,12 @@ const RELEASE: &str = "release";
 const SCRIPT: &str = "env; echo '--mounts'; while read -r _ at _; do echo \"$at\"; done < /proc/self/mounts; \
     echo '--'; read -r _ < /release; \
     echo \"cpu shares: $(cat /sys/fs/cgroup/cpu/cpu.shares 2>/dev/null || cat /sys/fs/cgroup/cpu.weight 2>/dev/null)\"";
+
+/// Whether what a container of this spec mounts goes away with it.
+pub fn has_mount_namespace(spec: &Value) -> bool {
+    let namespaces = spec["linux"]["namespaces"].as_array();
+    namespaces.is_some_and(|list| list.iter().any(|entry| entry["type"] == "mount"))
+}
 
 /// A copy of `spec` that can run on this machine, and every substitution in words.
 pub fn localise(

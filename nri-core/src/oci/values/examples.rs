@@ -897,7 +897,7 @@ pub fn at_the_bounds() -> Vec<ContainerAdjustment> {
         device_rule("", None, "m"),
         device_rule("a", Some(-1), "rwm"),
         device_rule("b", Some(i64::from(u32::MAX) - 1), "rrw"),
-        set(Made::set_cgroups_path, "/nri/a:b"),
+        set(Made::set_cgroups_path, "/nri-a:b"),
         clos("gold"),
         clos("/"),
         schemata("L3:0=ff;1=ff"),
