@@ -1,4 +1,5 @@
-//! Any messages through the flows of a creation, an update and a stop: no panic, and the laws of merging hold.
+//! Any messages through the flows of a creation, an update and a stop: no panic, and the laws of
+//! merging hold.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| nri_fuzz::merge::check(input));

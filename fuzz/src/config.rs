@@ -3,8 +3,8 @@
 use nri_adaptation::Config;
 use nri_adaptation::config::{CrioConfig, JsonConfig, MobyConfig};
 
-/// Reads TOML strictly, leniently and as a whole file. What is read is written so that it is read again, in JSON too; what
-/// the strict reader takes, the lenient one takes without a remark.
+/// Reads TOML strictly, leniently and as a whole file. What is read is written so that it is read
+/// again, in JSON too; what the strict reader takes, the lenient one takes without a remark.
 ///
 /// # Panics
 /// A law does not hold.

@@ -1,4 +1,5 @@
-//! Taking a byte stream apart into frames: how it is cut into portions changes nothing, nothing is lost and nothing is made up.
+//! Taking a byte stream apart into frames: how it is cut into portions changes nothing, nothing is
+//! lost and nothing is made up.
 
 use nri_proto::frame::{Decoder, FrameError, HEADER_LEN, Header, append_message};
 

@@ -7,7 +7,8 @@ use nri_testkit::sim::Request;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Reads messages that have every kind of field in them. What is read is written so that it is read again.
+/// Reads messages that have every kind of field in them. What is read is written so that it is read
+/// again.
 ///
 /// # Panics
 /// A law does not hold.

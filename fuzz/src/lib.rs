@@ -1,8 +1,10 @@
 //! What the fuzz targets check. The targets themselves only tie it to the fuzzer.
 //!
-//! * [`merge`]: several plugins' responses to one request; what is checked beside "no panic" is stated there.
+//! * [`merge`]: several plugins' responses to one request; what is checked beside "no panic" is
+//!   stated there.
 //! * [`frames`]: the frame decoder.
-//! * [`config`], [`cri`], [`json`], [`oci`], [`texts`], [`ttrpc`]: what is read from others, a function per reader.
+//! * [`config`], [`cri`], [`json`], [`oci`], [`texts`], [`ttrpc`]: what is read from others, a
+//!   function per reader.
 //! * [`script`]: how bytes become a request and responses, and how one such input becomes another.
 #![forbid(unsafe_code)]
 

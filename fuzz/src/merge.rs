@@ -5,7 +5,8 @@
 //! * what the last plugin sees is what the original becomes with the combined adjustment applied;
 //! * what no plugin may change is as it was;
 //! * accepting validators change nothing, and see the original;
-//! * applying the combined adjustment twice is applying it once, and removals of what is not there do not matter;
+//! * applying the combined adjustment twice is applying it once, and removals of what is not there
+//!   do not matter;
 //! * normal forms are stable, and owners come back from the wire as they went.
 
 use std::fmt::Debug;
@@ -115,7 +116,8 @@ fn check_forms(original: &Container, adjustment: &ContainerAdjustment) {
     let pruned = merge::prune(adjustment.clone(), original).unwrap_or_default();
     assert_eq!(merge::apply(original, &pruned), applied, "prune");
 
-    // Hooks and device rules are added again, and so is a variable with `=` in its name: in a container it has another name.
+    // Hooks and device rules are added again, and so is a variable with `=` in its name: in a
+    // container it has another name.
     let mut once = adjustment.clone();
     once.hooks = None;
     once.env.retain(|variable| !variable.key.contains('='));

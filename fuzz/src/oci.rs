@@ -17,8 +17,8 @@ pub fn read(input: &[u8]) {
     }
 }
 
-/// Applies an adjustment to a spec: the spec's length in two bytes, the spec, the adjustment as it is on the wire. What comes
-/// of it can be read, and is a spec.
+/// Applies an adjustment to a spec: the spec's length in two bytes, the spec, the adjustment as it
+/// is on the wire. What comes of it can be read, and is a spec.
 ///
 /// # Panics
 /// A law does not hold.

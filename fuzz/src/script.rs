@@ -1,8 +1,10 @@
-//! The input of the target `merge`: a kind of request, then messages, the request first and a response per plugin after it.
+//! The input of the target `merge`: a kind of request, then messages, the request first and a
+//! response per plugin after it.
 //!
-//! Byte 0 is the kind and the validators. Every message follows a byte that says what the plugin does and two with the message's
-//! length. Any bytes are a script: lengths that are too large end at the end, and of a message whatever can be decoded counts.
-//! So nearly every mutation of a script is a merge, not a decoding error.
+//! Byte 0 is the kind and the validators. Every message follows a byte that says what the plugin
+//! does and two with the message's length. Any bytes are a script: lengths that are too large end
+//! at the end, and of a message whatever can be decoded counts. So nearly every mutation of a
+//! script is a merge, not a decoding error.
 
 use nri_core::Event;
 use nri_core::api::{
@@ -71,7 +73,8 @@ pub fn salvage<M: Message + Default>(bytes: &[u8]) -> M {
     message
 }
 
-/// Another script, made of this one. `change` changes bytes at random: in place, the first so many, into so many at most.
+/// Another script, made of this one. `change` changes bytes at random: in place, the first so many,
+/// into so many at most.
 pub fn mutate(
     bytes: &[u8],
     seed: u32,

@@ -14,7 +14,8 @@ struct Nothing;
 impl PluginService for Nothing {}
 impl RuntimeService for Nothing {}
 
-/// Sends the input as it is, and as one message to each service, to a runtime's end and to a plugin's.
+/// Sends the input as it is, and as one message to each service, to a runtime's end and to a
+/// plugin's.
 ///
 /// # Panics
 /// A law does not hold.

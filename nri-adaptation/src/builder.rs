@@ -73,13 +73,15 @@ impl Builder {
         self
     }
 
-    /// Adds a plugin that is part of the runtime's program. If it cannot be configured or synchronised, the start fails.
+    /// Adds a plugin that is part of the runtime's program. If it cannot be configured or
+    /// synchronised, the start fails.
     pub fn plugin(mut self, id: PluginId, plugin: Arc<dyn Plugin>) -> Self {
         self.plugins.push((id, plugin));
         self
     }
 
-    /// Accepts plugins from this listener instead of opening the socket. Its file, if any, is the caller's to remove.
+    /// Accepts plugins from this listener instead of opening the socket. Its file, if any, is the
+    /// caller's to remove.
     pub fn listener(mut self, listener: UnixListener) -> Self {
         self.listener = Some(listener);
         self
@@ -97,7 +99,8 @@ impl Builder {
         self
     }
 
-    /// Says what the runtime can apply, and what is done where plugins ask for more. By default it can apply everything.
+    /// Says what the runtime can apply, and what is done where plugins ask for more. By default it
+    /// can apply everything.
     ///
     /// ```
     /// use nri_adaptation::{Config, Nri};
@@ -114,7 +117,8 @@ impl Builder {
         self
     }
 
-    /// Builds the instance. Nothing is opened or launched before [`start`](nri_core::RuntimeApi::start).
+    /// Builds the instance. Nothing is opened or launched before
+    /// [`start`](nri_core::RuntimeApi::start).
     ///
     /// # Errors
     /// The configuration has an impossible value, or two domains or plugins have one name.

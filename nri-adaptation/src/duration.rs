@@ -1,10 +1,13 @@
-//! Durations as Go writes them (`5s`, `1m30s`, `1.5h`), the form that NRI configurations use everywhere.
+//! Durations as Go writes them (`5s`, `1m30s`, `1.5h`), the form that NRI configurations use
+//! everywhere.
 //!
-//! Pure: text in, [`Duration`] out, and back. Serde helpers for configuration fields are at the end.
+//! Pure: text in, [`Duration`] out, and back. Serde helpers for configuration fields are at the
+//! end.
 
 use std::time::Duration;
 
-/// Units from the largest to the smallest, with their length in nanoseconds. The micro sign comes in two code points.
+/// Units from the largest to the smallest, with their length in nanoseconds. The micro sign comes
+/// in two code points.
 const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
     ("ms", 1_000_000),
@@ -39,7 +42,8 @@ pub enum InvalidDuration {
     TooLong(String),
 }
 
-/// Reads a duration: an optional sign, then numbers with units, fractions allowed; `0` needs no unit.
+/// Reads a duration: an optional sign, then numbers with units, fractions allowed; `0` needs no
+/// unit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -99,7 +103,8 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     Ok(nanoseconds(nanos))
 }
 
-/// `whole.fraction` times `scale`, what is below a nanosecond cut off; `None` when it cannot be a duration any more.
+/// `whole.fraction` times `scale`, what is below a nanosecond cut off; `None` when it cannot be a
+/// duration any more.
 fn scaled(whole: &str, fraction: &str, scale: u64) -> Option<u128> {
     let mut nanos: u128 = 0;
     for digit in whole.bytes() {

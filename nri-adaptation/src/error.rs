@@ -1,4 +1,5 @@
-//! Why an instance cannot be built or started. What goes wrong with a request is [`nri_core::Error`].
+//! Why an instance cannot be built or started. What goes wrong with a request is
+//! [`nri_core::Error`].
 
 use std::path::PathBuf;
 
@@ -7,7 +8,8 @@ use nri_core::{InvalidIdentity, PluginId};
 use crate::config::ConfigError;
 use crate::text::printable_path;
 
-/// Why an instance cannot be built or started. Every message is one line that says what to do about it.
+/// Why an instance cannot be built or started. Every message is one line that says what to do about
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -42,13 +44,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The configuration names a plugin that is not there, and may not be meant (with `strict_discovery`).
+    /// The configuration names a plugin that is not there, and may not be meant (with
+    /// `strict_discovery`).
     #[error("invalid NRI configuration: {reason}; correct it, or turn `strict_discovery` off")]
     Overlooked {
         /// The key, the name, and what may be meant.
         reason: String,
     },
-    /// A key of the configuration has another value now, and cannot change while the instance lives.
+    /// A key of the configuration has another value now, and cannot change while the instance
+    /// lives.
     #[error(
         "the key `{key}` cannot change while the NRI instance lives: stop it, and build another one"
     )]
@@ -62,7 +66,7 @@ pub enum Error {
     /// Two built-in plugins have one identity.
     #[error("two built-in plugins are called {0}")]
     DuplicatePlugin(PluginId),
-    /// A built-in plugin cannot take part.
+    /// A built-in plugin cannot be ready.
     #[error("built-in plugin {plugin} cannot be started: {reason}")]
     BuiltIn {
         /// The plugin.

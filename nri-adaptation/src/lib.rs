@@ -24,7 +24,8 @@ pub use config::Config;
 pub use error::Error;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
-/// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and starting.
+/// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and
+/// starting.
 pub use nri_core::Error as EventError;
 #[cfg(feature = "oci")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]

@@ -18,12 +18,14 @@ use crate::instance::reconfigure::Reconfigured;
 use crate::telemetry::plugin_info::PluginInfo;
 use crate::telemetry::readiness::Readiness;
 
-/// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of [`RuntimeApi`].
+/// An NRI instance, for a container runtime to embed. Cheap to clone; its methods are those of
+/// [`RuntimeApi`].
 ///
 /// Dropping the last clone cuts the plugins off; [`stop`](RuntimeApi::stop) shuts them down before.
 ///
-/// Its futures may be dropped at any time: see [cancel safety](RuntimeApi#cancel-safety). The caller's deadline
-/// ([`Ctx::with_deadline`]) has the effect of dropping, and is told as [`Error::OutOfTime`].
+/// Its futures may be dropped at any time: see [cancel safety](RuntimeApi#cancel-safety). The
+/// caller's deadline ([`Ctx::with_deadline`]) has the effect of dropping, and is told as
+/// [`Error::OutOfTime`].
 #[derive(Debug, Clone)]
 pub struct Nri(Arc<Handle>);
 
@@ -63,8 +65,8 @@ impl Nri {
         self.engine().domains.register(domain)
     }
 
-    /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`] that is the look-up by domain and
-    /// id.
+    /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`]
+    /// that is the look-up by domain and id.
     ///
     /// ```
     /// use nri_adaptation::{Config, Nri};
@@ -85,20 +87,22 @@ impl Nri {
         self.engine().domains.owner(container).await
     }
 
-    /// Puts another configuration in force, from the next request on. Plugins stay connected, unless their user is not allowed
-    /// any more.
+    /// Puts another configuration in force, from the next request on. Plugins stay connected,
+    /// unless their user is not allowed any more.
     ///
-    /// The plugin directory is looked at again: new plugins are launched, and those that were given up; those whose file or
-    /// configuration has changed are stopped and launched again; those that are gone are stopped. Another socket is opened
-    /// before the one before it is closed. A plugin is told of another `request_timeout` when it connects the next time.
+    /// The plugin directory is looked at again: new plugins are launched, and those that were given
+    /// up; those whose file or configuration has changed are stopped and launched again; those
+    /// that are gone are stopped. Another socket is opened before the one before it is closed.
+    /// A plugin is told of another `request_timeout` when it connects the next time.
     ///
-    /// Returns when the launched plugins take part, or are known not to, and the stopped ones are gone. Dropping the future
-    /// ends the waiting, not the change.
+    /// Returns when the launched plugins are ready, or are known not to be, and the stopped ones
+    /// are gone. Dropping the future ends the waiting, not the change.
     ///
     /// # Errors
-    /// A value cannot be, the plugin directory is bad (with `strict_discovery`), the socket cannot be opened, the instance is
-    /// stopped, or a key has changed that cannot: `disable`, `serial`, and, where the runtime brought a listener along,
-    /// `socket_path` and `disable_connections`. Nothing has changed then.
+    /// A value cannot be, the plugin directory is bad (with `strict_discovery`), the socket cannot
+    /// be opened, the instance is stopped, or a key has changed that cannot: `disable`,
+    /// `serial`, and, where the runtime brought a listener along, `socket_path` and
+    /// `disable_connections`. Nothing has changed then.
     pub async fn reconfigure(&self, config: Config) -> Result<Reconfigured, crate::Error> {
         let instance = Arc::clone(self.instance());
         let work = async move { instance.reconfigure(config).await };
@@ -108,7 +112,8 @@ impl Nri {
         }
     }
 
-    /// The plugins of the instance, in the order in which they are called. Launched ones that are down are among them.
+    /// The plugins of the instance, in the order in which they are called. Launched ones that are
+    /// down are among them.
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.instance().plugins()
@@ -128,14 +133,15 @@ impl Nri {
         self.watch_readiness().borrow().clone()
     }
 
-    /// The same as a stream: it changes when a required plugin comes or goes, and ends with the instance. A runtime maps it to
-    /// a condition of the node.
+    /// The same as a stream: it changes when a required plugin comes or goes, and ends with the
+    /// instance. A runtime maps it to a condition of the node.
     #[must_use]
     pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
         self.instance().shared.reporter.readiness()
     }
 
-    /// The engine, and what a call is about, read now. `None` while NRI is off: no event asks that by itself.
+    /// The engine, and what a call is about, read now. `None` while NRI is off: no event asks that
+    /// by itself.
     fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
         if !self.is_enabled() {
             return Ok(None);

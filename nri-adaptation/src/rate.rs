@@ -26,7 +26,8 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Takes `count`. More than the bucket holds can be taken from a full one, and is paid for afterwards.
+    /// Takes `count`. More than the bucket holds can be taken from a full one, and is paid for
+    /// afterwards.
     ///
     /// # Errors
     /// There is not enough now; the error is how long it takes until there is.
@@ -61,8 +62,8 @@ impl Bucket {
 /// How many buckets that are not full are remembered.
 const MOST_BUCKETS: usize = 1024;
 
-/// A bucket for each of many, who may come and go: what they owe stays. So many are remembered that owe something; beyond
-/// that, those are forgotten that owe least.
+/// A bucket for each of many, who may come and go: what they owe stays. So many are remembered that
+/// owe something; beyond that, those are forgotten that owe least.
 #[derive(Debug)]
 pub(crate) struct Buckets<K> {
     owing: BTreeMap<K, Debt>,

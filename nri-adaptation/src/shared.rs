@@ -1,5 +1,5 @@
-//! What all parts of an instance share: the configuration in force, what is known of the runtime, how
-//! far the instance is in its life, its tasks, and to whom it reports.
+//! What all parts of an instance share: the configuration in force, what is known of the runtime,
+//! how far the instance is in its life, its tasks, and to whom it reports.
 //!
 //! What may not enter: plugins, requests, sockets, processes.
 
@@ -71,7 +71,8 @@ impl Shared {
         !self.config().disable && *self.phase.borrow() < Phase::Stopping
     }
 
-    /// Waits until the instance is not just about to be started. Whether it is up then; `None` if it is stopped.
+    /// Waits until the instance is not just about to be started. Whether it is up then; `None` if
+    /// it is stopped.
     pub(crate) async fn is_up(&self) -> Option<bool> {
         let mut phase = self.phase.subscribe();
         // The sender is in `self`, so waiting cannot fail.

@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Spawns tasks on the runtime in which the instance was started, so that it can be used from any thread.
+/// Spawns tasks on the runtime in which the instance was started, so that it can be used from any
+/// thread.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     runtime: OnceLock<Handle>,

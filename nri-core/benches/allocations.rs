@@ -1,5 +1,5 @@
-//! How often merging allocates, and how much. See [`cases`] for what is merged; what is counted is what the benchmark `merge`
-//! times. It is a program of its own because counting takes time.
+//! How often merging allocates, and how much. See [`cases`] for what is merged; what is counted is
+//! what the benchmark `merge` times. It is a program of its own because counting takes time.
 //!
 //! Prints a line per case: name, allocations, bytes, most bytes at once.
 

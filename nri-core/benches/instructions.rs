@@ -1,5 +1,6 @@
-//! One merge, to be run under a program that counts instructions: a judge that other work on the machine does not disturb.
-//! See [`cases`] for what is merged; what is counted is what the benchmark `merge` times.
+//! One merge, to be run under a program that counts instructions: a judge that other work on the
+//! machine does not disturb. See [`cases`] for what is merged; what is counted is what the
+//! benchmark `merge` times.
 //!
 //! ```text
 //! CARGO_PROFILE_BENCH_DEBUG=line-tables-only cargo bench -p nri-core --features oci --bench instructions --no-run

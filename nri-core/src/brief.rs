@@ -1,6 +1,8 @@
-//! What others say, as far as a message bears it: texts are quoted and cut off, and of many things the first ones are named.
+//! What others say, as far as a message bears it: texts are quoted and cut off, and of many things
+//! the first ones are named.
 //!
-//! An id, a key or a reason comes from a plugin and can have megabytes; an error or a line of a log is for people.
+//! An id, a key or a reason comes from a plugin and can have megabytes; an error or a line of a log
+//! is for people.
 
 use std::fmt;
 

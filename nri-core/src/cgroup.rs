@@ -1,5 +1,5 @@
-//! Where a container's control group is: the path of a container as its runtime was given it, made into a path below the cgroup
-//! file system's root. Pure: nothing is looked up.
+//! Where a container's control group is: the path of a container as its runtime was given it, made
+//! into a path below the cgroup file system's root. Pure: nothing is looked up.
 
 /// Where the runtime's systemd puts what names no slice.
 const DEFAULT_SLICE: &str = "system.slice";
@@ -42,14 +42,17 @@ pub enum CgroupPath {
         /// The unit, a scope or a slice.
         unit: String,
     },
-    /// The runtime does, in the file system: the path is one. Relative to the cgroup root, without a leading `/`.
+    /// The runtime does, in the file system: the path is one. Relative to the cgroup root, without
+    /// a leading `/`.
     Cgroupfs(String),
 }
 
 impl CgroupPath {
-    /// The directory below the root of the cgroup file system (on cgroup v1: of each controller's), without a leading `/`.
+    /// The directory below the root of the cgroup file system (on cgroup v1: of each controller's),
+    /// without a leading `/`.
     ///
-    /// A runtime that is in a control group of its own may put a path without a leading `/` below that; this is not known here.
+    /// A runtime that is in a control group of its own may put a path without a leading `/` below
+    /// that; this is not known here.
     pub fn directory(&self) -> String {
         match self {
             CgroupPath::Systemd { slice, unit } => {

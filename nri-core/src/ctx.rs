@@ -1,10 +1,12 @@
-//! The context of a call into the API or into a Domain. No clock: a deadline is a value that the caller made.
+//! The context of a call into the API or into a Domain. No clock: a deadline is a value that the
+//! caller made.
 
 use std::time::Instant;
 
 use tracing::Span;
 
-/// What a caller says about one call: how long it may take, what it belongs to, and a number to know it by.
+/// What a caller says about one call: how long it may take, what it belongs to, and a number to
+/// know it by.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -44,7 +46,8 @@ impl Ctx {
         self
     }
 
-    /// The same context with a number of the caller's own, by which an observer can tell which plugin calls belong to the call.
+    /// The same context with a number of the caller's own, by which an observer can tell which
+    /// plugin calls belong to the call.
     #[must_use]
     pub fn with_tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);

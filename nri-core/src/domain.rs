@@ -1,4 +1,5 @@
-//! What a runtime gives to NRI: its pods and containers, and the power to update and evict them on behalf of plugins.
+//! What a runtime gives to NRI: its pods and containers, and the power to update and evict them on
+//! behalf of plugins.
 
 use std::sync::Arc;
 
@@ -39,9 +40,10 @@ pub enum DomainError {
 
 /// One namespace of a runtime, such as CRI's `k8s.io`: what plugins see of it and do to it.
 ///
-/// Rules for implementors: ids are full ids, never prefixes; listings return everything with its state (NRI decides what
-/// plugins see of it); answers are snapshots, nothing of the runtime's own is handed out. NRI holds no lock while it calls a
-/// domain, so a domain may call back into the API.
+/// Rules for implementors: ids are full ids, never prefixes; listings return everything with its
+/// state (NRI decides what plugins see of it); answers are snapshots, nothing of the runtime's own
+/// is handed out. NRI holds no lock while it calls a domain, so a domain may call back into the
+/// API.
 #[async_trait]
 pub trait Domain: Send + Sync + 'static {
     /// The domain's name; unique in an NRI instance.
@@ -59,29 +61,35 @@ pub trait Domain: Send + Sync + 'static {
     /// The container of a full id.
     async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>>;
 
-    /// Whether the domain has a container of this full id. Override it where that is cheaper than a full snapshot.
+    /// Whether the domain has a container of this full id. Override it where that is cheaper than a
+    /// full snapshot.
     async fn has_container(&self, id: &str) -> bool {
         self.get_container(id).await.is_some()
     }
 
     /// Changes the resources of a container. Fields that the update does not set stay as they are.
     ///
-    /// `ignore_failure` is not the domain's business: it reports what happened, NRI decides what that means.
+    /// `ignore_failure` is not the domain's business: it reports what happened, NRI decides what
+    /// that means.
     ///
     /// # Errors
-    /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the update from being applied.
+    /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the update from being
+    /// applied.
     async fn update_container(
         &self,
         cx: &Ctx,
         update: &api::ContainerUpdate,
     ) -> Result<(), DomainError>;
 
-    /// Stops a container without grace and returns when its process is gone. One that is stopped already is a success.
+    /// Stops a container without grace and returns when its process is gone. One that is stopped
+    /// already is a success.
     ///
-    /// It is the runtime that tells of the end, as of any other: NRI does not do so after this call, so the process that ended
-    /// here still needs its [`notify_container_exit`](crate::RuntimeApi::notify_container_exit) (or `stop_container`). Where
-    /// the runtime's watch over exits tells of every process that ends, nothing more is to be done; telling of it twice has no
-    /// effect. Do not wait for `stop_container` in here: it may have to wait for the request that asks for the eviction.
+    /// It is the runtime that tells of the end, as of any other: NRI does not do so after this
+    /// call, so the process that ended here still needs its
+    /// [`notify_container_exit`](crate::RuntimeApi::notify_container_exit) (or `stop_container`).
+    /// Where the runtime's watch over exits tells of every process that ends, nothing more is
+    /// to be done; telling of it twice has no effect. Do not wait for `stop_container` in here:
+    /// it may have to wait for the request that asks for the eviction.
     ///
     /// # Errors
     /// [`DomainError::NotFound`] for unknown ids; otherwise whatever kept the container alive.

@@ -1,5 +1,6 @@
-//! What NRI is to a runtime that embeds it: one method per lifecycle event. The implementation that talks to plugins lives
-//! a floor above; this trait lets other floors (a CRI binding, for example) be written against it.
+//! What NRI is to a runtime that embeds it: one method per lifecycle event. The implementation that
+//! talks to plugins lives a layer above; this trait lets other layers (a CRI binding, for example)
+//! be written against it.
 
 use std::any::Any;
 use std::fmt;
@@ -12,18 +13,20 @@ use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome};
 use crate::model::{Container, PodSandbox};
 use crate::{Ctx, Error};
 
-/// The embedding API. Every method is a cheap no-op while NRI is disabled or after [`stop`](RuntimeApi::stop).
+/// The embedding API. Every method is a cheap no-op while NRI is disabled or after
+/// [`stop`](RuntimeApi::stop).
 ///
 /// The pod and container arguments are read once, before anything is awaited.
 ///
 /// # Cancel safety
 /// Every future may be dropped at any time, and what it was about stays consistent:
-/// * What plugins may refuse (running, creating, starting, updating) is not brought to further plugins. Those that were asked
-///   keep what they know; of a creation they hear that it is undone. Of other events the runtime announces the end as ever.
-/// * Notifications (stops, removals, post events) go on, and so does what plugins ask for in answer to a stop. Dropping only
-///   stops waiting.
-/// * Updates and evictions that plugins asked for in answer to a creation or an update are no longer begun; one under way is
-///   dropped with the domain's future.
+/// * What plugins may refuse (running, creating, starting, updating) is not brought to further
+///   plugins. Those that were asked keep what they know; of a creation they hear that it is undone.
+///   Of other events the runtime announces the end as ever.
+/// * Notifications (stops, removals, post events) go on, and so does what plugins ask for in answer
+///   to a stop. Dropping only stops waiting.
+/// * Updates and evictions that plugins asked for in answer to a creation or an update are no
+///   longer begun; one under way is dropped with the domain's future.
 /// * A dropped start is a stop. A dropped stop goes on.
 #[async_trait]
 pub trait RuntimeApi: Send + Sync {
@@ -36,7 +39,8 @@ pub trait RuntimeApi: Send + Sync {
     /// Closes the socket and says good-bye to all plugins. May be repeated.
     async fn stop(&self);
 
-    /// A pod sandbox is up (its pid and addresses known) and not yet marked ready. An error refuses the pod.
+    /// A pod sandbox is up (its pid and addresses known) and not yet marked ready. An error refuses
+    /// the pod.
     async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
     /// The resources of a pod are about to change. An error refuses the change.
@@ -51,14 +55,17 @@ pub trait RuntimeApi: Send + Sync {
     /// The resources of a pod have changed.
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
-    /// A pod's containers are stopped and the sandbox is about to be torn down. Repeating it has no effect.
+    /// A pod's containers are stopped and the sandbox is about to be torn down. Repeating it has no
+    /// effect.
     async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
-    /// A pod is removed; implies [`stop_pod_sandbox`](RuntimeApi::stop_pod_sandbox) if that is still due.
+    /// A pod is removed; implies [`stop_pod_sandbox`](RuntimeApi::stop_pod_sandbox) if that is
+    /// still due.
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error>;
 
-    /// A container's spec is complete and nothing is created yet. Apply the adjustment of the outcome, create the container,
-    /// then [`commit`](Creation::commit); dropping the outcome tells the plugins that the container never came to be.
+    /// A container's spec is complete and nothing is created yet. Apply the adjustment of the
+    /// outcome, create the container, then [`commit`](Creation::commit); dropping the outcome
+    /// tells the plugins that the container never came to be.
     async fn create_container(
         &self,
         cx: &Ctx,
@@ -90,7 +97,8 @@ pub trait RuntimeApi: Send + Sync {
         container: &dyn Container,
     ) -> Result<(), Error>;
 
-    /// A container's resources are about to change. The result says what to apply instead of `request`, if anything.
+    /// A container's resources are about to change. The result says what to apply instead of
+    /// `request`, if anything.
     async fn update_container(
         &self,
         cx: &Ctx,
@@ -107,7 +115,8 @@ pub trait RuntimeApi: Send + Sync {
         container: &dyn Container,
     ) -> Result<(), Error>;
 
-    /// A container was stopped. Repeating it, or calling it after an exit was notified, has no effect.
+    /// A container was stopped. Repeating it, or calling it after an exit was notified, has no
+    /// effect.
     async fn stop_container(
         &self,
         cx: &Ctx,
@@ -115,10 +124,12 @@ pub trait RuntimeApi: Send + Sync {
         container: &dyn Container,
     ) -> Result<StopResult, Error>;
 
-    /// A container's process ended by itself. Queued, in order with the container's other events; never blocks.
+    /// A container's process ended by itself. Queued, in order with the container's other events;
+    /// never blocks.
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container);
 
-    /// A container is removed; implies [`stop_container`](RuntimeApi::stop_container) if that is still due.
+    /// A container is removed; implies [`stop_container`](RuntimeApi::stop_container) if that is
+    /// still due.
     async fn remove_container(
         &self,
         cx: &Ctx,
@@ -145,7 +156,8 @@ type Settle = Box<dyn FnOnce(Settlement) + Send>;
 
 /// What plugins want of a container that is about to be created.
 ///
-/// Dropping it without [`commit`](Creation::commit) undoes the creation towards the plugins that saw it.
+/// Dropping it without [`commit`](Creation::commit) undoes the creation towards the plugins that
+/// saw it.
 #[must_use = "dropping a creation tells the plugins that the container never came to be"]
 pub struct Creation {
     asked: CreateOutcome,
@@ -154,7 +166,8 @@ pub struct Creation {
 }
 
 impl Creation {
-    /// The outcome of a creation whose evictions and updates are carried out; `settle` is called exactly once.
+    /// The outcome of a creation whose evictions and updates are carried out; `settle` is called
+    /// exactly once.
     pub fn new(
         asked: CreateOutcome,
         outcomes: Vec<PluginOutcome>,
@@ -186,14 +199,14 @@ impl Creation {
         &self.asked.owners
     }
 
-    /// The updates of other containers that plugins asked for, each with its plugins. They are applied already, as far as that
-    /// was possible.
+    /// The updates of other containers that plugins asked for, each with its plugins. They are
+    /// applied already, as far as that was possible.
     pub fn updates(&self) -> &[MergedUpdate] {
         &self.asked.updates
     }
 
-    /// The evictions of other containers that plugins asked for, each with its plugins. They are carried out already, as far
-    /// as that was possible.
+    /// The evictions of other containers that plugins asked for, each with its plugins. They are
+    /// carried out already, as far as that was possible.
     pub fn evictions(&self) -> &[Eviction] {
         &self.asked.evictions
     }
@@ -234,11 +247,14 @@ impl fmt::Debug for Creation {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UpdateResult {
-    /// The full resources to apply instead of the requested ones; `None` when no plugin changed any.
+    /// The full resources to apply instead of the requested ones; `None` when no plugin changed
+    /// any.
     pub resources: Option<api::LinuxResources>,
-    /// The updates of other containers that plugins asked for, each with its plugins; applied as far as possible.
+    /// The updates of other containers that plugins asked for, each with its plugins; applied as
+    /// far as possible.
     pub updates: Vec<MergedUpdate>,
-    /// The evictions that plugins asked for, each with its plugins; carried out as far as possible.
+    /// The evictions that plugins asked for, each with its plugins; carried out as far as
+    /// possible.
     pub evictions: Vec<Eviction>,
     /// What every plugin did with the request, in plugin order.
     pub outcomes: Vec<PluginOutcome>,
@@ -248,9 +264,11 @@ pub struct UpdateResult {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct StopResult {
-    /// The updates of containers that plugins asked for, each with its plugins; applied as far as possible.
+    /// The updates of containers that plugins asked for, each with its plugins; applied as far as
+    /// possible.
     pub updates: Vec<MergedUpdate>,
-    /// What every plugin did with the request, in plugin order. Empty if the stop had been relayed before.
+    /// What every plugin did with the request, in plugin order. Empty if the stop had been relayed
+    /// before.
     pub outcomes: Vec<PluginOutcome>,
 }
 

@@ -1,4 +1,5 @@
-//! Why a call into the API failed. Every message names the plugin, the container and the field concerned.
+//! Why a call into the API failed. Every message names the plugin, the container and the field
+//! concerned.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -82,8 +83,8 @@ pub enum Error {
         reason: String,
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
-        /// Those among all of these that did not judge at all: they failed, were late, or are gone. What a validator does not
-        /// judge is not applied.
+        /// Those among all of these that did not judge at all: they failed, were late, or are
+        /// gone. What a validator does not judge is not applied.
         unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
@@ -111,7 +112,8 @@ pub enum Error {
         /// Why it could not be done.
         source: DomainError,
     },
-    /// The caller's deadline passed, or it cancelled, before the plugins were done. No plugin is to blame.
+    /// The caller's deadline passed, or it cancelled, before the plugins were done. No plugin is to
+    /// blame.
     #[error("the caller's time for {event} of {subject} was over before the plugins were done")]
     OutOfTime {
         /// The event.
@@ -131,8 +133,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error as one of gRPC's status codes, for runtimes whose own API speaks gRPC (CRI): a number, so that no gRPC crate
-    /// has to be the same on both sides.
+    /// The error as one of gRPC's status codes, for runtimes whose own API speaks gRPC (CRI): a
+    /// number, so that no gRPC crate has to be the same on both sides.
     ///
     /// | error | code |
     /// |---|---|

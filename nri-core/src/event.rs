@@ -74,7 +74,8 @@ impl Event {
         i32::from(self as u8)
     }
 
-    /// The event with a number of the protocol's `Event` enum; `None` for `UNKNOWN`, `LAST` and numbers of a newer protocol.
+    /// The event with a number of the protocol's `Event` enum; `None` for `UNKNOWN`, `LAST` and
+    /// numbers of a newer protocol.
     pub fn from_number(number: i32) -> Option<Self> {
         Self::ALL.into_iter().find(|event| event.number() == number)
     }
@@ -141,8 +142,8 @@ impl Event {
 
     /// Whether all plugins hear of the event whatever an earlier one answered.
     ///
-    /// True for what has already happened: stop, remove and post events. The others may be refused, and the first error ends
-    /// them.
+    /// True for what has already happened: stop, remove and post events. The others may be refused,
+    /// and the first error ends them.
     pub fn is_notification(self) -> bool {
         !matches!(
             self,
@@ -194,7 +195,8 @@ impl FromStr for Event {
 
 /// A set of events: bit `n - 1` stands for event number `n`.
 ///
-/// A mask is made of one event with `from` or `into`, of several with `|` or by collecting them, of text by parsing.
+/// A mask is made of one event with `from` or `into`, of several with `|` or by collecting them, of
+/// text by parsing.
 ///
 /// ```
 /// use nri_core::{Event, EventMask};
@@ -244,10 +246,12 @@ impl EventMask {
 
     /// Every event of pods; `pod` in a text.
     pub const PODS: Self = Self(0x1807);
-    /// Every event of containers but their validation, which is asked for by name; `container` in a text.
+    /// Every event of containers but their validation, which is asked for by name; `container` in a
+    /// text.
     pub const CONTAINERS: Self = Self(0x07f8);
 
-    /// The events that several texts name together, each a list as [`EventMask::from_str`] reads it.
+    /// The events that several texts name together, each a list as [`EventMask::from_str`] reads
+    /// it.
     ///
     /// # Errors
     /// The first text that names nothing.
@@ -264,7 +268,8 @@ impl EventMask {
         })
     }
 
-    /// Any mask in words, those with bits that no event has included; `EventMask` itself has no such bits.
+    /// Any mask in words, those with bits that no event has included; `EventMask` itself has no
+    /// such bits.
     ///
     /// ```
     /// use nri_core::EventMask;
@@ -305,7 +310,8 @@ impl EventMask {
 }
 
 /// Reads names and groups separated by commas, in upper or lower case, with blanks around them:
-/// `RunPodSandbox,CreateContainer`. The groups are `all`, `pod` (or `podsandbox`) and `container`. An empty name is an error.
+/// `RunPodSandbox,CreateContainer`. The groups are `all`, `pod` (or `podsandbox`) and `container`.
+/// An empty name is an error.
 impl FromStr for EventMask {
     type Err = UnknownEvent;
     fn from_str(text: &str) -> Result<Self, Self::Err> {

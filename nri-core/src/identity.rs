@@ -1,4 +1,5 @@
-//! Who a plugin is: a two-digit index and a name. Parsed once at the edge; what holds a value has a valid one.
+//! Who a plugin is: a two-digit index and a name. Parsed once at the edge; what holds a value has a
+//! valid one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -148,10 +149,11 @@ impl fmt::Debug for PluginId {
     }
 }
 
-/// One registration of a plugin: its identity, and a number that is larger for later registrations of the same runtime.
+/// One registration of a plugin: its identity, and a number that is larger for later registrations
+/// of the same runtime.
 ///
-/// Two live instances with one identity stay apart by the number. The order, (index, name, registration), is the order in
-/// which plugins are called.
+/// Two live instances with one identity stay apart by the number. The order, (index, name,
+/// registration), is the order in which plugins are called.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegisteredPlugin {
     /// The identity.

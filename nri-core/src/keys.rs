@@ -1,8 +1,9 @@
 //! Keys by their meaning: one normal form per kind of key, made here and nowhere else.
 //!
-//! What plugins set has keys, and some keys can be spelled in more than one way: the mounts `/data` and `/data/` are one mount.
-//! Merging, ownership, conflicts, views, removals and applying compare keys by their normal form. What goes over the wire, and
-//! what is shown, keeps the spelling of the plugin that owns the key.
+//! What plugins set has keys, and some keys can be spelled in more than one way: the mounts `/data`
+//! and `/data/` are one mount. Merging, ownership, conflicts, views, removals and applying compare
+//! keys by their normal form. What goes over the wire, and what is shown, keeps the spelling of the
+//! plugin that owns the key.
 //!
 //! | kind | fields | spellings of one key | where the rule comes from |
 //! |---|---|---|---|
@@ -11,14 +12,17 @@
 //! | [`KernelParameter`](KeyKind::KernelParameter) | sysctl | `net.ipv4.ip_forward`, `net/ipv4/ip_forward` | `sysctl(8)`, and runc: if the first separator is a slash, slashes and dots change places |
 //! | [`Text`](KeyKind::Text) | all others | one | see below |
 //!
-//! Other keys are texts, and two texts are two keys: annotations and variables (whose case counts), namespaces and process limits
-//! (OCI has one name for each, and any other is refused where it is applied), network devices (names of the kernel), CDI
-//! devices (CDI compares names as texts), and files of cgroup v2.
+//! Other keys are texts, and two texts are two keys: annotations and variables (whose case counts),
+//! namespaces and process limits (OCI has one name for each, and any other is refused where it is
+//! applied), network devices (names of the kernel), CDI devices (CDI compares names as texts), and
+//! files of cgroup v2.
 //!
-//! Everything is lexical: that `/var/run` is a link to `/run` is known to a file system, and none is asked.
+//! Everything is lexical: that `/var/run` is a link to `/run` is known to a file system, and none
+//! is asked.
 //!
-//! What may not enter: rules about several plugins, and removal markers ([`removal_marker`](crate::merge::removal_marker)): a
-//! marker is taken off before a key is looked at.
+//! What may not enter: rules about several plugins, and removal markers
+//! ([`removal_marker`](crate::merge::removal_marker)): a marker is taken off before a key is looked
+//! at.
 
 use std::borrow::Cow;
 
@@ -41,13 +45,15 @@ use nri_proto::api::Field;
 pub enum KeyKind {
     /// One spelling: the text itself.
     Text,
-    /// A path inside the container. The normal form is absolute, with single slashes, without `.`, `..` and a slash at the end;
-    /// `..` at the root stays there. An empty text is no path and stands for itself.
+    /// A path inside the container. The normal form is absolute, with single slashes, without `.`,
+    /// `..` and a slash at the end; `..` at the root stays there. An empty text is no path and
+    /// stands for itself.
     Path,
-    /// The size of a huge page. The normal form is as the kernel has it, a number with `KB`, `MB` or `GB` (`B` for what is no
-    /// multiple of 1024). What is no size stands for itself.
+    /// The size of a huge page. The normal form is as the kernel has it, a number with `KB`, `MB`
+    /// or `GB` (`B` for what is no multiple of 1024). What is no size stands for itself.
     PageSize,
-    /// A kernel parameter. The normal form has dots between its parts, a dot inside of a part is a slash, and no part is empty.
+    /// A kernel parameter. The normal form has dots between its parts, a dot inside of a part is a
+    /// slash, and no part is empty.
     KernelParameter,
 }
 
@@ -67,7 +73,8 @@ impl KeyKind {
         matches!(self, Self::Text)
     }
 
-    /// The normal form of a key, without a removal marker. It costs an allocation only if the key is spelled in another way.
+    /// The normal form of a key, without a removal marker. It costs an allocation only if the key
+    /// is spelled in another way.
     pub fn normal(self, key: &str) -> Cow<'_, str> {
         if self.is_normal(key) {
             return Cow::Borrowed(key);
@@ -128,8 +135,8 @@ fn clean(path: &str) -> String {
 
 const SEPARATORS: [char; 2] = ['.', '/'];
 
-/// Whether [`dotted`] changes nothing. A leading dash makes a text no name of a parameter, with separators before it or not: it
-/// must never come to look like a removal marker.
+/// Whether [`dotted`] changes nothing. A leading dash makes a text no name of a parameter, with
+/// separators before it or not: it must never come to look like a removal marker.
 fn is_dotted(name: &str) -> bool {
     if name.trim_start_matches(SEPARATORS).starts_with('-') {
         return true;
@@ -157,7 +164,8 @@ fn dotted(name: &str) -> String {
     dotted
 }
 
-/// A huge page size in bytes: digits and one of `K`, `M`, `G`, `T` with or without `B`. `None` if the text is no size, or 0.
+/// A huge page size in bytes: digits and one of `K`, `M`, `G`, `T` with or without `B`. `None` if
+/// the text is no size, or 0.
 pub(crate) fn page_size_bytes(text: &str) -> Option<u64> {
     let text = text.strip_suffix('B').unwrap_or(text);
     let (digits, shift) = match text.as_bytes().last()? {
@@ -321,7 +329,8 @@ mod tests {
     }
 
     proptest! {
-        /// The normal form of a normal form is itself, and a key that is spelled in it is not copied.
+        /// The normal form of a normal form is itself, and a key that is spelled in it is not
+        /// copied.
         #[test]
         fn normal_forms_are_final(
             kind in prop::sample::select(vec![Text, Path, PageSize, KernelParameter]),

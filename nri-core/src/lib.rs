@@ -1,14 +1,17 @@
-//! The pure core of NRI, the Node Resource Interface: what plugins and runtimes are to each other, without a wire.
+//! The pure core of NRI, the Node Resource Interface: what plugins and runtimes are to each other,
+//! without a wire.
 //!
-//! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the traits that plugins,
-//! runtimes and their domains implement ([`Plugin`], [`RuntimeApi`], [`Domain`], [`model`]), merging of what plugins ask for with
-//! an owner per item ([`merge`]), keys by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to call next and what
-//! the outcome is.
+//! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the
+//! traits that plugins, runtimes and their domains implement ([`Plugin`], [`RuntimeApi`],
+//! [`Domain`], [`model`]), merging of what plugins ask for with an owner per item ([`merge`]), keys
+//! by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to
+//! call next and what the outcome is.
 //!
 //! # For authors of plugins
 //!
-//! A plugin is a [`Plugin`]: it says which [events](Plugin::events) it wants, and handles them. What it asks for is built with
-//! the extension traits of [`build`]. The crate `nri-plugin` connects it to a runtime, and re-exports all that is needed here:
+//! A plugin is a [`Plugin`]: it says which [events](Plugin::events) it wants, and handles them.
+//! What it asks for is built with the extension traits of [`build`]. The crate `nri-plugin`
+//! connects it to a runtime, and re-exports all that is needed here:
 //!
 //! ```
 //! use nri_core::build::{Adjust as _, SetResources as _};
@@ -36,11 +39,12 @@
 //!
 //! # For authors of runtimes
 //!
-//! A runtime implements [`Domain`] over its pods and containers ([`model`]), and calls a [`RuntimeApi`], which the crate
-//! `nri-adaptation` provides. With the feature `oci`, the module `oci` applies what plugins ask for to an OCI spec.
+//! A runtime implements [`Domain`] over its pods and containers ([`model`]), and calls a
+//! [`RuntimeApi`], which the crate `nri-adaptation` provides. With the feature `oci`, the module
+//! `oci` applies what plugins ask for to an OCI spec.
 //!
-//! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time is an argument,
-//! effects are return values; the crates above carry them out.
+//! What may not enter: an async runtime, sockets, files, the environment, a clock, log output. Time
+//! is an argument, effects are return values; the crates above carry them out.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

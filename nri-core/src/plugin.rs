@@ -1,5 +1,5 @@
-//! What a plugin is: one handler per event, all defaulted. The same trait serves plugins in processes of their own and
-//! plugins built into a runtime.
+//! What a plugin is: one handler per event, all defaulted. The same trait serves plugins in
+//! processes of their own and plugins built into a runtime.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -132,11 +132,12 @@ pub enum UpdateFailure {
 /// The way back from a plugin to its runtime.
 #[async_trait]
 pub trait RuntimeHandle: fmt::Debug + Send + Sync {
-    /// Asks the runtime to update and evict containers outside of any request, and returns the updates that it could not
-    /// apply.
+    /// Asks the runtime to update and evict containers outside of any request, and returns the
+    /// updates that it could not apply.
     ///
-    /// Do not wait for it inside a handler: a runtime may hold the request's lock until the handler is done, and then both wait
-    /// until the request's time is over. Return the updates in the response instead, or spawn a task.
+    /// Do not wait for it inside a handler: a runtime may hold the request's lock until the handler
+    /// is done, and then both wait until the request's time is over. Return the updates in the
+    /// response instead, or spawn a task.
     ///
     /// # Errors
     /// The request as a whole failed.
@@ -190,8 +191,9 @@ impl PluginCtx {
 
 /// A plugin: what it subscribes to, and a handler per event.
 ///
-/// Handlers have defaults that do nothing; override those whose events [`events`](Plugin::events) names. Handlers run
-/// concurrently if the runtime sends requests concurrently, so state goes behind interior mutability.
+/// Handlers have defaults that do nothing; override those whose events [`events`](Plugin::events)
+/// names. Handlers run concurrently if the runtime sends requests concurrently, so state goes
+/// behind interior mutability.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -221,8 +223,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// The events that the plugin wants. No other event reaches it.
     fn events(&self) -> EventMask;
 
-    /// Takes the configuration; the first call on every connection. `Some` replaces [`events`](Plugin::events) for this
-    /// connection.
+    /// Takes the configuration; the first call on every connection. `Some` replaces
+    /// [`events`](Plugin::events) for this connection.
     async fn configure(
         &self,
         cx: &PluginCtx,
@@ -232,18 +234,21 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// What is to happen when the plugin does not answer a request: it takes longer than it has, or its connection is lost while
-    /// it is asked. Asked for once per connection, right after [`configure`](Plugin::configure).
+    /// What is to happen when the plugin does not answer a request: it takes longer than it has, or
+    /// its connection is lost while it is asked. Asked for once per connection, right after
+    /// [`configure`](Plugin::configure).
     ///
-    /// `None`, the default, leaves it to the runtime: one in Go goes on without the plugin and closes it, one of ours does
-    /// what its configuration says. Runtimes before v0.12.4 do not heed it. See
-    /// [`Policy::wished`](crate::flow::Policy::wished) and
-    /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished) for what the two halves of it mean.
+    /// `None`, the default, leaves it to the runtime: one in Go goes on without the plugin and
+    /// closes it, one of ours does what its configuration says. Runtimes before v0.12.4 do not
+    /// heed it. See [`Policy::wished`](crate::flow::Policy::wished) and
+    /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished) for what the two halves of
+    /// it mean.
     fn failure_policy(&self) -> Option<api::FailurePolicy> {
         None
     }
 
-    /// Takes the pods and containers that exist; the second call on every connection. The answer updates some of them.
+    /// Takes the pods and containers that exist; the second call on every connection. The answer
+    /// updates some of them.
     async fn synchronize(
         &self,
         cx: &PluginCtx,
@@ -309,7 +314,8 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A container is about to be created: adjust it, update or evict others. An error refuses the container.
+    /// A container is about to be created: adjust it, update or evict others. An error refuses the
+    /// container.
     async fn create_container(
         &self,
         cx: &PluginCtx,
@@ -349,8 +355,8 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The resources of a container are about to change: change what is asked for, update or evict others. An error refuses
-    /// the change.
+    /// The resources of a container are about to change: change what is asked for, update or evict
+    /// others. An error refuses the change.
     async fn update_container(
         &self,
         cx: &PluginCtx,
@@ -390,8 +396,9 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The combined adjustment of a container is about to be applied: accept or reject it. An error rejects it, with the
-    /// error's text as the reason; a plugin that does not override this has no opinion.
+    /// The combined adjustment of a container is about to be applied: accept or reject it. An error
+    /// rejects it, with the error's text as the reason; a plugin that does not override this
+    /// has no opinion.
     async fn validate_container_adjustment(
         &self,
         cx: &PluginCtx,

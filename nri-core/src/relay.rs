@@ -1,5 +1,6 @@
-//! The one table of relayed events: which request and response messages an event has and which handler takes it.
-//! Everything that treats all events alike (encoding, decoding, calling a plugin) is generated from it here.
+//! The one table of relayed events: which request and response messages an event has and which
+//! handler takes it. Everything that treats all events alike (encoding, decoding, calling a plugin)
+//! is generated from it here.
 
 use nri_proto::items::{Limits, Tally, TooMany};
 use nri_proto::{Method as _, api, rpc};
@@ -7,8 +8,9 @@ use prost::{DecodeError, Message as _};
 
 use crate::{Event, HandlerError, Plugin, PluginCtx};
 
-/// Calls `$then!` with a row per event: how it answers, what it is about (a `pod`, or a `container` of one), its form before
-/// v0.12 (`old` for a `StateChange`, `own` if it had a method of its own), its name, its handler, its messages.
+/// Calls `$then!` with a row per event: how it answers, what it is about (a `pod`, or a `container`
+/// of one), its form before v0.12 (`old` for a `StateChange`, `own` if it had a method of its own),
+/// its name, its handler, its messages.
 macro_rules! relayed_events {
     ($then:ident) => {
         $then! {
@@ -130,8 +132,8 @@ macro_rules! define_messages {
                 match self { $(Request::$event(request) => container_of!($about request),)* }
             }
 
-            /// The request that an old `StateChange` stands for; `None` for events that have no such form, unknown ones
-            /// included.
+            /// The request that an old `StateChange` stands for; `None` for events that have no
+            /// such form, unknown ones included.
             pub fn from_state_change(change: api::StateChangeEvent) -> Option<Self> {
                 match Event::from_number(change.event)? {
                     $(Event::$event => of_state_change!($form $about $event($request) change),)*
@@ -172,13 +174,13 @@ macro_rules! define_messages {
             }
         }
 
-        /// Has a plugin handle a request: the one place where events become handler calls, for plugins over the wire and
-        /// for those built into a runtime.
+        /// Has a plugin handle a request: the one place where events become handler calls, for
+        /// plugins over the wire and for those built into a runtime.
         ///
         /// Cancel-safe as far as the handler is: dropping the future drops the handler's.
         ///
-        /// # Errors
-        /// What the handler returned. A failing validation handler is a rejection with the error as its reason instead.
+        /// # Errors What the handler returned. A failing validation handler is a rejection with the
+        /// error as its reason instead.
         pub async fn dispatch(
             plugin: &dyn Plugin,
             cx: &PluginCtx,
@@ -205,7 +207,8 @@ impl Request {
         }
     }
 
-    /// The old form of the nine notification events, for plugins built before v0.12; `None` for the others.
+    /// The old form of the nine notification events, for plugins built before v0.12; `None` for the
+    /// others.
     pub fn to_state_change(&self) -> Option<api::StateChangeEvent> {
         let event = self.event();
         event

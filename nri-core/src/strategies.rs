@@ -1,7 +1,10 @@
-//! Strategies for property tests: arbitrary containers, and arbitrary answers of plugins that collide often.
+//! Strategies for property tests: arbitrary containers, and arbitrary answers of plugins that
+//! collide often.
 //!
-//! Keys come from small pools, so that what plugins ask for, and what a container has, overlaps. Odd things are included: keys
-//! that mean the same and are spelled in several ways ([`keys`](crate::keys)), keys with a leading `-`, empty keys, removals with values, variables without `=`, entries that are there twice, zeros in wrappers.
+//! Keys come from small pools, so that what plugins ask for, and what a container has, overlaps.
+//! Odd things are included: keys that mean the same and are spelled in several ways
+//! ([`keys`](crate::keys)), keys with a leading `-`, empty keys, removals with values, variables
+//! without `=`, entries that are there twice, zeros in wrappers.
 //!
 //! ```
 //! use nri_core::strategies;
@@ -401,7 +404,8 @@ fn linux_single_patches() -> Vec<BoxedStrategy<LinuxContainerAdjustment>> {
     patches
 }
 
-/// An adjustment of anything, as a plugin may send it. It can contradict itself: a list can set a key twice.
+/// An adjustment of anything, as a plugin may send it. It can contradict itself: a list can set a
+/// key twice.
 pub fn adjustment() -> impl Strategy<Value = ContainerAdjustment> {
     type M = ContainerAdjustment;
     let variable = (key_or_marker(), text()).prop_map(|(key, value)| KeyValue { key, value });
@@ -442,7 +446,8 @@ fn first_set(field: Field, removable: bool) -> impl FnMut(&str) -> bool {
     }
 }
 
-/// The adjustment without what contradicts itself: of every key that is set twice, in whatever spelling, the first set is left.
+/// The adjustment without what contradicts itself: of every key that is set twice, in whatever
+/// spelling, the first set is left.
 pub fn plain(mut adjustment: ContainerAdjustment) -> ContainerAdjustment {
     let mut first = first_set(Field::Mounts, true);
     adjustment.mounts.retain(|m| first(&m.destination));
@@ -573,7 +578,8 @@ pub fn eviction() -> impl Strategy<Value = ContainerEviction> {
     })
 }
 
-/// What a plugin answers to a creation. It can contradict itself, but it does not update the container that is created.
+/// What a plugin answers to a creation. It can contradict itself, but it does not update the
+/// container that is created.
 pub fn create_response() -> impl Strategy<Value = CreateContainerResponse> {
     let adjust = option::weighted(0.8, adjustment());
     (adjust, vec(update(&OTHERS), 0..3), vec(eviction(), 0..2)).prop_map(

@@ -1,4 +1,5 @@
-//! What a runtime cannot apply, on its way through a creation: nobody gets to see it, or the creation fails.
+//! What a runtime cannot apply, on its way through a creation: nobody gets to see it, or the
+//! creation fails.
 #![expect(
     clippy::unwrap_used,
     reason = "a test may unwrap: its panic is the report"
@@ -15,7 +16,8 @@ fn without_sysctl() -> Support {
     Support::only(SupportedFields::ALL.without(api::Field::Sysctl))
 }
 
-/// A creation with two plugins that validate too, of which the first asks for a variable and a kernel parameter.
+/// A creation with two plugins that validate too, of which the first asks for a variable and a
+/// kernel parameter.
 fn run(support: Support) -> (Report<CreateOutcome>, Vec<Call>) {
     let members = (0..2u64).map(|number| {
         let id = format!("{number}0-p").parse().unwrap();

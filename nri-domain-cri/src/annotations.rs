@@ -1,8 +1,10 @@
 //! Annotations by which runtimes know their pods and containers.
 
-/// Annotations that containerd and CRI-O write into OCI specs to find out again which pod and container a spec belongs to.
+/// Annotations that containerd and CRI-O write into OCI specs to find out again which pod and
+/// container a spec belongs to.
 ///
-/// A plugin that could change them could make later events claim another pod. They are protected by default.
+/// A plugin that could change them could make later events claim another pod. They are protected by
+/// default.
 pub const IDENTITY_ANNOTATIONS: [&str; 14] = [
     "io.kubernetes.cri.container-type",
     "io.kubernetes.cri.container-name",

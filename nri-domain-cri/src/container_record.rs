@@ -10,7 +10,8 @@ use nri_core::oci::read;
 use crate::cri::{ContainerConfig, ProfileType};
 use crate::{DOMAIN, OciSpec};
 
-/// Where a container is in its life, as CRI counts it, and paused, which CRI does not tell apart from running.
+/// Where a container is in its life, as CRI counts it, and paused, which CRI does not tell apart
+/// from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CriState {
     /// Created, not yet started.
@@ -50,7 +51,8 @@ pub struct ImageIdentity {
     pub config_digest: String,
 }
 
-/// A container as a CRI runtime knows it. A snapshot: cloning it copies neither configuration nor spec.
+/// A container as a CRI runtime knows it. A snapshot: cloning it copies neither configuration nor
+/// spec.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -78,9 +80,11 @@ pub struct ContainerRecord {
     pub domain: String,
     /// Its OCI spec, adjusted once it was.
     pub spec: Arc<OciSpec>,
-    /// Annotations of the configuration that an adjustment removed. Plugins do not see them any more; CRI still does.
+    /// Annotations of the configuration that an adjustment removed. Plugins do not see them any
+    /// more; CRI still does.
     pub removed_annotations: BTreeSet<String>,
-    /// Labels that the runtime adds, for example the image's. They never replace the configuration's.
+    /// Labels that the runtime adds, for example the image's. They never replace the
+    /// configuration's.
     pub labels: BTreeMap<String, String>,
     /// State.
     pub state: CriState,
@@ -94,7 +98,8 @@ pub struct ContainerRecord {
     pub finished_at: i64,
     /// Exit code, once it has one.
     pub exit_code: i32,
-    /// Short reason of the state, for example `OOMKilled`. For exits it defaults to `Completed` or `Error`.
+    /// Short reason of the state, for example `OOMKilled`. For exits it defaults to `Completed` or
+    /// `Error`.
     pub reason: String,
     /// The reason in words.
     pub message: String,

@@ -1,4 +1,5 @@
-//! What adjustments need to know of the host that we run on. The one place of this crate that reads files.
+//! What adjustments need to know of the host that we run on. The one place of this crate that reads
+//! files.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +33,8 @@ pub fn swap_supported() -> bool {
     if !root.join("cgroup.controllers").exists() {
         return root.join("memory/memory.memsw.limit_in_bytes").exists();
     }
-    // The root cgroup has no limits, so a child is asked: any will do, since controllers are enabled level by level.
+    // The root cgroup has no limits, so a child is asked: any will do, since controllers are
+    // enabled level by level.
     fs::read_dir(root)
         .into_iter()
         .flatten()
@@ -40,7 +42,8 @@ pub fn swap_supported() -> bool {
         .any(|entry| entry.path().join("memory.swap.max").exists())
 }
 
-/// The options for applying adjustments on this host: its mounts are checked, and swap is limited if it can be.
+/// The options for applying adjustments on this host: its mounts are checked, and swap is limited
+/// if it can be.
 pub fn apply_options() -> ApplyOptions {
     let mut options = ApplyOptions::default();
     if cfg!(target_os = "linux") {

@@ -18,7 +18,8 @@ pub enum CriError {
     /// NRI or a plugin says no.
     #[error(transparent)]
     Nri(#[from] nri_core::Error),
-    /// The adjustment cannot be applied to the container's spec. The creation has been undone towards the plugins.
+    /// The adjustment cannot be applied to the container's spec. The creation has been undone
+    /// towards the plugins.
     #[error("container {container:?}: {source}")]
     Apply {
         /// The container.
@@ -43,8 +44,8 @@ pub enum CriError {
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
 ///
-/// All methods are cheap no-ops while NRI is off. They take records as they are at that place, read them before anything is
-/// awaited, and hold no lock.
+/// All methods are cheap no-ops while NRI is off. They take records as they are at that place, read
+/// them before anything is awaited, and hold no lock.
 pub struct CriNri<R> {
     api: Arc<dyn RuntimeApi>,
     runtime: Arc<R>,
@@ -111,8 +112,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         Ok(self.api.post_update_pod_sandbox(cx, pod).await?)
     }
 
-    /// The pod's containers are stopped and its sandbox is about to be. Plugins that have not heard of the containers' stop
-    /// hear of it first.
+    /// The pod's containers are stopped and its sandbox is about to be. Plugins that have not heard
+    /// of the containers' stop hear of it first.
     ///
     /// # Errors
     /// What plugins said, of the pod or the first of its containers; nothing that has to be undone.
@@ -138,13 +139,15 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         Ok(self.api.remove_pod_sandbox(cx, pod).await?)
     }
 
-    /// The container's spec is complete, and nothing is created yet: asks the plugins, and adjusts `container.spec`.
+    /// The container's spec is complete, and nothing is created yet: asks the plugins, and adjusts
+    /// `container.spec`.
     ///
-    /// Create the container from the spec, then [`commit`](CreateToken::commit) the token. Dropping the token tells the plugins
-    /// that the container never came to be.
+    /// Create the container from the spec, then [`commit`](CreateToken::commit) the token. Dropping
+    /// the token tells the plugins that the container never came to be.
     ///
     /// # Errors
-    /// A plugin refused, or what they ask for cannot be combined or applied. The record is as it was, and the plugins know.
+    /// A plugin refused, or what they ask for cannot be combined or applied. The record is as it
+    /// was, and the plugins know.
     pub async fn adjust_container(
         &self,
         cx: &Ctx,
@@ -186,7 +189,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     /// The container is about to be started.
     ///
     /// # Errors
-    /// A plugin refused: do not start the container, and call [`start_failed`](CriNri::start_failed).
+    /// A plugin refused: do not start the container, and call
+    /// [`start_failed`](CriNri::start_failed).
     pub async fn start_container(
         &self,
         cx: &Ctx,
@@ -223,10 +227,12 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         Ok(())
     }
 
-    /// The orchestrator wants these resources for the container. What to apply in their place; `None` to apply them.
+    /// The orchestrator wants these resources for the container. What to apply in their place;
+    /// `None` to apply them.
     ///
     /// # Errors
-    /// Resources that make no sense; a plugin refused them, or what plugins ask for cannot be combined or applied.
+    /// Resources that make no sense; a plugin refused them, or what plugins ask for cannot be
+    /// combined or applied.
     pub async fn update_container(
         &self,
         cx: &Ctx,
@@ -294,7 +300,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         Ok(self.api.remove_container(cx, &pod, container).await?)
     }
 
-    /// The container's process ended by itself, at `exited_at` (nanoseconds since the epoch). Queued; never blocks.
+    /// The container's process ended by itself, at `exited_at` (nanoseconds since the epoch).
+    /// Queued; never blocks.
     pub fn notify_exit(&self, mut container: ContainerRecord, exit_code: i32, exited_at: i64) {
         let pod = self.pod_of(&container);
         container.state = CriState::Exited;
@@ -303,7 +310,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         self.api.notify_container_exit(&pod, &container);
     }
 
-    /// Keeps new plugins from being synchronised while it lives. For parity with other implementations: nothing needs it here.
+    /// Keeps new plugins from being synchronised while it lives. For parity with other
+    /// implementations: nothing needs it here.
     pub async fn block_plugin_sync(&self) -> PluginSyncBlock {
         self.api.block_plugin_sync().await
     }
@@ -320,7 +328,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
 
 /// A container that plugins have adjusted and that does not exist yet.
 ///
-/// Dropping it without [`commit`](CreateToken::commit) tells the plugins that the container never came to be.
+/// Dropping it without [`commit`](CreateToken::commit) tells the plugins that the container never
+/// came to be.
 #[must_use = "dropping the token tells the plugins that the container never came to be"]
 pub struct CreateToken {
     api: Arc<dyn RuntimeApi>,

@@ -65,8 +65,8 @@ pub struct PodRecord {
     pub spec: Option<Arc<OciSpec>>,
     /// Labels that the runtime adds. They never replace the configuration's.
     pub labels: BTreeMap<String, String>,
-    /// Prefix of the annotations in `spec` that are the runtime's own. Plugins see those besides the configuration's, which
-    /// they never replace. Default: empty, they see none.
+    /// Prefix of the annotations in `spec` that are the runtime's own. Plugins see those besides
+    /// the configuration's, which they never replace. Default: empty, they see none.
     pub annotation_prefix: String,
     /// Nanoseconds since the epoch.
     pub created_at: i64,

@@ -1,8 +1,9 @@
 //! CRI resources and NRI resources, both ways.
 //!
-//! In CRI a number that is 0 and a text that is empty mean "not specified"; in NRI a member is there or not. So 0 never turns
-//! into a limit of 0, and an answer is laid over the request that it answers, not put in its place: what CRI can carry and NRI
-//! cannot (the OOM score) stays as the kubelet wants it.
+//! In CRI a number that is 0 and a text that is empty mean "not specified"; in NRI a member is
+//! there or not. So 0 never turns into a limit of 0, and an answer is laid over the request that it
+//! answers, not put in its place: what CRI can carry and NRI cannot (the OOM score) stays as the
+//! kubelet wants it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +88,8 @@ pub(crate) fn shown(cri: &LinuxContainerResources) -> api::LinuxResources {
     }
 }
 
-/// What CRI can carry of NRI resources, laid over `request`: members that `nri` does not have stay as they are there.
+/// What CRI can carry of NRI resources, laid over `request`: members that `nri` does not have stay
+/// as they are there.
 ///
 /// See [`not_in_cri`] for the rest.
 ///
@@ -143,7 +145,8 @@ pub fn overlay(
     cri
 }
 
-/// Writes limits in place of the first ones of the same page sizes, however these are spelled, and drops further ones.
+/// Writes limits in place of the first ones of the same page sizes, however these are spelled, and
+/// drops further ones.
 fn overlay_page_sizes(cri: &mut Vec<HugepageLimit>, nri: &[api::HugepageLimit]) {
     let limits = nri.iter();
     let mut wanted: BTreeMap<Cow<'_, str>, Option<u64>> = limits
@@ -173,7 +176,8 @@ fn overlay_page_sizes(cri: &mut Vec<HugepageLimit>, nri: &[api::HugepageLimit]) 
     }
 }
 
-/// An answer together with what it says nothing about: the members that `nri` does not have are those of `request`.
+/// An answer together with what it says nothing about: the members that `nri` does not have are
+/// those of `request`.
 pub(crate) fn filled(
     request: &LinuxContainerResources,
     mut nri: api::LinuxResources,
@@ -210,8 +214,8 @@ pub(crate) fn filled(
     nri
 }
 
-/// The members of NRI resources that a CRI message cannot carry, by their names in the protocol. Zeroes are among them: to CRI
-/// they mean "not specified".
+/// The members of NRI resources that a CRI message cannot carry, by their names in the protocol.
+/// Zeroes are among them: to CRI they mean "not specified".
 pub fn not_in_cri(nri: &api::LinuxResources) -> Vec<&'static str> {
     let memory = nri.memory.unwrap_or_default();
     let cpu = nri.cpu.clone().unwrap_or_default();
@@ -243,7 +247,8 @@ pub fn not_in_cri(nri: &api::LinuxResources) -> Vec<&'static str> {
     .collect()
 }
 
-/// The members of [`not_in_cri`] that cgroup v2 has files for, as entries of `unified`, by the names of the members.
+/// The members of [`not_in_cri`] that cgroup v2 has files for, as entries of `unified`, by the
+/// names of the members.
 ///
 /// A runtime that can only go through CRI adds the entries to the message, on hosts with cgroup v2.
 ///
@@ -428,7 +433,8 @@ mod tests {
     }
 
     proptest! {
-        /// Law: an answer that changes nothing changes nothing, and CRI resources can always go back to CRI.
+        /// Law: an answer that changes nothing changes nothing, and CRI resources can always go
+        /// back to CRI.
         #[test]
         fn an_echoed_request_is_the_request(cri in any_resources()) {
             let nri = to_nri(&cri).unwrap();

@@ -1,5 +1,5 @@
-//! What a CRI runtime implements: a view of its pods and containers, what plugins may have done to them, and its choices about
-//! OCI specs.
+//! What a CRI runtime implements: a view of its pods and containers, what plugins may have done to
+//! them, and its choices about OCI specs.
 
 use std::error::Error;
 use std::time::Duration;
@@ -30,11 +30,12 @@ pub trait CriStore: Send + Sync + 'static {
 
 /// What plugins may have done to containers outside of their own lifecycle events.
 ///
-/// Called with no lock of NRI's held. A lock of the runtime's own that serialises work on a container must not be held while
-/// NRI is called.
+/// Called with no lock of NRI's held. A lock of the runtime's own that serialises work on a
+/// container must not be held while NRI is called.
 #[async_trait]
 pub trait CriActions: Send + Sync + 'static {
-    /// Changes the resources of a created or running container. Members that the update does not have stay as they are.
+    /// Changes the resources of a created or running container. Members that the update does not
+    /// have stay as they are.
     ///
     /// # Errors
     /// Whatever kept the update from being applied.
@@ -45,8 +46,9 @@ pub trait CriActions: Send + Sync + 'static {
         update: &ResolvedUpdate,
     ) -> Result<(), ActionError>;
 
-    /// Stops a container and returns when its process is gone: kills it once `grace` is over. One that is stopped already is a
-    /// success. `reason` is for the container's status; its short form is `Evicted`.
+    /// Stops a container and returns when its process is gone: kills it once `grace` is over. One
+    /// that is stopped already is a success. `reason` is for the container's status; its short
+    /// form is `Evicted`.
     ///
     /// # Errors
     /// Whatever kept the container alive.
@@ -61,13 +63,15 @@ pub trait CriActions: Send + Sync + 'static {
 
 /// The runtime's choices about OCI specs.
 pub trait SpecHooks: Send + Sync + 'static {
-    /// How adjustments are applied to the specs of a pod's containers. Default: [`host::apply_options`].
+    /// How adjustments are applied to the specs of a pod's containers. Default:
+    /// [`host::apply_options`].
     fn apply_options(&self, pod: &PodRecord) -> ApplyOptions {
         let _ = pod;
         host::apply_options()
     }
 
-    /// Annotations that plugins may not change, in addition to those of the options. Default: [`IDENTITY_ANNOTATIONS`].
+    /// Annotations that plugins may not change, in addition to those of the options. Default:
+    /// [`IDENTITY_ANNOTATIONS`].
     fn protected_annotations(&self) -> Vec<String> {
         IDENTITY_ANNOTATIONS.map(str::to_owned).to_vec()
     }
@@ -90,8 +94,8 @@ pub enum ActionError {
 
 /// New resources of a container in the three forms that a runtime may want.
 ///
-/// `oci` carries all of it but the classes. A runtime that can only go through its CRI code takes `cri`, and must look at
-/// `not_in_cri`: see [`require_cri`](ResolvedUpdate::require_cri).
+/// `oci` carries all of it but the classes. A runtime that can only go through its CRI code takes
+/// `cri`, and must look at `not_in_cri`: see [`require_cri`](ResolvedUpdate::require_cri).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ResolvedUpdate {
@@ -108,8 +112,8 @@ pub struct ResolvedUpdate {
 impl ResolvedUpdate {
     /// Resources to apply; `request` is what the orchestrator asked for, empty if it did not.
     ///
-    /// Where plugins raise the limit of memory above the total of memory and swap that was requested, the total is raised with
-    /// it: see [`keep_swap_share`](oci::keep_swap_share).
+    /// Where plugins raise the limit of memory above the total of memory and swap that was
+    /// requested, the total is raised with it: see [`keep_swap_share`](oci::keep_swap_share).
     ///
     /// # Errors
     /// Resources that break one of the [rules](nri_core::oci::values::RULES).
@@ -123,8 +127,8 @@ impl ResolvedUpdate {
         Self::with_options(request, nri, &options)
     }
 
-    /// As [`new`](ResolvedUpdate::new), with the options by which adjustments are applied: rules that they leave to the low-level
-    /// runtime are left to it here too.
+    /// As [`new`](ResolvedUpdate::new), with the options by which adjustments are applied: rules
+    /// that they leave to the low-level runtime are left to it here too.
     ///
     /// # Errors
     /// Resources that break a rule that is not left to the low-level runtime.
@@ -149,7 +153,8 @@ impl ResolvedUpdate {
         })
     }
 
-    /// Moves what cgroup v2 has files for from `not_in_cri` to `cri.unified`. For hosts with cgroup v2.
+    /// Moves what cgroup v2 has files for from `not_in_cri` to `cri.unified`. For hosts with cgroup
+    /// v2.
     #[must_use]
     pub fn with_unified(mut self) -> Self {
         for (member, file, value) in resources::as_unified(&self.nri) {

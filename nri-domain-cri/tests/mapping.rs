@@ -23,7 +23,8 @@ fn record() -> ContainerRecord {
     ContainerRecord::new("c1", "p1", Arc::new(config), Arc::new(spec))
 }
 
-/// Every name in its other spelling, `snake_case` for `lowerCamel` and back. Keys of maps are left alone.
+/// Every name in its other spelling, `snake_case` for `lowerCamel` and back. Keys of maps are left
+/// alone.
 fn respell(value: &Value, spell: fn(&str) -> String) -> Value {
     const MAPS: [&str; 4] = ["labels", "annotations", "sysctls", "unified"];
     match value {

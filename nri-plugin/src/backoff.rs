@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// When to connect again after a connection was lost or could not be made.
 ///
-/// The waits double from `initial` to `max`. Each is shortened at random by up to half, so that the plugins of a node do not
-/// come back to a restarted runtime all at once. After a connection that was [`Ready`](crate::State::Ready) for
-/// `stable_after` they begin anew.
+/// The waits double from `initial` to `max`. Each is shortened at random by up to half, so that the
+/// plugins of a node do not come back to a restarted runtime all at once. After a connection that
+/// was [`Ready`](crate::State::Ready) for `stable_after` they begin anew.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +24,8 @@ pub struct Backoff {
     pub max: Duration,
     /// How long a connection must be ready for the waits to begin anew. Default 10 s.
     pub stable_after: Duration,
-    /// What to do after the runtime said good-bye with `Shutdown`. Default [`AfterShutdown::FollowRuntime`].
+    /// What to do after the runtime said good-bye with `Shutdown`. Default
+    /// [`AfterShutdown::FollowRuntime`].
     pub after_shutdown: AfterShutdown,
 }
 
@@ -34,9 +35,9 @@ pub struct Backoff {
 pub enum AfterShutdown {
     /// The run ends.
     End,
-    /// Connect again if the runtime itself went, to wait for the next one: its socket is gone, or another is in its place.
-    /// Otherwise the runtime lives on and has no further use for the plugin, so the run ends: a newer instance may have
-    /// taken over.
+    /// Connect again if the runtime itself went, to wait for the next one: its socket is gone, or
+    /// another is in its place. Otherwise the runtime lives on and has no further use for the
+    /// plugin, so the run ends: a newer instance may have taken over.
     #[default]
     FollowRuntime,
     /// Connect again. Two instances that do so replace each other for ever.
@@ -55,7 +56,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after `failures` attempts in a row that came to nothing, with `random` between 0 and 1.
+    /// The wait after `failures` attempts in a row that came to nothing, with `random` between 0
+    /// and 1.
     fn wait(&self, failures: u32, random: f64) -> Duration {
         let doubled = 2u32.checked_pow(failures.saturating_sub(1));
         let full = doubled

@@ -86,7 +86,8 @@ pub enum Error {
         /// How long it had.
         after: Duration,
     },
-    /// The plugin could not take its configuration, or the runtime has nothing that it subscribes to.
+    /// The plugin could not take its configuration, or the runtime has nothing that it subscribes
+    /// to.
     #[error("plugin {plugin} could not be configured: {reason}")]
     Configure {
         /// The plugin.

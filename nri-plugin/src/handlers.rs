@@ -30,11 +30,12 @@ pub fn handlers() -> HandlersBuilder {
     HandlersBuilder::default()
 }
 
-/// Makes builder and plugin from a row per event: the event, its method of the builder, its method of [`Plugin`] with the
-/// request, and the answer.
+/// Makes builder and plugin from a row per event: the event, its method of the builder, its method
+/// of [`Plugin`] with the request, and the answer.
 macro_rules! define {
     ($($event:ident $setter:ident $handler:ident($request:ident) -> $answer:ty;)*) => {
-        /// A plugin of closures in the making; see [`handlers`]. A second closure for the same event replaces the first.
+        /// A plugin of closures in the making; see [`handlers`]. A second closure for the same
+        /// event replaces the first.
         #[derive(Default)]
         #[must_use = "build() makes the plugin"]
         pub struct HandlersBuilder {

@@ -1,4 +1,5 @@
-//! Who the plugin is: what the program says, else what the runtime says in the environment, else the program's file name.
+//! Who the plugin is: what the program says, else what the runtime says in the environment, else
+//! the program's file name.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ pub(crate) const INDEX_VARIABLE: &str = "NRI_PLUGIN_IDX";
 
 /// Everything that may say who the plugin is.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Clues {
+pub(crate) struct IdentitySources {
     /// The program's choice, `INDEX-NAME`.
     pub(crate) identity: Option<String>,
     /// The program's choice of the index alone.
@@ -30,8 +31,8 @@ pub(crate) struct Clues {
     pub(crate) program: Option<String>,
 }
 
-impl Clues {
-    /// The identity that the clues amount to; index and name are looked for separately.
+impl IdentitySources {
+    /// The identity that the sources agree on; index and name are looked for separately.
     ///
     /// As in the Go plugin library, a known index without a name makes the file name the name.
     pub(crate) fn resolve(self) -> Result<PluginId, Error> {
@@ -108,7 +109,7 @@ mod tests {
         program: &str,
         fallback: &str,
     ) -> Result<String, Error> {
-        let clues = Clues {
+        let sources = IdentitySources {
             identity: text(identity),
             index: text(index),
             name: text(name),
@@ -117,7 +118,7 @@ mod tests {
             environment_name: text(environment_name),
             program: text(program),
         };
-        clues.resolve().map(|id| id.to_string())
+        sources.resolve().map(|id| id.to_string())
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which events a runtime accepts, judged by what it says of itself. Pure.
 //!
-//! A runtime closes a plugin that subscribes to an event that the runtime does not know. Three events came with protocol
-//! v0.10, and only since v0.12 does a runtime say its protocol level; before, it has to be told from the runtime's name and
-//! version.
+//! A runtime closes a plugin that subscribes to an event that the runtime does not know. Three
+//! events came with protocol v0.10, and only since v0.12 does a runtime say its protocol level;
+//! before, it has to be told from the runtime's name and version.
 
 use nri_core::{Configuration, EventMask, RuntimeInfo};
 
@@ -24,15 +24,17 @@ pub enum RuntimeLevel {
     BeforeV0_10,
     /// All fourteen events.
     V0_10OrLater,
-    /// The runtime does not say, and its name is not known here. It gets the eleven events that every runtime accepts.
+    /// The runtime does not say, and its name is not known here. It gets the eleven events that
+    /// every runtime accepts.
     Unknown,
 }
 
-/// Runtimes that embed the Go implementation: the name that they announce, and the first release (major, minor) with
-/// protocol v0.10 or later.
+/// Runtimes that embed the Go implementation: the name that they announce, and the first release
+/// (major, minor) with protocol v0.10 or later.
 ///
-/// From the dependency files of the releases: containerd 1.7 has v0.3 to v0.8, 2.0 and 2.1 have v0.8, 2.2 has v0.10; cri-o
-/// 1.26 has v0.2, 1.33 a state before v0.10, 1.34 has v0.10; docker had none before v0.11.
+/// From the dependency files of the releases: containerd 1.7 has v0.3 to v0.8, 2.0 and 2.1 have
+/// v0.8, 2.2 has v0.10; cri-o 1.26 has v0.2, 1.33 a state before v0.10, 1.34 has v0.10; docker had
+/// none before v0.11.
 const FIRST_WITH_ALL_EVENTS: &[(&str, (u64, u64))] = &[
     ("containerd", (2, 2)),
     ("cri-o", (1, 34)),
@@ -42,8 +44,8 @@ const FIRST_WITH_ALL_EVENTS: &[(&str, (u64, u64))] = &[
 impl RuntimeLevel {
     /// The level of the runtime that sent this configuration. In this order:
     ///
-    /// 1. It says its protocol level (since v0.12): that counts. A level that is no version, as development builds have,
-    ///    is v0.12 or later.
+    /// 1. It says its protocol level (since v0.12): that counts. A level that is no version, as
+    ///    development builds have, is v0.12 or later.
     /// 2. It does not say how long requests may take: it is older than v0.7.
     /// 3. It is a known one: its release tells.
     /// 4. Otherwise the level is [unknown](RuntimeLevel::Unknown).
@@ -85,8 +87,8 @@ impl RuntimeLevel {
     }
 }
 
-/// Whether a runtime heeds failure policies: it says protocol level v0.12.4 or later, or one that is no version, as development
-/// builds have. Those before v0.12 say none.
+/// Whether a runtime heeds failure policies: it says protocol level v0.12.4 or later, or one that
+/// is no version, as development builds have. Those before v0.12 say none.
 pub(crate) fn heeds_failure_policy(runtime: &RuntimeInfo) -> bool {
     match Version::parse(&runtime.nri_version) {
         // Builds without a version say 0.0.0.

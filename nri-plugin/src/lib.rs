@@ -3,9 +3,10 @@
 //!
 //! # Modules
 //!
-//! What is here: where the connection comes from, who the plugin is, registration and the bounded waits around it, the
-//! service that turns the runtime's requests into handler calls, reconnection, and [`handlers`], which makes a plugin of
-//! closures. What a plugin is ([`Plugin`]) and what events mean is `nri-core`'s; bytes and frames are `nri-proto`'s.
+//! What is here: where the connection comes from, who the plugin is, registration and the bounded
+//! waits around it, the service that turns the runtime's requests into handler calls, reconnection,
+//! and [`handlers`], which makes a plugin of closures. What a plugin is ([`Plugin`]) and what
+//! events mean is `nri-core`'s; bytes and frames are `nri-proto`'s.
 //!
 //! What may not enter: merging, policy, anything of the runtime's end, and process-wide state.
 
@@ -34,7 +35,8 @@ pub use session::Connected;
 pub use source::DEFAULT_SOCKET;
 pub use state::{Ended, Registration, State};
 
-// All that our own signatures name, and what handlers are written with: a plugin depends on this crate alone.
+// All that our own signatures name, and what handlers are written with: a plugin depends on this
+// crate alone.
 pub use async_trait::async_trait;
 pub use nri_core::build;
 pub use nri_core::model::effective_annotation;

@@ -18,12 +18,13 @@ pub(crate) async fn handling<F: Future>(handler: F) -> F::Output {
     HANDLING.scope((), handler).await
 }
 
-/// Asks the runtime to update containers; cheap to clone, and good for as long as the [`Runner`](crate::Runner) runs: it
-/// uses whichever connection there is.
+/// Asks the runtime to update containers; cheap to clone, and good for as long as the
+/// [`Runner`](crate::Runner) runs: it uses whichever connection there is.
 ///
-/// This is what [`PluginCtx::runtime`](nri_core::PluginCtx::runtime) gives to handlers. A call takes up to
-/// [`Builder::update_timeout`](crate::Builder::update_timeout), or what [`with_timeout`](Self::with_timeout) says. Its
-/// future may be dropped; the runtime may do what was asked for nevertheless.
+/// This is what [`PluginCtx::runtime`](nri_core::PluginCtx::runtime) gives to handlers. A call
+/// takes up to [`Builder::update_timeout`](crate::Builder::update_timeout), or what
+/// [`with_timeout`](Self::with_timeout) says. Its future may be dropped; the runtime may do what
+/// was asked for nevertheless.
 ///
 /// ```no_run
 /// use std::time::Duration;

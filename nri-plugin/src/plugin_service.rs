@@ -1,5 +1,5 @@
-//! The service that a plugin offers on one connection: requests of the runtime become calls of the plugin's handlers. There is
-//! one way for all fourteen events.
+//! The service that a plugin offers on one connection: requests of the runtime become calls of the
+//! plugin's handlers. There is one way for all fourteen events.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,14 +22,15 @@ use crate::link::{RuntimeLink, handling};
 use crate::state::Registration;
 use crate::sync_assembler::{SyncAssembler, Taken};
 
-/// What a plugin subscribes to that wants no events. On the wire an empty mask means all events, so it gets the rarest
-/// event that every runtime knows, and does not see it.
+/// What a plugin subscribes to that wants no events. On the wire an empty mask means all events, so
+/// it gets the rarest event that every runtime knows, and does not see it.
 const PLACEHOLDER: Event = Event::RemovePodSandbox;
 
 /// A handler that uses more of its time than this is warned about.
 const WARN_AFTER: f64 = 0.8;
 
-/// How far a plugin's service has come. What was reached stays: requests may be faster than whoever watches.
+/// How far a plugin's service has come. What was reached stays: requests may be faster than whoever
+/// watches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     /// Set by Configure.
@@ -242,8 +243,9 @@ impl PluginService {
         Ok(api::Empty {})
     }
 
-    /// The old form of nine events. An event that has no such form, or none that is known here, is not answered with an
-    /// error, and neither is one without a handler: nothing is left that the runtime could try instead.
+    /// The old form of nine events. An event that has no such form, or none that is known here, is
+    /// not answered with an error, and neither is one without a handler: nothing is left that
+    /// the runtime could try instead.
     async fn state_change(
         &self,
         call: &CallContext,
@@ -295,7 +297,8 @@ impl PluginService {
         timed(method, call, work).instrument(span).await
     }
 
-    /// Remembers why the plugin cannot be set up; the runtime gets the answer and closes the connection.
+    /// Remembers why the plugin cannot be set up; the runtime gets the answer and closes the
+    /// connection.
     fn fail(&self, failure: Failure) -> Status {
         let (Failure::Configure(reason) | Failure::Synchronize(reason)) = &failure;
         let status = Status::unknown(reason);
@@ -381,7 +384,8 @@ fn configuration(request: api::ConfigureRequest) -> Configuration {
     configuration
 }
 
-/// Runs a handler, and warns while it runs as soon as most of its time is used, and again if it took all of it.
+/// Runs a handler, and warns while it runs as soon as most of its time is used, and again if it
+/// took all of it.
 async fn timed<T>(
     method: &'static str,
     call: &CallContext,

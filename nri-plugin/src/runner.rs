@@ -1,4 +1,5 @@
-//! Running a plugin: the choices, one connection or one after the other, and the handle to steer it.
+//! Running a plugin: the choices, one connection or one after the other, and the handle to steer
+//! it.
 
 use std::env;
 use std::fmt;
@@ -14,10 +15,10 @@ use tokio::sync::watch;
 
 use crate::backoff::{AfterShutdown, Backoff, Waits};
 use crate::error::Error;
-use crate::identity::{Clues, INDEX_VARIABLE, NAME_VARIABLE};
+use crate::identity::{INDEX_VARIABLE, IdentitySources, NAME_VARIABLE};
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
-use crate::session::{Connected, Control, Terms};
+use crate::session::{Connected, Control, SessionConfig};
 use crate::source::{DEFAULT_SOCKET, Duplex, Place, SOCKET_VARIABLE, Source};
 use crate::state::{Ended, State};
 
@@ -25,7 +26,7 @@ use crate::state::{Ended, State};
 #[must_use]
 pub struct Builder {
     plugin: Arc<dyn Plugin>,
-    clues: Clues,
+    sources: IdentitySources,
     use_environment: bool,
     stream: Option<Box<dyn Duplex>>,
     socket: PathBuf,
@@ -42,7 +43,7 @@ pub struct Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("clues", &self.clues)
+            .field("sources", &self.sources)
             .field("socket", &self.socket)
             .field("given_stream", &self.stream.is_some())
             .finish_non_exhaustive()
@@ -53,7 +54,7 @@ impl Builder {
     fn new(plugin: Arc<dyn Plugin>) -> Self {
         Self {
             plugin,
-            clues: Clues::default(),
+            sources: IdentitySources::default(),
             use_environment: true,
             stream: None,
             socket: DEFAULT_SOCKET.into(),
@@ -68,33 +69,35 @@ impl Builder {
         }
     }
 
-    /// Who the plugin is: `INDEX-NAME`, for example `10-logger`. Without it, the runtime that launched the plugin says, in
-    /// `NRI_PLUGIN_IDX` and `NRI_PLUGIN_NAME`; else the program's file name does, if it has the form `INDEX-NAME`.
+    /// Who the plugin is: `INDEX-NAME`, for example `10-logger`. Without it, the runtime that
+    /// launched the plugin says, in `NRI_PLUGIN_IDX` and `NRI_PLUGIN_NAME`; else the program's
+    /// file name does, if it has the form `INDEX-NAME`.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
-        self.clues.identity = Some(identity.into());
+        self.sources.identity = Some(identity.into());
         self
     }
 
     /// The index alone: two digits. Plugins with lower ones are called first.
     pub fn index(mut self, index: impl Into<String>) -> Self {
-        self.clues.index = Some(index.into());
+        self.sources.index = Some(index.into());
         self
     }
 
     /// The name alone: one or more of `A-Z a-z 0-9 . _ + -`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.clues.name = Some(name.into());
+        self.sources.name = Some(name.into());
         self
     }
 
     /// Who the plugin is if neither the program, nor the environment, nor the file name says.
     pub fn default_identity(mut self, identity: impl Into<String>) -> Self {
-        self.clues.fallback = Some(identity.into());
+        self.sources.fallback = Some(identity.into());
         self
     }
 
-    /// The runtime's socket, as a path or as `unix:///path`; default [`DEFAULT_SOCKET`]. A socket that was inherited goes
-    /// before it: so the same program can be launched by a runtime and started by hand.
+    /// The runtime's socket, as a path or as `unix:///path`; default [`DEFAULT_SOCKET`]. A socket
+    /// that was inherited goes before it: so the same program can be launched by a runtime and
+    /// started by hand.
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = path.into();
         self
@@ -109,8 +112,8 @@ impl Builder {
         self
     }
 
-    /// Whether the variables that a runtime sets for the plugins that it launches count: `NRI_PLUGIN_NAME`,
-    /// `NRI_PLUGIN_IDX`, `NRI_PLUGIN_SOCKET`. Default true.
+    /// Whether the variables that a runtime sets for the plugins that it launches count:
+    /// `NRI_PLUGIN_NAME`, `NRI_PLUGIN_IDX`, `NRI_PLUGIN_SOCKET`. Default true.
     pub fn use_environment(mut self, yes: bool) -> Self {
         self.use_environment = yes;
         self
@@ -122,14 +125,15 @@ impl Builder {
         self
     }
 
-    /// How long the runtime may take to answer the registration; default 10 s. A runtime in Go takes one plugin after the
-    /// other, up to 5 s each: give it more than that.
+    /// How long the runtime may take to answer the registration; default 10 s. A runtime in Go
+    /// takes one plugin after the other, up to 5 s each: give it more than that.
     pub fn registration_timeout(mut self, timeout: Duration) -> Self {
         self.registration_timeout = timeout;
         self
     }
 
-    /// How long the runtime may take, once it has accepted the plugin, to configure it; default 10 s.
+    /// How long the runtime may take, once it has accepted the plugin, to configure it; default 10
+    /// s.
     pub fn configure_timeout(mut self, timeout: Duration) -> Self {
         self.configure_timeout = timeout;
         self
@@ -141,24 +145,26 @@ impl Builder {
         self
     }
 
-    /// What a runtime is taken for that does not say its protocol level and is not known here; default
-    /// [`RuntimeLevel::Unknown`], which gets the events that all runtimes accept.
+    /// What a runtime is taken for that does not say its protocol level and is not known here;
+    /// default [`RuntimeLevel::Unknown`], which gets the events that all runtimes accept.
     pub fn assume_level(mut self, level: RuntimeLevel) -> Self {
         self.assumed_level = level;
         self
     }
 
-    /// How many bytes of memory a synchronisation may take, all its messages together; default 256 MiB.
+    /// How many bytes of memory a synchronisation may take, all its messages together; default 256
+    /// MiB.
     pub fn max_sync_bytes(mut self, bytes: usize) -> Self {
         self.max_sync_bytes = bytes;
         self
     }
 
-    /// What the runtime is to do when the plugin does not answer, in place of [`Plugin::failure_policy`]. Without either the
-    /// runtime decides.
+    /// What the runtime is to do when the plugin does not answer, in place of
+    /// [`Plugin::failure_policy`]. Without either the runtime decides.
     ///
-    /// A plugin without which nothing may start, since it sets up networks or devices, wants both flags; one that only
-    /// watches wants `keep_connected` alone. Runtimes before v0.12.4 do not heed it.
+    /// A plugin without which nothing may start, since it sets up networks or devices, wants both
+    /// flags; one that only watches wants `keep_connected` alone. Runtimes before v0.12.4 do
+    /// not heed it.
     pub fn failure_policy(mut self, policy: api::FailurePolicy) -> Self {
         self.failure_policy = Some(policy);
         self
@@ -181,13 +187,13 @@ impl Builder {
                 .flatten()
                 .filter(|value| !value.is_empty())
         };
-        let id = Clues {
+        let id = IdentitySources {
             environment_index: variable(INDEX_VARIABLE),
             environment_name: variable(NAME_VARIABLE),
             program: env::args_os()
                 .next()
                 .and_then(|name| name.into_string().ok()),
-            ..self.clues
+            ..self.sources
         }
         .resolve()?;
         let source = match (self.stream, variable(SOCKET_VARIABLE)) {
@@ -206,7 +212,7 @@ impl Builder {
             state: control.state.subscribe(),
             link: control.link.clone(),
         };
-        let terms = Terms {
+        let terms = SessionConfig {
             plugin: self.plugin,
             id,
             connect_timeout: self.connect_timeout,
@@ -246,7 +252,7 @@ impl Builder {
 /// ```
 #[must_use = "a runner does nothing until it is run"]
 pub struct Runner {
-    terms: Terms,
+    terms: SessionConfig,
     source: Source,
     control: Control,
     handle: Handle,
@@ -315,12 +321,12 @@ impl Runner {
         ended
     }
 
-    /// Runs the plugin, and connects again whenever the connection ends or cannot be made. There is never more than one
-    /// connection, and every new one begins with a whole synchronisation.
+    /// Runs the plugin, and connects again whenever the connection ends or cannot be made. There is
+    /// never more than one connection, and every new one begins with a whole synchronisation.
     ///
-    /// It ends when the [handle](Runner::handle) stops it, and when the runtime says good-bye with `Shutdown` and lives on
-    /// (see [`AfterShutdown`]). A connection that was inherited or given cannot be made again; with one of these
-    /// this is [`run`](Runner::run).
+    /// It ends when the [handle](Runner::handle) stops it, and when the runtime says good-bye with
+    /// `Shutdown` and lives on (see [`AfterShutdown`]). A connection that was inherited or
+    /// given cannot be made again; with one of these this is [`run`](Runner::run).
     ///
     /// Dropping the future closes the connection.
     ///
@@ -371,7 +377,8 @@ impl Runner {
     }
 }
 
-/// Whether to connect again after a good-bye on a connection through the socket file that was at `place`.
+/// Whether to connect again after a good-bye on a connection through the socket file that was at
+/// `place`.
 fn comes_back(policy: AfterShutdown, source: Option<&Source>, place: Option<Place>) -> bool {
     match policy {
         AfterShutdown::End => false,
@@ -382,7 +389,7 @@ fn comes_back(policy: AfterShutdown, source: Option<&Source>, place: Option<Plac
 
 /// Makes one connection; also returns the source of the next one.
 async fn open(
-    terms: &Terms,
+    terms: &SessionConfig,
     control: &Control,
     source: Source,
 ) -> (Result<Connected, Error>, Option<Source>) {
@@ -427,8 +434,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Stops the runner: requests in progress get up to a second to be answered, the connection is closed, and the run ends
-    /// with [`Ended::Stopped`]. Returns at once.
+    /// Stops the runner: requests in progress get up to a second to be answered, the connection is
+    /// closed, and the run ends with [`Ended::Stopped`]. Returns at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -442,8 +449,8 @@ impl Handle {
         });
     }
 
-    /// Where the runner is, to look at and to wait for changes. After [`Runner::connect`] it follows the
-    /// [`Connected`]'s own methods.
+    /// Where the runner is, to look at and to wait for changes. After [`Runner::connect`] it
+    /// follows the [`Connected`]'s own methods.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }

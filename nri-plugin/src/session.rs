@@ -1,4 +1,5 @@
-//! One connection's life: registration, being set up, and the end. Every wait is bounded, and ends with the connection.
+//! One connection's life: registration, being set up, and the end. Every wait is bounded, and ends
+//! with the connection.
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
 use crate::plugin_service::{End, Failure, Parameters, PluginService, Progress};
-use crate::source::{Ender, Opened};
+use crate::source::{Opened, ShutdownGuard};
 use crate::state::{Ended, Registration, State};
 
 /// How long the requests in progress may take to be answered, when the plugin is to end.
@@ -24,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What all sessions of a runner have in common.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct SessionConfig {
     pub(crate) plugin: Arc<dyn nri_core::Plugin>,
     pub(crate) id: PluginId,
     pub(crate) connect_timeout: Duration,
@@ -58,7 +59,8 @@ impl Control {
 
 /// A plugin that is registered and configured.
 ///
-/// Events come as soon as the runtime has synchronised the plugin. Dropping it closes the connection.
+/// Events come as soon as the runtime has synchronised the plugin. Dropping it closes the
+/// connection.
 ///
 /// ```
 /// use nri_plugin::{Ended, Runner, handlers};
@@ -116,7 +118,7 @@ struct Session {
     progress: watch::Receiver<Progress>,
     control: Control,
     /// After the connection, so that it has no more to say when this cuts it.
-    _ender: Option<Ender>,
+    _ender: Option<ShutdownGuard>,
 }
 
 impl Drop for Session {
@@ -129,7 +131,7 @@ impl Drop for Session {
 impl Connected {
     /// Registers the plugin on a stream and waits until it is configured.
     pub(crate) async fn open(
-        terms: &Terms,
+        terms: &SessionConfig,
         control: &Control,
         opened: Opened,
     ) -> Result<Self, Error> {
@@ -178,7 +180,8 @@ impl Connected {
 
     /// Waits until the runtime has synchronised the plugin. May be dropped and called again.
     ///
-    /// The runtime says when; it first waits for the operations that are under way. The wait ends with the connection.
+    /// The runtime says when; it first waits for the operations that are under way. The wait ends
+    /// with the connection.
     ///
     /// # Errors
     /// The connection ended before, or the plugin's handler failed.
@@ -199,7 +202,8 @@ impl Connected {
     /// Waits for the end of the connection, whoever ends it.
     ///
     /// # Errors
-    /// The connection broke otherwise than by being closed, or the plugin could not be synchronised.
+    /// The connection broke otherwise than by being closed, or the plugin could not be
+    /// synchronised.
     pub async fn ended(self) -> Result<Ended, Error> {
         self.run_to_end().await.0
     }
@@ -214,7 +218,7 @@ impl Connected {
 }
 
 impl Session {
-    async fn set_up(&self, terms: &Terms) -> Result<Registration, Error> {
+    async fn set_up(&self, terms: &SessionConfig) -> Result<Registration, Error> {
         self.register(terms.registration_timeout).await?;
         let registration = self.configured(terms.configure_timeout).await?;
         let state = State::Configured(registration.clone());
@@ -248,8 +252,8 @@ impl Session {
                 Err(Error::RegistrationTimedOut { plugin, after })
             }
             Err(CallError::Closed(_)) => Err(self.closed(during).await),
-            // A runtime in Go leaves the connection open after a refusal, and whatever comes on it leads nowhere: so
-            // this side closes it, by dropping the session.
+            // A runtime in Go leaves the connection open after a refusal, and whatever comes on it
+            // leads nowhere: so this side closes it, by dropping the session.
             Err(CallError::Status(status)) => Err(Error::Refused {
                 plugin,
                 code: status.code,
@@ -375,7 +379,8 @@ impl Session {
         }
     }
 
-    /// Lets the answers that are being made leave, for a moment: to close at once could cut them off.
+    /// Lets the answers that are being made leave, for a moment: to close at once could cut them
+    /// off.
     async fn drain(&self) {
         // Whether or not they are all written by then.
         let _ = tokio::time::timeout(GRACE, self.connection.answered()).await;

@@ -1,4 +1,5 @@
-//! Where the connection comes from: a stream that the program gives, a socket that the runtime left us, or a path.
+//! Where the connection comes from: a stream that the program gives, a socket that the runtime left
+//! us, or a path.
 
 use std::fmt;
 use std::fs;
@@ -59,15 +60,16 @@ pub(crate) struct Place {
 pub(crate) struct Opened {
     pub(crate) stream: Box<dyn Duplex>,
     /// Ends an inherited connection for the peer, too.
-    pub(crate) ender: Option<Ender>,
+    pub(crate) ender: Option<ShutdownGuard>,
 }
 
 /// Shuts a socket down when it goes.
 ///
-/// The descriptor that the runtime left us stays open beside our copy of it, so closing the copy alone would not show.
-pub(crate) struct Ender(OwnedFd);
+/// The descriptor that the runtime left us stays open beside our copy of it, so closing the copy
+/// alone would not show.
+pub(crate) struct ShutdownGuard(OwnedFd);
 
-impl Drop for Ender {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         // It fails if the peer was first.
         let _ = shutdown(&self.0, Shutdown::Both);
@@ -118,10 +120,12 @@ impl Source {
     }
 }
 
-/// How long to leave a socket alone whose queue is full. The kernel does not tell when there is room again.
+/// How long to leave a socket alone whose queue is full. The kernel does not tell when there is
+/// room again.
 const CROWDED: Duration = Duration::from_millis(10);
 
-/// Connects, and waits for room in the runtime's queue: after its restart, all plugins come at once.
+/// Connects, and waits for room in the runtime's queue: after its restart, all plugins come at
+/// once.
 async fn connect_patiently(path: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(path).await {
@@ -172,7 +176,7 @@ fn inherit(value: &str) -> Result<Opened, String> {
         return Err(format!("file descriptor {number} is no unix stream socket"));
     }
     let unusable = |error: io::Error| format!("file descriptor {number} is not usable: {error}");
-    let ender = Ender(fd.try_clone().map_err(unusable)?);
+    let ender = ShutdownGuard(fd.try_clone().map_err(unusable)?);
     let stream = StdStream::from(fd);
     stream.set_nonblocking(true).map_err(unusable)?;
     let stream = UnixStream::from_std(stream).map_err(unusable)?;
@@ -182,7 +186,8 @@ fn inherit(value: &str) -> Result<Opened, String> {
     })
 }
 
-/// An owned copy of one of our own descriptors, closed on exec; nothing here can tell who else may hold the number.
+/// An owned copy of one of our own descriptors, closed on exec; nothing here can tell who else may
+/// hold the number.
 fn own_copy(number: i32) -> rustix::io::Result<OwnedFd> {
     let ourselves = pidfd_open(getpid(), PidfdFlags::empty())?;
     pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty())
@@ -213,7 +218,8 @@ fn advice(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Whether `path` is a mount point, by the text of a `mountinfo` file: its fifth field, with octal escapes.
+/// Whether `path` is a mount point, by the text of a `mountinfo` file: its fifth field, with octal
+/// escapes.
 fn is_mount_point(mountinfo: &str, path: &Path) -> bool {
     mountinfo.lines().any(|line| {
         line.split(' ')

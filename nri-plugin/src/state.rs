@@ -19,8 +19,8 @@ pub struct Registration {
     pub events: EventMask,
     /// The events that the plugin wanted and this runtime does not have.
     pub missing: EventMask,
-    /// Whether the runtime heeds [`Plugin::failure_policy`](nri_core::Plugin::failure_policy), as those of protocol v0.12.4 and
-    /// later do.
+    /// Whether the runtime heeds [`Plugin::failure_policy`](nri_core::Plugin::failure_policy), as
+    /// those of protocol v0.12.4 and later do.
     pub heeds_failure_policy: bool,
 }
 

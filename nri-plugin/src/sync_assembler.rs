@@ -1,7 +1,7 @@
 //! Putting a synchronisation together that comes in several messages. Pure.
 //!
-//! Every message but the last has `more` set and is answered with `more` and no updates (protocol, since v0.7); the plugin
-//! sees one whole.
+//! Every message but the last has `more` set and is answered with `more` and no updates (protocol,
+//! since v0.7); the plugin sees one whole.
 
 use std::mem;
 

@@ -1,5 +1,5 @@
-//! A plugin that a runtime launches: this program starts itself again with one end of a socket pair as descriptor 3, as
-//! runtimes do, and plays the runtime on the other end.
+//! A plugin that a runtime launches: this program starts itself again with one end of a socket pair
+//! as descriptor 3, as runtimes do, and plays the runtime on the other end.
 
 #![allow(
     clippy::unwrap_used,

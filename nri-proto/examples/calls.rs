@@ -1,6 +1,8 @@
-//! One connection with both of its ends in this process, and so many calls over it: what `strace -f -c` and callgrind count.
+//! One connection with both of its ends in this process, and so many calls over it: what `strace -f
+//! -c` and callgrind count.
 //!
-//! `calls COUNT [multi]` prints the allocations per call; with `multi`, where they are made in several threads, it does not.
+//! `calls COUNT [multi]` prints the allocations per call; with `multi`, where they are made in
+//! several threads, it does not.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,19 +1,21 @@
 //! Frames: how the two logical connections share one socket.
 //!
-//! A frame is an eight-byte header, connection id and payload length as big-endian `u32`, and the payload. The payloads
-//! of one id, joined, are the byte stream of that logical connection. This module is the codec alone: bytes in, pieces
-//! out. No socket, no runtime and no knowledge of what the streams carry may enter.
+//! A frame is an eight-byte header, connection id and payload length as big-endian `u32`, and the
+//! payload. The payloads of one id, joined, are the byte stream of that logical connection. This
+//! module is the codec alone: bytes in, pieces out. No socket, no runtime and no knowledge of what
+//! the streams carry may enter.
 //!
-//! Senders are bound by a rule that the format does not show: a Go peer reads a message through a buffer of 4096 bytes
-//! and loses the connection (some versions: the process) over a frame that does not fit, so a message is always cut as
-//! [`segments`] says. Receivers take any segmentation.
+//! Senders are bound by a rule that the format does not show: a Go peer reads a message through a
+//! buffer of 4096 bytes and loses the connection (some versions: the process) over a frame that
+//! does not fit, so a message is always cut as [`segments`] says. Receivers take any segmentation.
 
 use thiserror::Error;
 
 /// Length of a frame header in bytes.
 pub const HEADER_LEN: usize = 8;
 
-/// A message of up to this many bytes is one frame; of a longer one the first frame has exactly this many.
+/// A message of up to this many bytes is one frame; of a longer one the first frame has exactly
+/// this many.
 pub const FIRST_FRAME_LEN: usize = 4096;
 
 /// Id of the logical connection whose server is the plugin.
@@ -22,7 +24,8 @@ pub const PLUGIN_ID: u32 = 1;
 /// Id of the logical connection whose server is the runtime.
 pub const RUNTIME_ID: u32 = 2;
 
-/// Largest frame payload a [`Decoder`] accepts unless told otherwise: 16 MiB, what the oldest peers send.
+/// Largest frame payload a [`Decoder`] accepts unless told otherwise: 16 MiB, what the oldest peers
+/// send.
 ///
 /// Current peers stay below 4 MiB and some bytes, the size of the largest message.
 pub const MAX_PAYLOAD: u32 = 16 << 20;
@@ -63,11 +66,11 @@ impl Header {
     }
 }
 
-/// How a message of `total` bytes is cut into frames: the payload length of the first one and, above 4096 bytes, of the
-/// second.
+/// How a message of `total` bytes is cut into frames: the payload length of the first one and,
+/// above 4096 bytes, of the second.
 ///
-/// Every message starts a new frame and shares none with another. This is what Go peers send, and the one segmentation
-/// that all of their versions accept.
+/// Every message starts a new frame and shares none with another. This is what Go peers send, and
+/// the one segmentation that all of their versions accept.
 ///
 /// ```
 /// use nri_proto::frame::segments;
@@ -87,7 +90,8 @@ pub fn segments(total: usize) -> (usize, Option<usize>) {
 ///
 /// # Errors
 ///
-/// [`FrameError::TooLong`] if the second frame's length does not fit its field; `out` is unchanged then.
+/// [`FrameError::TooLong`] if the second frame's length does not fit its field; `out` is unchanged
+/// then.
 ///
 /// ```
 /// let mut wire = Vec::new();
@@ -167,7 +171,8 @@ pub enum FrameError {
 
 /// Takes a byte stream apart into frames, in whatever portions it comes.
 ///
-/// It borrows what it returns and keeps at most one header, so it never allocates, least of all by an announced length.
+/// It borrows what it returns and keeps at most one header, so it never allocates, least of all by
+/// an announced length.
 ///
 /// ```
 /// use nri_proto::frame::Decoder;
@@ -410,7 +415,8 @@ mod tests {
             prop_assert_eq!(Header::decode(header.encode()), header);
         }
 
-        /// Law: segments add up to the message, the first is at most 4096, and a second exists only behind a full first.
+        /// Law: segments add up to the message, the first is at most 4096, and a second exists only
+        /// behind a full first.
         #[test]
         fn segments_cover_the_message(total in 0usize..20_000_000) {
             let (first, second) = segments(total);

@@ -1,11 +1,11 @@
 //! How many items a message has, counted in its bytes before the message is built.
 //!
-//! Two bytes on the wire can be a thousand in memory: an empty update, mount or device is a whole one once it is decoded. So
-//! what comes from a peer is counted first, and refused before it costs anything. Counting takes no memory, and goes over each
-//! byte once, at most.
+//! Two bytes on the wire can be a thousand in memory: an empty update, mount or device is a whole
+//! one once it is decoded. So what comes from a peer is counted first, and refused before it costs
+//! anything. Counting takes no memory, and goes over each byte once, at most.
 //!
-//! What a message consists of is generated from the proto file; see [`Shaped`]. What may not enter: what the limits are
-//! worth, and whose message it is.
+//! What a message consists of is generated from the proto file; see [`Shaped`]. What may not enter:
+//! what the limits are worth, and whose message it is.
 
 use bytes::Buf as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -62,7 +62,8 @@ include!("generated/shapes.rs");
 pub struct Limits {
     /// How many updates and evictions of containers it may ask for, together.
     pub asked: usize,
-    /// How many entries all its lists and maps may have together, those of messages in messages included.
+    /// How many entries all its lists and maps may have together, those of messages in messages
+    /// included.
     pub items: usize,
 }
 
@@ -105,8 +106,8 @@ pub enum TooMany {
 impl Limits {
     /// Counts the items of a message `M`, no further than the limits go.
     ///
-    /// Bytes that are no such message are counted up to where that shows. So decoding never builds more items than were
-    /// counted, whether it succeeds or not.
+    /// Bytes that are no such message are counted up to where that shows. So decoding never builds
+    /// more items than were counted, whether it succeeds or not.
     ///
     /// # Errors
     /// There are more than the limits allow.
@@ -144,7 +145,8 @@ enum Stop {
 }
 
 impl Counting {
-    /// Goes over one message. It calls itself as deep as messages are in messages, which the shapes say.
+    /// Goes over one message. It calls itself as deep as messages are in messages, which the shapes
+    /// say.
     fn message(&mut self, shape: &'static Shape, mut bytes: &[u8]) -> Result<(), Stop> {
         while !bytes.is_empty() {
             let (number, wire) = decode_key(&mut bytes).map_err(|_| Stop::Malformed)?;

@@ -1,9 +1,10 @@
-//! Messages as proto3 JSON: how fields of every kind are read and written. Which fields a message has is generated.
+//! Messages as proto3 JSON: how fields of every kind are read and written. Which fields a message
+//! has is generated.
 //!
-//! What is read: both names of a field; `null` as the default of any field; whole numbers with an exponent or a fraction
-//! of zeros, and as texts; enums by name or number, numbers without a name too. What is written: lowerCamel names, no
-//! defaults, 64-bit numbers as texts, enums by name if they have one. Every error names the field's path. What may not
-//! enter: a single message.
+//! What is read: both names of a field; `null` as the default of any field; whole numbers with an
+//! exponent or a fraction of zeros, and as texts; enums by name or number, numbers without a name
+//! too. What is written: lowerCamel names, no defaults, 64-bit numbers as texts, enums by name if
+//! they have one. Every error names the field's path. What may not enter: a single message.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -144,7 +145,8 @@ pub(crate) enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether `null` may stand here. A message itself is none, and lists and maps have none in them.
+    /// Whether `null` may stand here. A message itself is none, and lists and maps have none in
+    /// them.
     fn takes_null(&self) -> bool {
         matches!(self, Place::Field(..))
     }
@@ -337,7 +339,8 @@ fn whole(number: f64) -> Option<i128> {
     }
 }
 
-/// Reads a JSON number that is whole: `12`, `-1.50e1`. `None` if it is none, or of more digits than any integer has.
+/// Reads a JSON number that is whole: `12`, `-1.50e1`. `None` if it is none, or of more digits than
+/// any integer has.
 fn decimal(text: &str) -> Option<i128> {
     /// More than 64 bits need.
     const MOST_DIGITS: usize = 30;

@@ -1,13 +1,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 //! The wire of NRI, the Node Resource Interface.
 //!
-//! What is here: the protocol's messages ([`api`]), its methods as types ([`rpc`]), the frames of the multiplexed
-//! connection ([`frame`]), how a socket is named ([`SocketPath`]), how many items a message
-//! has before it is built ([`items`]) and, behind the feature `transport`, connections with
+//! What is here: the protocol's messages ([`api`]), its methods as types ([`rpc`]), the frames of
+//! the multiplexed connection ([`frame`]), how a socket is named ([`SocketPath`]), how many items a
+//! message has before it is built ([`items`]) and, behind the feature `transport`, connections with
 //! typed clients and servers for both services ([`transport`]).
 //!
-//! What may not enter: any meaning. Merging, events, plugin order and policy live in the layers above; this crate only
-//! knows which bytes go where. Generated files are not edited by hand.
+//! What may not enter: any meaning. Merging, events, plugin order and policy live in the layers
+//! above; this crate only knows which bytes go where. Generated files are not edited by hand.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -24,9 +24,10 @@ pub use socket_path::{InvalidSocketPath, SocketPath};
 
 /// The messages of package `nri.pkg.api.v1alpha1`, generated from `proto/nri.proto`.
 ///
-/// Maps are [`BTreeMap`](std::collections::BTreeMap)s, so that encoding is deterministic. With the feature `serde` every
-/// message reads and writes proto3 JSON: lowerCamel names (the proto's own names are understood too), 64-bit numbers as
-/// strings, enums by name, or by number if it has no name here; `null` is the default of any field. Errors name the field.
+/// Maps are [`BTreeMap`](std::collections::BTreeMap)s, so that encoding is deterministic. With the
+/// feature `serde` every message reads and writes proto3 JSON: lowerCamel names (the proto's own
+/// names are understood too), 64-bit numbers as strings, enums by name, or by number if it has no
+/// name here; `null` is the default of any field. Errors name the field.
 ///
 /// ```
 /// use nri_proto::api::{KeyValue, ContainerAdjustment};

@@ -1,4 +1,5 @@
-//! Where a socket is, as people write it: a path, or the same with the scheme `unix`. Pure: nothing is looked up.
+//! Where a socket is, as people write it: a path, or the same with the scheme `unix`. Pure: nothing
+//! is looked up.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -34,7 +35,8 @@ pub enum InvalidSocketPath {
         scheme = .0.split(':').next().unwrap_or_default()
     )]
     Scheme(String),
-    /// Behind `unix://` comes a path that does not begin with a slash, so that its first part would be a host.
+    /// Behind `unix://` comes a path that does not begin with a slash, so that its first part would
+    /// be a host.
     #[error(
         "the socket {0:?} names a host: a unix socket has none, write unix:///path with three slashes"
     )]
@@ -45,12 +47,15 @@ pub enum InvalidSocketPath {
 }
 
 impl SocketPath {
-    /// Reads a path, or a path behind `unix://` or `unix:`. What it returns is read as itself again, if it is absolute.
+    /// Reads a path, or a path behind `unix://` or `unix:`. What it returns is read as itself
+    /// again, if it is absolute.
     ///
-    /// The scheme is read without regard to case, and what is behind it as it is: `%20` is three characters.
+    /// The scheme is read without regard to case, and what is behind it as it is: `%20` is three
+    /// characters.
     ///
     /// # Errors
-    /// Another scheme, a host, a zero byte, or no path at all. Whether there is such a path is not asked.
+    /// Another scheme, a host, a zero byte, or no path at all. Whether there is such a path is not
+    /// asked.
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, InvalidSocketPath> {
         let text = text.as_ref();
         let said = || text.to_string_lossy().into_owned();
@@ -96,7 +101,8 @@ impl fmt::Display for SocketPath {
     }
 }
 
-/// The scheme of a URI (RFC 3986, 3.1): a letter, then letters, digits, `+`, `-` and `.`, up to the first colon.
+/// The scheme of a URI (RFC 3986, 3.1): a letter, then letters, digits, `+`, `-` and `.`, up to the
+/// first colon.
 fn scheme(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once(':')?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');

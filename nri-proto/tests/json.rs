@@ -52,7 +52,8 @@ fn agrees_with_go<M: JsonMessage>(name: &str, line: &Value) {
     );
 }
 
-/// Law: with every field set, to extreme values among others, we write and read the JSON that Go writes and reads.
+/// Law: with every field set, to extreme values among others, we write and read the JSON that Go
+/// writes and reads.
 #[test]
 fn every_field_as_go_writes_it() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/protojson.jsonl");
@@ -131,7 +132,8 @@ fn names() {
     assert!(twice.unwrap_err().contains("duplicate field"));
 }
 
-/// Law: 64-bit numbers are written as strings, since JSON numbers lose digits elsewhere; both forms are understood.
+/// Law: 64-bit numbers are written as strings, since JSON numbers lose digits elsewhere; both forms
+/// are understood.
 #[test]
 fn numbers() {
     let memory = api::LinuxMemory {
@@ -191,7 +193,8 @@ fn enums() {
     );
 }
 
-/// Law: an enum number without a name is kept, both ways. A name that there is not is refused with those that there are.
+/// Law: an enum number without a name is kept, both ways. A name that there is not is refused with
+/// those that there are.
 #[test]
 fn unknown_enum_numbers_are_kept() {
     let container = api::Container {
@@ -233,7 +236,8 @@ fn unknown_enum_numbers_are_kept() {
     );
 }
 
-/// Law: `null` is the default of a field of any kind. It is no item of a list and no value of a map.
+/// Law: `null` is the default of a field of any kind. It is no item of a list and no value of a
+/// map.
 #[test]
 fn null_is_the_default_of_every_field() {
     fn all_null<M: JsonMessage>(names: &[&str]) {
@@ -276,8 +280,8 @@ fn null_is_the_default_of_every_field() {
     }
 }
 
-/// Law: whole numbers may have an exponent and a fraction of zeros, as numbers and as texts. What is not whole, does not fit
-/// or may have been another number is refused.
+/// Law: whole numbers may have an exponent and a fraction of zeros, as numbers and as texts. What
+/// is not whole, does not fit or may have been another number is refused.
 #[test]
 fn numbers_with_exponents_and_fractions() {
     let limit = |text: &str| {
@@ -382,7 +386,8 @@ fn errors_name_the_field() {
     );
 }
 
-/// Law: a field that the protocol does not have is refused, by its name, so that a misspelt one is never lost.
+/// Law: a field that the protocol does not have is refused, by its name, so that a misspelt one is
+/// never lost.
 #[test]
 fn unknown_fields_are_refused() {
     let read = from_json::<api::Container>(json!({"id": "c", "podSandboxID": "p"}));
@@ -393,7 +398,8 @@ fn unknown_fields_are_refused() {
     );
 }
 
-/// Law: a default value is not written; a wrapper that is present is, whatever it holds. `null` is an absent message.
+/// Law: a default value is not written; a wrapper that is present is, whatever it holds. `null` is
+/// an absent message.
 #[test]
 fn presence() {
     assert_eq!(to_json(&api::Container::default()), json!({}));

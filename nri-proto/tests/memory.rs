@@ -1,4 +1,5 @@
-//! What hostile peers cost this process, as the operating system sees it. Alone in its binary, so that nothing else counts.
+//! What hostile peers cost this process, as the operating system sees it. Alone in its binary, so
+//! that nothing else counts.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -66,7 +67,8 @@ async fn announcements_and_floods_cost_little() {
 
         // 200 connections that announce 4 MiB in a message and 16 MiB in a frame would be 4 GiB.
         announce(200).await;
-        // 20,000 requests at once, read afterwards; as long as each waits it costs bytes, not tasks.
+        // 20,000 requests at once, read afterwards; as long as each waits it costs bytes, not
+        // tasks.
         flood(20_000).await;
 
         let grown = resident().saturating_sub(before);

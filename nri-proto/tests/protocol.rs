@@ -1,8 +1,8 @@
 //! The protocol is what its tables say: every name, number, type and label, and nothing else.
 //!
-//! `proto/nri.proto` is compiled here and compared with the tables in `testdata`; the generated code is compared with
-//! them as far as generic code relies on it. That the rest of it is up to date is what `cargo xtask codegen --check` is
-//! for.
+//! `proto/nri.proto` is compiled here and compared with the tables in `testdata`; the generated
+//! code is compared with them as far as generic code relies on it. That the rest of it is up to
+//! date is what `cargo xtask codegen --check` is for.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,7 +29,8 @@ fn table(name: &str) -> Vec<BTreeMap<String, String>> {
     reader.deserialize().map(Result::unwrap).collect()
 }
 
-/// What one declaration of the protocol is: its place in a message, enum or service, and all that counts about it.
+/// What one declaration of the protocol is: its place in a message, enum or service, and all that
+/// counts about it.
 type Row = Vec<String>;
 
 /// The protocol as the compiler reads it.
@@ -47,8 +48,8 @@ struct Protocol {
     comments: BTreeMap<String, String>,
 }
 
-/// Reads the descriptor of `proto/nri.proto`, whose types cannot be named without another dependency: hence a macro for
-/// what is done on two levels.
+/// Reads the descriptor of `proto/nri.proto`, whose types cannot be named without another
+/// dependency: hence a macro for what is done on two levels.
 fn compile() -> Protocol {
     let mut compiler = protox::Compiler::new([directory("proto")]).unwrap();
     compiler
@@ -77,8 +78,8 @@ fn compile() -> Protocol {
     };
     let mut protocol = Protocol::default();
 
-    // The numbers in the paths are those of `descriptor.proto`: 4 messages, 5 enums, 6 services of a file; 2 fields and
-    // 4 enums of a message; 2 values of an enum; 2 methods of a service.
+    // The numbers in the paths are those of `descriptor.proto`: 4 messages, 5 enums, 6 services of
+    // a file; 2 fields and 4 enums of a message; 2 values of an enum; 2 methods of a service.
     macro_rules! read_enum {
         ($enum:expr, $prefix:expr, $path:expr) => {{
             let name = format!("{}{}", $prefix, $enum.name());
@@ -264,7 +265,8 @@ fn generated<M: Method>() -> Row {
     ]
 }
 
-/// Law: the generated method types, and the list of their names per service, are those of the table, in its order.
+/// Law: the generated method types, and the list of their names per service, are those of the
+/// table, in its order.
 #[test]
 fn generated_methods() {
     use rpc::{host_functions, plugin, runtime};
@@ -324,7 +326,8 @@ fn stated_version(comment: &str) -> Option<String> {
     Some(format!("v{version}{patch}"))
 }
 
-/// Law: every declaration is documented, and what is newer than its surroundings says since when, truly.
+/// Law: every declaration is documented, and what is newer than its surroundings says since when,
+/// truly.
 #[test]
 fn documentation() {
     let comments = compile().comments;

@@ -1,9 +1,11 @@
-//! What a creation costs between processes: CreateContainer of a realistic container through 1, 3 and 10 plugin processes
-//! that are launched by a runtime here and each add an annotation, and how much memory both ends take.
+//! What a creation costs between processes: CreateContainer of a realistic container through 1, 3
+//! and 10 plugin processes that are launched by a runtime here and each add an annotation, and how
+//! much memory both ends take.
 //!
-//! `cargo xtask bench sockets` builds the plugin and runs this. The latency is that of one `create_container` call, from the
-//! caller's side; throughput counts whole rounds (create, commit, remove; no plugin is subscribed to the removal). Each caller
-//! has a pod of its own, as one pod's events go one after the other.
+//! `cargo xtask bench sockets` builds the plugin and runs this. The latency is that of one
+//! `create_container` call, from the caller's side; throughput counts whole rounds (create, commit,
+//! remove; no plugin is subscribed to the removal). Each caller has a pod of its own, as one pod's
+//! events go one after the other.
 //!
 //! What may not enter: an assertion on a time.
 
@@ -119,7 +121,7 @@ async fn start(
     nri.start().await?;
     match nri.plugins().len() {
         there if there == plugins => Ok(nri),
-        there => Err(format!("{there} of {plugins} plugins take part").into()),
+        there => Err(format!("{there} of {plugins} plugins are ready").into()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A proxy between plugins and a runtime that does to the bytes what networks of other protocols do, and what broken peers do.
+//! A proxy between plugins and a runtime that does to the bytes what networks of other protocols
+//! do, and what broken peers do.
 //!
 //! What may not enter: frames and messages. It counts bytes.
 
@@ -16,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use crate::Gate;
 
-/// What happens to one direction of a connection. Positions count that direction's bytes, as they arrive, from 0.
+/// What happens to one direction of a connection. Positions count that direction's bytes, as they
+/// arrive, from 0.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Fault {
@@ -79,8 +81,8 @@ impl Faults {
     }
 }
 
-/// Listens where plugins connect, connects to a runtime for each of them, and passes the bytes on, with [`Faults`]. Dropping it
-/// cuts all connections.
+/// Listens where plugins connect, connects to a runtime for each of them, and passes the bytes on,
+/// with [`Faults`]. Dropping it cuts all connections.
 ///
 /// ```
 /// use nri_testkit::{FakePlugin, Fault, FaultProxy, Faults, TestRuntime};

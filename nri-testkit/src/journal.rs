@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long the test kit waits for what must happen before it fails the test. It is never waited out in a test that passes, so
-/// it can be long: machines are slow at times.
+/// How long the test kit waits for what must happen before it fails the test. It is never waited
+/// out in a test that passes, so it can be long: machines are slow at times.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What happened, in order. Any number of tasks may add to it, look at it, and wait for something to be in it.
+/// What happened, in order. Any number of tasks may add to it, look at it, and wait for something
+/// to be in it.
 ///
 /// ```
 /// use nri_testkit::Journal;
@@ -73,10 +74,12 @@ impl<T: Clone + fmt::Debug> Journal<T> {
         }
     }
 
-    /// Waits until the entries are as `until` wants them, and returns them all. `what` says what that is.
+    /// Waits until the entries are as `until` wants them, and returns them all. `what` says what
+    /// that is.
     ///
     /// # Panics
-    /// That did not happen within [`TEST_TIMEOUT`]; the message has `what`, and what happened instead.
+    /// That did not happen within [`TEST_TIMEOUT`]; the message has `what`, and what happened
+    /// instead.
     pub async fn wait_for(&self, what: &str, mut until: impl FnMut(&[T]) -> bool) -> Vec<T> {
         let mut entries = self.0.subscribe();
         let waited = tokio::time::timeout(TEST_TIMEOUT, entries.wait_for(|all| until(all))).await;

@@ -1,7 +1,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
-//! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live here and nowhere else.
+//! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live
+//! here and nowhere else.
 
 pub mod domain_conformance;
 mod fake_plugin;

@@ -1,4 +1,5 @@
-//! A domain in memory: what a test puts in is what plugins see, and what plugins do to it is written down.
+//! A domain in memory: what a test puts in is what plugins see, and what plugins do to it is
+//! written down.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +28,10 @@ type HookResult = Result<(), DomainError>;
 
 /// Pods and containers in memory, and a record of what plugins did to them.
 ///
-/// It keeps the rules of [`Domain`]. What a plugin asks for can be made to fail ([`fail_next`](Self::fail_next)) or run code of
-/// the test's first ([`on_update`](Self::on_update), [`on_evict`](Self::on_evict)), which may call back into the API.
+/// It keeps the rules of [`Domain`]. What a plugin asks for can be made to fail
+/// ([`fail_next`](Self::fail_next)) or run code of the test's first
+/// ([`on_update`](Self::on_update), [`on_evict`](Self::on_evict)), which may call back into the
+/// API.
 ///
 /// ```
 /// use nri_core::{api, Domain};
@@ -121,7 +124,8 @@ impl MemoryDomain {
         self.contents().containers.keys().cloned().collect()
     }
 
-    /// Sets of a container what `resources` sets, as an update does, without writing it down. No effect without the container.
+    /// Sets of a container what `resources` sets, as an update does, without writing it down. No
+    /// effect without the container.
     pub fn overlay(&self, id: &str, resources: api::LinuxResources) {
         if let Some(container) = self.contents().containers.get_mut(id) {
             *container = updated(container, resources);
@@ -150,8 +154,8 @@ impl MemoryDomain {
         self.contents().no_listing = Some(reason.into());
     }
 
-    /// Runs `hook` before every update. Nothing is locked meanwhile, so it may call the API or this domain, or take its time.
-    /// Its error refuses the update.
+    /// Runs `hook` before every update. Nothing is locked meanwhile, so it may call the API or this
+    /// domain, or take its time. Its error refuses the update.
     ///
     /// ```
     /// use nri_core::{api, Ctx, Domain, DomainError};
@@ -205,7 +209,8 @@ impl Contents {
     }
 }
 
-/// A container with the fields set that `resources` sets; rules of the device cgroup are not for updates.
+/// A container with the fields set that `resources` sets; rules of the device cgroup are not for
+/// updates.
 fn updated(container: &api::Container, mut resources: api::LinuxResources) -> api::Container {
     resources.devices.clear();
     let adjustment = api::ContainerAdjustment {

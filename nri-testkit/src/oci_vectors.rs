@@ -1,8 +1,10 @@
-//! Golden vectors for applying adjustments to OCI specs: what the reference implementation does, recorded.
+//! Golden vectors for applying adjustments to OCI specs: what the reference implementation does,
+//! recorded.
 //!
-//! A [`Vector`] is one line of the recording. [`run`] applies its adjustment with the callbacks that were plugged in while
-//! recording, and says how the result differs from what is expected: from what the reference did, or, where the rules that this
-//! workspace follows want something else, from the [`Exception`] that says so.
+//! A [`Vector`] is one line of the recording. [`run`] applies its adjustment with the callbacks
+//! that were plugged in while recording, and says how the result differs from what is expected:
+//! from what the reference did, or, where the rules that this workspace follows want something
+//! else, from the [`Exception`] that says so.
 
 mod exceptions;
 
@@ -103,13 +105,15 @@ pub struct Exception {
 /// What comes of a vector where the reference is not followed.
 #[derive(Debug, Clone)]
 pub enum Ours {
-    /// An error whose text holds this. The spec stays as it was, so that there is nothing else to compare.
+    /// An error whose text holds this. The spec stays as it was, so that there is nothing else to
+    /// compare.
     Fails(&'static str),
-    /// A rule of values is broken, which the reference does not have: an error whose text holds this. Where the rules are left to
-    /// the low-level runtime, it is the reference's result with these members replaced.
+    /// A rule of values is broken, which the reference does not have: an error whose text holds
+    /// this. Where the rules are left to the low-level runtime, it is the reference's result
+    /// with these members replaced.
     Refused(&'static str, Vec<(&'static str, Value)>),
-    /// The reference's result (the spec before, where it crashed or its result is random) with these members replaced, by JSON
-    /// pointer; `null` deletes one.
+    /// The reference's result (the spec before, where it crashed or its result is random) with
+    /// these members replaced, by JSON pointer; `null` deletes one.
     Differs(Vec<(&'static str, Value)>),
 }
 
@@ -188,7 +192,8 @@ pub fn run(vector: &Vector, exception: Option<&Exception>) -> Result<(), Mismatc
     Ok(())
 }
 
-/// How the result of a vector differs from what is expected, exceptions taken into account; empty if it does not.
+/// How the result of a vector differs from what is expected, exceptions taken into account; empty
+/// if it does not.
 pub(crate) fn differences(vector: &Vector) -> Vec<String> {
     let exceptions = exceptions();
     let exception = exceptions.iter().find(|other| other.name == vector.name);
@@ -375,8 +380,8 @@ impl HostMounts for Table {
     }
 }
 
-/// A spec in a form in which equal meanings are equal values: what is absent, `null` or empty is left out, and so is monitoring
-/// that is off, which the reference's JSON writer leaves out.
+/// A spec in a form in which equal meanings are equal values: what is absent, `null` or empty is
+/// left out, and so is monitoring that is off, which the reference's JSON writer leaves out.
 fn normal(value: &Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(

@@ -1,4 +1,5 @@
-//! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with it.
+//! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with
+//! it.
 
 use std::fmt;
 use std::fs::DirBuilder;
@@ -18,11 +19,13 @@ use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
 /// How often something is looked at that nobody tells about.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A container runtime without containers: an NRI instance with a socket, a domain in memory, and an observer to wait for, all in
-/// a temporary directory. Dropping it cuts off the plugins and removes the directory, also when the test panics.
+/// A container runtime without containers: an NRI instance with a socket, a domain in memory, and
+/// an observer to wait for, all in a temporary directory. Dropping it cuts off the plugins and
+/// removes the directory, also when the test panics.
 ///
-/// Its methods are what a runtime does at each step: they call the API and keep the domain as it must be. They panic where NRI
-/// refuses; those that begin with `try_` return the error. Whatever else is needed goes through [`nri`](Self::nri).
+/// Its methods are what a runtime does at each step: they call the API and keep the domain as it
+/// must be. They panic where NRI refuses; those that begin with `try_` return the error. Whatever
+/// else is needed goes through [`nri`](Self::nri).
 ///
 /// ```
 /// use nri_testkit::{FakePlugin, TestRuntime};
@@ -76,8 +79,8 @@ impl fmt::Debug for TestRuntimeBuilder {
 }
 
 impl TestRuntimeBuilder {
-    /// Changes the configuration. Socket, plugin directory (`plugins`) and their configurations (`conf.d`) are in the
-    /// runtime's own directory unless this says otherwise.
+    /// Changes the configuration. Socket, plugin directory (`plugins`) and their configurations
+    /// (`conf.d`) are in the runtime's own directory unless this says otherwise.
     pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         self.configure.push(Box::new(change));
         self
@@ -248,8 +251,9 @@ impl TestRuntime {
         connected
     }
 
-    /// Runs any plugin in this process, connected as one of its own would be, and waits until it is ready. What the runtime
-    /// has for it as its configuration is the file `conf.d/NN-name.conf` in [`directory`](Self::directory), if there is one.
+    /// Runs any plugin in this process, connected as one of its own would be, and waits until it is
+    /// ready. What the runtime has for it as its configuration is the file
+    /// `conf.d/NN-name.conf` in [`directory`](Self::directory), if there is one.
     ///
     /// ```
     /// use nri_plugin::{handlers, EventMask};
@@ -295,7 +299,8 @@ impl TestRuntime {
         Joined { handle, task }
     }
 
-    /// The identities of the plugins that are ready and not late, in the order in which they are called.
+    /// The identities of the plugins that are ready and not late, in the order in which they are
+    /// called.
     pub fn plugins(&self) -> Vec<String> {
         let ready = self.nri.plugins().into_iter();
         ready
@@ -369,8 +374,8 @@ impl TestRuntime {
     /// # Errors
     /// NRI's.
     pub async fn try_run(&self, pod: PodSandbox) -> Result<PodSandbox, Error> {
-        // Unlike a creation, running a pod has no commit: a plugin that came between the event and the book-keeping would
-        // neither hear of the pod nor be shown it.
+        // Unlike a creation, running a pod has no commit: a plugin that came between the event and
+        // the book-keeping would neither hear of the pod nor be shown it.
         let _block = self.nri.block_plugin_sync().await;
         self.nri.run_pod_sandbox(&self.cx, &pod).await?;
         self.domain.put_pod(pod.clone());
@@ -393,7 +398,8 @@ impl TestRuntime {
         accepted(self.try_run_pod(id).await)
     }
 
-    /// Creates a container as plugins want it; the domain has it as adjusted. One that is refused never was.
+    /// Creates a container as plugins want it; the domain has it as adjusted. One that is refused
+    /// never was.
     ///
     /// # Errors
     /// NRI's.
@@ -465,8 +471,8 @@ impl TestRuntime {
         accepted(self.nri.post_start_container(&self.cx, pod, &running).await);
     }
 
-    /// Changes a container's resources as plugins want it. The answer is put into the domain; saying afterwards that it was
-    /// changed is the caller's business.
+    /// Changes a container's resources as plugins want it. The answer is put into the domain;
+    /// saying afterwards that it was changed is the caller's business.
     ///
     /// # Errors
     /// NRI's.
@@ -523,7 +529,8 @@ impl TestRuntime {
         self.domain.remove_pod(&pod.id);
     }
 
-    /// Runs a pod with one container through all of their lives: each of the thirteen events that are not validation, once.
+    /// Runs a pod with one container through all of their lives: each of the thirteen events that
+    /// are not validation, once.
     ///
     /// # Panics
     /// A plugin refuses or fails something.

@@ -7,7 +7,8 @@ use nri_core::Event;
 
 use crate::Journal;
 
-/// What an instance told about its plugins. It displays as one line: `synchronized 10-a`, `gone 10-a: closed by the peer`.
+/// What an instance told about its plugins. It displays as one line: `synchronized 10-a`, `gone
+/// 10-a: closed by the peer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PluginEvent {
@@ -98,7 +99,8 @@ impl Watcher {
     /// Waits for a notice that begins so, as it displays, and returns the latest such one.
     ///
     /// # Panics
-    /// It did not come within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came instead.
+    /// It did not come within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came
+    /// instead.
     pub async fn wait_for(&self, beginning: &str) -> PluginEvent {
         self.wait_for_nth(beginning, 1).await
     }

@@ -1,5 +1,5 @@
-//! What users of the reference complained about, and what was measured there, as it is here: each of these tests would fail
-//! with the reference's behaviour, which its comment tells.
+//! What users of the reference complained about, and what was measured there, as it is here: each
+//! of these tests would fail with the reference's behaviour, which its comment tells.
 
 #![allow(
     clippy::unwrap_used,
@@ -62,8 +62,8 @@ fn fat(pod: &str, id: &str, bytes: usize) -> api::Container {
     }
 }
 
-/// A2 (containerd/nri#316): a required plugin that timed out still counts as consulted in the reference, so the container is
-/// created without it; only the next one is refused.
+/// A2 (containerd/nri#316): a required plugin that timed out still counts as consulted in the
+/// reference, so the container is created without it; only the next one is refused.
 #[tokio::test]
 async fn a_required_plugin_that_was_late_has_not_processed_the_container() {
     let runtime = requiring("must").start().await;
@@ -111,8 +111,9 @@ async fn a_plugins_lateness_can_be_made_to_refuse_a_pod() {
     assert!(matches!(error, Error::Late { .. }), "{error:?}");
 }
 
-/// A3 (containerd/nri#152): in the reference a registered plugin may register again under a required plugin's name, and
-/// containers that were refused are accepted from then on; a third registration blocks.
+/// A3 (containerd/nri#152): in the reference a registered plugin may register again under a
+/// required plugin's name, and containers that were refused are accepted from then on; a third
+/// registration blocks.
 #[tokio::test]
 async fn a_plugin_cannot_take_another_name() {
     let runtime = requiring("trusted").start().await;
@@ -134,8 +135,8 @@ async fn a_plugin_cannot_take_another_name() {
     assert!(runtime.try_create(&pod, "c2").await.is_err());
 }
 
-/// A4: in the reference eight bytes from a peer that has not registered make the runtime allocate what they announce; 3 GiB
-/// were measured.
+/// A4: in the reference eight bytes from a peer that has not registered make the runtime allocate
+/// what they announce; 3 GiB were measured.
 #[tokio::test]
 async fn an_announced_length_costs_nothing() {
     let resident = || {
@@ -166,7 +167,8 @@ async fn an_announced_length_costs_nothing() {
     assert!(grown < 256 << 20, "grown by {grown} bytes");
 }
 
-/// A5: the reference accepts one connection after the other, so one that says nothing holds everybody up for 5 s.
+/// A5: the reference accepts one connection after the other, so one that says nothing holds
+/// everybody up for 5 s.
 #[tokio::test]
 async fn silent_connections_hold_nobody_up() {
     let runtime = runtime()
@@ -185,7 +187,8 @@ async fn silent_connections_hold_nobody_up() {
     );
 }
 
-/// A5: more silent connections than there are places cost no more than the time that a registration may take.
+/// A5: more silent connections than there are places cost no more than the time that a registration
+/// may take.
 #[tokio::test]
 async fn no_number_of_silent_connections_keeps_a_plugin_out() {
     let runtime = runtime()
@@ -202,8 +205,8 @@ async fn no_number_of_silent_connections_keeps_a_plugin_out() {
     runtime.watcher().wait_for("synchronized 10-good").await;
 }
 
-/// A7 (containerd/ttrpc#174): the reference's deadline does not cover the write, so a plugin that reads no more blocks the
-/// event for ever, and with it every other.
+/// A7 (containerd/ttrpc#174): the reference's deadline does not cover the write, so a plugin that
+/// reads no more blocks the event for ever, and with it every other.
 #[tokio::test]
 async fn a_plugin_that_reads_no_more_is_late_like_any_other() {
     // What bounds a single write is the general time for requests.
@@ -227,7 +230,8 @@ async fn a_plugin_that_reads_no_more_is_late_like_any_other() {
     runtime.watcher().wait_for("gone 10-deaf").await;
 }
 
-/// A8: with one pod and 40 containers of 200 KiB, the reference never comes to the end of a synchronisation.
+/// A8: with one pod and 40 containers of 200 KiB, the reference never comes to the end of a
+/// synchronisation.
 #[tokio::test]
 async fn few_pods_with_large_containers_are_synchronised() {
     let builder = runtime();
@@ -266,8 +270,8 @@ async fn one_pod_with_huge_containers_is_synchronised() {
     assert_eq!(plugin.shown().1.len(), 9);
 }
 
-/// A11 (containerd/nri#165, containerd/containerd#11671): the reference handles one request at a time in the whole runtime; 50
-/// pods at once with one plugin that takes 100 ms took up to 5 s.
+/// A11 (containerd/nri#165, containerd/containerd#11671): the reference handles one request at a
+/// time in the whole runtime; 50 pods at once with one plugin that takes 100 ms took up to 5 s.
 #[tokio::test]
 async fn pods_do_not_wait_for_each_other() {
     const PODS: usize = 50;
@@ -296,7 +300,8 @@ async fn pods_do_not_wait_for_each_other() {
     }
 }
 
-/// A11: also with one request at a time per plugin, which is the default, a slow plugin holds up only those that need it.
+/// A11: also with one request at a time per plugin, which is the default, a slow plugin holds up
+/// only those that need it.
 #[tokio::test]
 async fn a_pod_at_one_plugin_does_not_keep_another_from_the_next() {
     let runtime = runtime().start().await;
@@ -325,8 +330,8 @@ async fn a_pod_at_one_plugin_does_not_keep_another_from_the_next() {
     }
 }
 
-/// A14 (containerd/containerd#8426): after a restart of the runtime, the reference does not tell plugins of the stop and the
-/// removal of pods from before.
+/// A14 (containerd/containerd#8426): after a restart of the runtime, the reference does not tell
+/// plugins of the stop and the removal of pods from before.
 #[tokio::test]
 async fn pods_from_before_a_restart_are_stopped_and_removed_for_plugins() {
     let before = TestRuntime::start().await;
@@ -385,8 +390,8 @@ impl Plugin for Idle {
     }
 }
 
-/// A22: the reference's plugin library hangs for ever if the runtime drops the connection between the registration and the
-/// configuration, whatever deadline it was given.
+/// A22: the reference's plugin library hangs for ever if the runtime drops the connection between
+/// the registration and the configuration, whatever deadline it was given.
 #[tokio::test]
 async fn a_plugin_does_not_wait_for_a_runtime_that_has_gone() {
     let directory = tempfile::tempdir().unwrap();
@@ -414,7 +419,8 @@ async fn a_plugin_does_not_wait_for_a_runtime_that_has_gone() {
     assert!(error.to_string().contains("connection"), "{error}");
 }
 
-/// A1 (containerd/nri#114, containerd/nri#90, containerd/containerd#10773): one late answer is the end of a plugin in the reference.
+/// A1 (containerd/nri#114, containerd/nri#90, containerd/containerd#10773): one late answer is the
+/// end of a plugin in the reference.
 #[tokio::test]
 async fn a_plugin_that_was_late_once_takes_part_in_the_next_event() {
     let runtime = with_hasty("slow", |_| {}).start().await;

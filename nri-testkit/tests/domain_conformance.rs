@@ -1,5 +1,5 @@
-//! The conformance suite for domains: domains that keep the rules pass, and for every rule there is one that breaks it and is
-//! caught.
+//! The conformance suite for domains: domains that keep the rules pass, and for every rule there is
+//! one that breaks it and is caught.
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 

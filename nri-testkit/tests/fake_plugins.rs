@@ -286,7 +286,8 @@ async fn the_directory_goes_with_a_test_that_panics() {
     assert!(!told.await.unwrap().exists());
 }
 
-/// What it says of requests that it does not answer is heeded, over a connection and as a built-in plugin.
+/// What it says of requests that it does not answer is heeded, over a connection and as a built-in
+/// plugin.
 #[tokio::test]
 async fn it_says_what_is_to_happen_when_it_does_not_answer() {
     for built_in in [false, true] {

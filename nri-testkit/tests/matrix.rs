@@ -1,6 +1,6 @@
-//! Every event with every kind of trouble: a plugin that answers, fails, mumbles, crashes, sends garbage, hangs or is late, with a
-//! healthy one before it and one after it. What becomes of the request, what the healthy ones see, what the observer is told, and
-//! that the next event works.
+//! Every event with every kind of trouble: a plugin that answers, fails, mumbles, crashes, sends
+//! garbage, hangs or is late, with a healthy one before it and one after it. What becomes of the
+//! request, what the healthy ones see, what the observer is told, and that the next event works.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,8 +18,8 @@ use nri_testkit::{Behavior, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How long the plugin in trouble may take for the one call with which it is to be late. For all others, its handshake among
-/// them, it has as long as it needs, as the others do.
+/// How long the plugin in trouble may take for the one call with which it is to be late. For all
+/// others, its handshake among them, it has as long as it needs, as the others do.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// How many cells are under way at a time.
@@ -40,13 +40,13 @@ enum Trouble {
 /// What becomes of it afterwards.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// It takes part as before.
+    /// It is ready as before.
     Stays,
     /// It is gone.
     Gone,
     /// It still owes the answer.
     Owes,
-    /// It takes part again once it has answered.
+    /// It is ready again once it has answered.
     Returns,
 }
 

@@ -8,9 +8,10 @@ use nri_plugin::{Runner, State, handlers};
 use nri_testkit::{Behavior, FakePlugin, TEST_TIMEOUT, TestRuntime, When};
 use tokio::net::UnixStream;
 
-/// A plugin crashes while it joins and comes again, while another one joins. Everybody waits for somebody (the other one for a
-/// pod that began before it came, the pod for the plugin that came again, that one for an update of a pod that began before it
-/// came again, the update for the other one), so nobody may.
+/// A plugin crashes while it joins and comes again, while another one joins. Everybody waits for
+/// somebody (the other one for a pod that began before it came, the pod for the plugin that came
+/// again, that one for an update of a pod that began before it came again, the update for the other
+/// one), so nobody may.
 #[tokio::test]
 async fn a_plugin_that_comes_again_while_it_joins_holds_nobody_up() {
     let runtime = TestRuntime::builder()
@@ -62,8 +63,9 @@ async fn a_plugin_that_comes_again_while_it_joins_holds_nobody_up() {
     assert!(shown + again.events().len() <= 1);
 }
 
-/// After a restart of the runtime all plugins come at once. So many connections wait to be accepted then that the kernel keeps no
-/// more, which is no reason to give up: with a blocking call one would wait.
+/// After a restart of the runtime all plugins come at once. So many connections wait to be accepted
+/// then that the kernel keeps no more, which is no reason to give up: with a blocking call one
+/// would wait.
 #[tokio::test]
 async fn a_crowded_socket_is_waited_for() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Several domains in one instance: each found by its name, each container by its id, as long as only one domain has it.
+//! Several domains in one instance: each found by its name, each container by its id, as long as
+//! only one domain has it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 

@@ -1,7 +1,9 @@
-//! A long time with many plugins that come, crash and come again: nothing is lost, nothing is doubled, nothing is left behind.
+//! A long time with many plugins that come, crash and come again: nothing is lost, nothing is
+//! doubled, nothing is left behind.
 //!
-//! `NRI_SOAK_EVENTS` sets how many events there are, `NRI_SOAK_PLUGINS` how many plugins, `NRI_SOAK_SEED` what happens to them.
-//! By default it is short enough for every run of the tests; the long run is
+//! `NRI_SOAK_EVENTS` sets how many events there are, `NRI_SOAK_PLUGINS` how many plugins,
+//! `NRI_SOAK_SEED` what happens to them. By default it is short enough for every run of the tests;
+//! the long run is
 //!
 //! ```console
 //! $ cargo xtask soak

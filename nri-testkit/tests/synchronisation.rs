@@ -71,7 +71,8 @@ async fn ten_thousand_containers_come_once_each_in_as_few_messages_as_will_do() 
     assert!(!last && others.iter().all(|more| *more), "{more:?}");
 }
 
-/// No shape of what there is can keep a plugin from joining, as long as every object fits into a message.
+/// No shape of what there is can keep a plugin from joining, as long as every object fits into a
+/// message.
 #[tokio::test]
 async fn any_shape_fits() {
     for (pods, containers, bytes) in [
@@ -120,8 +121,9 @@ async fn an_object_that_no_message_can_carry_is_named() {
     assert_eq!(again.shown().1, ["p0-c0", "p0-c2"]);
 }
 
-/// However it falls, a plugin that comes while pods and containers are created hears of each exactly once: in what it is shown,
-/// or as an event (containerd/containerd#13698, cri-o/cri-o#10090).
+/// However it falls, a plugin that comes while pods and containers are created hears of each
+/// exactly once: in what it is shown, or as an event (containerd/containerd#13698,
+/// cri-o/cri-o#10090).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_created_while_a_plugin_joins_reaches_it_exactly_once() {
     const MAKERS: usize = 6;

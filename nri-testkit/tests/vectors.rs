@@ -24,7 +24,8 @@ fn events() {
     assert_eq!((summary.passed, summary.skipped), (253, 0));
 }
 
-/// An exception that no vector needs any more is dead weight; a tag that none explains would be compared as it is.
+/// An exception that no vector needs any more is dead weight; a tag that none explains would be
+/// compared as it is.
 #[test]
 fn every_quirk_has_an_exception_and_every_exception_has_a_vector() {
     let mut tags = std::collections::BTreeSet::new();

@@ -1,4 +1,5 @@
-//! Broken wires: what a connection that is cut, held up, corrupted or slow means to a runtime and to the other plugins.
+//! Broken wires: what a connection that is cut, held up, corrupted or slow means to a runtime and
+//! to the other plugins.
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
@@ -85,7 +86,8 @@ async fn at_every_position(faults: impl Fn(bool, u64) -> Faults) {
             proxy.set(faults);
             let plugin = FakePlugin::new(HASTY);
             let connected = plugin.connect(proxy.socket()).await.unwrap();
-            // Whatever comes of it: it ends, or it takes part. Waiting for the runtime to give up takes a registration timeout.
+            // Whatever comes of it: it ends, or it is ready. Waiting for the runtime to give up
+            // takes a registration timeout.
             let registered = tokio::time::timeout(SHORT * 2, connected.register()).await;
             if matches!(registered, Ok(Ok(()))) {
                 let pod = format!("{to_runtime}-{at}");

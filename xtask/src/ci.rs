@@ -1,5 +1,5 @@
-//! `cargo xtask ci`: everything that must hold, in the order in which a failure is cheapest. The same commands as in the
-//! README; nothing is skipped.
+//! `cargo xtask ci`: everything that must hold, in the order in which a failure is cheapest. The
+//! same commands as in the README; nothing is skipped.
 
 use std::time::Instant;
 
@@ -7,12 +7,13 @@ use clap::Args;
 use nri_dev::process;
 
 use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
-use crate::{fence, fuzz, soak, stress, wasm, weight};
+use crate::{fence, fuzz, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
 const STEPS: &[Step] = &[
     ("formatting", || cargo(&["fmt", "--all", "--check"])),
+    ("comments are as wide as they may be", width::run),
     ("generated code is current", || {
         CODEGEN.run(&["--check".into()])
     }),
@@ -101,7 +102,8 @@ const LIBRARIES: [&str; 6] = [
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Instead of all that, run all tests so many times beside a busy load, and list those that fail.
+    /// Instead of all that, run all tests so many times beside a busy load, and list those that
+    /// fail.
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "20")]
     stress: Option<u32>,
 }

@@ -1,6 +1,6 @@
-//! The layer fence: which crate may see which, and what may not enter the core. Checked on cargo's own view of the
-//! dependencies, so that nothing slips in through a feature or a dependency's dependency. The same view tells whether the
-//! declared MSRV can hold.
+//! The layer fence: which crate may see which, and what may not enter the core. Checked on cargo's
+//! own view of the dependencies, so that nothing slips in through a feature or a dependency's
+//! dependency. The same view tells whether the declared MSRV can hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use nri_dev::process;
 
-/// The floors, from the ground up. A crate may use crates of lower floors only.
-const FLOORS: &[&[&str]] = &[
+/// The layers, from the ground up. A crate may use crates of lower layers only.
+const LAYERS: &[&[&str]] = &[
     &["nri-proto"],
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
@@ -26,7 +26,8 @@ const FLOORS: &[&[&str]] = &[
     &["xtask"],
 ];
 
-/// Crates that bring I/O, a clock or an async runtime, and so may not stand below `nri-core`, directly or indirectly.
+/// Crates that bring I/O, a clock or an async runtime, and so may not stand below `nri-core`,
+/// directly or indirectly.
 const NOT_IN_THE_CORE: &[&str] = &[
     "async-std",
     "chrono",
@@ -46,7 +47,8 @@ const NOT_IN_THE_CORE: &[&str] = &[
     "ttrpc",
 ];
 
-/// The features of the core; that for property tests brings a test framework without anything of a system.
+/// The features of the core; that for property tests brings a test framework without anything of a
+/// system.
 const CORE_FEATURES: &str = "oci,serde,strategies";
 
 /// Checks the fence.
@@ -119,18 +121,18 @@ impl<'a> World<'a> {
             .unwrap_or("")
     }
 
-    /// Members that use a member of their own floor or above.
+    /// Members that use a member of their own layer or above.
     fn upward(&self) -> Vec<String> {
-        let floor = |id: &str| {
-            FLOORS
+        let layer = |id: &str| {
+            LAYERS
                 .iter()
                 .position(|names| names.contains(&self.name(id)))
         };
         let mut broken = Vec::new();
         for &member in &self.members {
-            let Some(own) = floor(member) else {
+            let Some(own) = layer(member) else {
                 broken.push(format!(
-                    "{} has no floor: say in the fence where it stands",
+                    "{} has no layer: say in the fence where it stands",
                     self.name(member)
                 ));
                 continue;
@@ -142,7 +144,7 @@ impl<'a> World<'a> {
                 .flatten()
                 .filter(|used| self.members.contains(*used))
             {
-                if floor(used).is_none_or(|other| other >= own) {
+                if layer(used).is_none_or(|other| other >= own) {
                     broken.push(format!(
                         "{} may not use {}",
                         self.name(member),

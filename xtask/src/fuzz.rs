@@ -1,9 +1,9 @@
-//! `cargo xtask fuzz TARGET --seconds N`: coverage-guided fuzzing of a target in `fuzz/`, or of all, from a corpus that
-//! starts with checked-in data.
+//! `cargo xtask fuzz TARGET --seconds N`: coverage-guided fuzzing of a target in `fuzz/`, or of
+//! all, from a corpus that starts with checked-in data.
 //!
-//! Needs a C++ compiler, for the fuzzer itself; `cargo-fuzz` is installed if it is missing. No nightly toolchain: only sanitizers
-//! would need one, and they look for what `unsafe` code does. Ours has none, and panics, overflows, hanging and growing are
-//! found without.
+//! Needs a C++ compiler, for the fuzzer itself; `cargo-fuzz` is installed if it is missing. No
+//! nightly toolchain: only sanitizers would need one, and they look for what `unsafe` code does.
+//! Ours has none, and panics, overflows, hanging and growing are found without.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -97,7 +97,8 @@ const REALISTIC: &str = "nri-core/testdata/realistic-create-request.b64";
 /// Fuzzes.
 ///
 /// # Errors
-/// A tool is missing, or the fuzzer found something; the text says how to see it again. Of all targets, every one is run.
+/// A tool is missing, or the fuzzer found something; the text says how to see it again. Of all
+/// targets, every one is run.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     tools()?;
     let wanted = |name: &str| options.target == name || options.target == ALL;
@@ -228,8 +229,8 @@ fn vector(line: &str, place: &str) -> Result<Vec<u8>, String> {
     Ok(script(kind, messages))
 }
 
-/// The form that the target `merge` reads: the kind of request, then every message after a byte that says how the plugin
-/// behaves (0: it answers) and two with the message's length.
+/// The form that the target `merge` reads: the kind of request, then every message after a byte
+/// that says how the plugin behaves (0: it answers) and two with the message's length.
 fn script(kind: u8, messages: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut script = vec![kind];
     for message in messages {

@@ -1,6 +1,8 @@
-//! `cargo xtask laws --cases N`: the properties of `nri-core` and the simulation of its scheduler, for as long as one likes.
+//! `cargo xtask laws --cases N`: the properties of `nri-core` and the simulation of its scheduler,
+//! for as long as one likes.
 //!
-//! `cargo test` runs the same with few cases. Here they are optimised, with the assertions and overflow checks of a debug build.
+//! `cargo test` runs the same with few cases. Here they are optimised, with the assertions and
+//! overflow checks of a debug build.
 
 use clap::Args;
 

@@ -1,6 +1,6 @@
-//! `cargo xtask`: the workspace's own commands. What only runs cargo is a module here; what is built on
-//! the product, or needs much to be built, is a package of its own under `dev/`, and only built by who
-//! asks for it.
+//! `cargo xtask`: the workspace's own commands. What only runs cargo is a module here; what is
+//! built on the product, or needs much to be built, is a package of its own under `dev/`, and only
+//! built by who asks for it.
 //!
 //! Nothing here is part of the product: what a user of the crates needs belongs into a crate.
 
@@ -14,6 +14,7 @@ mod soak;
 mod stress;
 mod wasm;
 mod weight;
+mod width;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
-//! Commands that are packages of their own under `dev/`: built when they are asked for, with cargo's
-//! progress on the terminal, and run with what stands behind their name on the command line.
+//! Commands that are packages of their own under `dev/`: built when they are asked for, with
+//! cargo's progress on the terminal, and run with what stands behind their name on the command
+//! line.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: a long time with many plugins that come, crash and come again. `cargo test` runs the same for a moment.
+//! `cargo xtask soak`: a long time with many plugins that come, crash and come again. `cargo test`
+//! runs the same for a moment.
 
 use clap::Args;
 

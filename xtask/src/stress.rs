@@ -1,5 +1,5 @@
-//! `cargo xtask ci --stress`: all tests many times, on a machine that does something else as well. A test that depends on how busy
-//! it is shows itself.
+//! `cargo xtask ci --stress`: all tests many times, on a machine that does something else as well.
+//! A test that depends on how busy it is shows itself.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
-//! That the core needs no operating system: it builds for a target that has none. Where that target cannot be had, the layer
-//! fence alone is the proof, and that is said.
+//! That the core needs no operating system: it builds for a target that has none. Where that target
+//! cannot be had, the layer fence alone is the proof, and that is said.
 
 use std::path::Path;
 use std::process::Command;

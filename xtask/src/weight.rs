@@ -1,5 +1,5 @@
-//! What our libraries bring to who depends on them: how many crates, none of those that others should not have to take, and versions
-//! that leave room for the lock file that is there already.
+//! What our libraries bring to who depends on them: how many crates, none of those that others
+//! should not have to take, and versions that leave room for the lock file that is there already.
 //!
 //! Nothing here is about the layers: those are the fence's.
 
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use nri_dev::{process, workspace};
 
-/// The libraries, from the lowest layer up, and how many crates a default build of each may be made of, itself and ours included;
-/// `None` where that is printed and not bounded.
+/// The libraries, from the lowest layer up, and how many crates a default build of each may be made
+/// of, itself and ours included; `None` where that is printed and not bounded.
 const LIBRARIES: &[(&str, Option<usize>)] = &[
     ("nri-proto", Some(16)),
     ("nri-core", Some(20)),
@@ -23,7 +23,8 @@ const LIBRARIES: &[(&str, Option<usize>)] = &[
     ("nri-testkit", Some(60)),
 ];
 
-/// Crates that no default build has, as they pin others, or bring much for little. With each: who may bring it nevertheless.
+/// Crates that no default build has, as they pin others, or bring much for little. With each: who
+/// may bring it nevertheless.
 const UNWANTED: &[(&str, &[&str])] = &[
     ("protobuf", &[]),
     ("tokio-vsock", &[]),
@@ -31,12 +32,14 @@ const UNWANTED: &[(&str, &[&str])] = &[
     ("clap", &[]),
     ("tracing-subscriber", &[]),
     ("ttrpc", &[]),
-    // To give a child a descriptor takes `unsafe`, which our code may not have: command-fds does it, on nix.
+    // To give a child a descriptor takes `unsafe`, which our code may not have: command-fds does
+    // it, on nix.
     ("nix", &["command-fds"]),
 ];
 
-/// Features, and the crates that only they bring, that are no concern of the lowest versions: an adapter to what is unwanted, and a
-/// reader that asks for newer versions than we do of what others share. Who turns one on has asked for that.
+/// Features, and the crates that only they bring, that are no concern of the lowest versions: an
+/// adapter to what is unwanted, and a reader that asks for newer versions than we do of what others
+/// share. Who turns one on has asked for that.
 const ADAPTERS: &[&str] = &["ttrpc", "yaml", "saphyr-parser"];
 
 /// Prints how many crates each library is made of, and checks that.
@@ -108,8 +111,9 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Checks that the libraries build with the lowest versions that they say they build with, the way a project sees them that depends
-/// on them: nothing of what only our tests need can raise a version.
+/// Checks that the libraries build with the lowest versions that they say they build with, the way
+/// a project sees them that depends on them: nothing of what only our tests need can raise a
+/// version.
 ///
 /// # Errors
 /// They do not build, or the lowest versions exclude each other.
@@ -153,7 +157,8 @@ pub(crate) fn floors() -> Result<(), String> {
     )
 }
 
-/// The manifest of a project that depends on all libraries, and pins what they depend on to the lowest version.
+/// The manifest of a project that depends on all libraries, and pins what they depend on to the
+/// lowest version.
 fn dependent(metadata: &Value) -> Result<String, String> {
     let packages = metadata["packages"].as_array();
     let packages = packages.ok_or("cargo metadata has an unknown form")?;

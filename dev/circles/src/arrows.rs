@@ -114,7 +114,8 @@ impl Walk<'_, '_> {
     }
 
     fn finish(&mut self, path: &mut Vec<String>) {
-        // A single name in tokens may be anything: only paths and names of items that are in scope count.
+        // A single name in tokens may be anything: only paths and names of items that are in scope
+        // count.
         if !path.is_empty() {
             self.uses(path);
             path.clear();

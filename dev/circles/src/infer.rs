@@ -1,5 +1,5 @@
-//! Types, as far as they can be followed without a compiler: a type is the crate's items that are in
-//! it, whatever wraps them.
+//! Types, as far as they can be followed without a compiler: a type is the crate's items that are
+//! in it, whatever wraps them.
 
 use std::collections::HashMap;
 

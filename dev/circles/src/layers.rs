@@ -4,8 +4,8 @@ use syn::{Item, Type};
 
 use super::parse::{Module, is_test};
 
-/// The layers of a crate, from the ground. An entry is a folder (`engine/`) or a file (`clock.rs`), and
-/// uses only itself and entries of the layers below.
+/// The layers of a crate, from the ground. An entry is a folder (`engine/`) or a file (`clock.rs`),
+/// and uses only itself and entries of the layers below.
 pub(super) struct Layers {
     pub(super) name: &'static str,
     pub(super) layers: &'static [&'static [&'static str]],

@@ -1,15 +1,16 @@
 //! No circle of modules in any crate, and layers inside those that have them (see `layers.rs`): the
 //! check of law 1 in CONTRIBUTING.md.
 //!
-//! A module is a file. An arrow goes from a file to the file in which something stands that it uses:
-//! an item that it imports or names by a path (through re-exports, to where the item is defined), and
-//! a method that it calls, import or not. `pub use` alone is no arrow: a facade does not depend on
-//! what it shows. Code under `#[cfg(test)]` does not count.
+//! A module is a file. An arrow goes from a file to the file in which something stands that it
+//! uses: an item that it imports or names by a path (through re-exports, to where the item is
+//! defined), and a method that it calls, import or not. `pub use` alone is no arrow: a facade does
+//! not depend on what it shows. Code under `#[cfg(test)]` does not count.
 //!
-//! What is read is the source, without a compiler, and so this check is honest about two things. The
-//! type of a receiver is followed through parameters, fields, `let`, patterns and return types, and
-//! every wrapper (`Arc<T>`, `Option<T>`, a lock, an iterator) counts as what is in it. Where the type
-//! stays unknown, the call is no arrow; `--arrows` lists those whose method only one file defines.
+//! What is read is the source, without a compiler, and so this check is honest about two things.
+//! The type of a receiver is followed through parameters, fields, `let`, patterns and return types,
+//! and every wrapper (`Arc<T>`, `Option<T>`, a lock, an iterator) counts as what is in it. Where
+//! the type stays unknown, the call is no arrow; `--arrows` lists those whose method only one file
+//! defines.
 
 mod arrows;
 mod graph;

@@ -1,4 +1,5 @@
-//! Names: what a path means in a module, through imports and re-exports, and which methods a type has.
+//! Names: what a path means in a module, through imports and re-exports, and which methods a type
+//! has.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,7 +1,7 @@
 //! `cargo xtask codegen`: `nri-proto/proto/*.proto` to `nri-proto/src/generated/*.rs`.
 //!
-//! Compiled with `protox`, a protobuf compiler in Rust, so nobody needs `protoc`. `--check` writes nothing and fails
-//! when a checked-in file differs from what would be written.
+//! Compiled with `protox`, a protobuf compiler in Rust, so nobody needs `protoc`. `--check` writes
+//! nothing and fails when a checked-in file differs from what would be written.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -110,7 +110,8 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
     Ok(files)
 }
 
-/// Which fields messages and enums have in JSON; how they are read and written is in `nri-proto/src/json.rs`.
+/// Which fields messages and enums have in JSON; how they are read and written is in
+/// `nri-proto/src/json.rs`.
 fn json(files: &FileDescriptorSet) -> Result<String, String> {
     let mut text = String::new();
     for file in &files.file {
@@ -447,7 +448,8 @@ fn socket_service(service: &Service) -> String {
     )
 }
 
-/// What a message consists of, as far as it can be many: a `Shape` for each, and which one is whose.
+/// What a message consists of, as far as it can be many: a `Shape` for each, and which one is
+/// whose.
 fn shapes(descriptors: &FileDescriptorSet) -> String {
     let mut text = String::from("use crate::api;\n");
     for file in descriptors.file.iter().filter(|f| f.package() == PACKAGE) {

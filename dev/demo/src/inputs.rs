@@ -1,4 +1,5 @@
-//! What a demo is given: a pod and a container as crictl takes them, an OCI spec, and a configuration.
+//! What a demo is given: a pod and a container as crictl takes them, an OCI spec, and a
+//! configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ pub(crate) struct Sources {
     /// What the annotate plugin adds (TOML) [default: dev/demo/inputs/annotate.toml].
     #[arg(long, value_name = "FILE")]
     annotate: Option<PathBuf>,
-    /// Configuration of the runtime (TOML); its paths are replaced by the demo's own [default: the built-in one].
+    /// Configuration of the runtime (TOML); its paths are replaced by the demo's own [default: the
+    /// built-in one].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -10,8 +10,9 @@ pub(super) struct Evidence {
     pub(super) found: bool,
 }
 
-/// Looks for an adjustment in what the low-level runtime says of the container and in what the container printed: its
-/// environment, the targets of its mounts, and its CPU shares after the update.
+/// Looks for an adjustment in what the low-level runtime says of the container and in what the
+/// container printed: its environment, the targets of its mounts, and its CPU shares after the
+/// update.
 pub(super) fn look(
     adjustment: &api::ContainerAdjustment,
     cpu_shares: u64,

@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: one container through real plugins, end to end.
 //!
-//! A runtime in a temporary directory launches one plugin and is joined by another; a pod and a container live their whole life;
-//! what happened is printed. With `--keep` the runtime stays up instead and waits for plugins of yours.
+//! A runtime in a temporary directory launches one plugin and is joined by another; a pod and a
+//! container live their whole life; what happened is printed. With `--keep` the runtime stays up
+//! instead and waits for plugins of yours.
 
 mod inputs;
 mod inside;

@@ -140,7 +140,8 @@ pub(super) fn spec(before: &Value, after: &Value, colour: bool) {
     println!("{}", spec_diff::render(before, after, colour));
 }
 
-/// What was seen inside the real container, and on request what its spec has in place of the original.
+/// What was seen inside the real container, and on request what its spec has in place of the
+/// original.
 ///
 /// # Errors
 /// Something of the adjustment is not there.

@@ -9,7 +9,8 @@ const CONTEXT: usize = 3;
 
 /// The difference as lines of JSON; removed ones red, added ones green if `colour`.
 ///
-/// Mounts are shown by destination on both sides: adjusting sorts them, which is no change that anybody wants to read.
+/// Mounts are shown by destination on both sides: adjusting sorts them, which is no change that
+/// anybody wants to read.
 pub(super) fn render(before: &Value, after: &Value, colour: bool) -> String {
     let (before, after) = (pretty(before), pretty(after));
     let diff = TextDiff::from_lines(&before, &after);

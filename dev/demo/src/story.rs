@@ -1,5 +1,6 @@
-//! The life of one pod with one container, as a CRI runtime would live it: every event from RunPodSandbox to
-//! RemovePodSandbox, with a real container behind it where there is a low-level runtime.
+//! The life of one pod with one container, as a CRI runtime would live it: every event from
+//! RunPodSandbox to RemovePodSandbox, with a real container behind it where there is a low-level
+//! runtime.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What happened, in the order in which it happened: every call of a plugin, and plugins that come and go.
+//! What happened, in the order in which it happened: every call of a plugin, and plugins that come
+//! and go.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

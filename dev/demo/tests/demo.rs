@@ -1,4 +1,5 @@
-//! The demo as a person meets it who gives it something wrong: one clear line, exit code 1, and nothing left behind.
+//! The demo as a person meets it who gives it something wrong: one clear line, exit code 1, and
+//! nothing left behind.
 
 #![allow(clippy::unwrap_used, reason = "a test may: its panic is the report")]
 

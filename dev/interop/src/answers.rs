@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::pairing::{ID, Pairing, container, expect, only, pod, same, with_container};
 use super::runtime::{self, Runtime, message, updates};
 
-/// What is set below a message: every field of it, those of messages inside `opened` each on its own.
+/// What is set below a message: every field of it, those of messages inside `opened` each on its
+/// own.
 fn paths(pairing: &Pairing<'_>, message: &str, opened: &[&str]) -> Vec<Vec<String>> {
     let schema = &pairing.plugin.level().schema;
     let mut all = Vec::new();
@@ -55,8 +56,8 @@ fn create(runtime: &mut Runtime, id: &str) -> Result<runtime::Answer, String> {
     runtime.ask("create-container", with_container(container(id, "pod")))
 }
 
-/// Adjustments of every field, each alone and then all at once, one plugin's; then two plugins that complete each other, that
-/// conflict, and that take over.
+/// Adjustments of every field, each alone and then all at once, one plugin's; then two plugins that
+/// complete each other, that conflict, and that take over.
 pub(super) fn adjustments(pairing: &Pairing<'_>) -> Result<String, String> {
     let (case_dir, mut runtime, mut plugin) = pairing.pair()?;
     runtime.done("run-pod", json!({"pod": pod("pod")}))?;
@@ -152,13 +153,15 @@ pub(super) fn adjustments(pairing: &Pairing<'_>) -> Result<String, String> {
     ))
 }
 
-/// Updates in answers to a creation, an update, a stop and a synchronisation, of every resource; and on the plugin's own accord.
+/// Updates in answers to a creation, an update, a stop and a synchronisation, of every resource;
+/// and on the plugin's own accord.
 pub(super) fn side_updates(pairing: &Pairing<'_>) -> Result<String, String> {
     let mut resources = pairing.passed(
         "LinuxResources",
         &pairing.full("LinuxResources", json!({}))?,
     );
-    // Rules for devices cannot be updated. The reference does not take the limit of processes from an update (D16).
+    // Rules for devices cannot be updated. The reference does not take the limit of processes from
+    // an update (D16).
     let left_out: &[&str] = if pairing.runtime.is_ours() {
         &["devices"]
     } else {

@@ -1,5 +1,6 @@
-//! Our example plugins at a real containerd, with a real pod and container. It is built from its Go module, which takes minutes, so
-//! this is for `--containerd` only. It takes root, runc and unshare.
+//! Our example plugins at a real containerd, with a real pod and container. It is built from its Go
+//! module, which takes minutes, so this is for `--containerd` only. It takes root, runc and
+//! unshare.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,8 +20,8 @@ const BUILDING: Duration = Duration::from_secs(1800);
 /// The image of the container, and of the pod's own.
 const IMAGE: &str = "localhost/interop:1";
 
-/// What containerd is run by: namespaces of its own, so that nothing of it is left, whatever happens. Its shims keep sockets
-/// in `/run`.
+/// What containerd is run by: namespaces of its own, so that nothing of it is left, whatever
+/// happens. Its shims keep sockets in `/run`.
 const ALONE: [&str; 7] = [
     "--mount",
     "--pid",

@@ -16,7 +16,8 @@ use nri_dev::process;
 /// How long a program may take that builds something first.
 const BUILDING: Duration = Duration::from_secs(600);
 
-/// Neither peer keeps the runtime from serving the plugin, and when it is told to end, nothing of it is left.
+/// Neither peer keeps the runtime from serving the plugin, and when it is told to end, nothing of
+/// it is left.
 pub(super) fn beside_bad_peers(
     scratch: &Scratch,
     kind: plugin::Kind<'_>,

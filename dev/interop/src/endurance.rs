@@ -62,7 +62,8 @@ pub(super) fn ten_thousand(pairing: &Pairing<'_>) -> Result<String, String> {
     ))
 }
 
-/// More exists than fits into one message, and the plugin's library takes but one: it is let go, and nothing else happens.
+/// More exists than fits into one message, and the plugin's library takes but one: it is let go,
+/// and nothing else happens.
 pub(super) fn too_much_for_one_message(pairing: &Pairing<'_>) -> Result<String, String> {
     const LARGE: usize = 5;
     let case_dir = pairing.scratch.case_dir()?;
@@ -196,7 +197,7 @@ pub(super) fn killed(pairing: &Pairing<'_>) -> Result<String, String> {
     )?;
     runtime.quit()?;
     Ok(
-        "killed by SIGKILL in the middle of a creation, which goes on; its successor takes part"
+        "killed by SIGKILL in the middle of a creation, which goes on; its successor is ready"
             .to_owned(),
     )
 }

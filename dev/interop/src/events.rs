@@ -1,4 +1,5 @@
-//! Every event with every field: a pod and a container in which everything is set live their whole life.
+//! Every event with every field: a pod and a container in which everything is set live their whole
+//! life.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,8 @@ use super::plugin;
 use super::runtime::Runtime;
 use super::schema::leaves;
 
-/// The events, with the commands that bring them, in the order of a life. Those that came with v0.10 are marked.
+/// The events, with the commands that bring them, in the order of a life. Those that came with
+/// v0.10 are marked.
 const LIFE: &[(&str, &str, bool)] = &[
     ("run-pod", "RunPodSandbox", false),
     ("create-container", "CreateContainer", false),
@@ -196,7 +198,8 @@ impl Sent {
     }
 }
 
-/// A plugin that connects hears every event of a full pod and container, and is shown those that exist.
+/// A plugin that connects hears every event of a full pod and container, and is shown those that
+/// exist.
 pub(super) fn every_event(pairing: &Pairing<'_>) -> Result<String, String> {
     let sent = Sent::new(pairing)?;
     let case_dir = pairing.scratch.case_dir()?;

@@ -1,4 +1,5 @@
-//! A Go plugin driven through `nri-sim serve` from outside this workspace's code: by a shell, and Python's standard library.
+//! A Go plugin driven through `nri-sim serve` from outside this workspace's code: by a shell, and
+//! Python's standard library.
 
 use std::path::Path;
 use std::process::Command;

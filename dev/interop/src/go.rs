@@ -21,7 +21,8 @@ const REFERENCE: &str = "github.com/containerd/nri";
 /// A release of the reference that peers are built with.
 #[derive(Debug)]
 pub(super) struct Release {
-    /// Its directory of built programs, and the name of its module file in `versions/`; the newest has `go.mod` itself.
+    /// Its directory of built programs, and the name of its module file in `versions/`; the newest
+    /// has `go.mod` itself.
     pub(super) series: &'static str,
     /// Build tags that its API needs.
     tags: &'static str,

@@ -1,7 +1,9 @@
-//! `cargo xtask interop`: the real Go peers, both ways round. Plugins on the reference's library at our runtime, plugins on our
-//! library at the reference's, and the same random sequences through both.
+//! `cargo xtask interop`: the real Go peers, both ways round. Plugins on the reference's library at
+//! our runtime, plugins on our library at the reference's, and the same random sequences through
+//! both.
 //!
-//! Needs Go and Python 3; the Go programs are in `nri-testkit/interop`. A missing need is a failure, never a skip.
+//! Needs Go and Python 3; the Go programs are in `nri-testkit/interop`. A missing need is a
+//! failure, never a skip.
 
 mod answers;
 mod containerd;
@@ -49,10 +51,12 @@ struct Options {
     scripted: scripted::Options,
     #[command(flatten)]
     differential: differential::Options,
-    /// A directory with plugins that the reference's project publishes, built: logger, device-injector and so on.
+    /// A directory with plugins that the reference's project publishes, built: logger,
+    /// device-injector and so on.
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
-    /// Build a real containerd too, and run a pod on it with our plugins (takes minutes, root and runc).
+    /// Build a real containerd too, and run a pod on it with our plugins (takes minutes, root and
+    /// runc).
     #[arg(long)]
     containerd: bool,
     /// Only the rows whose peer, direction or subject has this text in it.

@@ -72,7 +72,7 @@ impl Pairing<'_> {
         Plugin::start(self.scratch, self.plugin, case_dir, index, name)
     }
 
-    /// A runtime that listens, with one plugin that takes part and that nothing was said to yet.
+    /// A runtime that listens, with one plugin that is ready and that nothing was said to yet.
     pub(super) fn pair(&self) -> Result<(CaseDir, Runtime, Plugin), String> {
         let case_dir = self.scratch.case_dir()?;
         let mut runtime = self.start_runtime(&case_dir)?;

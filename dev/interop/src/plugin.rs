@@ -1,5 +1,5 @@
-//! A plugin that does what it is told and reports what it hears: on the reference's library, or on ours. Both take the same
-//! lines and write the same reports.
+//! A plugin that does what it is told and reports what it hears: on the reference's library, or on
+//! ours. Both take the same lines and write the same reports.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -18,7 +18,8 @@ use super::scratch::{CaseDir, Scratch};
 /// Which plugin library.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind<'a> {
-    /// Ours, by [`super::scripted`]; what it knows of the protocol is what the newest release knows.
+    /// Ours, by [`super::scripted`]; what it knows of the protocol is what the newest release
+    /// knows.
     Ours(&'a Built),
     /// The reference's.
     Go(&'a Built),
@@ -72,7 +73,8 @@ impl Plugin {
         Self::start_wishing(scratch, kind, case_dir, [index, name], None)
     }
 
-    /// The same; it says what is to happen when it does not answer, in the words of the README of the Go peers.
+    /// The same; it says what is to happen when it does not answer, in the words of the README of
+    /// the Go peers.
     pub(super) fn start_wishing(
         scratch: &Scratch,
         kind: Kind<'_>,
@@ -118,7 +120,8 @@ impl Plugin {
             .map(drop)
     }
 
-    /// Makes it ask for updates; `Ok` has those that failed, the inner error is what the runtime says.
+    /// Makes it ask for updates; `Ok` has those that failed, the inner error is what the runtime
+    /// says.
     pub(super) fn update(
         &mut self,
         updates: Vec<Value>,

@@ -1,4 +1,5 @@
-//! What a plugin says is to happen when it does not answer: every row of the table of v0.12.4, on both sides.
+//! What a plugin says is to happen when it does not answer: every row of the table of v0.12.4, on
+//! both sides.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use super::runtime::Runtime;
 /// What plugins have for a request here. Those that do not answer take all of it.
 const REQUEST_TIMEOUT: &str = "3s";
 
-/// The words for the plugin, whether the request fails, and whether the plugin stays connected if it is late.
+/// The words for the plugin, whether the request fails, and whether the plugin stays connected if
+/// it is late.
 const WISHES: [(&str, bool, bool); 4] = [
     ("none", false, false),
     ("keep_connected", false, true),
@@ -89,7 +91,8 @@ fn late(pairing: &Pairing<'_>, words: &str, fails: bool, stays: bool) -> Result<
     second.heard()?;
     unanswered((&mut runtime, &mut first, &mut second), "hang", fails)?;
     if stays {
-        // It gets requests again: at once at the reference's, at ours when its answer is waited for no longer.
+        // It gets requests again: at once at the reference's, at ours when its answer is waited for
+        // no longer.
         let begun = Instant::now();
         for number in 0.. {
             let id = format!("again-{number}");

@@ -1,5 +1,5 @@
-//! A peer that runs beside us: it takes JSON lines and answers each with one. It is killed, with all that it started, when its
-//! value is dropped.
+//! A peer that runs beside us: it takes JSON lines and answers each with one. It is killed, with
+//! all that it started, when its value is dropped.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};

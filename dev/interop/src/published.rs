@@ -1,6 +1,7 @@
-//! The plugins that the reference's project publishes, at our runtime: started with their usual command lines, doing their usual
-//! job. One release has one of them in its own module, and that is built here. The others are modules of their own that no
-//! module can depend on: whoever has them built gives the directory.
+//! The plugins that the reference's project publishes, at our runtime: started with their usual
+//! command lines, doing their usual job. One release has one of them in its own module, and that is
+//! built here. The others are modules of their own that no module can depend on: whoever has them
+//! built gives the directory.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -33,7 +34,8 @@ struct Published {
 
 /// How it is started.
 enum Start {
-    /// With these arguments and the option that says where the socket is; `FILE:` stands for a file of the case.
+    /// With these arguments and the option that says where the socket is; `FILE:` stands for a file
+    /// of the case.
     External(&'static [&'static str], &'static str),
     /// The same where `/etc` is another one, in which there is a hook for every container.
     WithHook(&'static [&'static str], &'static str),
@@ -285,7 +287,8 @@ fn try_one(
     })
 }
 
-/// One pod with one container through its life; returns what is asked for, without what differs every time.
+/// One pod with one container through its life; returns what is asked for, without what differs
+/// every time.
 fn live(runtime: &mut Runtime, annotations: &Value) -> Result<Value, String> {
     let pod = json!({"id": "pod", "name": "p", "namespace": "default", "annotations": annotations});
     runtime.done("run-pod", json!({"pod": pod}))?;

@@ -1,4 +1,5 @@
-//! A runtime that does what it is told: ours (`nri-sim serve`) or one on the reference's library. Both take the same lines.
+//! A runtime that does what it is told: ours (`nri-sim serve`) or one on the reference's library.
+//! Both take the same lines.
 
 use std::fmt;
 use std::path::Path;
@@ -29,7 +30,8 @@ impl fmt::Display for Kind<'_> {
     }
 }
 
-/// What a plugin gets for one request. More than the usual two seconds, since the machine may be busy; less than our patience.
+/// What a plugin gets for one request. More than the usual two seconds, since the machine may be
+/// busy; less than our patience.
 const REQUEST_TIMEOUT: &str = "20s";
 
 impl Kind<'_> {
@@ -88,7 +90,8 @@ impl Kind<'_> {
                 let mut command = Command::new(path);
                 command.args(["--request-timeout", request_timeout]);
                 if !built.release.validates {
-                    // As containerd 1.7.2 presents itself, from which a plugin guesses what it knows.
+                    // As containerd 1.7.2 presents itself, from which a plugin guesses what it
+                    // knows.
                     command.args([
                         "--runtime-name",
                         "containerd",
@@ -118,7 +121,8 @@ pub(super) struct Runtime {
 pub(super) type Answer = Result<Value, String>;
 
 impl Runtime {
-    /// Starts it. Until the first command that adds nothing it does not listen; [`Runtime::open`] is such a command.
+    /// Starts it. Until the first command that adds nothing it does not listen; [`Runtime::open`]
+    /// is such a command.
     pub(super) fn start(
         scratch: &Scratch,
         kind: Kind<'_>,
@@ -193,7 +197,8 @@ impl Runtime {
         self.done("wait-plugins", members).map(drop)
     }
 
-    /// The updates that plugins asked for on their own accord or when they were synchronised, so far.
+    /// The updates that plugins asked for on their own accord or when they were synchronised, so
+    /// far.
     pub(super) fn updates(&mut self) -> Result<Vec<api::ContainerUpdate>, String> {
         updates(&self.done("state", json!({}))?)
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use nri_dev::workspace;
 
-/// The messages, and the fields of each by their JSON names, with the message that a field holds; empty for others.
+/// The messages, and the fields of each by their JSON names, with the message that a field holds;
+/// empty for others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Schema(BTreeMap<String, BTreeMap<String, String>>);
 

@@ -1,5 +1,5 @@
-//! Where everything happens: one temporary directory, and the processes that are started in it. Neither outlives the command,
-//! however it ends.
+//! Where everything happens: one temporary directory, and the processes that are started in it.
+//! Neither outlives the command, however it ends.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;

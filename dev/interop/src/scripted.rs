@@ -1,5 +1,6 @@
-//! A plugin on our library that does what it is told: the counterpart of the Go peers' `goplugin`, with the same commands, rules
-//! and reports. It runs as a process of its own, so that it can be launched and killed: `nri-interop --scripted-plugin`.
+//! A plugin on our library that does what it is told: the counterpart of the Go peers' `goplugin`,
+//! with the same commands, rules and reports. It runs as a process of its own, so that it can be
+//! launched and killed: `nri-interop --scripted-plugin`.
 
 use std::fs::File;
 use std::io::{BufRead as _, Write as _};

@@ -1,5 +1,5 @@
-//! `cargo xtask low-level`: the rules of values against a real runc. What is accepted for a spec that runc takes, runc takes; what
-//! is refused because runc refuses it, runc refuses.
+//! `cargo xtask low-level`: the rules of values against a real runc. What is accepted for a spec
+//! that runc takes, runc takes; what is refused because runc refuses it, runc refuses.
 //!
 //! Needs runc and the right to run containers. A missing need is a failure, never a skip.
 
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
 /// Runs it.
 ///
 /// # Errors
-/// There is no runc that works here; runc refuses what was accepted, or takes what was refused in its name.
+/// There is no runc that works here; runc refuses what was accepted, or takes what was refused in
+/// its name.
 fn run(options: &Options) -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|e| format!("a directory for bundles: {e}"))?;
     let runc = LowLevel::probe_one("runc", directory.path())
@@ -93,7 +94,8 @@ fn bounds(runc: &LowLevel, spec: &Value) -> Result<usize, String> {
     Ok(adjustments.len())
 }
 
-/// What depends on the machine (cgroup v2, huge pages), and what runc 1.1 refuses and newer ones do not (the default class).
+/// What depends on the machine (cgroup v2, huge pages), and what runc 1.1 refuses and newer ones do
+/// not (the default class).
 fn is_beyond(adjustment: &ContainerAdjustment) -> bool {
     adjustment.linux.as_ref().is_some_and(|linux| {
         let resources = linux.resources.as_ref();
@@ -264,7 +266,8 @@ fn limits() -> Change {
         &["RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE"],
         &["RLIMIT_X", "core"],
     );
-    // Whoever is limited may not give more than it has; nobody is limited in these three, as a rule.
+    // Whoever is limited may not give more than it has; nobody is limited in these three, as a
+    // rule.
     change((kind, 1u64.., 1u64..), |a, (kind, one, other)| {
         let (hard, soft) = if one % 13 == 0 {
             (one, other)

@@ -1,5 +1,5 @@
-//! A real low-level runtime (runc or crun), where one works here: a container that is created, started, updated and deleted,
-//! so that an adjustment can be seen from inside.
+//! A real low-level runtime (runc or crun), where one works here: a container that is created,
+//! started, updated and deleted, so that an adjustment can be seen from inside.
 //!
 //! It is probed by running a container, not trusted for being on the PATH.
 
@@ -66,8 +66,8 @@ impl LowLevel {
 
     /// Creates a container from a spec that can run here, and deletes it. Its words if it refuses.
     ///
-    /// A spec without a mount namespace is never tried: what it mounts would stay on this host, below a directory that is to
-    /// be removed.
+    /// A spec without a mount namespace is never tried: what it mounts would stay on this host,
+    /// below a directory that is to be removed.
     pub fn takes(&self, spec: &Value) -> Result<(), String> {
         if !has_mount_namespace(spec) {
             return Err("not tried: there is no mount namespace of the container's own".to_owned());
@@ -216,7 +216,8 @@ impl LowLevelContainer<'_> {
             .ok_or("the container has no process")?;
         let process =
             pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("pidfd of {pid:?}: {e}"))?;
-        // Opened for both directions, a FIFO never blocks, whether or not its reader has come yet or is gone.
+        // Opened for both directions, a FIFO never blocks, whether or not its reader has come yet
+        // or is gone.
         let mut release = OpenOptions::new()
             .read(true)
             .write(true)
@@ -363,7 +364,8 @@ pub fn localise(
     Ok((spec, named))
 }
 
-/// Lowers a limit that is above our own hard one, which not even root may exceed everywhere; in words.
+/// Lowers a limit that is above our own hard one, which not even root may exceed everywhere; in
+/// words.
 fn lower_to_ours(rlimit: &mut Value) -> Option<String> {
     let kind = text(&rlimit["type"]).to_owned();
     let resource = RESOURCES.iter().find(|(name, _)| *name == kind)?.1;

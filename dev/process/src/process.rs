@@ -49,7 +49,8 @@ pub fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
     let messages = capture(
         cargo()
             .args(["build", "--message-format", "json-render-diagnostics"])
-            // Whoever watches a terminal sees how far it is; nobody else is told of locks and crates.
+            // Whoever watches a terminal sees how far it is; nobody else is told of locks and
+            // crates.
             .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
             .args(what)
             .stderr(Stdio::inherit()),

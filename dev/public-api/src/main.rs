@@ -1,6 +1,7 @@
-//! `cargo xtask public-api`: the public API of each library crate, all features on, as a text beside its
-//! manifest. A change of the API is a change of that text, and so a reviewer sees it; `--check` fails
-//! when a text is stale. Also checked: which crates' types public signatures may name.
+//! `cargo xtask public-api`: the public API of each library crate, all features on, as a text
+//! beside its manifest. A change of the API is a change of that text, and so a reviewer sees it;
+//! `--check` fails when a text is stale. Also checked: which crates' types public signatures may
+//! name.
 //!
 //! The compiler writes the API as rustdoc's JSON, which only a nightly toolchain offers; the stable
 //! compiler does it when it is told to behave like one.

@@ -16,7 +16,8 @@ pub enum AfterLate {
     /// It goes on once its reply has come; the reply is dropped. The default.
     #[default]
     Keep,
-    /// It is synchronised again once its reply has come, so that it learns what was done without it.
+    /// It is synchronised again once its reply has come, so that it learns what was done without
+    /// it.
     Resync,
     /// It is closed at once, as the reference does.
     Close,
@@ -43,8 +44,8 @@ impl From<schedule::AfterLate> for AfterLate {
     }
 }
 
-/// What a failed update or eviction of another container means for the request in whose answer it was asked for. The observer
-/// is told of it either way.
+/// What a failed update or eviction of another container means for the request in whose answer it
+/// was asked for. The observer is told of it either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SideUpdateFailure {

@@ -1,4 +1,5 @@
-//! The same settings under the names that CRI-O and moby have for them, for runtimes that take over their files.
+//! The same settings under the names that CRI-O and moby have for them, for runtimes that take over
+//! their files.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -31,8 +31,8 @@ pub struct PluginSettings {
 }
 
 impl Config {
-    /// The settings in force for a plugin that wishes nothing: those of its identity, then those of its name, then those for
-    /// all.
+    /// The settings in force for a plugin that wishes nothing: those of its identity, then those of
+    /// its name, then those for all.
     ///
     /// ```
     /// use nri_adaptation::config::Config;
@@ -47,8 +47,9 @@ impl Config {
         self.wishing_plugin(plugin, None)
     }
 
-    /// The settings in force for a plugin that may have said what is to happen when it does not answer (protocol v0.12.4). What
-    /// the operator says of this plugin goes before that, that before what holds for all.
+    /// The settings in force for a plugin that may have said what is to happen when it does not
+    /// answer (protocol v0.12.4). What the operator says of this plugin goes before that, that
+    /// before what holds for all.
     ///
     /// ```
     /// use nri_adaptation::config::{AfterLate, Config};

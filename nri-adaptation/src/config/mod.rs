@@ -1,7 +1,8 @@
 //! The configuration of an instance: the keys of the reference, under the same names, and our own.
 //!
-//! Nothing in it is global: two instances in one process have a configuration each. Reading a file is the embedding
-//! runtime's business; what is here turns text into a [`Config`] and says what is wrong with it.
+//! Nothing in it is global: two instances in one process have a configuration each. Reading a file
+//! is the embedding runtime's business; what is here turns text into a [`Config`] and says what is
+//! wrong with it.
 
 mod choices;
 mod dialects;
@@ -54,9 +55,10 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
 /// The configuration of an instance.
 ///
-/// The first eight keys are the reference's; TOML uses the field names, JSON the same in lowerCamel (both are understood
-/// when reading, see [`JsonConfig`] for writing). Absent keys have their defaults; an empty path and a zero duration mean
-/// the default too. To launch nothing, point `plugin_path` at an empty directory.
+/// The first eight keys are the reference's; TOML uses the field names, JSON the same in lowerCamel
+/// (both are understood when reading, see [`JsonConfig`] for writing). Absent keys have their
+/// defaults; an empty path and a zero duration mean the default too. To launch nothing, point
+/// `plugin_path` at an empty directory.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,68 +77,81 @@ const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 pub struct Config {
     /// Turns NRI off: every call into the API is a no-op. Default `false`.
     pub disable: bool,
-    /// Socket for plugins that are started externally; read with or without `unix://`. Default [`DEFAULT_SOCKET_PATH`].
+    /// Socket for plugins that are started externally; read with or without `unix://`. Default
+    /// [`DEFAULT_SOCKET_PATH`].
     pub socket_path: PathBuf,
     /// Directory of plugins that are launched at start. Default [`DEFAULT_PLUGIN_PATH`].
     pub plugin_path: PathBuf,
-    /// Directory of their configurations: `NN-name.conf`, else `name.conf`. Default [`DEFAULT_PLUGIN_CONFIG_PATH`].
+    /// Directory of their configurations: `NN-name.conf`, else `name.conf`. Default
+    /// [`DEFAULT_PLUGIN_CONFIG_PATH`].
     pub plugin_config_path: PathBuf,
     /// How long a plugin may take from its connection to its registration. Default 5 s.
     #[serde(with = "duration::text")]
     pub plugin_registration_timeout: Duration,
-    /// How long a plugin may take to answer a request, counted from the start of its turn. Default 2 s.
+    /// How long a plugin may take to answer a request, counted from the start of its turn. Default
+    /// 2 s.
     #[serde(with = "duration::text")]
     pub plugin_request_timeout: Duration,
-    /// Does not open the socket: only built-in and pre-installed plugins take part. Default `false`.
+    /// Does not open the socket: only built-in and pre-installed plugins are called. Default
+    /// `false`.
     pub disable_connections: bool,
     /// The built-in validator. Default off.
     pub default_validator: DefaultValidatorConfig,
 
-    /// Handles one request at a time in the whole instance, as the reference does. Default `false`: requests of different
-    /// pods overlap.
+    /// Handles one request at a time in the whole instance, as the reference does. Default
+    /// `false`: requests of different pods overlap.
     pub serial: bool,
-    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3. Of plugins that say by
-    /// themselves whether they are to be kept or closed then (their failure policy), neither this nor
-    /// [`after_late`](Self::after_late) is true; see [`Config::wishing_plugin`].
+    /// How many times in a row a plugin may fail to answer in time before it is closed. Default 3.
+    /// Of plugins that say by themselves whether they are to be kept or closed then (their
+    /// failure policy), neither this nor [`after_late`](Self::after_late) is true; see
+    /// [`Config::wishing_plugin`].
     pub plugin_strikes: u32,
     /// What happens to a plugin that was late, once its reply comes. Default `"keep"`.
     pub after_late: AfterLate,
-    /// What a failed update of another container means for the request in whose answer a plugin asked for it. Default
-    /// `"log"`.
+    /// What a failed update of another container means for the request in whose answer a plugin
+    /// asked for it. Default `"log"`.
     pub side_update_failure: SideUpdateFailure,
-    /// Makes an unusable file in the plugin directory an error of the start, a directory that does not exist, and a name of a
-    /// plugin in this configuration that nobody has. Default `false`: it is reported and skipped.
+    /// Makes an unusable file in the plugin directory an error of the start, a directory that does
+    /// not exist, and a name of a plugin in this configuration that nobody has. Default
+    /// `false`: it is reported and skipped.
     pub strict_discovery: bool,
     /// Launches a pre-installed plugin again when it ends. Default `true`.
     pub restart: bool,
-    /// How long it stays down the first time; each time in a row twice as long, 5 minutes at most. Default 1 s.
+    /// How long it stays down the first time; each time in a row twice as long, 5 minutes at most.
+    /// Default 1 s.
     #[serde(with = "duration::text")]
     pub restart_backoff: Duration,
-    /// How many times in a row it is launched again before it is given up. The row ends when it has taken part for a
-    /// minute. Default 5; 0 is never.
+    /// How many times in a row it is launched again before it is given up. The row ends when it
+    /// has taken part for a minute. Default 5; 0 is never.
     pub restart_limit: u32,
     /// How long a domain of the runtime may take for one call. Default 10 s.
     #[serde(with = "duration::text")]
     pub domain_timeout: Duration,
-    /// How many updates and evictions a plugin may ask for on its own account and when it is synchronised, per second, in the
-    /// long run; the plugin is whoever has its identity, however often it connects. Default 1000; 0 is without limit.
+    /// How many updates and evictions a plugin may ask for on its own account and when it is
+    /// synchronised, per second, in the long run; the plugin is whoever has its identity,
+    /// however often it connects. Default 1000; 0 is without limit.
     pub update_rate_limit: u32,
     /// How many of them it may ask for at once. Default 10000.
     pub update_burst: u32,
-    /// How many updates and evictions of containers one message of a plugin may ask for, whatever it is the answer to. A
-    /// message with more is refused before it is built. Default 4096; at least 1.
+    /// How many updates and evictions of containers one message of a plugin may ask for, whatever
+    /// it is the answer to. A message with more is refused before it is built. Default 4096;
+    /// at least 1.
     pub max_updates: usize,
-    /// How many entries all lists and maps of one message of a plugin may have together (mounts, variables, annotations,
-    /// and so on). A message with more is refused before it is built. Default 32768; at least 1.
+    /// How many entries all lists and maps of one message of a plugin may have together (mounts,
+    /// variables, annotations, and so on). A message with more is refused before it is built.
+    /// Default 32768; at least 1.
     pub max_items: usize,
-    /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own user's alone, so whoever
-    /// lists others has to let them reach it: by a listener of the runtime's, or by an access control list.
+    /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own
+    /// user's alone, so whoever lists others has to let them reach it: by a listener of the
+    /// runtime's, or by an access control list.
     pub allowed_uids: Vec<u32>,
-    /// Group ids whose processes may connect, beside the users. Only a process's primary group counts. Default empty: none.
+    /// Group ids whose processes may connect, beside the users. Only a process's primary group
+    /// counts. Default empty: none.
     pub allowed_gids: Vec<u32>,
     /// How many plugins may be there at a time. Default 256.
     pub max_plugins: usize,
-    /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go before its name's.
+    /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
+    /// before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
 }
 
@@ -224,7 +239,8 @@ impl Config {
         }
     }
 
-    /// A file with every key, its default and what it means, for operators to start from. It reads back as the defaults.
+    /// A file with every key, its default and what it means, for operators to start from. It reads
+    /// back as the defaults.
     ///
     /// ```
     /// use nri_adaptation::Config;

@@ -24,21 +24,25 @@ pub struct PluginConfig {
     /// What an error it answers means for the request. Default `"fail"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<Trouble>,
-    /// What its lateness means for the request. Default: what its own failure policy says, else `"skip"`.
+    /// What its lateness means for the request. Default: what its own failure policy says, else
+    /// `"skip"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_late: Option<Trouble>,
-    /// What the loss of its connection means for the request that it is asked, or would be next. Default `"skip"`, unless
-    /// its own failure policy says otherwise of the request that it is asked.
+    /// What the loss of its connection means for the request that it is asked, or would be next.
+    /// Default `"skip"`, unless its own failure policy says otherwise of the request that it
+    /// is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_absent: Option<Trouble>,
-    /// What happens to it when it was late. Default: what its own failure policy says, else [`Config::after_late`](super::Config::after_late).
+    /// What happens to it when it was late. Default: what its own failure policy says, else
+    /// [`Config::after_late`](super::Config::after_late).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_late: Option<AfterLate>,
-    /// Has validators judge its updates of other containers too, not only what it asks of a container that is created.
-    /// Default `false`.
+    /// Has validators judge its updates of other containers too, not only what it asks of a
+    /// container that is created. Default `false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_updates: Option<bool>,
-    /// Launches it again when it ends, if it was launched by us. Default: [`Config::restart`](super::Config::restart).
+    /// Launches it again when it ends, if it was launched by us. Default:
+    /// [`Config::restart`](super::Config::restart).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<bool>,
     /// User ids whose processes may connect under this name, in place of the general lists.

@@ -1,5 +1,5 @@
-//! Reading a configuration from TOML, strictly or leniently, with errors that name key and line; and what serde is
-//! offered for other formats.
+//! Reading a configuration from TOML, strictly or leniently, with errors that name key and line;
+//! and what serde is offered for other formats.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,9 @@ use super::whole_file;
 impl Config {
     /// Reads a configuration from TOML. A key that is not known is an error.
     ///
-    /// Keys are read without regard to case, in the spelling of TOML (`socket_path`) or of JSON (`socketPath`); one that is
-    /// there in two spellings is an error. [`Deserialize`](serde::Deserialize) does the same for JSON and other formats:
+    /// Keys are read without regard to case, in the spelling of TOML (`socket_path`) or of JSON
+    /// (`socketPath`); one that is there in two spellings is an error.
+    /// [`Deserialize`](serde::Deserialize) does the same for JSON and other formats:
     ///
     /// ```
     /// use nri_adaptation::Config;
@@ -31,8 +32,8 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// The first thing that is wrong, with its key and line. A whole file of containerd or CRI-O is said to be one; see
-    /// [`from_whole_toml`](Self::from_whole_toml).
+    /// The first thing that is wrong, with its key and line. A whole file of containerd or CRI-O is
+    /// said to be one; see [`from_whole_toml`](Self::from_whole_toml).
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         strict(Self::from_toml_lenient(text)?)
     }
@@ -49,7 +50,8 @@ impl Config {
         }
     }
 
-    /// Reads a configuration from any format of serde and returns the keys that are not known beside it.
+    /// Reads a configuration from any format of serde and returns the keys that are not known
+    /// beside it.
     ///
     /// ```
     /// use nri_adaptation::Config;
@@ -136,7 +138,8 @@ impl<'a> Document<'a> {
             Ok(read) => Ok((read, notes.unknown_keys(line))),
             Err(error) => Err(match notes.failed.take() {
                 Some(path) => ConfigError::Invalid {
-                    // What is wrong is at the key or in its value; serde knows the value, or the table around the key.
+                    // What is wrong is at the key or in its value; serde knows the value, or the
+                    // table around the key.
                     line: line(&path).max(error.span().map(|span| lines.line(span.start))),
                     key: path.join("."),
                     reason: one_line(error.message()),

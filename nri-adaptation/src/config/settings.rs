@@ -1,8 +1,8 @@
-//! How a table of settings is read, whatever the format and whoever's names: keys without regard to case, nothing
-//! swallowed, errors that name the key.
+//! How a table of settings is read, whatever the format and whoever's names: keys without regard to
+//! case, nothing swallowed, errors that name the key.
 //!
-//! A type lists its keys once, with [`settings!`]; TOML and JSON then read it by the same rules. What may not enter: any
-//! single setting, and any format.
+//! A type lists its keys once, with [`settings!`]; TOML and JSON then read it by the same rules.
+//! What may not enter: any single setting, and any format.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -64,8 +64,8 @@ pub(super) trait Settings: Default {
     ) -> Result<(), A::Error>;
 }
 
-/// Declares the keys of a table, all of its fields, and how they are spelled; and with that, how it is read. A field
-/// that is `as socket` is the path of a socket.
+/// Declares the keys of a table, all of its fields, and how they are spelled; and with that, how it
+/// is read. A field that is `as socket` is the path of a socket.
 macro_rules! settings {
     ($spelling:ident $name:ident { $($field:ident $(as $how:ident)?,)* }) => {
         impl crate::config::settings::Settings for $name {
@@ -230,7 +230,8 @@ impl<'de, T: Setting> DeserializeSeed<'de> for Seed<'_, T> {
     }
 }
 
-/// Reads a table with known keys. One that is not known is noted, one that is there twice is an error.
+/// Reads a table with known keys. One that is not known is noted, one that is there twice is an
+/// error.
 pub(super) fn table<'de, T: Settings, D: Deserializer<'de>>(
     place: Place<'_>,
     from: D,

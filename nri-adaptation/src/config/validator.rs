@@ -7,7 +7,8 @@ use super::settings::settings;
 
 /// The built-in validator: what it rejects, and which plugins it requires. All off by default.
 ///
-/// Where it is enabled, [`DefaultValidator`](nri_core::validate::DefaultValidator) takes part as a built-in plugin.
+/// Where it is enabled, [`DefaultValidator`](nri_core::validate::DefaultValidator) is there as a
+/// built-in plugin.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct DefaultValidatorConfig {
@@ -17,7 +18,8 @@ pub struct DefaultValidatorConfig {
     pub reject_oci_hook_adjustment: bool,
     /// Rejects a change of the seccomp policy where the profile is the runtime's default.
     pub reject_runtime_default_seccomp_adjustment: bool,
-    /// Rejects a change of the seccomp policy where the container is unconfined, or has no profile.
+    /// Rejects a change of the seccomp policy where the container is unconfined, or has no
+    /// profile.
     pub reject_unconfined_seccomp_adjustment: bool,
     /// Rejects a change of the seccomp policy where the profile is a localhost one.
     pub reject_custom_seccomp_adjustment: bool,

@@ -1,4 +1,5 @@
-//! Finding NRI's table in a runtime's whole configuration. What may not enter: any other setting of such a file.
+//! Finding NRI's table in a runtime's whole configuration. What may not enter: any other setting of
+//! such a file.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -60,8 +61,8 @@ fn only<'a, 'i>(
 }
 
 impl Config {
-    /// Reads NRI's table of a whole configuration of containerd, version 2 or 3; `None` if it has none. Files that it
-    /// imports are not read, and the rest of it is not looked at.
+    /// Reads NRI's table of a whole configuration of containerd, version 2 or 3; `None` if it has
+    /// none. Files that it imports are not read, and the rest of it is not looked at.
     ///
     /// ```
     /// use nri_adaptation::Config;
@@ -84,7 +85,8 @@ impl Config {
         of_containerd(Document::parse(text)?, Self::default())
     }
 
-    /// Reads `[crio.nri]` of a whole configuration of CRI-O, or of a drop-in; `None` if it has none.
+    /// Reads `[crio.nri]` of a whole configuration of CRI-O, or of a drop-in; `None` if it has
+    /// none.
     ///
     /// ```
     /// use nri_adaptation::Config;
@@ -100,8 +102,8 @@ impl Config {
         of_crio(Document::parse(text)?, Self::default())
     }
 
-    /// Reads a configuration from whatever an operator has: our own table, a whole file of containerd or one of CRI-O.
-    /// Where it says nothing, `absent` holds.
+    /// Reads a configuration from whatever an operator has: our own table, a whole file of
+    /// containerd or one of CRI-O. Where it says nothing, `absent` holds.
     ///
     /// ```
     /// use nri_adaptation::Config;

@@ -70,7 +70,8 @@ impl Outgoing {
     }
 }
 
-/// What came of a call that had `time`; `delivered` is whether its request was handed to the transport whole.
+/// What came of a call that had `time`; `delivered` is whether its request was handed to the
+/// transport whole.
 pub(crate) fn reply(answer: Result<Response, Failure>, time: Duration, delivered: bool) -> Reply {
     match answer {
         Ok(response) => Reply::Answer(response),

@@ -1,4 +1,5 @@
-//! The creation of a container, from its request to the moment in which it is known whether the container exists.
+//! The creation of a container, from its request to the moment in which it is known whether the
+//! container exists.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use nri_core::{Creation, Ctx, Error, Event, Settlement};
 use crate::engine::driver::Engine;
 use crate::engine::target::RequestTarget;
 
-/// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear of the undoing.
+/// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear
+/// of the undoing.
 struct Unsettled {
     engine: Arc<Engine>,
     container: ObjectKey,

@@ -1,6 +1,7 @@
 //! The domains of an instance: which pods and containers there are, and who can change them.
 //!
-//! The registry's lock is never held while a domain is called, and no call into a domain is waited for without a limit.
+//! The registry's lock is never held while a domain is called, and no call into a domain is waited
+//! for without a limit.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,7 +69,8 @@ impl Domains {
         self.lock().domains.clone()
     }
 
-    /// The name of the domain that an object of the API belongs to; objects need not say it where there is one only.
+    /// The name of the domain that an object of the API belongs to; objects need not say it where
+    /// there is one only.
     ///
     /// # Errors
     /// The object does not say it, and there are several.
@@ -127,7 +129,8 @@ impl Domains {
     /// The domain that has a container.
     ///
     /// # Errors
-    /// None has it, as with the empty id; or several have: plugins say ids only, so nobody knows which one is meant.
+    /// None has it, as with the empty id; or several have: plugins say ids only, so nobody knows
+    /// which one is meant.
     pub(crate) async fn owner(&self, container: &str) -> Result<Arc<dyn Domain>, DomainError> {
         if container.is_empty() {
             return Err(DomainError::NotFound(String::new()));
@@ -210,8 +213,8 @@ impl Domains {
     }
 }
 
-/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with runtimes in Go, and plugins look
-/// into it without asking.
+/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with
+/// runtimes in Go, and plugins look into it without asking.
 pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
     let mut message = pod.to_message();
     message.linux.get_or_insert_default();

@@ -1,10 +1,12 @@
 //! The engine: performs what the scheduler wants, and feeds back what came of it.
 //!
-//! Whatever happens is told to the scheduler ([`Engine::update`]); what it wants to be done then is done
-//! with the lock free, by rooms below that return what came of it. A call has a task that waits for its
-//! answer, however late, and goes on with the next call of the chain; one more task keeps the time.
+//! Whatever happens is told to the scheduler ([`Engine::update`]); what it wants to be done then is
+//! done with the lock free, by rooms below that return what came of it. A call has a task that
+//! waits for its answer, however late, and goes on with the next call of the chain; one more task
+//! keeps the time.
 //!
-//! What may not enter: turns, order, lateness, who is asked (the scheduler's), how a plugin is reached.
+//! What may not enter: turns, order, lateness, who is asked (the scheduler's), how a plugin is
+//! reached.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -72,7 +74,8 @@ impl Engine {
         engine
     }
 
-    /// Takes over what a configuration says of times. What holds for a plugin is told to it by its member.
+    /// Takes over what a configuration says of times. What holds for a plugin is told to it by its
+    /// member.
     pub(crate) fn configure(&self, config: &Config) {
         self.domains.set_time(config.domain_timeout);
         let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
@@ -275,7 +278,8 @@ impl Engine {
         connected.close(reason.to_string());
     }
 
-    /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells them then.
+    /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells
+    /// them then.
     fn stopped(self: &Arc<Self>, stopped: Stopped) {
         let Stopped {
             completion,

@@ -1,4 +1,5 @@
-//! What exists, as a plugin is shown it: what the domains list, and what requests made known before.
+//! What exists, as a plugin is shown it: what the domains list, and what requests made known
+//! before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ impl State {
         self.unlisted.retain(self.scheduler.lifecycles());
     }
 
-    /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and will not reach the plugin
-    /// as an event, and what lives and the lists do not have yet.
+    /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and
+    /// will not reach the plugin as an event, and what lives and the lists do not have yet.
     pub(crate) fn inventory(
         &self,
         lists: Vec<Listed>,

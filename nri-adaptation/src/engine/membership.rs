@@ -1,5 +1,5 @@
-//! Who takes requests: how a plugin joins and goes, how many there may be, and what is known before the
-//! first one joins.
+//! Who takes requests: how a plugin joins and goes, how many there may be, and what is known before
+//! the first one joins.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
-//! Requests on their way through the plugins. The scheduler of the core decides; the engine performs
-//! what it wants, and tells it what came of that. The rooms below `driver` return what came of their
-//! work and call nobody back; `membership`, `requests` and `creation` stand on the engine.
+//! Requests on their way through the plugins. The scheduler of the core decides; the engine
+//! performs what it wants, and tells it what came of that. The rooms below `driver` return what
+//! came of their work and call nobody back; `membership`, `requests` and `creation` stand on the
+//! engine.
 
 pub(crate) mod call;
 pub(crate) mod creation;

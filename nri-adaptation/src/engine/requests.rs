@@ -1,7 +1,7 @@
 //! The events of the API: what each hands in, and what it makes of the outcome.
 //!
-//! Events that may be refused end with their caller's future. Notifications (what has already happened) go on without it:
-//! all plugins hear of them.
+//! Events that may be refused end with their caller's future. Notifications (what has already
+//! happened) go on without it: all plugins hear of them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::engine::driver::Engine;
 use crate::engine::state::{Ended, Submitted};
 use crate::engine::target::{Keys, RequestTarget};
 
-/// How many exits may be under way at a time. Of one more, plugins hear when its container is removed.
+/// How many exits may be under way at a time. Of one more, plugins hear when its container is
+/// removed.
 const MOST_EXITS: usize = 16_384;
 
 /// A request that somebody waits for. If that ends early, the scheduler is told.

@@ -1,9 +1,10 @@
-//! Reviewing the updates that no event asked for: what plugins ask for on their own account, or when they are shown what
-//! exists. Validators that judge updates are asked before anything is applied; those that an event asked for are judged by
-//! the event's own flow.
+//! Reviewing the updates that no event asked for: what plugins ask for on their own account, or
+//! when they are shown what exists. Validators that judge updates are asked before anything is
+//! applied; those that an event asked for are judged by the event's own flow.
 //!
-//! This goes beside the scheduler: a plugin may ask for an update from inside a handler and wait for it, so the update must
-//! not wait for a slot or a turn that this very request holds. Nor is a plugin asked to judge what it asks for itself.
+//! This goes beside the scheduler: a plugin may ask for an update from inside a handler and wait
+//! for it, so the update must not wait for a slot or a turn that this very request holds. Nor is a
+//! plugin asked to judge what it asks for itself.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,8 +1,8 @@
-//! What plugins ask for other containers in their answers: evictions first, then updates, through the
-//! domain that has the container.
+//! What plugins ask for other containers in their answers: evictions first, then updates, through
+//! the domain that has the container.
 //!
-//! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain may
-//! call back into the API.
+//! Runs while no lock, no pod's slot and (of the request that asked) no turn is held, so a domain
+//! may call back into the API.
 
 use std::sync::Arc;
 
@@ -60,12 +60,12 @@ impl SideEffects {
         result
     }
 
-    /// Carries out what the answers to a request asked for, all of it, whatever fails. A container that is not there (any more)
-    /// is reported and no failure.
+    /// Carries out what the answers to a request asked for, all of it, whatever fails. A container
+    /// that is not there (any more) is reported and no failure.
     ///
     /// # Errors
-    /// What could not be done, unless the configuration says that it is only to be logged, or the plugin that it does not
-    /// matter.
+    /// What could not be done, unless the configuration says that it is only to be logged, or the
+    /// plugin that it does not matter.
     pub(crate) async fn apply(
         &self,
         cx: &Ctx,
@@ -150,7 +150,8 @@ pub(crate) async fn others_have_their_turn(at: usize) {
     }
 }
 
-/// What could not be done of what plugins ask for: the log gets the first of it, and how much there is.
+/// What could not be done of what plugins ask for: the log gets the first of it, and how much there
+/// is.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     count: usize,
@@ -203,8 +204,8 @@ fn eviction_message(eviction: &Eviction) -> api::ContainerEviction {
     }
 }
 
-/// Whether there is nothing to be done about an update: it changes nothing, so it is done already. One without an id is a
-/// mistake, which must not vanish.
+/// Whether there is nothing to be done about an update: it changes nothing, so it is done already.
+/// One without an id is a mistake, which must not vanish.
 pub(crate) fn says_nothing(update: &api::ContainerUpdate) -> bool {
     let resources = update
         .linux

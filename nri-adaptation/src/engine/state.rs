@@ -1,10 +1,10 @@
 //! The scheduler of an instance and those who wait for it, under one short lock.
 //!
-//! [`Dispatch::tell`] tells the scheduler something and returns what it wants to be done; nothing is done
-//! here, so neither a plugin nor a domain nor an observer is ever called under the lock.
+//! [`Dispatch::tell`] tells the scheduler something and returns what it wants to be done; nothing
+//! is done here, so neither a plugin nor a domain nor an observer is ever called under the lock.
 //!
-//! What may not enter: turns, order, lateness, who is asked (the scheduler's), what a plugin is and how
-//! it is reached, anything that is awaited.
+//! What may not enter: turns, order, lateness, who is asked (the scheduler's), what a plugin is and
+//! how it is reached, anything that is awaited.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,7 +91,8 @@ pub(crate) struct Actions {
     pub(crate) calls: Vec<Box<Outgoing>>,
     /// Plugins that are to be synchronised, and those that are ready.
     pub(crate) members: Vec<MemberAction>,
-    /// Not empty only for the one who is to tell it, and all that comes up meanwhile: [`Dispatch::more_news`].
+    /// Not empty only for the one who is to tell it, and all that comes up meanwhile:
+    /// [`Dispatch::more_news`].
     pub(crate) news: VecDeque<News>,
 }
 
@@ -101,8 +102,8 @@ pub(crate) enum MemberAction {
     Ready(Arc<ConnectedPlugin>),
 }
 
-/// What is told in the order in which it came about, whoever comes to tell it: a caller has its result when what became of the
-/// plugin calls before it is on record.
+/// What is told in the order in which it came about, whoever comes to tell it: a caller has its
+/// result when what became of the plugin calls before it is on record.
 pub(crate) enum News {
     ReportCall(CallRecord),
     Close(Arc<ConnectedPlugin>, CloseReason),
@@ -146,7 +147,8 @@ impl Dispatch {
         }
     }
 
-    /// Not to be held while anything is awaited. What is told to the scheduler goes through [`Dispatch::tell`].
+    /// Not to be held while anything is awaited. What is told to the scheduler goes through
+    /// [`Dispatch::tell`].
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // No foreign code runs under the lock, so a poisoned one is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -260,7 +262,8 @@ impl State {
             .map(|entry| &entry.connected)
     }
 
-    /// All plugins that the scheduler knows, those among them that join or give way to another instance.
+    /// All plugins that the scheduler knows, those among them that join or give way to another
+    /// instance.
     pub(crate) fn all_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
         self.plugins.values().map(|entry| &entry.connected)
     }
@@ -386,7 +389,8 @@ impl State {
         })
     }
 
-    /// How a request that is through the plugins ends: with what was asked for by the way, if it is a stop.
+    /// How a request that is through the plugins ends: with what was asked for by the way, if it is
+    /// a stop.
     fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
         let (completion, message, cx, span) = match self.requests.remove(&id) {
             Some(request) => {

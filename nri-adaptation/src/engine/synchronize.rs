@@ -1,5 +1,5 @@
-//! Synchronising a plugin: the domains are asked what exists, and the plugin is sent it. In which order
-//! things happen is the scheduler's business; what came of it is returned.
+//! Synchronising a plugin: the domains are asked what exists, and the plugin is sent it. In which
+//! order things happen is the scheduler's business; what came of it is returned.
 
 use nri_core::api;
 use nri_core::lifecycle::Listing;

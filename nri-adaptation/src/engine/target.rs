@@ -20,7 +20,8 @@ impl Keys {
         self.container.as_ref().unwrap_or(&self.pod)
     }
 
-    /// The span of a request about it: a child of the caller's if there is one, else of the current one. Ids only, no values.
+    /// The span of a request about it: a child of the caller's if there is one, else of the current
+    /// one. Ids only, no values.
     pub(crate) fn span(&self, event: Event, cx: &Ctx) -> Span {
         let pod = self.pod.id();
         let container = self.container.as_ref().map_or("", ObjectKey::id);

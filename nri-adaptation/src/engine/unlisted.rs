@@ -1,7 +1,9 @@
-//! What requests made known and no list of a domain has had yet: a plugin that joins is shown it all the same.
+//! What requests made known and no list of a domain has had yet: a plugin that joins is shown it
+//! all the same.
 //!
-//! A runtime relays an event before its own books have the pod or container. What was relayed to all plugins of that moment
-//! exists, so it is known until a list has it, or its removal is announced, or its creation turns out to be abandoned.
+//! A runtime relays an event before its own books have the pod or container. What was relayed to
+//! all plugins of that moment exists, so it is known until a list has it, or its removal is
+//! announced, or its creation turns out to be abandoned.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use nri_core::{Request, Subject};
 pub(crate) struct Unlisted(BTreeMap<ObjectKey, Arc<Request>>);
 
 impl Unlisted {
-    /// Takes in what a request says of a pod or container that lives; forgets one that does not, and one that is listed.
+    /// Takes in what a request says of a pod or container that lives; forgets one that does not,
+    /// and one that is listed.
     pub(crate) fn note(&mut self, lives: &Lifecycles, key: &ObjectKey, message: &Arc<Request>) {
         match lives.is_unlisted(key) {
             true => self.0.insert(key.clone(), Arc::clone(message)),

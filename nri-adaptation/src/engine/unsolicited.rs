@@ -1,6 +1,6 @@
-//! The one door for what plugins ask for on their own account, or when they are synchronised: plugins
-//! of this process and those over a connection come through it. It counts, has updates reviewed, and
-//! applies them.
+//! The one door for what plugins ask for on their own account, or when they are synchronised:
+//! plugins of this process and those over a connection come through it. It counts, has updates
+//! reviewed, and applies them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -91,7 +91,8 @@ impl UnsolicitedUpdates {
         self.dispatch.lock().plugins.contains_key(plugin)
     }
 
-    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is synchronised.
+    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is
+    /// synchronised.
     ///
     /// # Errors
     /// Why it may not now.
@@ -119,9 +120,9 @@ impl UnsolicitedUpdates {
             )
         })
     }
-    /// Carries out what a plugin asks for on its own account, as far as validators that judge updates accept it; returns the
-    /// updates that could not be applied. It waits for nothing that the plugin may hold up, so the plugin may wait for it inside
-    /// a handler.
+    /// Carries out what a plugin asks for on its own account, as far as validators that judge
+    /// updates accept it; returns the updates that could not be applied. It waits for nothing
+    /// that the plugin may hold up, so the plugin may wait for it inside a handler.
     ///
     /// Dropping the future leaves the rest undone.
     pub(crate) async fn apply(
@@ -168,7 +169,8 @@ impl UnsolicitedUpdates {
         failed
     }
 
-    /// What the runtime can apply of an update that no event asked for; `None` if nothing is left of it.
+    /// What the runtime can apply of an update that no event asked for; `None` if nothing is left
+    /// of it.
     ///
     /// # Errors
     /// There is more, and that is to be refused.

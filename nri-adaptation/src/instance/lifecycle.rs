@@ -1,4 +1,5 @@
-//! One NRI instance: what it is made of, and its life from start to stop. Only the facade stands above.
+//! One NRI instance: what it is made of, and its life from start to stop. Only the facade stands
+//! above.
 
 use std::fmt;
 use std::future::Future;
@@ -98,7 +99,8 @@ impl Instance {
         self.shared.set_config(config);
     }
 
-    /// All plugins, in the order in which they are called: those that requests include, and launched ones that are down.
+    /// All plugins, in the order in which they are called: those that requests include, and
+    /// launched ones that are down.
     pub(crate) fn plugins(&self) -> Vec<PluginInfo> {
         let mut launched = self.supervisor.launched.all();
         let mut plugins = self.engine.plugin_infos();
@@ -144,7 +146,8 @@ impl Instance {
     }
 
     async fn start_all(self: &Arc<Self>) -> Result<(), Error> {
-        // Pods and containers from before still have a stop and a removal before them, whether a plugin is there or not.
+        // Pods and containers from before still have a stop and a removal before them, whether a
+        // plugin is there or not.
         if let Err(reason) = self.engine.recover().await {
             tracing::error!(
                 reason,
@@ -169,7 +172,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Has the default validator take part.
+    /// Adds the default validator.
     pub(crate) async fn start_validator(self: &Arc<Self>) -> Result<(), Error> {
         let plugin: Arc<dyn Plugin> = self.validator.clone();
         self.start_built_in(&DefaultValidator::IDENTITY.parse()?, &plugin)
@@ -208,7 +211,7 @@ impl Instance {
             })
     }
 
-    /// Spawns a plugin's life and waits until it takes part, or is known not to.
+    /// Spawns a plugin's life and waits until it is ready, or is known not to be.
     async fn begin<F>(
         &self,
         life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
@@ -223,8 +226,8 @@ impl Instance {
             .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
     }
 
-    /// Shuts all plugins down, and returns when all is gone, or after a bounded time. May be repeated. Dropping the future
-    /// only stops waiting.
+    /// Shuts all plugins down, and returns when all is gone, or after a bounded time. May be
+    /// repeated. Dropping the future only stops waiting.
     pub(crate) async fn stop(self: &Arc<Self>) {
         self.begin_stop();
         self.shared.stopped_within(STOP_TIME).await;

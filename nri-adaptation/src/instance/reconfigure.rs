@@ -1,5 +1,5 @@
-//! Another configuration for an instance that is up: what can fail is done first, then everything changes, then what the
-//! change calls for is seen through.
+//! Another configuration for an instance that is up: what can fail is done first, then everything
+//! changes, then what the change calls for is seen through.
 
 use std::sync::Arc;
 
@@ -99,7 +99,8 @@ impl Instance {
         }
     }
 
-    /// Changes what holds for the plugins that are there; those that may be there no more are sent away.
+    /// Changes what holds for the plugins that are there; those that may be there no more are sent
+    /// away.
     fn apply_to_plugins(self: &Arc<Self>, new: &Config) {
         let us = rustix::process::geteuid().as_raw();
         for connected in self.engine.connected_plugins() {
@@ -117,7 +118,8 @@ impl Instance {
         }
     }
 
-    /// Compares what is installed with what was launched: what was done about it, who is to be launched, and who stops.
+    /// Compares what is installed with what was launched: what was done about it, who is to be
+    /// launched, and who stops.
     fn replan(
         &self,
         installed: Vec<Installed>,

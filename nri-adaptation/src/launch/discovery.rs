@@ -1,9 +1,10 @@
-//! Finding pre-installed plugins: which files of a directory are plugins, and what their configurations are. What can be
-//! neither, but was meant to be, is told.
+//! Finding pre-installed plugins: which files of a directory are plugins, and what their
+//! configurations are. What can be neither, but was meant to be, is told.
 //!
-//! [`judge`] is the rule, and pure; the rest reads the two directories. Who could have changed what is there: [`way`]; what
-//! can be executed: [`program`]. Nothing here waits for anybody, as long as the file systems themselves answer: a directory
-//! on a mount whose server is gone is not provided for.
+//! [`judge`] is the rule, and pure; the rest reads the two directories. Who could have changed what
+//! is there: [`way`]; what can be executed: [`program`]. Nothing here waits for anybody, as long as
+//! the file systems themselves answer: a directory on a mount whose server is gone is not provided
+//! for.
 //!
 //! [`way`]: crate::way
 //! [`program`]: crate::program
@@ -135,7 +136,7 @@ impl From<&End> for Entry {
 ///
 /// # Errors
 /// It should be a plugin and cannot be one: why.
-pub(crate) fn judge(name: &str, entry: Entry) -> Option<Result<PluginId, String>> {
+pub(crate) fn classify(name: &str, entry: Entry) -> Option<Result<PluginId, String>> {
     let executable = entry.mode & 0o111 != 0;
     let no_plugin = |what: &str| Err(format!("it has the name of a plugin, but {what}"));
     Some(match (name.parse(), entry.kind) {
@@ -168,13 +169,14 @@ pub(crate) fn discover(places: Places<'_>, trust: Trust) -> Found {
             return found;
         }
     };
-    // All that were meant to be plugins, so that nobody looks for the mistake in their configurations.
+    // All that were meant to be plugins, so that nobody looks for the mistake in their
+    // configurations.
     let mut meant: BTreeSet<PluginId> = BTreeSet::new();
     for name in names {
         let path = places.plugins.join(&name);
         let name = name.to_string_lossy();
         meant.extend(name.parse::<PluginId>().ok());
-        match look_at(&path, &name, places.configs, trust) {
+        match inspect(&path, &name, places.configs, trust) {
             None => {}
             Some(Ok(_)) if found.plugins.len() >= places.most => {
                 let reason = format!(
@@ -230,8 +232,9 @@ fn names_in(directory: &Path, trust: Trust) -> Result<Vec<OsString>, Obstacle> {
     }
 }
 
-/// What is at a path, links followed: a plugin, what should be one and why it cannot, or nothing to do with plugins.
-fn look_at(
+/// What is at a path, links followed: a plugin, what should be one and why it cannot, or nothing to
+/// do with plugins.
+fn inspect(
     path: &Path,
     name: &str,
     configs: &Path,
@@ -243,7 +246,7 @@ fn look_at(
         Err(Obstacle::Absent) => return None,
         Err(Obstacle::Refused(reason)) => return Some(Err(reason)),
     };
-    let judged = judge(name, Entry::from(&end))?;
+    let judged = classify(name, Entry::from(&end))?;
     Some(judged.and_then(|plugin| {
         if let Some(reason) = distrust(&end.path, Control::from(&end.stat), trust) {
             return Err(reason);
@@ -366,14 +369,17 @@ mod tests {
     #[test]
     fn executable_files_are_plugins_and_their_names_say_which() {
         let file = |mode| entry(Kind::File, mode);
-        assert_eq!(judge("README", file(0o644)), None);
-        assert_eq!(judge("lib", entry(Kind::Directory, 0o755)), None);
+        assert_eq!(classify("README", file(0o644)), None);
+        assert_eq!(classify("lib", entry(Kind::Directory, 0o755)), None);
         let plugin = "10-a-b".parse::<PluginId>().unwrap();
         for mode in [0o100, 0o010, 0o001, 0o755] {
-            assert_eq!(judge("10-a-b", file(mode)), Some(Ok(plugin.clone())));
+            assert_eq!(classify("10-a-b", file(mode)), Some(Ok(plugin.clone())));
         }
         for name in ["logger", "1-logger", "10-", "xx-logger", "10-log ger"] {
-            assert!(matches!(judge(name, file(0o755)), Some(Err(_))), "{name}");
+            assert!(
+                matches!(classify(name, file(0o755)), Some(Err(_))),
+                "{name}"
+            );
         }
     }
 
@@ -384,7 +390,9 @@ mod tests {
             (Kind::Directory, 0o755, "is a directory"),
             (Kind::Other, 0o755, "not a regular file"),
         ] {
-            let reason = judge("10-logger", entry(kind, mode)).unwrap().unwrap_err();
+            let reason = classify("10-logger", entry(kind, mode))
+                .unwrap()
+                .unwrap_err();
             assert!(reason.contains(says), "{reason}");
         }
     }

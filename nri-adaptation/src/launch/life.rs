@@ -19,7 +19,7 @@ pub(crate) async fn launched(
     let installed = &supervised.installed;
     let plugin = &installed.plugin;
     let refused = |reason: &str| {
-        tracing::warn!(%plugin, %reason, "a pre-installed plugin does not take part");
+        tracing::warn!(%plugin, %reason, "a pre-installed plugin is not ready");
         engine
             .shared
             .reporter
@@ -42,7 +42,7 @@ pub(crate) async fn launched(
         gid: Some(rustix::process::getegid().as_raw()),
         nri_version: String::new(),
     };
-    let claim = Claim::Given(plugin.clone());
+    let claim = Claim::Assigned(plugin.clone());
     let registering = Registering::open(&engine, stream, claim, origin, installed.config.clone());
     let (connection, service) = (
         registering.connection.clone(),

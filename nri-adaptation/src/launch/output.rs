@@ -1,5 +1,6 @@
-//! What launched plugins print, in the log: read in blocks, cut into lines, and no more of it than a plugin may have. It is
-//! always read, so that no plugin is held up by a full pipe. May not enter: what else is known of the plugin.
+//! What launched plugins print, in the log: read in blocks, cut into lines, and no more of it than
+//! a plugin may have. It is always read, so that no plugin is held up by a full pipe. May not
+//! enter: what else is known of the plugin.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

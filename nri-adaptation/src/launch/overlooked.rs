@@ -1,5 +1,5 @@
-//! What an operator has written down that concerns nobody: settings of plugins that are not there. Pure; who says it to the
-//! operator, and whether it is an error, is decided elsewhere.
+//! What an operator has written down that concerns nobody: settings of plugins that are not there.
+//! Pure; who says it to the operator, and whether it is an error, is decided elsewhere.
 
 use nri_core::PluginId;
 use nri_core::validate::DefaultValidator;

@@ -1,12 +1,14 @@
-//! Processes of pre-installed plugins: launched over a socketpair with a clean environment, their output in the log, and
-//! ended in steps, with the processes that they have begun.
+//! Processes of pre-installed plugins: launched over a socketpair with a clean environment, their
+//! output in the log, and ended in steps, with the processes that they have begun.
 //!
-//! Each launched process leads a process group of its own, which is what is ended. What has left the group (`setsid`,
-//! `setpgid`) is not ours to end: a service manager that gives the runtime a control group is the one to do that.
+//! Each launched process leads a process group of its own, which is what is ended. What has left
+//! the group (`setsid`, `setpgid`) is not ours to end: a service manager that gives the runtime a
+//! control group is the one to do that.
 //!
-//! A process is waited for by its pidfd only. A number can be given to another process once a host that reaps all its
-//! children has reaped ours; the descriptor cannot. The number of a group is used while its leader is not reaped, or else
-//! while no process has that number: the kernel gives no new process the number of a group that has members.
+//! A process is waited for by its pidfd only. A number can be given to another process once a host
+//! that reaps all its children has reaped ours; the descriptor cannot. The number of a group is
+//! used while its leader is not reaped, or else while no process has that number: the kernel gives
+//! no new process the number of a group that has members.
 
 use std::fmt;
 use std::io;
@@ -42,7 +44,7 @@ const SOCKET_FD: i32 = 3;
 /// How long a process may take to end when it is asked to, and when it is made to.
 const END_TIME: Duration = Duration::from_secs(1);
 /// How soon to look again at what cannot be waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const REAP_POLL: Duration = Duration::from_millis(10);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +90,9 @@ pub(crate) struct Process {
     output: Vec<JoinHandle<()>>,
 }
 
-/// Launches a plugin: its end of the connection is descriptor 3, and the environment is exactly what the protocol says. What
-/// is executed is judged here, at every launch, and executed by the descriptor that was judged.
+/// Launches a plugin: its end of the connection is descriptor 3, and the environment is exactly
+/// what the protocol says. What is executed is judged here, at every launch, and executed by the
+/// descriptor that was judged.
 ///
 /// # Errors
 /// It cannot be executed, or others could have changed it: one line that names the file.
@@ -132,7 +135,8 @@ fn run(installed: &Installed, program: &Program) -> io::Result<(Process, UnixStr
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Err(gone()),
         Err(error) => {
-            // Ours still, since nobody can have reaped what runs; if it does not, the two calls do nothing.
+            // Ours still, since nobody can have reaped what runs; if it does not, the two calls do
+            // nothing.
             let _ = child.kill();
             let _ = child.wait();
             return Err(error.into());
@@ -177,7 +181,7 @@ impl Process {
     }
 
     /// Whether it has ended, and how. It is not reaped, unless that is asked for.
-    fn look(&mut self, how: WaitIdOptions) -> Option<End> {
+    fn try_reap(&mut self, how: WaitIdOptions) -> Option<End> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | how;
         match waitid(WaitId::PidFd(self.pidfd.get_ref().as_fd()), options) {
             Ok(None) => {}
@@ -194,15 +198,18 @@ impl Process {
         self.end
     }
 
-    /// Waits until it has ended. It is reaped by [`end`](Self::end): until then its number stays its own.
+    /// Waits until it has ended. It is reaped by [`end`](Self::end): until then its number stays
+    /// its own.
     pub(crate) async fn ended(&mut self) -> End {
         loop {
-            if let Some(end) = self.look(WaitIdOptions::NOWAIT) {
+            if let Some(end) = self.try_reap(WaitIdOptions::NOWAIT) {
                 return end;
             }
             // Readable once it has ended, and from then on.
-            if self.pidfd.readable().await.is_err() || self.look(WaitIdOptions::NOWAIT).is_none() {
-                sleep(LOOK_AGAIN).await;
+            if self.pidfd.readable().await.is_err()
+                || self.try_reap(WaitIdOptions::NOWAIT).is_none()
+            {
+                sleep(REAP_POLL).await;
             }
         }
     }
@@ -210,7 +217,7 @@ impl Process {
     /// Whether the group's number still is the group's own, and somebody is in it.
     fn group_is_there(&mut self) -> bool {
         // Whoever reaped it, this knows.
-        self.look(WaitIdOptions::NOWAIT);
+        self.try_reap(WaitIdOptions::NOWAIT);
         let taken = self.reaped && test_kill_process(self.pid) != Err(Errno::SRCH);
         !taken && test_kill_process_group(self.pid) != Err(Errno::SRCH)
     }
@@ -244,9 +251,10 @@ impl Process {
             End::Unknown
         });
         tracing::info!(%plugin, pid = self.pid(), "{end}");
-        self.look(WaitIdOptions::empty());
+        self.try_reap(WaitIdOptions::empty());
         self.end_group(asked).await;
-        // What they have written is there; what somebody outside the group still writes is not waited for.
+        // What they have written is there; what somebody outside the group still writes is not
+        // waited for.
         for output in self.output.drain(..) {
             let abort = output.abort_handle();
             if timeout(END_TIME, output).await.is_err() {
@@ -277,7 +285,7 @@ impl Process {
                     tracing::error!(plugin = %self.plugin, "what the plugin has left running cannot be killed");
                     return;
                 }
-                _ => sleep(LOOK_AGAIN).await,
+                _ => sleep(REAP_POLL).await,
             }
         }
     }
@@ -286,8 +294,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        // If it is not gone yet, it stays unreaped until this process ends: there is nobody left to wait.
-        self.look(WaitIdOptions::empty());
+        // If it is not gone yet, it stays unreaped until this process ends: there is nobody left to
+        // wait.
+        self.try_reap(WaitIdOptions::empty());
         for output in &self.output {
             output.abort();
         }

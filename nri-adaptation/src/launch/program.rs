@@ -1,9 +1,11 @@
-//! What a file is that is to be executed: a program for this machine, or a script whose interpreter is one. Anything else is
-//! refused, and nothing of it runs. May not enter: who the plugin is, and how a process is begun.
+//! What a file is that is to be executed: a program for this machine, or a script whose interpreter
+//! is one. Anything else is refused, and nothing of it runs. May not enter: who the plugin is, and
+//! how a process is begun.
 //!
-//! A launch executes the descriptor of the program that was judged. For a script that is its interpreter's, with the arguments
-//! that the kernel would have put together; the script itself is handed on by its path, since `$0` is how a script finds what
-//! is beside it. Nobody but root and ourselves can have put another one there: its way was judged.
+//! A launch executes the descriptor of the program that was judged. For a script that is its
+//! interpreter's, with the arguments that the kernel would have put together; the script itself is
+//! handed on by its path, since `$0` is how a script finds what is beside it. Nobody but root and
+//! ourselves can have put another one there: its way was judged.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -190,7 +192,8 @@ fn look(read: Reader<'_>, here: Machine) -> Result<Image, String> {
     }
 }
 
-/// The loader that a program of this machine names, if it names one. `None`: something is missing from the file.
+/// The loader that a program of this machine names, if it names one. `None`: something is missing
+/// from the file.
 fn program(
     read: Reader<'_>,
     start: &[u8],
@@ -204,8 +207,8 @@ fn program(
             "it is an ELF file, but no program: an object, a core dump or the like".to_owned(),
         ));
     }
-    // Where header and segments have: the table of segments, the size and number of its entries; of an entry the offset and
-    // the size in the file.
+    // Where header and segments have: the table of segments, the size and number of its entries; of
+    // an entry the offset and the size in the file.
     let (table, entry_size, count, offset, size, expected) = match class {
         2 => (32, 54, 56, 8, 32, 56),
         _ => (28, 42, 44, 4, 16, 32),
@@ -365,7 +368,8 @@ impl Program {
         ))
     }
 
-    /// The path under which the child, which has the same descriptors until then, executes what was judged.
+    /// The path under which the child, which has the same descriptors until then, executes what was
+    /// judged.
     pub(crate) fn path(&self) -> PathBuf {
         path_of(&self.file)
     }

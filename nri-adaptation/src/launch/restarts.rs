@@ -1,5 +1,5 @@
-//! Whether a launched plugin that has ended is launched again, and after which pause. Pure: it is told how long the plugin
-//! took part, and knows no clock.
+//! Whether a launched plugin that has ended is launched again, and after which pause. Pure: it is
+//! told how long the plugin took part, and knows no clock.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    /// The plugin has ended after it took part for some time, if it did at all. Returned is the pause after which it is to be
-    /// launched again; `None` if it is given up.
+    /// The plugin has ended after it took part for some time, if it did at all. Returned is the
+    /// pause after which it is to be launched again; `None` if it is given up.
     pub(crate) fn ended(&mut self, rule: Rule, took_part: Option<Duration>) -> Option<Duration> {
         if took_part.is_some_and(|time| time >= STEADY) {
             self.in_a_row = 0;

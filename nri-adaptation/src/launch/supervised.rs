@@ -22,13 +22,13 @@ pub(crate) struct Supervised {
 
 #[derive(Debug, Default)]
 pub(crate) struct Life {
-    /// How it is, while it does not take part.
+    /// How it is, while it is not ready.
     pub(crate) state: Down,
     pub(crate) restarts: u64,
     pub(crate) last_error: Option<String>,
 }
 
-/// How a launched plugin is that does not take part.
+/// How a launched plugin is that is not ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Down {
     #[default]
@@ -85,7 +85,7 @@ impl Supervised {
         (life.restarts, life.last_error.clone())
     }
 
-    /// What can be said of it while it does not take part.
+    /// What can be said of it while it is not ready.
     pub(crate) fn info(&self) -> PluginInfo {
         let id = self.installed.plugin.clone();
         // There is no registration with this number.

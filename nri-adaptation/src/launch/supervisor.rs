@@ -1,5 +1,6 @@
-//! Pre-installed plugins from their first launch to the end of the instance: launched again when they end, given up when
-//! that does not help, and stopped one by one when they are no longer installed.
+//! Pre-installed plugins from their first launch to the end of the instance: launched again when
+//! they end, given up when that does not help, and stopped one by one when they are no longer
+//! installed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl Supervisor {
         }
     }
 
-    /// Looks for pre-installed plugins, and reports what cannot be one, and what of the configuration concerns nobody.
+    /// Looks for pre-installed plugins, and reports what cannot be one, and what of the
+    /// configuration concerns nobody.
     ///
     /// # Errors
     /// There is such a file, directory or name, and the configuration is strict about it.
@@ -94,8 +96,8 @@ impl Supervisor {
     /// Says which names in the configuration no plugin has.
     ///
     /// # Errors
-    /// The configuration is strict, and no plugin that connects can have such a name: it is misspelled, or there are no
-    /// connections.
+    /// The configuration is strict, and no plugin that connects can have such a name: it is
+    /// misspelled, or there are no connections.
     fn tell_overlooked(
         &self,
         config: &Config,
@@ -134,7 +136,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Launches plugins, all at once: none waits for another one's start. Returns when each takes part, or is known not to.
+    /// Launches plugins, all at once: none waits for another one's start. Returns when each takes
+    /// part, or is known not to.
     pub(crate) async fn start_all(&self, plugins: Vec<Arc<Supervised>>) {
         let mut starts = Vec::new();
         for supervised in plugins {
@@ -156,7 +159,8 @@ impl Supervisor {
     }
 }
 
-/// Says that a directory of the configuration does not exist. Without one that is there by default, nothing is missing.
+/// Says that a directory of the configuration does not exist. Without one that is there by default,
+/// nothing is missing.
 ///
 /// # Errors
 /// The configuration is strict. Only the configurations are not missed where they are by default.
@@ -189,7 +193,8 @@ fn and_more(count: usize, what: &str) {
     }
 }
 
-/// Keeps a plugin going, once what there was `before` of it is over. `first` hears of its first launch.
+/// Keeps a plugin going, once what there was `before` of it is over. `first` hears of its first
+/// launch.
 async fn supervise(
     engine: Arc<Engine>,
     supervised: Arc<Supervised>,
@@ -250,7 +255,8 @@ async fn supervise(
     }
 }
 
-/// What follows the end of a plugin that was not told to stop: the pause after which it is launched again, if it is.
+/// What follows the end of a plugin that was not told to stop: the pause after which it is launched
+/// again, if it is.
 fn next_restart(
     engine: &Engine,
     supervised: &Supervised,
@@ -264,7 +270,7 @@ fn next_restart(
     life.last_error = Some(reason.to_owned());
     life.state = Down::Failed;
     if engine.is_active(plugin) {
-        tracing::info!(%plugin, "another instance of a launched plugin takes part; not launching it again");
+        tracing::info!(%plugin, "another instance of a launched plugin is ready; not launching it again");
         return None;
     }
     if !config.plugin(plugin).restart {

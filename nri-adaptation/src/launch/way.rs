@@ -1,7 +1,9 @@
-//! The way to a file, judged from `/` on: who could have changed what is at its end. May not enter: what the file is for.
+//! The way to a file, judged from `/` on: who could have changed what is at its end. May not enter:
+//! what the file is for.
 //!
-//! Every name on the way is opened below the directory that was judged before it, links are read and their own way is gone
-//! step by step, and whoever needs the file gets the descriptor that was judged. [`distrust`] is the rule, and pure.
+//! Every name on the way is opened below the directory that was judged before it, links are read
+//! and their own way is gone step by step, and whoever needs the file gets the descriptor that was
+//! judged. [`distrust`] is the rule, and pure.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +21,8 @@ use crate::text::printable_path;
 
 /// As many links as the kernel follows on one way.
 const MOST_LINKS: usize = 40;
-/// The user that stands for all who are not mapped into a user namespace, unless the system says otherwise.
+/// The user that stands for all who are not mapped into a user namespace, unless the system says
+/// otherwise.
 const OVERFLOW_USER: u32 = 65534;
 
 /// What is at a path.
@@ -70,9 +73,10 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// The trust of this process. In a user namespace into which the host's root is not mapped, its files belong to the
-    /// overflow user there, as all files of users do who are not mapped. They cannot be told apart, so where `/` itself
-    /// belongs to that user, it is trusted as root is.
+    /// The trust of this process. In a user namespace into which the host's root is not mapped, its
+    /// files belong to the overflow user there, as all files of users do who are not mapped.
+    /// They cannot be told apart, so where `/` itself belongs to that user, it is trusted as
+    /// root is.
     pub(crate) fn here() -> Self {
         let us = rustix::process::geteuid().as_raw();
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
@@ -99,10 +103,11 @@ fn overflow_user_of_root() -> Option<u32> {
     (root == overflow).then_some(overflow)
 }
 
-/// The rule for what is at the end of a way, and for a directory that holds a file or a link: why others could put
-/// something of their own in its place. `None`: they cannot.
+/// The rule for what is at the end of a way, and for a directory that holds a file or a link: why
+/// others could put something of their own in its place. `None`: they cannot.
 ///
-/// Who may write is judged by the mode; where there is an access control list, its mask is the group's part of the mode.
+/// Who may write is judged by the mode; where there is an access control list, its mask is the
+/// group's part of the mode.
 pub(crate) fn distrust(path: &Path, control: Control, trust: Trust) -> Option<String> {
     let (Control { owner, mode }, us) = (control, trust.us);
     let path = printable_path(path);
@@ -119,9 +124,10 @@ pub(crate) fn distrust(path: &Path, control: Control, trust: Trust) -> Option<St
     }
 }
 
-/// The rule for a directory on the way, by what is taken from it. In a sticky directory, as `/tmp` is, others can add names,
-/// but neither move nor replace what is not theirs; what they add can be a hard link to a file or a link of root's, but
-/// never to a directory. So from there only directories are taken.
+/// The rule for a directory on the way, by what is taken from it. In a sticky directory, as `/tmp`
+/// is, others can add names, but neither move nor replace what is not theirs; what they add can be
+/// a hard link to a file or a link of root's, but never to a directory. So from there only
+/// directories are taken.
 fn distrust_directory(path: &Path, control: Control, entry: Kind, trust: Trust) -> Option<String> {
     let sticky = control.mode & 0o1000 != 0;
     let owned = Control {
@@ -225,8 +231,8 @@ fn looking() -> OFlags {
     OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-/// Opens what has this name in a directory. One that should be a directory is asked for as one first: that has file systems
-/// mounted which are mounted on demand.
+/// Opens what has this name in a directory. One that should be a directory is asked for as one
+/// first: that has file systems mounted which are mounted on demand.
 fn look(here: &Here, name: &OsStr, goes_on: bool) -> Result<OwnedFd, Errno> {
     if goes_on {
         let directory = openat(&here.fd, name, looking() | OFlags::DIRECTORY, Mode::empty());
@@ -250,8 +256,8 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = Option<OsString>> + '_ 
 /// Goes the way to `path`, which is below the working directory if it does not begin at `/`.
 ///
 /// # Errors
-/// There is nothing at its end, or others could have changed something on it. What they could have put at the end is not
-/// asked: see [`distrust`].
+/// There is nothing at its end, or others could have changed something on it. What they could have
+/// put at the end is not asked: see [`distrust`].
 pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
     let failed = |path: &Path, error: &dyn fmt::Display| {
         Obstacle::Refused(format!(

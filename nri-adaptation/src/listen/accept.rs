@@ -1,4 +1,5 @@
-//! Accepting connections: always, each in a task of its own and with a place among those that are not plugins yet.
+//! Accepting connections: always, each in a task of its own and with a place among those that are
+//! not plugins yet.
 
 use std::future::Future;
 use std::io;
@@ -68,7 +69,8 @@ pub(crate) async fn accept(
     }
 }
 
-/// Hands over every connection. No error ends it; where descriptors or memory are short, `make_room` may help.
+/// Hands over every connection. No error ends it; where descriptors or memory are short,
+/// `make_room` may help.
 async fn accept_all(
     incoming: &impl Incoming,
     mut take: impl FnMut(UnixStream),
@@ -169,7 +171,8 @@ mod tests {
         let accepting = accept_all(&failing, take, || false);
         let begun = Instant::now();
         let watching = async {
-            // 10 ms, twice as long each time, 1 s at most; and from the beginning after each success.
+            // 10 ms, twice as long each time, 1 s at most; and from the beginning after each
+            // success.
             let pauses = 10 + 20 + 40 + 80 + 160 + 320 + 640 + 3 * 1000;
             for n in 1..=3 {
                 let (at, stream) = connections.recv().await.unwrap();

@@ -1,7 +1,9 @@
-//! The socket file: opened without taking it from another runtime, and removed only while it is ours.
+//! The socket file: opened without taking it from another runtime, and removed only while it is
+//! ours.
 //!
-//! Who opens or removes it holds a lock beside it, so that of two runtimes that start at the same time one wins. Its mode is
-//! that of the socket before it has a name, so nothing is changed by its name afterwards.
+//! Who opens or removes it holds a lock beside it, so that of two runtimes that start at the same
+//! time one wins. Its mode is that of the socket before it has a name, so nothing is changed by its
+//! name afterwards.
 //!
 //! What may not enter: who is accepted on it.
 
@@ -55,7 +57,8 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// What was bound just now. It is looked at without following a link, and has to be what was bound.
+    /// What was bound just now. It is looked at without following a link, and has to be what was
+    /// bound.
     fn bound(path: &Path) -> Result<Self, IoError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::open(path, flags, Mode::empty())?;
@@ -83,7 +86,8 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// Removes the file, unless the path leads to another one by now, or another runtime is about to open it.
+    /// Removes the file, unless the path leads to another one by now, or another runtime is about
+    /// to open it.
     pub(crate) fn remove(self) {
         // Whoever has the lock looks at what is there, and replaces it if it is stale.
         match Lock::try_take(&self.path) {
@@ -176,8 +180,8 @@ impl Drop for Lock {
     }
 }
 
-/// Opens the socket: its directory is made (0700) if it is missing, a stale socket is replaced, and nobody but our own user
-/// can ever connect (0600).
+/// Opens the socket: its directory is made (0700) if it is missing, a stale socket is replaced, and
+/// nobody but our own user can ever connect (0600).
 pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     let failed = |reason: String| Error::Socket {
         path: path.to_owned(),
@@ -231,7 +235,8 @@ fn make_directory(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What others than root and us could change on the way to a directory, links and what they lead to included.
+/// What others than root and us could change on the way to a directory, links and what they lead to
+/// included.
 fn weak_components(directory: &Path, us: u32) -> Vec<(PathBuf, String)> {
     let mut weak = Vec::new();
     let mut links = 0;
@@ -252,7 +257,8 @@ fn weak_components(directory: &Path, us: u32) -> Vec<(PathBuf, String)> {
             break;
         };
         let mode = meta.mode() & 0o7777;
-        // In a sticky directory others cannot move what is ours. But they can be there before the socket.
+        // In a sticky directory others cannot move what is ours. But they can be there before the
+        // socket.
         let guarded = mode & 0o1000 != 0 && !ahead.is_empty();
         if meta.uid() != us && meta.uid() != 0 {
             weak.push((here.clone(), format!("it belongs to user {}", meta.uid())));
@@ -312,8 +318,8 @@ async fn make_room(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Binds a socket that has its mode already, makes sure that it is there as it should be, and only then listens: before that,
-/// nobody can connect.
+/// Binds a socket that has its mode already, makes sure that it is there as it should be, and only
+/// then listens: before that, nobody can connect.
 fn listening(path: &Path) -> Result<(UnixListener, SocketFile), IoError> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

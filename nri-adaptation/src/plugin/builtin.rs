@@ -1,4 +1,5 @@
-//! A plugin that is part of the runtime's program. What it does wrong ends where a remote one's ends: in a failure.
+//! A plugin that is part of the runtime's program. What it does wrong ends where a remote one's
+//! ends: in a failure.
 
 use std::any::Any;
 use std::future::Future;

@@ -73,8 +73,8 @@ impl ConnectedPlugin {
         }
     }
 
-    /// Whether this error is the first one that says that it does not know an event to which it is subscribed only because it
-    /// named none. `None` if the error says nothing of the kind.
+    /// Whether this error is the first one that says that it does not know an event to which it is
+    /// subscribed only because it named none. `None` if the error says nothing of the kind.
     pub(crate) fn note_unimplemented(&self, event: Event, code: i32) -> Option<bool> {
         let newer = matches!(
             event,
@@ -118,7 +118,8 @@ impl ConnectedPlugin {
         if implicit {
             member = member.implicitly_subscribed();
         }
-        // What is part of the runtime's program was written for it; others know of creations only, unless it is said.
+        // What is part of the runtime's program was written for it; others know of creations only,
+        // unless it is said.
         if self.is_built_in() || settings.validate_updates {
             member = member.validating_updates();
         }

@@ -1,4 +1,5 @@
-//! How a plugin is reached: over a connection, or in this process. Everything above treats all plugins alike.
+//! How a plugin is reached: over a connection, or in this process. Everything above treats all
+//! plugins alike.
 //!
 //! What may not enter: turns, deadlines of requests, order, policy.
 
@@ -84,8 +85,8 @@ pub(crate) struct Subscription {
 /// One plugin, as the rest of the instance sees it.
 #[async_trait]
 pub(crate) trait Endpoint: Send + Sync + 'static {
-    /// Begins to relay a request. The plugin is told that it has `time`; the returned future has no deadline of its own for
-    /// the answer.
+    /// Begins to relay a request. The plugin is told that it has `time`; the returned future has no
+    /// deadline of its own for the answer.
     fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying;
 
     /// Takes note that the plugin is about to be let in, so that it may say as much as plugins may.
@@ -98,8 +99,8 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
         time: Duration,
     ) -> Result<Subscription, Failure>;
 
-    /// Shows what exists and returns what the plugin wants updated. It may take `time` for each message; `progress` is called
-    /// when one of several is answered.
+    /// Shows what exists and returns what the plugin wants updated. It may take `time` for each
+    /// message; `progress` is called when one of several is answered.
     async fn synchronize(
         &self,
         pods: Vec<api::PodSandbox>,

@@ -8,7 +8,7 @@ use nri_core::{EventMask, HandlerError, Plugin, PluginCtx, api};
 
 use crate::config::DefaultValidatorConfig;
 
-/// The default validator; its options can be changed while it takes part.
+/// The default validator; its options can be changed while it is ready.
 #[derive(Debug)]
 pub(crate) struct LiveValidator(Mutex<Arc<DefaultValidator>>);
 

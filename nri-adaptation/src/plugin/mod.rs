@@ -1,5 +1,5 @@
-//! One plugin: who it is, how it is reached (over a connection or in this process), and what is known
-//! of it. Other plugins, requests and their order are not known here.
+//! One plugin: who it is, how it is reached (over a connection or in this process), and what is
+//! known of it. Other plugins, requests and their order are not known here.
 
 pub(crate) mod builtin;
 pub(crate) mod config_file;

@@ -1,8 +1,9 @@
-//! The places of connections that are not plugins yet: there are so many, and when all are taken, somebody gives way.
+//! The places of connections that are not plugins yet: there are so many, and when all are taken,
+//! somebody gives way.
 //!
-//! A connection has a place from when it is accepted until its plugin is admitted or it is closed. Nobody waits for a place:
-//! whoever comes gets one at once, and of those who have one, the one goes that has shown least. So peers that say nothing
-//! keep nobody out, however many they are.
+//! A connection has a place from when it is accepted until its plugin is admitted or it is closed.
+//! Nobody waits for a place: whoever comes gets one at once, and of those who have one, the one
+//! goes that has shown least. So peers that say nothing keep nobody out, however many they are.
 //!
 //! What may not enter: sockets, what is said on them, the clock.
 
@@ -62,15 +63,16 @@ pub(crate) struct Place {
 /// Resolves when a connection has to give way to another one.
 pub(crate) type GivesWay = oneshot::Receiver<()>;
 
-/// The most connections that may be there and are not admitted: as many as there may be plugins by default, so that all of
-/// them can come at once.
+/// The most connections that may be there and are not admitted: as many as there may be plugins by
+/// default, so that all of them can come at once.
 const MOST_UNADMITTED: usize = 256;
 /// How many descriptors of this process there are for each of these connections.
 const SHARE: u64 = 4;
 /// So many places there are in any case.
 const FEWEST: usize = 8;
 
-/// How many connections may be there that are not admitted, by how many descriptors this process may have.
+/// How many connections may be there that are not admitted, by how many descriptors this process
+/// may have.
 pub(crate) fn most_unadmitted() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     within(limit)
@@ -124,7 +126,8 @@ impl Places {
         (place, gives_way)
     }
 
-    /// Has one of those that are not registered give way, since something else is short. Whether there is one.
+    /// Has one of those that are not registered give way, since something else is short. Whether
+    /// there is one.
     pub(crate) fn make_room(&self) -> bool {
         let mut taken = self.lock();
         let unregistered = |holder: &Holder| holder.stage < Stage::Registered;
@@ -133,10 +136,12 @@ impl Places {
 }
 
 impl Taken {
-    /// Has one give way: of those that are least far, one of the user with most places; of that user's, one of the process
-    /// with most; of these, the one that has waited longest. `newcomer` counts as one more of its user and process.
+    /// Has one give way: of those that are least far, one of the user with most places; of that
+    /// user's, one of the process with most; of these, the one that has waited longest.
+    /// `newcomer` counts as one more of its user and process.
     ///
-    /// So a user that has more than half of the places makes room before any other has to, and a process of it likewise.
+    /// So a user that has more than half of the places makes room before any other has to, and a
+    /// process of it likewise.
     fn one_gives_way(&mut self, newcomer: Option<Owner>) -> bool {
         let mut of_users = BTreeMap::<_, usize>::new();
         let mut of_processes = BTreeMap::<_, usize>::new();
@@ -249,7 +254,8 @@ mod tests {
             crowd.enter(peer(0, 1));
         }
         assert!(!crowd.gone().contains(&registered));
-        // If nobody but those is there, the one gives way that has not been configured for the longest time.
+        // If nobody but those is there, the one gives way that has not been configured for the
+        // longest time.
         let mut crowd = Crowd::of(3);
         for at in 0..4 {
             crowd.enter(peer(0, 1));

@@ -44,10 +44,12 @@ impl Prepared {
     }
 }
 
-/// Remembers the bytes of the request prepared last: flows hand out the same one again when it has not changed.
+/// Remembers the bytes of the request prepared last: flows hand out the same one again when it has
+/// not changed.
 ///
-/// The request itself is not held, so that a flow that changes it between two calls need not copy it. While it is
-/// remembered, nothing else can come to lie where it lies, and a change in place moves it elsewhere.
+/// The request itself is not held, so that a flow that changes it between two calls need not copy
+/// it. While it is remembered, nothing else can come to lie where it lies, and a change in place
+/// moves it elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Preparation(Option<(Weak<Request>, Arc<Encoded>)>);
 

@@ -1,4 +1,5 @@
-//! A plugin over a connection, with the old form of events for plugins that were built before v0.12.
+//! A plugin over a connection, with the old form of events for plugins that were built before
+//! v0.12.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -58,7 +59,8 @@ impl Remote {
     }
 }
 
-/// What a connection's calls have in common: what an answer may have, and whether a plugin gets events as `StateChange`. Once it does, it does for the rest of the connection.
+/// What a connection's calls have in common: what an answer may have, and whether a plugin gets
+/// events as `StateChange`. Once it does, it does for the rest of the connection.
 struct OldForm {
     plugin: PluginId,
     observer: Arc<dyn Observer>,

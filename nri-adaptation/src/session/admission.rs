@@ -1,4 +1,5 @@
-//! Who may connect, and as which plugin. Pure: the kernel's word about the peer and the configuration in, yes or no out.
+//! Who may connect, and as which plugin. Pure: the kernel's word about the peer and the
+//! configuration in, yes or no out.
 
 use nri_core::PluginId;
 

@@ -17,7 +17,8 @@ use crate::session::registration::Claim;
 use crate::session::stages::{Registering, out_of_time, watch_over};
 use crate::telemetry::plugin_info::PluginKind;
 
-/// The life of a plugin that connected to the socket, with its place among those that are not admitted.
+/// The life of a plugin that connected to the socket, with its place among those that are not
+/// admitted.
 pub(crate) async fn external(
     engine: Arc<Engine>,
     stream: UnixStream,
@@ -62,7 +63,7 @@ pub(crate) async fn external(
         gid: Some(peer.gid),
         nri_version: String::new(),
     };
-    let claim = Claim::Own(peer);
+    let claim = Claim::SelfDeclared(peer);
     let mut registering = Registering::open(&engine, stream, claim, origin, None);
     (registering.since, registering.place) = (since, Some(place));
     let (connection, service) = (

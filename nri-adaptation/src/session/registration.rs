@@ -1,5 +1,6 @@
-//! What a peer may say before it is a plugin, and after: the service that it calls, and the one registration it has. What it
-//! asks for is counted and let through, or not, before the request is built.
+//! What a peer may say before it is a plugin, and after: the service that it calls, and the one
+//! registration it has. What it asks for is counted and let through, or not, before the request is
+//! built.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -27,9 +28,9 @@ pub(crate) struct Registration {
 #[derive(Debug, Clone)]
 pub(crate) enum Claim {
     /// Whatever it says, if it may.
-    Own(Credentials),
+    SelfDeclared(Credentials),
     /// What its file is called, whatever it says.
-    Given(PluginId),
+    Assigned(PluginId),
 }
 
 /// The service of one connection.
@@ -91,8 +92,8 @@ impl RegistrationService {
     /// Who the peer is, by what it says and what it may say.
     fn identify(&self, request: &api::RegisterPluginRequest) -> Result<PluginId, Status> {
         let peer = match &self.claim {
-            Claim::Given(plugin) => return Ok(plugin.clone()),
-            Claim::Own(peer) => peer,
+            Claim::Assigned(plugin) => return Ok(plugin.clone()),
+            Claim::SelfDeclared(peer) => peer,
         };
         let plugin = PluginId::from_parts(&request.plugin_idx, &request.plugin_name)
             .map_err(|error| Status::unknown(wire_message(&error)))?;
@@ -115,7 +116,8 @@ impl RegistrationService {
         let _ = self.registered.set(plugin);
     }
 
-    /// Lets a plugin ask for updates and evictions on its own account, by what its request comes to.
+    /// Lets a plugin ask for updates and evictions on its own account, by what its request comes
+    /// to.
     fn check_request(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
         let early = |text: String| Status::new(Code::FailedPrecondition, text);
         let plugin = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -132,7 +134,7 @@ impl RegistrationService {
         let registered = self.registered.get();
         if !registered.is_some_and(|registered| unsolicited.is_admitted(registered)) {
             return Err(early(format!(
-                "plugin {plugin} does not take part: it may ask for updates once it is shown what exists (Synchronize)"
+                "plugin {plugin} is not ready: it may ask for updates once it is shown what exists (Synchronize)"
             )));
         }
         let exhausted = |text: String| Status::new(Code::ResourceExhausted, text);
@@ -164,7 +166,8 @@ struct Passing<'a> {
 }
 
 impl<'a> Passing<'a> {
-    /// Begins with `count` more, if there are not more than `most` then. What is asked for alone is never too many.
+    /// Begins with `count` more, if there are not more than `most` then. What is asked for alone is
+    /// never too many.
     fn begin(asked: &'a AtomicUsize, count: usize, most: usize) -> Option<Self> {
         // Asking for nothing costs something as well.
         let count = count.max(1);
@@ -183,7 +186,8 @@ impl Drop for Passing<'_> {
     }
 }
 
-/// The service of a connection, with its service behind it: a request that is too much gets no further than its bytes.
+/// The service of a connection, with its service behind it: a request that is too much gets no
+/// further than its bytes.
 pub(crate) struct Gate {
     service: Arc<RegistrationService>,
     server: RuntimeServer<RegistrationService>,
@@ -248,7 +252,8 @@ impl RuntimeService for RegistrationService {
                 Ok(plugin) => {
                     *state = State::Registered(plugin.clone());
                     let nri_version = sanitized(&request.nri_version);
-                    // Nobody hears it if its time was over at this very moment; the connection is closed then.
+                    // Nobody hears it if its time was over at this very moment; the connection is
+                    // closed then.
                     let _ = introduce.send(Ok(Registration {
                         plugin,
                         nri_version,

@@ -1,5 +1,5 @@
-//! A plugin's life: Registering, Configuring, Synchronizing, Ready, and then it is over. Each stage has what it needs, and
-//! becomes the next one or ends with a reason; none can be entered twice.
+//! A plugin's life: Registering, Configuring, Synchronizing, Ready, and then it is over. Each stage
+//! has what it needs, and becomes the next one or ends with a reason; none can be entered twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,14 @@ use crate::text::printable_path;
 
 /// Bytes that a peer may send before it is admitted.
 const BYTES_BEFORE_ADMISSION: u64 = 64 << 10;
-/// Bytes of requests of a plugin that are in progress. One that is larger than that is in progress alone.
+/// Bytes of requests of a plugin that are in progress. One that is larger than that is in progress
+/// alone.
 const BYTES_IN_PROGRESS: usize = 1 << 20;
-/// How long an answer may take to get out, or in from a process that has ended, before the connection is closed all the same.
+/// How long an answer may take to get out, or in from a process that has ended, before the
+/// connection is closed all the same.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// Told once: whether the plugin takes part.
+/// Told once: whether the plugin is ready.
 pub(crate) type Started = oneshot::Sender<Result<(), String>>;
 
 pub(crate) fn out_of_time(limit: Duration) -> String {
@@ -197,7 +199,7 @@ impl Configuring {
                 ready.serve().await
             }
             Err(reason) => {
-                let what = "a plugin does not take part";
+                let what = "a plugin is not ready";
                 match kind {
                     // They come as often as they like.
                     PluginKind::External => {
@@ -292,7 +294,7 @@ impl Synchronizing {
     }
 }
 
-/// A plugin that takes part.
+/// A plugin that is ready.
 struct Ready {
     engine: Arc<Engine>,
     active: Arc<ConnectedPlugin>,

@@ -1,5 +1,5 @@
-//! Who changed what: one record for each request in which plugins asked for something. Fields and the names of their entries,
-//! never values.
+//! Who changed what: one record for each request in which plugins asked for something. Fields and
+//! the names of their entries, never values.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,8 @@ impl AuditRecord<'_> {
         self.owners.is_empty() && self.evictions.is_empty()
     }
 
-    /// One line, which ends after some 8 KiB with how much more there is: `c1: Env "HOME" by 10-a, Args removed by 20-b; c2: evicted by 20-b`.
+    /// One line, which ends after some 8 KiB with how much more there is: `c1: Env "HOME" by 10-a,
+    /// Args removed by 20-b; c2: evicted by 20-b`.
     ///
     /// ```
     /// # use nri_core::api::Field;
@@ -112,7 +113,8 @@ fn by(owner: &Owner) -> String {
     }
 }
 
-/// Who asked for what in updates that a plugin asks for on its own account: the plugin, for all that they say.
+/// Who asked for what in updates that a plugin asks for on its own account: the plugin, for all
+/// that they say.
 pub(crate) fn owners_of(plugin: &PluginId, updates: &[api::ContainerUpdate]) -> Owners {
     let owner = Owner::Set(plugin.clone());
     let mut owners = Owners::default();

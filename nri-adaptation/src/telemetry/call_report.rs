@@ -23,7 +23,7 @@ pub struct PluginCallReport<'a> {
     pub duration: Duration,
     /// What came of it.
     pub outcome: &'a CallOutcome,
-    /// The [tag](nri_core::Ctx::with_tag) of the call into the API that it is part of; `None` where the caller gave none, for
-    /// exits, and for the undoing of a creation.
+    /// The [tag](nri_core::Ctx::with_tag) of the call into the API that it is part of; `None`
+    /// where the caller gave none, for exits, and for the undoing of a creation.
     pub tag: Option<u64>,
 }

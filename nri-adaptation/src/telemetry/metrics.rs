@@ -1,5 +1,5 @@
-//! What an instance counts and measures, for whoever keeps metrics. With the feature `metrics`, [`MetricsFacade`] hands it on
-//! to the recorder of the `metrics` crate.
+//! What an instance counts and measures, for whoever keeps metrics. With the feature `metrics`,
+//! [`MetricsFacade`] hands it on to the recorder of the `metrics` crate.
 
 #[cfg(feature = "metrics")]
 mod facade;
@@ -13,11 +13,13 @@ use nri_core::{PluginId, api};
 #[cfg(feature = "metrics")]
 pub use self::facade::MetricsFacade;
 
-/// Someone who keeps metrics. The methods are called in the middle of things: they must return at once and must not call back
-/// into the instance. `operation` is the name of the request: `Synchronize`, `RunPodSandbox`, ... and
-/// `ValidateContainerAdjustment`. Plugins that are not subscribed are not called, and not counted.
+/// Someone who keeps metrics. The methods are called in the middle of things: they must return at
+/// once and must not call back into the instance. `operation` is the name of the request:
+/// `Synchronize`, `RunPodSandbox`, ... and `ValidateContainerAdjustment`. Plugins that are not
+/// subscribed are not called, and not counted.
 pub trait Metrics: Send + Sync + 'static {
-    /// A plugin was called, or would have been; told after [`record_latency`](Metrics::record_latency).
+    /// A plugin was called, or would have been; told after
+    /// [`record_latency`](Metrics::record_latency).
     ///
     /// # Errors
     /// The result's error is why the plugin did not answer, or what it answered instead.
@@ -35,7 +37,8 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (plugin, operation, latency);
     }
 
-    /// What a plugin asked for in an answer: of the container concerned, and how many updates and evictions of containers.
+    /// What a plugin asked for in an answer: of the container concerned, and how many updates and
+    /// evictions of containers.
     fn record_adjustments(
         &self,
         plugin: &PluginId,
@@ -47,7 +50,7 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (plugin, operation, adjustment, updates, evictions);
     }
 
-    /// How many plugins take part, built-in ones included.
+    /// How many plugins are ready, built-in ones included.
     fn set_plugin_count(&self, count: usize) {
         let _ = count;
     }

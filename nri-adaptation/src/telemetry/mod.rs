@@ -1,5 +1,5 @@
-//! What an instance tells about itself: to its observer, its metrics, its counters and its log. It is
-//! given data and tells it; it knows no plugin, no request and no engine.
+//! What an instance tells about itself: to its observer, its metrics, its counters and its log. It
+//! is given data and tells it; it knows no plugin, no request and no engine.
 
 pub(crate) mod audit;
 pub(crate) mod call_report;

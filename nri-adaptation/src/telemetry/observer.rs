@@ -9,11 +9,11 @@ use crate::telemetry::audit::AuditRecord;
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::plugin_info::PluginInfo;
 
-/// Someone who wants to know. The methods are called in the middle of things: they must return at once and must not call back
-/// into the instance.
+/// Someone who wants to know. The methods are called in the middle of things: they must return at
+/// once and must not call back into the instance.
 ///
-/// Calls of plugins are told one at a time, in the order in which they ended, and before whoever called the API has the result
-/// of the request that they are part of.
+/// Calls of plugins are told one at a time, in the order in which they ended, and before whoever
+/// called the API has the result of the request that they are part of.
 pub trait Observer: Send + Sync + 'static {
     /// A plugin was called, or would have been.
     fn plugin_call(&self, report: &PluginCallReport<'_>) {
@@ -25,7 +25,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = plugin;
     }
 
-    /// A plugin knows what exists and takes part. The updates that it asked for when it was shown that are applied.
+    /// A plugin knows what exists and is ready. The updates that it asked for when it was shown
+    /// that are applied.
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         let _ = plugin;
     }
@@ -40,18 +41,20 @@ pub trait Observer: Send + Sync + 'static {
         let _ = record;
     }
 
-    /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot apply it, for example.
+    /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot
+    /// apply it, for example.
     fn omitted(&self, omission: &Omission) {
         let _ = omission;
     }
 
-    /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12. Told once per plugin and
-    /// event, after it was served.
+    /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12.
+    /// Told once per plugin and event, after it was served.
     fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
         let _ = (plugin, event);
     }
 
-    /// A launched plugin has ended without being told to. It is launched again after `pause`; without one, it is not.
+    /// A launched plugin has ended without being told to. It is launched again after `pause`;
+    /// without one, it is not.
     fn plugin_exited(&self, plugin: &PluginInfo, reason: &str, pause: Option<Duration>) {
         let _ = (plugin, reason, pause);
     }
@@ -61,8 +64,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (peer, reason);
     }
 
-    /// A container was updated because plugins asked for it, in an answer, when they were synchronised, or on their own
-    /// account; or that did not work.
+    /// A container was updated because plugins asked for it, in an answer, when they were
+    /// synchronised, or on their own account; or that did not work.
     fn container_updated(
         &self,
         plugins: &[PluginId],
@@ -72,7 +75,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (plugins, update, result);
     }
 
-    /// A container was evicted because plugins asked for it, each for its reason; or that did not work.
+    /// A container was evicted because plugins asked for it, each for its reason; or that did not
+    /// work.
     fn container_evicted(
         &self,
         container: &str,

@@ -33,15 +33,15 @@ impl fmt::Display for PluginKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PluginState {
-    /// It takes part, and its requests wait until it knows what exists.
+    /// It is admitted, and its requests wait until it knows what exists.
     Synchronizing,
-    /// It takes part.
+    /// It is ready.
     Ready,
     /// It owes the answer to a request whose time is over.
     Late,
-    /// It takes part no more.
+    /// It is disconnected.
     Closed,
-    /// It was launched and does not take part yet.
+    /// It was launched and is not ready yet.
     Starting,
     /// It was launched and has ended; it waits to be launched again.
     Restarting,
@@ -67,7 +67,8 @@ pub struct PluginInfo {
     pub events: EventMask,
     /// The protocol level that it registered with; empty if it did not say.
     pub nri_version: String,
-    /// What it says is to happen when it does not answer, if it says so. What an operator says of it goes before that.
+    /// What it says is to happen when it does not answer, if it says so. What an operator says of
+    /// it goes before that.
     pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
@@ -75,7 +76,8 @@ pub struct PluginInfo {
     pub calls: CallStatistics,
     /// How often it was launched again.
     pub restarts: u64,
-    /// Why its last call that did not succeed went wrong; or else why it last ended, where it was launched.
+    /// Why its last call that did not succeed went wrong; or else why it last ended, where it was
+    /// launched.
     pub last_error: Option<String>,
 }
 

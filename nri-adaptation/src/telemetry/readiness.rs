@@ -4,8 +4,8 @@ use nri_core::validate::required::missing;
 use nri_core::{PluginId, api};
 
 /// Whether the plugins are there that have to be: those of
-/// [`required_plugins`](crate::config::DefaultValidatorConfig::required_plugins), whether the validator is enabled or not. A
-/// plugin is there once it knows what exists, and until it goes.
+/// [`required_plugins`](crate::config::DefaultValidatorConfig::required_plugins), whether the
+/// validator is enabled or not. A plugin is there once it knows what exists, and until it goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {

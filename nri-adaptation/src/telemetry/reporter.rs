@@ -1,5 +1,5 @@
-//! To whom an instance tells what happens: its observer, its metrics, its log. The one place to which
-//! whoever makes a call reports it. What it tells is handed in as data.
+//! To whom an instance tells what happens: its observer, its metrics, its log. The one place to
+//! which whoever makes a call reports it. What it tells is handed in as data.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +78,8 @@ impl Reporter {
             .record_adjustments(plugin, event.name(), adjustment, updates, evictions);
     }
 
-    /// A plugin was sent what exists, which took so long: how many updates it asks for, or why it could not be.
+    /// A plugin was sent what exists, which took so long: how many updates it asks for, or why it
+    /// could not be.
     pub(crate) fn synchronized(
         &self,
         plugin: &PluginId,
@@ -94,8 +95,8 @@ impl Reporter {
         }
     }
 
-    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins requests include, and which are
-    /// ready.
+    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins
+    /// requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
         required: &[String],
@@ -161,7 +162,8 @@ impl Reporter {
         self.observer.plugin_refused(peer, reason);
     }
 
-    /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one gets a line.
+    /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one
+    /// gets a line.
     pub(crate) fn log_refusal(&self, peer: &str, reason: &str, what: &'static str) {
         let lines = self.lines_of_peers.lock();
         let mut lines = lines.unwrap_or_else(PoisonError::into_inner);

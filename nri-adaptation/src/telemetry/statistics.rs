@@ -59,12 +59,12 @@ impl Latency {
     }
 }
 
-/// The books of one plugin.
+/// The counters of one plugin.
 #[derive(Debug, Default)]
-pub(crate) struct Statistics(Mutex<Books>);
+pub(crate) struct Statistics(Mutex<Counters>);
 
 #[derive(Debug, Default)]
-struct Books {
+struct Counters {
     calls: CallStatistics,
     last_error: Option<String>,
 }
@@ -75,13 +75,13 @@ pub(crate) struct InFlight<'a>(&'a Statistics);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut books = self.0.lock();
-        books.calls.in_flight = books.calls.in_flight.saturating_sub(1);
+        let mut counters = self.0.lock();
+        counters.calls.in_flight = counters.calls.in_flight.saturating_sub(1);
     }
 }
 
 impl Statistics {
-    fn lock(&self) -> MutexGuard<'_, Books> {
+    fn lock(&self) -> MutexGuard<'_, Counters> {
         // No foreign code runs under the lock, so a poisoned one is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,8 +94,8 @@ impl Statistics {
 
     /// A call is over.
     pub(crate) fn record(&self, report: &PluginCallReport<'_>) {
-        let mut books = self.lock();
-        let Books { calls, last_error } = &mut *books;
+        let mut counters = self.lock();
+        let Counters { calls, last_error } = &mut *counters;
         calls.calls += 1;
         if matches!(
             report.outcome,
@@ -124,8 +124,8 @@ impl Statistics {
 
     /// What came of the calls so far, and of the last one that went wrong.
     pub(crate) fn snapshot(&self) -> (CallStatistics, Option<String>) {
-        let books = self.lock();
-        (books.calls, books.last_error.clone())
+        let counters = self.lock();
+        (counters.calls, counters.last_error.clone())
     }
 }
 

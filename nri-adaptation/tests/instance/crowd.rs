@@ -1,5 +1,6 @@
-//! Connections that are no plugins, as many as there can be, and the plugin that comes in beside them. No time passes here: the
-//! registration timeout is an hour, so nobody is let in because others have waited long enough.
+//! Connections that are no plugins, as many as there can be, and the plugin that comes in beside
+//! them. No time passes here: the registration timeout is an hour, so nobody is let in because
+//! others have waited long enough.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,7 +37,7 @@ async fn connect(world: &World) -> UnixStream {
     }
 }
 
-/// Connects as patiently, registers once, and waits until it takes part.
+/// Connects as patiently, registers once, and waits until it is ready.
 async fn join(fake: &Fake, world: &World, registered: impl FnOnce()) -> Peer {
     let peer = fake.over(connect(world).await);
     peer.register().await.unwrap();
@@ -120,8 +121,8 @@ async fn a_plugin_gets_in_under_a_storm_of_connections() {
         }
     };
     more(2000).await;
-    // It asks once and is in, if it says who it is before all places are taken by others that come after it. From then on it
-    // has its place, whatever comes.
+    // It asks once and is in, if it says who it is before all places are taken by others that come
+    // after it. From then on it has its place, whatever comes.
     until.store(came.load(Ordering::Relaxed) + PLACES / 2, Ordering::Relaxed);
     let good = Fake::all_events("10-good");
     let goes_on = || until.store(usize::MAX, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Plugins that hang or die at any step, and what that means for the request: nothing, by default; a refusal where a
-//! validator or a requirement says so, and of that request, not of the next one.
+//! Plugins that hang or die at any step, and what that means for the request: nothing, by default;
+//! a refusal where a validator or a requirement says so, and of that request, not of the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,7 +87,8 @@ async fn a_plugin_that_dies_or_hangs_at_any_step_delays_nobody_past_its_deadline
             let took = begun.elapsed();
             assert!(took < Duration::from_secs(10), "{event}: {took:?}");
             for (step, ok) in steps {
-                // A validator that is not heard does not accept; then there is nothing to be started.
+                // A validator that is not heard does not accept; then there is nothing to be
+                // started.
                 let rejected = event == Event::ValidateContainerAdjustment;
                 let expected = !(rejected && ["create", "start"].contains(&step));
                 assert_eq!(ok, expected, "{step}, when {event} goes wrong");

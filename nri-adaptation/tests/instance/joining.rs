@@ -1,4 +1,5 @@
-//! How plugins come to take part: what exists reaches them once, as a part of what they are shown or as an event.
+//! How plugins become ready: what exists reaches them once, as a part of what they are shown
+//! or as an event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -364,7 +365,8 @@ async fn what_the_runtime_does_not_list_yet_is_shown_all_the_same() {
     assert_eq!(lost.shown().0, [] as [&str; 0]);
 }
 
-/// A runtime may start a container and settle its creation later: what is told of it shows that it exists.
+/// A runtime may start a container and settle its creation later: what is told of it shows that it
+/// exists.
 #[tokio::test]
 async fn a_container_that_was_started_exists_though_its_creation_is_not_settled() {
     let world = World::started().await;
@@ -383,8 +385,8 @@ async fn a_container_that_was_started_exists_though_its_creation_is_not_settled(
     assert_eq!(fake.events_seen(), ["StopContainer c", "RemoveContainer c"]);
 }
 
-/// Pods and containers come and go while plugins join. Each reaches a plugin once, as an event or in what it is shown; and
-/// nothing is told of what is gone before.
+/// Pods and containers come and go while plugins join. Each reaches a plugin once, as an event or
+/// in what it is shown; and nothing is told of what is gone before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_storm_of_creations_and_removals_each_object_reaches_a_joining_plugin_once() {
     let world = Arc::new(World::started().await);
@@ -448,8 +450,8 @@ async fn in_a_storm_of_creations_and_removals_each_object_reaches_a_joining_plug
             let (event, id) = brief.split_once(' ').unwrap();
             match event {
                 "RunPodSandbox" | "CreateContainer" => *met.entry(id.to_owned()).or_default() += 1,
-                // The stop and the removal of what was there when the plugin came are told as well; nothing else is told of
-                // what it does not know.
+                // The stop and the removal of what was there when the plugin came are told as well;
+                // nothing else is told of what it does not know.
                 "StopPodSandbox" | "StopContainer" | "RemovePodSandbox" | "RemoveContainer" => {}
                 _ => assert!(met.contains_key(id), "{brief} for {}", fake.index),
             }

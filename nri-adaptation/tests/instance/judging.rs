@@ -1,4 +1,5 @@
-//! Validators see every mutation, updates included, and one is enough to keep it from being applied.
+//! Validators see every mutation, updates included, and one is enough to keep it from being
+//! applied.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Deadlines: of plugins, which are late then and not dead, and of callers, for which no plugin is to blame.
+//! Deadlines: of plugins, which are late then and not dead, and of callers, for which no plugin is
+//! to blame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -142,7 +142,8 @@ async fn a_plugin_may_ask_for_so_many_updates_at_once() {
     world.nri.stop().await;
 }
 
-/// Law: what one plugin asks for is carried out a little at a time, so that everything else goes on meanwhile.
+/// Law: what one plugin asks for is carried out a little at a time, so that everything else goes on
+/// meanwhile.
 #[tokio::test]
 async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
     let world = World::started().await;

@@ -1,4 +1,5 @@
-//! What an instance tells about itself: metrics, introspection, records of who changed what, readiness.
+//! What an instance tells about itself: metrics, introspection, records of who changed what,
+//! readiness.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -223,8 +224,8 @@ async fn who_changed_what_is_recorded_without_values() {
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(log.clone())
         .finish();
-    // With one subscriber only, tracing asks that of the thread that first comes to a place, which may be another test's
-    // without any, and remembers that nobody wants to know.
+    // With one subscriber only, tracing asks that of the thread that first comes to a place, which
+    // may be another test's without any, and remembers that nobody wants to know.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let logging = tracing::subscriber::set_default(subscriber);
     let world = World::started().await;

@@ -88,7 +88,8 @@ async fn many_pods_overlap_a_slow_plugin_with_room() {
         config.plugins.insert("slow".into(), roomy);
     })
     .await;
-    // It answers none before as many as it has places for are there, so fewer at a time would all be late.
+    // It answers none before as many as it has places for are there, so fewer at a time would all
+    // be late.
     let all_there = Arc::new(tokio::sync::Barrier::new(PLACES));
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, highest) = (Arc::clone(&inside), Arc::clone(&most));
@@ -158,7 +159,8 @@ async fn serial_instances_handle_one_request_at_a_time() {
     }
 }
 
-/// Creates 50 pods at once with a plugin that lets each of its answers wait for its turn in `gate`, and two fast ones.
+/// Creates 50 pods at once with a plugin that lets each of its answers wait for its turn in `gate`,
+/// and two fast ones.
 async fn fifty_pods(world: &World, slow: Fake, fast: [Fake; 2]) -> Vec<Peer> {
     let mut peers = vec![slow.join(world).await];
     for fake in &fast {
@@ -193,8 +195,9 @@ async fn the_work_of_other_plugins_overlaps_that_of_a_slow_one() {
         let (first, last) = (Arc::clone(&got_by_first), Arc::clone(&got_by_last));
         let count = Arc::clone(&count);
         async move {
-            // It answers its n-th request when the first plugin has got far ahead of it, or is through, and the last one has
-            // all that went before. With one request at a time in all, neither would ever happen.
+            // It answers its n-th request when the first plugin has got far ahead of it, or is
+            // through, and the last one has all that went before. With one request at a
+            // time in all, neither would ever happen.
             let mine = count.fetch_add(1, Ordering::SeqCst);
             let ahead = (mine + 10).min(50) + handshake;
             first.wait("the first one", |got| got.len() >= ahead).await;

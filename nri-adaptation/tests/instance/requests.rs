@@ -470,8 +470,8 @@ async fn the_default_validator_judges_by_what_really_happened() {
     }
 }
 
-/// Law: what plugins see always has its Linux part, and an update its resources, if only empty ones: plugins in Go look into
-/// them without asking.
+/// Law: what plugins see always has its Linux part, and an update its resources, if only empty
+/// ones: plugins in Go look into them without asking.
 #[tokio::test]
 async fn plugins_find_what_they_look_into_without_asking() {
     let world = World::started().await;

@@ -120,8 +120,8 @@ async fn a_container_that_is_gone_is_no_failure() {
     assert!(world.domain.updates.all().is_empty());
 }
 
-/// The same for the empty id, which nobody has: in every answer that may ask for something. koordinator's plugin answers each
-/// UpdateContainer so.
+/// The same for the empty id, which nobody has: in every answer that may ask for something.
+/// koordinator's plugin answers each UpdateContainer so.
 #[tokio::test]
 async fn an_update_or_eviction_without_an_id_is_told_and_no_failure() {
     // Merged answers leave out what says nothing at all.
@@ -372,7 +372,8 @@ async fn a_plugin_may_wait_for_its_updates_inside_a_handler() {
     assert_eq!(world.domain.updates.all(), [memory("c", 1)]);
 }
 
-/// A domain that updates and stops through the API that calls it, in the same pod and in another one.
+/// A domain that updates and stops through the API that calls it, in the same pod and in another
+/// one.
 #[tokio::test]
 async fn a_domain_may_call_back_into_the_api() {
     let world = World::started().await;
@@ -421,8 +422,8 @@ async fn a_domain_may_call_back_into_the_api() {
     );
 }
 
-/// A plugin asks for updates inside the creation of a container and waits for them: of another container, and of this one,
-/// which the runtime does not have yet.
+/// A plugin asks for updates inside the creation of a container and waits for them: of another
+/// container, and of this one, which the runtime does not have yet.
 #[tokio::test]
 async fn a_plugin_may_wait_for_its_updates_inside_a_creation() {
     for serial in [false, true] {

@@ -250,7 +250,7 @@ impl Fake {
         }
     }
 
-    /// Connects and registers, and waits until it takes part.
+    /// Connects and registers, and waits until it is ready.
     pub(crate) async fn join(&self, world: &World) -> Peer {
         let notice = format!("synchronized {}-{}", self.index, self.name);
         // It may have been there before.

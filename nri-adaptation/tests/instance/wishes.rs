@@ -1,5 +1,6 @@
-//! What a plugin says is to happen when it does not answer (protocol v0.12.4), over connections and in the runtime's program.
-//! That it holds for every event and every row of the table is for the core's scenes.
+//! What a plugin says is to happen when it does not answer (protocol v0.12.4), over connections and
+//! in the runtime's program. That it holds for every event and every row of the table is for the
+//! core's scenes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,7 +263,8 @@ async fn plugins_in_the_runtimes_program_have_wishes_too() {
     }
 }
 
-/// A plugin that is kept and never answers is asked again all the same, and its calls are not kept for ever.
+/// A plugin that is kept and never answers is asked again all the same, and its calls are not kept
+/// for ever.
 #[tokio::test]
 async fn a_kept_plugin_that_never_answers_is_asked_again() {
     let world = World::started_with(|config| hasty(config, |_| {})).await;

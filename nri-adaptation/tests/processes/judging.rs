@@ -1,4 +1,5 @@
-//! What is not launched: what is no program for this machine, and what others could have changed on the way to it.
+//! What is not launched: what is no program for this machine, and what others could have changed on
+//! the way to it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};

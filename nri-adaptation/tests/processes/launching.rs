@@ -31,7 +31,8 @@ pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited
         ("for a", "for b")
     );
     assert_eq!(said["a.arguments"], "1");
-    // Nothing of the runtime's own leaks into it; what this program was itself given is not its to close.
+    // Nothing of the runtime's own leaks into it; what this program was itself given is not its to
+    // close.
     let expected: BTreeSet<&str> = ["0", "1", "2", "3"]
         .into_iter()
         .chain(inherited.split(' '))
@@ -41,7 +42,8 @@ pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited
         expected
     );
 
-    // What it printed is in the log, with its name and without its control characters; what it knows is not.
+    // What it printed is in the log, with its name and without its control characters; what it
+    // knows is not.
     let begun = Instant::now();
     nri.stop().await;
     let log = LOG.lock().unwrap().clone();
@@ -131,7 +133,8 @@ pub(crate) async fn a_flood_of_output_holds_nobody_up_and_is_summed_up() {
         })
         .sum();
     assert_eq!(logged_lines + left_out, LINES, "{summaries:?}");
-    // However long it took: each second that was too much has one, and each stream may have one at its end.
+    // However long it took: each second that was too much has one, and each stream may have one at
+    // its end.
     assert!(
         summaries.len() <= 2 + logged_lines / 1000,
         "{}",

@@ -1,5 +1,6 @@
-//! What only shows in a process of its own: launched plugins, and what is left of plugins that come and go. This program is
-//! both ends: launched with a socket in its environment it is a plugin, otherwise it is the test.
+//! What only shows in a process of its own: launched plugins, and what is left of plugins that come
+//! and go. This program is both ends: launched with a socket in its environment it is a plugin,
+//! otherwise it is the test.
 
 #![allow(
     clippy::unwrap_used,

@@ -32,7 +32,8 @@ impl PluginService for Witness {
             let reason = "parse error at line 2, column 1\n  |\n2 | level = \\d\n  | ^^^^^\nunknown key `level`\n";
             return Err(Status::unknown(reason));
         }
-        // Begins a process that goes on without it, and does not take a request to end for an answer.
+        // Begins a process that goes on without it, and does not take a request to end for an
+        // answer.
         if let Some(path) = request.config.strip_prefix("beget ") {
             beget(path);
         }

@@ -37,7 +37,7 @@ pub(crate) async fn a_plugin_that_ends_is_launched_again_and_synchronised() {
     assert!(error.contains("it cannot be configured"), "{error}");
     assert!(error.contains("exited with status 4"), "{error}");
 
-    // One that is killed while it takes part.
+    // One that is killed while it is ready.
     let first = info(&nri, "10-a").pid.unwrap();
     kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
     setup.wait_for("down 10-a for Some(1ms)").await;

@@ -1,13 +1,14 @@
-//! What the benchmarks measure: whole creations, driven as a runtime drives them, over inputs that were decoded before; and the
-//! application of what came out to an OCI spec.
+//! What the benchmarks measure: whole creations, driven as a runtime drives them, over inputs that
+//! were decoded before; and the application of what came out to an OCI spec.
 //!
-//! * `plugins/N`: the container of a Kubernetes pod and N plugins, each of which asks for an annotation, a variable, a mount,
-//!   and something of its own (see [`speciality`]).
+//! * `plugins/N`: the container of a Kubernetes pod and N plugins, each of which asks for an
+//!   annotation, a variable, a mount, and something of its own (see [`speciality`]).
 //! * `kept/N`: the same under a driver that keeps each request until it has made the next call.
 //! * `each/WHAT/N`: a container with N items, ten plugins, each of which adds one more.
-//! * `all/WHAT/N`: a container with N items, three plugins: the first sets all of them, the second takes all of them over, the
-//!   third removes every other one.
-//! * `apply/WHAT/N`: an OCI spec with N items, and an adjustment that sets N items: one half replaces, the other is new.
+//! * `all/WHAT/N`: a container with N items, three plugins: the first sets all of them, the second
+//!   takes all of them over, the third removes every other one.
+//! * `apply/WHAT/N`: an OCI spec with N items, and an adjustment that sets N items: one half
+//!   replaces, the other is new.
 //!
 //! What may not enter: how anything is measured.
 
@@ -136,7 +137,8 @@ impl Case {
         self.input.clone()
     }
 
-    /// A run. Of a creation: the flow is made, asked for every call, told every answer, and finished.
+    /// A run. Of a creation: the flow is made, asked for every call, told every answer, and
+    /// finished.
     pub(crate) fn run(&self, input: Input) -> Output {
         let (request, responses) = match input {
             Input::Creation(request, responses) => (request, responses),
@@ -255,7 +257,8 @@ fn realistic_adjustment(plugin: usize) -> ContainerAdjustment {
     adjustment
 }
 
-/// What a plugin asks for that no other does. The first ten are all different, later ones add a device each.
+/// What a plugin asks for that no other does. The first ten are all different, later ones add a
+/// device each.
 fn speciality(plugin: usize) -> ContainerAdjustment {
     let mut adjustment = ContainerAdjustment::default();
     match plugin {

@@ -20,8 +20,9 @@ fn checked<A: Into<String>>(args: impl IntoIterator<Item = A>) -> Result<Vec<Str
 
 /// An adjustment. Its resources are set with [`SetResources`].
 ///
-/// Of keyed things there are three forms: `add_` sets what no other plugin has set (it replaces what the container has from the
-/// runtime), `remove_` removes, and `replace_` does both, so that it takes over what an earlier plugin has set.
+/// Of keyed things there are three forms: `add_` sets what no other plugin has set (it replaces
+/// what the container has from the runtime), `remove_` removes, and `replace_` does both, so that
+/// it takes over what an earlier plugin has set.
 ///
 /// Every method that can refuse refuses with a [`BuildError`] and leaves the adjustment as it was.
 pub trait Adjust: SetResources {
@@ -183,7 +184,8 @@ pub trait Adjust: SetResources {
         self
     }
 
-    /// Limits a resource of the process, such as `RLIMIT_NOFILE`: the ceiling first, then the value in force.
+    /// Limits a resource of the process, such as `RLIMIT_NOFILE`: the ceiling first, then the value
+    /// in force.
     ///
     /// # Errors
     /// The resource is limited already, or the value in force is above the ceiling.
@@ -226,9 +228,9 @@ pub trait Adjust: SetResources {
 
     /// Adds a device node. The path is the key.
     ///
-    /// The rule of the device cgroup that lets the container use the device comes along: with the access that the device's mode
-    /// gives, or to read and write it if there is no mode. [`add_cgroup_device_rule`](Adjust::add_cgroup_device_rule) is for other
-    /// rules.
+    /// The rule of the device cgroup that lets the container use the device comes along: with the
+    /// access that the device's mode gives, or to read and write it if there is no mode.
+    /// [`add_cgroup_device_rule`](Adjust::add_cgroup_device_rule) is for other rules.
     ///
     /// # Errors
     /// The path begins with `-` or has a device already.
@@ -384,13 +386,15 @@ pub trait Adjust: SetResources {
         self.linux().rdt.get_or_insert_default()
     }
 
-    /// Path of the cgroup, as the OCI runtime specification has it. An empty path takes an earlier call back.
+    /// Path of the cgroup, as the OCI runtime specification has it. An empty path takes an earlier
+    /// call back.
     fn set_cgroups_path(&mut self, path: impl Into<String>) -> &mut Self {
         self.linux().cgroups_path = path.into();
         self
     }
 
-    /// How likely the process is to be killed when memory is short, -1000 to 1000. `None` takes an earlier call back.
+    /// How likely the process is to be killed when memory is short, -1000 to 1000. `None` takes an
+    /// earlier call back.
     fn set_oom_score_adj(&mut self, score: Option<i64>) -> &mut Self {
         self.linux().oom_score_adj = score.map(Wrapper::wrap);
         self

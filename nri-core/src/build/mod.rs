@@ -1,8 +1,10 @@
-//! Builders: what plugin authors write instead of messages with markers, wrappers and nested options.
+//! Builders: what plugin authors write instead of messages with markers, wrappers and nested
+//! options.
 //!
-//! They are extension traits on the protocol's messages: [`Adjust`] for [`ContainerAdjustment`], [`SetResources`] for whatever
-//! carries resources (adjustments, updates, and resources themselves), [`Update`] and [`Evict`] for the rest. What would be
-//! refused by a runtime, or taken for something else, is refused here.
+//! They are extension traits on the protocol's messages: [`Adjust`] for [`ContainerAdjustment`],
+//! [`SetResources`] for whatever carries resources (adjustments, updates, and resources
+//! themselves), [`Update`] and [`Evict`] for the rest. What would be refused by a runtime, or taken
+//! for something else, is refused here.
 //!
 //! ```
 //! use nri_core::api::{ContainerAdjustment, ContainerEviction, ContainerUpdate};

@@ -20,7 +20,8 @@ pub trait Update: Sized {
     /// The id is empty.
     fn of_container(container_id: impl Into<String>) -> Result<Self, BuildError>;
 
-    /// Whether the update's failure is of no matter. If not (the default), it fails what the update belongs to.
+    /// Whether the update's failure is of no matter. If not (the default), it fails what the update
+    /// belongs to.
     fn set_ignore_failure(&mut self, ignore: bool) -> &mut Self;
 }
 

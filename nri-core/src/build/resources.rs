@@ -10,7 +10,8 @@ use super::{BuildError, Wrapper};
 
 /// Whatever carries resources: an adjustment, an update, resources themselves.
 ///
-/// A setter replaces the value of an earlier call. What is set to zero is set; what is not set stays as it is.
+/// A setter replaces the value of an earlier call. What is set to zero is set; what is not set
+/// stays as it is.
 ///
 /// ```
 /// use nri_core::api::LinuxResources;
@@ -135,7 +136,8 @@ pub trait SetResources: Sized {
         self
     }
 
-    /// Parameter of cgroup v2: name of the file, and its content. A leading `-` is part of the name.
+    /// Parameter of cgroup v2: name of the file, and its content. A leading `-` is part of the
+    /// name.
     ///
     /// # Errors
     /// The parameter is set already.

@@ -1,4 +1,5 @@
-//! One plugin after the other: the part that all flows share. What differs between events is a [`Stage`].
+//! One plugin after the other: the part that all flows share. What differs between events is a
+//! [`Stage`].
 
 use std::sync::Arc;
 
@@ -6,15 +7,18 @@ use super::outcome::UNIMPLEMENTED;
 use super::{Call, Member, OnTrouble, Outcome, PluginOutcome, Reply, Roster, Step};
 use crate::{Error, Event, RegisteredPlugin, Request, Response};
 
-/// What differs from event to event: the request for the next plugin, and what its response changes.
+/// What differs from event to event: the request for the next plugin, and what its response
+/// changes.
 pub(super) trait Stage {
     /// The request as the next plugin is to see it.
     fn request(&mut self) -> Arc<Request>;
 
-    /// Takes a response in. `more` says whether another plugin is asked, with what this one has changed.
+    /// Takes a response in. `more` says whether another plugin is asked, with what this one has
+    /// changed.
     ///
     /// # Errors
-    /// The response cannot be combined with the earlier ones, or makes the request of the next plugin too large.
+    /// The response cannot be combined with the earlier ones, or makes the request of the next
+    /// plugin too large.
     fn absorb(
         &mut self,
         plugin: &RegisteredPlugin,
@@ -23,7 +27,7 @@ pub(super) trait Stage {
     ) -> Result<(), Error>;
 }
 
-/// Calls the subscribed members of a roster in order and keeps book.
+/// Calls the subscribed members of a roster in order and records what comes of it.
 #[derive(Debug)]
 pub(super) struct Chain {
     roster: Roster,
@@ -49,7 +53,8 @@ impl Chain {
         }
     }
 
-    /// Whether later plugins are not asked any more: the first error ends everything but notifications.
+    /// Whether later plugins are not asked any more: the first error ends everything but
+    /// notifications.
     fn is_over(&self) -> bool {
         !self.errors.is_empty() && !self.event.is_notification()
     }
@@ -120,7 +125,8 @@ impl Chain {
             .get(self.next)
             .filter(|_| self.calling)
         {
-            // Whether the request got out is not known here, so it counts as seen: an undo too many does no harm.
+            // Whether the request got out is not known here, so it counts as seen: an undo too many
+            // does no harm.
             self.outcomes.push(PluginOutcome {
                 plugin: member.plugin.clone(),
                 event: self.event,
@@ -161,8 +167,8 @@ impl Chain {
     }
 }
 
-/// What a reply means for the plugin's record and for the request: outcome, whether the plugin saw the request, and the error
-/// that the request fails with, if it does.
+/// What a reply means for the plugin's record and for the request: outcome, whether the plugin saw
+/// the request, and the error that the request fails with, if it does.
 pub(super) fn judge(
     member: &Member,
     event: Event,

@@ -1,4 +1,5 @@
-//! Creating a container: plugins adjust it one after the other, then validators judge the whole, all at once.
+//! Creating a container: plugins adjust it one after the other, then validators judge the whole,
+//! all at once.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{Combined, CreateOutcome};
 use crate::{Error, RegisteredPlugin, Request, Response};
 
-/// The flow of a creation. Each plugin sees the container as adjusted by those before it; validators see the original, the
-/// combined adjustment and its owners.
+/// The flow of a creation. Each plugin sees the container as adjusted by those before it;
+/// validators see the original, the combined adjustment and its owners.
 #[derive(Debug)]
 pub struct CreateFlow {
     roster: Roster,
@@ -66,7 +67,8 @@ fn container(request: &mut Arc<Request>) -> Option<&mut api::Container> {
 }
 
 impl Adjusting {
-    /// What the plugins asked for together, and for the validators the request as it was before. Nothing is left here then.
+    /// What the plugins asked for together, and for the validators the request as it was before.
+    /// Nothing is left here then.
     fn finish(&mut self) -> (CreateOutcome, api::CreateContainerRequest) {
         let mut combined = std::mem::take(&mut self.combined);
         let mut original = match Arc::make_mut(&mut self.current) {

@@ -1,4 +1,5 @@
-//! How large a request has become by what plugins ask for, and who is to blame when it fits into no message any more.
+//! How large a request has become by what plugins ask for, and who is to blame when it fits into no
+//! message any more.
 
 use super::{ENVELOPE_RESERVE, MESSAGE_LIMIT};
 use crate::{Error, PluginId, RegisteredPlugin, Request};
@@ -26,8 +27,9 @@ impl Growth {
         }
     }
 
-    /// Takes in that an answer of so many bytes was merged. `current` is the request as the next plugin is to see it; it is only
-    /// asked for, and measured, if there is a next plugin (`more`) and it may be too large.
+    /// Takes in that an answer of so many bytes was merged. `current` is the request as the next
+    /// plugin is to see it; it is only asked for, and measured, if there is a next plugin
+    /// (`more`) and it may be too large.
     ///
     /// # Errors
     /// It is too large by now.
@@ -58,7 +60,8 @@ impl Growth {
         self.check(&current)
     }
 
-    /// Whether a request that was made of all of it fits into a message. Without large answers it is taken to.
+    /// Whether a request that was made of all of it fits into a message. Without large answers it
+    /// is taken to.
     ///
     /// # Errors
     /// It does not: who asked for most is to blame.
@@ -96,7 +99,8 @@ mod tests {
         }))
     }
 
-    /// Plays a flow in which each plugin answers the first request as told, and all that judges accepts.
+    /// Plays a flow in which each plugin answers the first request as told, and all that judges
+    /// accepts.
     fn play<F: Flow>(
         mut flow: F,
         answer: impl Fn(&str) -> Response,

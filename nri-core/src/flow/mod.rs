@@ -1,7 +1,8 @@
 //! Flows: what happens to one request, without doing it.
 //!
-//! A flow says which plugin to call next with which request; it is told what came of the call; in the end it says what the
-//! outcome is. Whoever drives it awaits, times and transports. One driver serves every event:
+//! A flow says which plugin to call next with which request; it is told what came of the call; in
+//! the end it says what the outcome is. Whoever drives it awaits, times and transports. One driver
+//! serves every event:
 //!
 //! ```
 //! use nri_core::flow::{Flow, Member, NotifyFlow, Policy, Reply, Roster, Step};
@@ -60,7 +61,8 @@ pub struct Call {
 /// What to do next for a flow.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Make this call, and tell the flow what came of it. There may be more calls to make at the same time: ask again.
+    /// Make this call, and tell the flow what came of it. There may be more calls to make at the
+    /// same time: ask again.
     Call(Call),
     /// Nothing before one of the calls under way is answered.
     Wait,

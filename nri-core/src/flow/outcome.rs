@@ -43,7 +43,8 @@ pub enum Outcome {
     Answered,
     /// It did not ask for the event.
     Unsubscribed,
-    /// It was not asked, because it does not know the pod or container: that had ended before the plugin was shown what exists.
+    /// It was not asked, because it does not know the pod or container: that had ended before the
+    /// plugin was shown what exists.
     Unaware,
     /// It was not asked, because the request had failed before its turn.
     NotReached,
@@ -64,7 +65,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether a requirement that the plugin be consulted is met: it did its part, or has none in this event.
+    /// Whether a requirement that the plugin be consulted is met: it did its part, or has none in
+    /// this event.
     pub fn counts_as_consulted(&self) -> bool {
         match self {
             Self::Answered | Self::Unsubscribed | Self::Unaware | Self::NotReached => true,
@@ -85,8 +87,8 @@ pub struct PluginOutcome {
     pub outcome: Outcome,
     /// Whether the request was handed to its transport, so that it may know of it.
     pub was_delivered: bool,
-    /// How long it had its turn, up to its answer or to the end of its time. `None` if it was not asked, and from whoever
-    /// drives the flow without a clock.
+    /// How long it had its turn, up to its answer or to the end of its time. `None` if it was not
+    /// asked, and from whoever drives the flow without a clock.
     pub took: Option<Duration>,
 }
 
@@ -109,7 +111,8 @@ impl PluginOutcome {
 pub struct Report<T> {
     /// The outcome as a whole.
     pub result: Result<T, Error>,
-    /// What every plugin did, in plugin order; validators appear once more, after them, with their own event.
+    /// What every plugin did, in plugin order; validators appear once more, after them, with their
+    /// own event.
     pub outcomes: Vec<PluginOutcome>,
 }
 

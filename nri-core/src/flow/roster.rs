@@ -1,4 +1,4 @@
-//! Who takes part in a request: the plugins that are there, in the order in which they are called.
+//! Who is part of a request: the plugins that are there, in the order in which they are called.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ pub enum OnTrouble {
     Skip,
 }
 
-/// What a plugin's trouble means for a request, by kind of trouble. The defaults are the protocol's: an error fails the request,
-/// lateness and a lost connection do not. Of a validator none of it counts: what it does not accept is not applied.
+/// What a plugin's trouble means for a request, by kind of trouble. The defaults are the
+/// protocol's: an error fails the request, lateness and a lost connection do not. Of a validator
+/// none of it counts: what it does not accept is not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
@@ -25,17 +26,20 @@ pub struct Policy {
     pub on_error: OnTrouble,
     /// The plugin does not answer in time. Default: skip.
     pub on_late: OnTrouble,
-    /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default: skip.
+    /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default:
+    /// skip.
     pub on_absent: OnTrouble,
-    /// The plugin's connection goes after the request was handed to it; [`on_absent`](Self::on_absent) covers that too, so
-    /// either of them fails the request. Default: skip.
+    /// The plugin's connection goes after the request was handed to it;
+    /// [`on_absent`](Self::on_absent) covers that too, so either of them fails the request.
+    /// Default: skip.
     pub on_lost: OnTrouble,
 }
 
 impl Policy {
-    /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that it does not answer in time, or
-    /// whose connection goes while it has the request. A plugin that was gone before its turn is skipped (v0.12.5), and an
-    /// error that it answers fails the request, whatever it wishes.
+    /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that
+    /// it does not answer in time, or whose connection goes while it has the request. A plugin
+    /// that was gone before its turn is skipped (v0.12.5), and an error that it answers fails
+    /// the request, whatever it wishes.
     ///
     /// What becomes of the plugin is the other half, see
     /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished).
@@ -64,7 +68,7 @@ impl Default for Policy {
     }
 }
 
-/// A plugin that takes part in a request.
+/// A plugin that is part of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
@@ -72,11 +76,13 @@ pub struct Member {
     pub plugin: RegisteredPlugin,
     /// The events that it gets.
     pub events: EventMask,
-    /// Whether it gets them because it answered the empty mask, which means all. Such a plugin may be older than some of
-    /// them, so "unimplemented" counts as "not subscribed" for validation and pod updates.
+    /// Whether it gets them because it answered the empty mask, which means all. Such a plugin may
+    /// be older than some of them, so "unimplemented" counts as "not subscribed" for
+    /// validation and pod updates.
     pub implicit: bool,
-    /// Whether, being subscribed to validation, it judges updates of containers as well. The protocol has creations in mind
-    /// only: such a request has no adjustment in it, only updates. Default: false.
+    /// Whether, being subscribed to validation, it judges updates of containers as well. The
+    /// protocol has creations in mind only: such a request has no adjustment in it, only
+    /// updates. Default: false.
     pub validates_updates: bool,
     /// What its trouble means.
     pub policy: Policy,
@@ -116,7 +122,8 @@ impl Member {
         self
     }
 
-    /// Whether "unimplemented" as an answer to `event` means that the plugin is not subscribed to it.
+    /// Whether "unimplemented" as an answer to `event` means that the plugin is not subscribed to
+    /// it.
     pub(super) fn may_not_know(&self, event: Event) -> bool {
         self.implicit
             && matches!(
@@ -126,8 +133,8 @@ impl Member {
     }
 }
 
-/// The plugins of a runtime, in the order (index, name, registration), and what the runtime can apply of what they ask for. Cheap
-/// to clone: a request keeps the one it began with.
+/// The plugins of a runtime, in the order (index, name, registration), and what the runtime can
+/// apply of what they ask for. Cheap to clone: a request keeps the one it began with.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
     members: Arc<[Member]>,
@@ -145,7 +152,8 @@ impl Roster {
         }
     }
 
-    /// The same plugins of a runtime that can apply just this. Without it, everything can be applied.
+    /// The same plugins of a runtime that can apply just this. Without it, everything can be
+    /// applied.
     #[must_use]
     pub fn with_support(mut self, support: Support) -> Self {
         self.support = support;

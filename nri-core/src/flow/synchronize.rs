@@ -1,4 +1,5 @@
-//! Showing a plugin what exists already: pods and containers packed into as few messages as the transport's limit allows.
+//! Showing a plugin what exists already: pods and containers packed into as few messages as the
+//! transport's limit allows.
 
 use std::collections::VecDeque;
 
@@ -6,11 +7,12 @@ use nri_proto::api;
 use prost::Message;
 use prost::encoding::{encoded_len_varint, key_len};
 
-/// The most that the transport carries in one message: the encoded RPC request, its envelope included (the protocol's limit).
+/// The most that the transport carries in one message: the encoded RPC request, its envelope
+/// included (the protocol's limit).
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 
-/// What is kept free for the envelope of the RPC request: service and method names, lengths and time limit take about 70
-/// bytes; the rest is for metadata, such as trace contexts.
+/// What is kept free for the envelope of the RPC request: service and method names, lengths and
+/// time limit take about 70 bytes; the rest is for metadata, such as trace contexts.
 pub const ENVELOPE_RESERVE: usize = 1 << 10;
 
 /// Length of the field `more` when it is set: a key and a one.
@@ -50,9 +52,11 @@ pub enum SynchronizeError {
     NotAsked,
 }
 
-/// The flow of a plugin's synchronisation: one or more messages, pods before containers, each in the given order.
+/// The flow of a plugin's synchronisation: one or more messages, pods before containers, each in
+/// the given order.
 ///
-/// The last message, the only one if everything fits, has `more` unset, and it is its answer that counts.
+/// The last message, the only one if everything fits, has `more` unset, and it is its answer that
+/// counts.
 ///
 /// ```
 /// use nri_core::{api, flow::SynchronizeFlow};
@@ -88,7 +92,8 @@ impl SynchronizeFlow {
     /// A flow that shows these objects in messages that the transport carries.
     ///
     /// # Errors
-    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of its own.
+    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of
+    /// its own.
     pub fn new(
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
@@ -96,16 +101,19 @@ impl SynchronizeFlow {
         Self::with_room(pods, containers, MESSAGE_LIMIT - ENVELOPE_RESERVE)
     }
 
-    /// The same with another limit: `room` is the most bytes that an encoded [`api::SynchronizeRequest`] may have.
+    /// The same with another limit: `room` is the most bytes that an encoded
+    /// [`api::SynchronizeRequest`] may have.
     ///
     /// # Errors
-    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of its own.
+    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of
+    /// its own.
     pub fn with_room(
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
         room: usize,
     ) -> Result<Self, SynchronizeError> {
-        // Room for objects: any message but the last has `more` set, and which one is the last is not known beforehand.
+        // Room for objects: any message but the last has `more` set, and which one is the last is
+        // not known beforehand.
         let room = room.saturating_sub(MORE);
         Ok(Self {
             pods: Queue::new(pods, room)?,
@@ -136,7 +144,8 @@ impl SynchronizeFlow {
         })
     }
 
-    /// Takes the answer to the message sent last. `Some` are the updates that the plugin wants, and the end of the flow.
+    /// Takes the answer to the message sent last. `Some` are the updates that the plugin wants, and
+    /// the end of the flow.
     ///
     /// # Errors
     /// The plugin did not treat the part as a part; it has to be closed then.
@@ -187,7 +196,8 @@ impl Named for api::Container {
     }
 }
 
-/// Objects with the bytes that each takes in a message, none more than the room there is: so each message takes one at least.
+/// Objects with the bytes that each takes in a message, none more than the room there is: so each
+/// message takes one at least.
 #[derive(Debug)]
 struct Queue<T>(VecDeque<(usize, T)>);
 
@@ -284,8 +294,9 @@ mod tests {
     }
 
     proptest! {
-        /// Law: everything arrives once and in order; no part is over the limit; every part but the only one of nothing
-        /// holds something; only the last is the last; no two neighbours would have fitted into one.
+        /// Law: everything arrives once and in order; no part is over the limit; every part but the
+        /// only one of nothing holds something; only the last is the last; no two neighbours would
+        /// have fitted into one.
         #[test]
         fn everything_arrives_in_few_parts_under_the_limit(
             pods in prop::collection::vec(0usize..400, 0..40),
@@ -311,7 +322,8 @@ mod tests {
             prop_assert_eq!(parts.iter().flat_map(|p| p.containers.clone()).collect::<Vec<_>>(), containers);
         }
 
-        /// Law: an object is refused exactly when a message with it alone, marked as a part, would be over the limit.
+        /// Law: an object is refused exactly when a message with it alone, marked as a part, would
+        /// be over the limit.
         #[test]
         fn what_is_too_large_alone_is_refused_by_name(bytes in 0usize..600, room in 0usize..600) {
             let alone = api::SynchronizeRequest {

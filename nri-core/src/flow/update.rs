@@ -1,5 +1,6 @@
-//! Updating and stopping a container: plugins answer with updates (and evictions), which are merged and, if there are any,
-//! judged by those validators that judge updates. Both take one path; what differs is a [`Merging`].
+//! Updating and stopping a container: plugins answer with updates (and evictions), which are merged
+//! and, if there are any, judged by those validators that judge updates. Both take one path; what
+//! differs is a [`Merging`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -130,8 +131,8 @@ impl<S: Merging> Asking<S> {
     }
 }
 
-/// The flow of an update of a container's resources. Each plugin sees the resources as changed by those before it; if
-/// anything is asked for, those validators that judge updates judge the whole.
+/// The flow of an update of a container's resources. Each plugin sees the resources as changed by
+/// those before it; if anything is asked for, those validators that judge updates judge the whole.
 #[derive(Debug)]
 pub struct UpdateFlow(Asking<Updating>);
 
@@ -243,9 +244,9 @@ impl Flow for UpdateFlow {
     }
 }
 
-/// The flow of a stopped container. All plugins hear of it, whatever an earlier one answered; but if one fails, none of the
-/// updates that the others ask for is carried out, as for every request whose answers are merged. The same holds if a validator
-/// that judges updates rejects them.
+/// The flow of a stopped container. All plugins hear of it, whatever an earlier one answered; but
+/// if one fails, none of the updates that the others ask for is carried out, as for every request
+/// whose answers are merged. The same holds if a validator that judges updates rejects them.
 #[derive(Debug)]
 pub struct StopFlow(Asking<Stopping>);
 

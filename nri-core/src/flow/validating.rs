@@ -1,4 +1,5 @@
-//! Judging: every validator is asked the same, in parallel, and all are awaited. One of them is enough to reject.
+//! Judging: every validator is asked the same, in parallel, and all are awaited. One of them is
+//! enough to reject.
 
 use std::sync::Arc;
 
@@ -48,8 +49,9 @@ impl ValidateFlow {
         Self::by(roster, |_| true, request)
     }
 
-    /// The judging of updates, by those validators of a roster that judge updates; `None` if there are none. The request
-    /// has no adjustment, that is how validators know what it is about; `updates` are those of other containers as well.
+    /// The judging of updates, by those validators of a roster that judge updates; `None` if there
+    /// are none. The request has no adjustment, that is how validators know what it is about;
+    /// `updates` are those of other containers as well.
     pub fn of_updates(
         roster: &Roster,
         request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
@@ -87,10 +89,11 @@ impl ValidateFlow {
         &self.request
     }
 
-    /// Whether the validators can be asked, where one plugin alone asks for what is judged, in so many bytes.
+    /// Whether the validators can be asked, where one plugin alone asks for what is judged, in so
+    /// many bytes.
     ///
-    /// # Errors
-    /// [`Error::TooLarge`]: it is too much for a message. The plugin is to blame, not the validators.
+    /// # Errors [`Error::TooLarge`]: it is too much for a message. The plugin is to blame, not the
+    /// validators.
     pub fn fits(&self, plugin: &PluginId, asked: usize) -> Result<(), Error> {
         Growth::by(plugin, asked).check(&self.request)
     }

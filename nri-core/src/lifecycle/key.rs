@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::Subject;
 
-/// A pod or container: its domain, its kind and its full id. Ids are unique in a domain and kind only. Cheap to clone.
+/// A pod or container: its domain, its kind and its full id. Ids are unique in a domain and kind
+/// only. Cheap to clone.
 ///
 /// ```
 /// use nri_core::lifecycle::ObjectKey;

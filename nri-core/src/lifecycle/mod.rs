@@ -1,10 +1,12 @@
-//! The lives of pods and containers: which event is due, which would be a repetition, what a removal implies.
+//! The lives of pods and containers: which event is due, which would be a repetition, what a
+//! removal implies.
 //!
-//! Runtimes announce the same stop or removal several times, in races with exits, after failures and after restarts. Plugins
-//! are to hear of each step once and in order: Created, Running, Stopped, Removed. [`Lifecycles`] decides that.
+//! Runtimes announce the same stop or removal several times, in races with exits, after failures
+//! and after restarts. Plugins are to hear of each step once and in order: Created, Running,
+//! Stopped, Removed. [`Lifecycles`] decides that.
 //!
-//! A step counts from the moment in which it is begun, so of two callers only one gets it. That its event reaches all plugins,
-//! and in order with the others of its pod, is for whoever relays it.
+//! A step counts from the moment in which it is begun, so of two callers only one gets it. That its
+//! event reaches all plugins, and in order with the others of its pod, is for whoever relays it.
 //!
 //! What is different from the Go implementation is listed in [`differences`].
 //!
@@ -38,11 +40,13 @@ pub enum Due {
     Nothing,
     /// The event itself.
     Event,
-    /// First the stop of the pod or container, whatever comes of it, then the event, which is its removal.
+    /// First the stop of the pod or container, whatever comes of it, then the event, which is its
+    /// removal.
     StopFirst,
 }
 
-/// A creation that has begun: what [`Lifecycles::settle`] needs to tell it from a later creation of the same id.
+/// A creation that has begun: what [`Lifecycles::settle`] needs to tell it from a later creation of
+/// the same id.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a creation has to be settled"]
 pub struct PendingCreation {
@@ -73,7 +77,8 @@ struct Entry {
     /// Never `Removed`: what is removed has no entry.
     state: State,
     creation: Creation,
-    /// Whether any step of this life was announced here; otherwise only a list of the runtime told of it.
+    /// Whether any step of this life was announced here; otherwise only a list of the runtime told
+    /// of it.
     announced: bool,
     /// Whether a list of the runtime had it.
     listed: bool,
@@ -83,8 +88,8 @@ struct Entry {
 
 /// The lives of all pods and containers of an instance.
 ///
-/// Memory is bounded by what lives, by a fixed number of removals that are remembered, and by pruning at every
-/// [`seed`](Lifecycles::seed).
+/// Memory is bounded by what lives, by a fixed number of removals that are remembered, and by
+/// pruning at every [`seed`](Lifecycles::seed).
 ///
 /// ```
 /// use nri_core::lifecycle::{Due, Lifecycles, ObjectKey};
@@ -140,18 +145,20 @@ impl Lifecycles {
         })
     }
 
-    /// Notes that all plugins were asked about a creation and none objected. From now on the container may be started,
-    /// stopped and removed.
+    /// Notes that all plugins were asked about a creation and none objected. From now on the
+    /// container may be started, stopped and removed.
     pub fn asked(&mut self, birth: &mut PendingCreation) {
         if let Some(entry) = self.newborn(birth) {
             entry.creation = Creation::Unsettled;
         }
     }
 
-    /// Ends a creation: committed if the container exists, abandoned if plugins refused it or it never came to be.
+    /// Ends a creation: committed if the container exists, abandoned if plugins refused it or it
+    /// never came to be.
     ///
-    /// What is due then is due towards the plugins that saw the creation, as its undoing: nothing for a committed one, nor
-    /// if the runtime announced the removal itself; [`Due::Event`] is the removal.
+    /// What is due then is due towards the plugins that saw the creation, as its undoing: nothing
+    /// for a committed one, nor if the runtime announced the removal itself; [`Due::Event`] is
+    /// the removal.
     pub fn settle(&mut self, birth: PendingCreation, settlement: Settlement) -> Due {
         let Some(entry) = self.newborn(&birth) else {
             return Due::Nothing;
@@ -165,11 +172,12 @@ impl Lifecycles {
 
     /// Begins any other step and says what is due.
     ///
-    /// Post and update events are always due and change nothing. Whatever but a stop or a removal is told of a container shows
-    /// that it exists, even if its creation is not settled yet.
+    /// Post and update events are always due and change nothing. Whatever but a stop or a removal
+    /// is told of a container shows that it exists, even if its creation is not settled yet.
     ///
     /// # Errors
-    /// The step does not exist for the object ([`LifecycleError::NoSuchStep`]), or would lead backwards.
+    /// The step does not exist for the object ([`LifecycleError::NoSuchStep`]), or would lead
+    /// backwards.
     pub fn begin(&mut self, key: &ObjectKey, event: Event) -> Result<Due, LifecycleError> {
         check_subject(key, event)?;
         let due = self.take_step(key, event)?;
@@ -245,7 +253,8 @@ impl Lifecycles {
             .filter(|entry| entry.since == birth.since)
     }
 
-    /// Begins a life. What only a list told of may appear nevertheless: a runtime may list what it is about to announce.
+    /// Begins a life. What only a list told of may appear nevertheless: a runtime may list what it
+    /// is about to announce.
     fn appear(
         &mut self,
         key: &ObjectKey,

@@ -1,5 +1,5 @@
-//! What was removed lately. A runtime lists an object for a while after its removal was announced; without this memory such a
-//! list would bring it back to life.
+//! What was removed lately. A runtime lists an object for a while after its removal was announced;
+//! without this memory such a list would bring it back to life.
 
 use std::collections::{BTreeMap, VecDeque};
 

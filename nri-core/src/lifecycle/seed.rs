@@ -8,8 +8,8 @@ use super::{Creation, Entry, Lifecycles, ObjectKey};
 use crate::Subject;
 use crate::model::State;
 
-/// The most pods and containers that are remembered although no list of the runtime ever had them. A healthy runtime has a
-/// few, for the time between an event and its own book-keeping.
+/// The most pods and containers that are remembered although no list of the runtime ever had them.
+/// A healthy runtime has a few, for the time between an event and its own book-keeping.
 const NEVER_LISTED: usize = 4096;
 
 /// In which state a runtime lists a pod or container.
@@ -21,7 +21,8 @@ pub enum Observed {
     Running,
     /// Stopped; a pod that is not ready.
     Stopped,
-    /// The runtime does not know. Changes nothing; counts as running if there is nothing to be changed.
+    /// The runtime does not know. Changes nothing; counts as running if there is nothing to be
+    /// changed.
     Unknown,
 }
 
@@ -57,9 +58,9 @@ impl Lifecycles {
         Listing(self.tick)
     }
 
-    /// Takes in all that a domain of the runtime has: what is not known becomes known in the state observed, so that its stop
-    /// and removal are due; what is known keeps its state, since an event for it may be under way; what the domain had once
-    /// and has no more is forgotten.
+    /// Takes in all that a domain of the runtime has: what is not known becomes known in the state
+    /// observed, so that its stop and removal are due; what is known keeps its state, since an
+    /// event for it may be under way; what the domain had once and has no more is forgotten.
     ///
     /// Returns what was forgotten. Lists of different domains may be handed in for one listing.
     pub fn seed(
@@ -95,8 +96,9 @@ impl Lifecycles {
         missing
     }
 
-    /// Whether a plugin that is synchronised is to be shown an object that a list has: pods and containers that live, but no
-    /// stopped containers, and nothing whose creation is not settled or whose removal was announced.
+    /// Whether a plugin that is synchronised is to be shown an object that a list has: pods and
+    /// containers that live, but no stopped containers, and nothing whose creation is not
+    /// settled or whose removal was announced.
     pub fn shows(&self, key: &ObjectKey) -> bool {
         self.entries.get(key).is_some_and(|entry| {
             entry.creation == Creation::Settled
@@ -104,8 +106,9 @@ impl Lifecycles {
         })
     }
 
-    /// What was announced and lives, and no list of the runtime has ever had: a list may lag behind the events. A plugin that
-    /// is synchronised has to be shown it as well. No stopped pods and containers, and nothing that is not settled.
+    /// What was announced and lives, and no list of the runtime has ever had: a list may lag behind
+    /// the events. A plugin that is synchronised has to be shown it as well. No stopped pods
+    /// and containers, and nothing that is not settled.
     pub fn unlisted(&self) -> impl Iterator<Item = (&ObjectKey, State)> {
         self.entries
             .iter()

@@ -1,4 +1,5 @@
-//! The table of steps, and the law that every life yields at most one stop and one removal, in that order.
+//! The table of steps, and the law that every life yields at most one stop and one removal, in that
+//! order.
 
 use std::collections::BTreeMap;
 
@@ -147,7 +148,8 @@ fn s11_an_abandoned_creation_is_undone_unless_the_runtime_did_it() {
     assert_eq!(lives.state(&key), State::Created);
 }
 
-/// The reference seeds containers only, and no exited ones: their stop and removal are lost after a restart.
+/// The reference seeds containers only, and no exited ones: their stop and removal are lost after a
+/// restart.
 #[test]
 fn s1_s2_after_a_restart_older_objects_still_yield_their_stop_and_removal() {
     let mut lives = Lifecycles::new();
@@ -174,7 +176,8 @@ fn s1_s2_after_a_restart_older_objects_still_yield_their_stop_and_removal() {
     assert_eq!(lives.begin(&exited, Event::RemoveContainer), Ok(Due::Event));
 }
 
-/// In the reference a container that was stopped runs again when a plugin connects, and an unknown one is forgotten.
+/// In the reference a container that was stopped runs again when a plugin connects, and an unknown
+/// one is forgotten.
 #[test]
 fn s3_a_list_changes_nothing_that_is_known() {
     let (mut lives, key) = (Lifecycles::new(), container());
@@ -349,8 +352,9 @@ fn many_cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(many_cases())]
 
-    /// Law: whatever a runtime announces in whatever order, each life yields at most one stop and at most one removal, never
-    /// a removal before the stop, and nothing but a creation after the removal.
+    /// Law: whatever a runtime announces in whatever order, each life yields at most one stop and
+    /// at most one removal, never a removal before the stop, and nothing but a creation after the
+    /// removal.
     #[test]
     fn each_life_is_stopped_once_then_removed_once(acts in prop::collection::vec(act(), 1..60)) {
         let mut lives = Lifecycles::new();

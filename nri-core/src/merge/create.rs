@@ -91,13 +91,14 @@ impl CreateMerge {
         self
     }
 
-    /// The container as the next plugin is to see it: the original with everything [applied](super::apply) that was asked for
-    /// so far.
+    /// The container as the next plugin is to see it: the original with everything
+    /// [applied](super::apply) that was asked for so far.
     pub fn view(&self) -> &api::Container {
         &self.view
     }
 
-    /// The container as the runtime asked for it. Not kept, but made of the view and what plugins changed in it.
+    /// The container as the runtime asked for it. Not kept, but made of the view and what plugins
+    /// changed in it.
     pub fn original(&self) -> api::Container {
         let mut container = self.view.clone();
         self.combined.clone().restore(&mut container);
@@ -126,13 +127,14 @@ impl CreateMerge {
 
 /// A creation's merge without the container: whoever holds the view passes it in.
 ///
-/// Views are not made anew for every plugin, nor is the original kept beside them. Both would mean to copy the container, which
-/// costs more than everything else here.
+/// Views are not made anew for every plugin, nor is the original kept beside them. Both would mean
+/// to copy the container, which costs more than everything else here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Combined {
     container_id: String,
     adjustments: Adjustments,
-    /// What was asked for last. It is checked, but not taken in before somebody looks: after the last plugin nobody does.
+    /// What was asked for last. It is checked, but not taken in before somebody looks: after the
+    /// last plugin nobody does.
     last: Option<api::ContainerAdjustment>,
     last_plugin: Option<PluginId>,
     updates: Updates,
@@ -151,8 +153,8 @@ impl Combined {
         }
     }
 
-    /// Brings the view up to date. It is the original in the first call and always the same; it is only asked for if it
-    /// changes.
+    /// Brings the view up to date. It is the original in the first call and always the same; it is
+    /// only asked for if it changes.
     pub(crate) fn show<'v>(&mut self, view: impl FnOnce() -> Option<&'v mut api::Container>) {
         if let Some(plugin) = self.last_plugin.take()
             && let Some(adjust) = self.last.take()
@@ -216,7 +218,8 @@ impl Combined {
         Ok(())
     }
 
-    /// Makes the view the original again. To be called once, after the last response; nobody looks at it any more then.
+    /// Makes the view the original again. To be called once, after the last response; nobody looks
+    /// at it any more then.
     pub(crate) fn restore(&mut self, view: &mut api::Container) {
         self.adjustments.restore(view);
     }

@@ -6,7 +6,8 @@ use super::supported::Unsupported;
 use crate::PluginId;
 use crate::brief::{listed, quoted};
 
-/// Why a plugin's response cannot be combined with the earlier ones. The request fails; nothing of it is applied.
+/// Why a plugin's response cannot be combined with the earlier ones. The request fails; nothing of
+/// it is applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -44,7 +45,8 @@ pub enum MergeError {
         /// Which entry of it; `None` for fields with one value.
         key: Option<String>,
     },
-    /// A plugin updates the very container that is being created. Its resources belong into the adjustment.
+    /// A plugin updates the very container that is being created. Its resources belong into the
+    /// adjustment.
     #[error(
         "plugin \"{plugin}\" updates container {} while that container is being created; an adjustment can do that",
         quoted(.container)
@@ -79,11 +81,13 @@ fn place(field: Field, key: Option<&str>) -> String {
     }
 }
 
-/// Something that a plugin asked for and that was left out, although the request goes on. Worth a line in a log.
+/// Something that a plugin asked for and that was left out, although the request goes on. Worth a
+/// line in a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Omission {
-    /// An update that conflicts was dropped as a whole, because the plugin marked it so that its failure is ignored.
+    /// An update that conflicts was dropped as a whole, because the plugin marked it so that its
+    /// failure is ignored.
     #[error("dropped an update whose failure is to be ignored: {0}")]
     Update(MergeError),
     /// Rules of the device cgroup in an update: the protocol has them in adjustments only.

@@ -1,5 +1,6 @@
-//! An ordered table whose keys are texts, compared by their normal form and given back as they were spelled last. Keys are
-//! short, many, and written once: they share one buffer, so that a key costs no allocation.
+//! An ordered table whose keys are texts, compared by their normal form and given back as they were
+//! spelled last. Keys are short, many, and written once: they share one buffer, so that a key costs
+//! no allocation.
 
 use std::cmp::Ordering;
 
@@ -27,7 +28,8 @@ struct Row<T> {
     /// Where the normal form stands.
     start: usize,
     end: usize,
-    /// Where the spelling ends that stands behind the normal form. Nothing does if the normal form is the spelling.
+    /// Where the spelling ends that stands behind the normal form. Nothing does if the normal form
+    /// is the spelling.
     spelled_end: usize,
     value: T,
 }
@@ -101,7 +103,8 @@ impl<T> KeyTable<T> {
         }
     }
 
-    /// Writes many values, each in place of the one before. No key may be there twice, in whatever spelling.
+    /// Writes many values, each in place of the one before. No key may be there twice, in whatever
+    /// spelling.
     pub(super) fn insert_all<'k>(&mut self, entries: impl Iterator<Item = (&'k str, T)>) {
         if entries.size_hint().1.is_some_and(|most| most <= FEW) {
             for (key, value) in entries {

@@ -1,7 +1,9 @@
-//! Merging: what several plugins ask for, combined into what one could have asked for, with an owner for every part.
+//! Merging: what several plugins ask for, combined into what one could have asked for, with an
+//! owner for every part.
 //!
-//! Plugins are asked one after the other. [`CreateMerge`], [`UpdateMerge`] and [`StopMerge`] take their responses in, say what
-//! the next plugin is to see, and give the outcome. How a field combines depends on its kind:
+//! Plugins are asked one after the other. [`CreateMerge`], [`UpdateMerge`] and [`StopMerge`] take
+//! their responses in, say what the next plugin is to see, and give the outcome. How a field
+//! combines depends on its kind:
 //!
 //! | kind | fields | a second set of the same |
 //! |---|---|---|
@@ -13,12 +15,13 @@
 //! | RDT | class, schemata, monitoring | conflicts, unless RDT is removed first |
 //! | appended | hooks, device cgroup rules | is added |
 //!
-//! A removal is a key with a leading `-` ([`removal_marker`]). It frees the key: any plugin may set it afterwards. A removal
-//! and a set of one key in one response are a replacement, whatever their order. What only the original container has belongs
-//! to nobody.
+//! A removal is a key with a leading `-` ([`removal_marker`]). It frees the key: any plugin may set
+//! it afterwards. A removal and a set of one key in one response are a replacement, whatever their
+//! order. What only the original container has belongs to nobody.
 //!
-//! Which field is of which kind, and where it is found, is one table in the source; the next field of the protocol is a row
-//! there. What is different from the Go implementation is listed in [`differences`].
+//! Which field is of which kind, and where it is found, is one table in the source; the next field
+//! of the protocol is a row there. What is different from the Go implementation is listed in
+//! [`differences`].
 //!
 //! What may not enter: who is called when, and what a runtime does with the outcome.
 
@@ -60,8 +63,8 @@ pub use supported::{SupportedFields, Unsupported};
 pub use update::{StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 pub use updates::MergedUpdate;
 
-/// Forms for comparing what was merged here with what was merged elsewhere. For tests and tools of this workspace: nothing
-/// that a runtime or a plugin does needs them.
+/// Forms for comparing what was merged here with what was merged elsewhere. For tests and tools of
+/// this workspace: nothing that a runtime or a plugin does needs them.
 #[doc(hidden)]
 pub mod compare {
     pub use super::normal_form::{canonical, strip_go, strip_update_go};

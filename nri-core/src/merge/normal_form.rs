@@ -1,5 +1,5 @@
-//! Forms of an adjustment: without empty messages, in normal form, in an order fit for comparison, without removals of
-//! nothing.
+//! Forms of an adjustment: without empty messages, in normal form, in an order fit for comparison,
+//! without removals of nothing.
 
 use nri_proto::api::{Container, ContainerAdjustment, ContainerUpdate, LinuxResources};
 
@@ -43,8 +43,8 @@ fn strip_adjustment(
 
 /// The adjustment without empty messages; `None` if nothing is left.
 ///
-/// A wrapper is never empty, nor is a message that replaces a value as a unit (pids, io priority, scheduler, seccomp and
-/// memory policy): present with zeros, it asks for zeros.
+/// A wrapper is never empty, nor is a message that replaces a value as a unit (pids, io priority,
+/// scheduler, seccomp and memory policy): present with zeros, it asks for zeros.
 ///
 /// ```
 /// use nri_core::api::{ContainerAdjustment, LinuxContainerAdjustment};
@@ -56,8 +56,8 @@ pub fn strip(adjustment: ContainerAdjustment) -> Option<ContainerAdjustment> {
     strip_adjustment(adjustment, true)
 }
 
-/// [`strip`] as the Go implementation does it: there a unit with zeros counts as empty too. For comparing with what has gone
-/// through it.
+/// [`strip`] as the Go implementation does it: there a unit with zeros counts as empty too. For
+/// comparing with what has gone through it.
 #[must_use]
 pub fn strip_go(adjustment: ContainerAdjustment) -> Option<ContainerAdjustment> {
     strip_adjustment(adjustment, false)
@@ -85,8 +85,9 @@ pub fn strip_update_go(update: ContainerUpdate) -> Option<ContainerUpdate> {
 
 /// The normal form of an adjustment: the shortest way to ask for the same.
 ///
-/// Without empty messages; removals without those of keys that are set, each once and with nothing but the key, after the
-/// sets; a command line without the element that says "take over"; no RDT removal beside all three values.
+/// Without empty messages; removals without those of keys that are set, each once and with nothing
+/// but the key, after the sets; a command line without the element that says "take over"; no RDT
+/// removal beside all three values.
 #[must_use]
 pub fn normal_form(adjustment: ContainerAdjustment) -> Option<ContainerAdjustment> {
     let mut adjustment = strip(adjustment)?;
@@ -94,7 +95,8 @@ pub fn normal_form(adjustment: ContainerAdjustment) -> Option<ContainerAdjustmen
     strip(adjustment)
 }
 
-/// The [`normal_form`] with keyed lists in order of their keys, for comparisons in which their order means nothing.
+/// The [`normal_form`] with keyed lists in order of their keys, for comparisons in which their
+/// order means nothing.
 #[must_use]
 pub fn canonical(adjustment: ContainerAdjustment) -> Option<ContainerAdjustment> {
     let mut adjustment = normal_form(adjustment)?;
@@ -102,7 +104,8 @@ pub fn canonical(adjustment: ContainerAdjustment) -> Option<ContainerAdjustment>
     Some(adjustment)
 }
 
-/// The adjustment without removals of what the container does not have: applied to it, both come to the same.
+/// The adjustment without removals of what the container does not have: applied to it, both come to
+/// the same.
 #[must_use]
 pub fn prune(
     mut adjustment: ContainerAdjustment,

@@ -1,4 +1,5 @@
-//! Who asked for what: an owner per field, or per entry of a field, of every container that a request changes.
+//! Who asked for what: an owner per field, or per entry of a field, of every container that a
+//! request changes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +61,8 @@ impl Owner {
     /// The owner's text on the wire.
     fn to_wire(&self, field: i32) -> String {
         match self {
-            // The reference names who removes a namespace as if it had set it, and validators rely on it.
+            // The reference names who removes a namespace as if it had set it, and validators rely
+            // on it.
             Owner::Removed(plugin) if field == Field::Namespace as i32 => plugin.to_string(),
             owner => owner.to_string(),
         }
@@ -119,8 +121,8 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// The owner of a field, or of one of its entries, however its key is spelled ([`keys`](crate::keys)); `None` if no plugin
-    /// touched it.
+    /// The owner of a field, or of one of its entries, however its key is spelled
+    /// ([`keys`](crate::keys)); `None` if no plugin touched it.
     pub fn owner(&self, container: &str, field: Field, key: Option<&str>) -> Option<&Owner> {
         self.containers.get(container)?.owner(field, key)
     }
@@ -143,7 +145,8 @@ impl Owners {
             .flat_map(|(container, owners)| owners.iter(container))
     }
 
-    /// All owners, in order of containers, fields and keys. Fields that this version of the protocol does not know are left out.
+    /// All owners, in order of containers, fields and keys. Fields that this version of the
+    /// protocol does not know are left out.
     pub fn iter(&self) -> impl Iterator<Item = Owned<'_>> {
         self.containers
             .iter()
@@ -192,7 +195,8 @@ impl Owners {
         }
     }
 
-    /// The owners from the wire. Nothing is lost: fields of a newer protocol are kept, and so are texts that name no plugin.
+    /// The owners from the wire. Nothing is lost: fields of a newer protocol are kept, and so are
+    /// texts that name no plugin.
     pub fn from_message(message: &api::OwningPlugins) -> Self {
         let containers = message.owners.iter();
         Self {
@@ -232,7 +236,8 @@ impl ContainerOwners {
             let kind = Field::try_from(*number).map_or(KeyKind::Text, KeyKind::of);
             let spelled_alike = entries.owners.keys().all(|key| kind.is_normal(key));
             let keys = entries.owners.keys().map(|key| kind.normal(key));
-            // A runtime that compares texts can have two owners of one key. None of them may be lost.
+            // A runtime that compares texts can have two owners of one key. None of them may be
+            // lost.
             let kind = match spelled_alike || is_unique(keys) {
                 true => kind,
                 false => KeyKind::Text,

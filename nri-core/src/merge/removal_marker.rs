@@ -1,5 +1,5 @@
-//! The protocol's removal marker: a leading `-` on the key of an entry asks for its removal. Only keyed kinds that know
-//! removal give it a meaning; elsewhere it is part of the key.
+//! The protocol's removal marker: a leading `-` on the key of an entry asks for its removal. Only
+//! keyed kinds that know removal give it a meaning; elsewhere it is part of the key.
 //!
 //! ```
 //! use nri_core::merge::removal_marker;

@@ -1,5 +1,5 @@
-//! What a kind of field has to know: the trait that every kind implements, and the macro that makes a group of fields out
-//! of a table.
+//! What a kind of field has to know: the trait that every kind implements, and the macro that makes
+//! a group of fields out of a table.
 
 use nri_proto::api::Field;
 
@@ -8,7 +8,8 @@ use super::owners::ContainerOwners;
 use super::supported::Restriction;
 use crate::PluginId;
 
-/// The rule of one field: its value is what the plugins of a request have asked for so far, with its owners.
+/// The rule of one field: its value is what the plugins of a request have asked for so far, with
+/// its owners.
 ///
 /// `Field::None` as an argument means that the protocol gives the field no number, hence no owner.
 pub(super) trait Rule: Default + Clone {
@@ -37,16 +38,18 @@ pub(super) trait Rule: Default + Clone {
     /// The first clash.
     fn check(&self, field: Field, asked: &Self::Asked) -> Result<(), Clash>;
 
-    /// Looks, in the view before a checked response is taken in, for other spellings of the keys that it asks for: what the
-    /// original has under another spelling, the combined value has to name as well, for whoever compares texts.
+    /// Looks, in the view before a checked response is taken in, for other spellings of the keys
+    /// that it asks for: what the original has under another spelling, the combined value has
+    /// to name as well, for whoever compares texts.
     fn note(&mut self, _asked: &Self::Asked, _view: &Self::Shown) {}
 
-    /// Takes a checked response in, and brings the view up to date: what the original becomes with everything so far. The
-    /// view is the same in all calls, and the original in the first. There is none where nobody looks any more; then there is
-    /// none in later calls either.
+    /// Takes a checked response in, and brings the view up to date: what the original becomes with
+    /// everything so far. The view is the same in all calls, and the original in the first.
+    /// There is none where nobody looks any more; then there is none in later calls either.
     fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>);
 
-    /// Makes the view the original again. To be called once, after the last response that was taken in with the view.
+    /// Makes the view the original again. To be called once, after the last response that was taken
+    /// in with the view.
     fn restore(&mut self, view: &mut Self::Shown);
 
     /// The combined value, as one plugin could have asked for it; the owners go into `owners`.
@@ -75,8 +78,8 @@ pub(super) trait Rule: Default + Clone {
     }
 }
 
-/// A group of fields that share a message. Made by [`group!`] from a table; every method does to all fields of the table what
-/// the method of that name of [`Rule`] does to one.
+/// A group of fields that share a message. Made by [`group!`] from a table; every method does to
+/// all fields of the table what the method of that name of [`Rule`] does to one.
 pub(super) trait Group: Default + Clone {
     /// The message in a response.
     type Asked: Default + Clone;
@@ -199,7 +202,8 @@ impl<G: Group> Rule for Nested<G> {
     }
 }
 
-/// The place of a field in a container; some fields have none, and then what is written there is forgotten.
+/// The place of a field in a container; some fields have none, and then what is written there is
+/// forgotten.
 macro_rules! shown {
     ([] $message:ident . $place:ident) => {
         &mut $message.$place
@@ -241,9 +245,9 @@ macro_rules! note {
 ///
 /// `place: rule = number in the protocol;`
 ///
-/// where the place is the name of the field in the message that is asked for and in the message that is shown, unless
-/// `[hidden]` says that a container has no such place. The order of the rows is the order in which fields are examined, so it
-/// decides which conflict is reported first.
+/// where the place is the name of the field in the message that is asked for and in the message
+/// that is shown, unless `[hidden]` says that a container has no such place. The order of the rows
+/// is the order in which fields are examined, so it decides which conflict is reported first.
 macro_rules! group {
     (
         $(#[$meta:meta])*

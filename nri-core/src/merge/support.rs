@@ -1,5 +1,6 @@
-//! What a runtime can apply, and what becomes of the rest: plugins' answers are held to it one by one, before they are merged, so
-//! that views, owners and validators have to do with nothing that is not going to happen.
+//! What a runtime can apply, and what becomes of the rest: plugins' answers are held to it one by
+//! one, before they are merged, so that views, owners and validators have to do with nothing that
+//! is not going to happen.
 
 use super::error::{MergeError, Omission};
 use super::supported::{SupportedFields, Unsupported};
@@ -9,8 +10,8 @@ use crate::PluginId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUnsupported {
-    /// The request fails, with an error that names plugin, container and field. (An update whose failure is to be ignored is
-    /// left out as a whole.)
+    /// The request fails, with an error that names plugin, container and field. (An update whose
+    /// failure is to be ignored is left out as a whole.)
     #[default]
     Refuse,
     /// It is left out and reported as an [`Omission`].

@@ -1,4 +1,5 @@
-//! What a runtime can apply. What it cannot is refused or taken out and reported, never dropped in silence.
+//! What a runtime can apply. What it cannot is refused or taken out and reported, never dropped in
+//! silence.
 
 use std::fmt;
 

@@ -1,10 +1,11 @@
 //! The table of fields: what can be adjusted, by which rule, and where it is found.
 //!
-//! To add the next field of the protocol, add its row here. Everything else follows from it: conflicts, owners, the view of
-//! later plugins, the reply, application, normal form, and what a runtime supports.
+//! To add the next field of the protocol, add its row here. Everything else follows from it:
+//! conflicts, owners, the view of later plugins, the reply, application, normal form, and what a
+//! runtime supports.
 //!
-//! Suppose `LinuxContainerAdjustment` and `LinuxContainer` get a `string hostname` and the enum `Field` the value
-//! `Hostname`. The change is, in the table of `Linux`,
+//! Suppose `LinuxContainerAdjustment` and `LinuxContainer` get a `string hostname` and the enum
+//! `Field` the value `Hostname`. The change is, in the table of `Linux`,
 //!
 //! ```text
 //!     hostname: Single<String> = Hostname;
@@ -61,7 +62,8 @@ group! {
 }
 
 group! {
-    /// Resources: what an update can carry too. (The device rules are the exception; updates are rid of them before.)
+    /// Resources: what an update can carry too. (The device rules are the exception; updates are
+    /// rid of them before.)
     pub(super) struct Resources: LinuxResources => LinuxResources {
         memory: Nested<Memory> = None;
         cpu: Nested<Cpu> = None;

@@ -60,8 +60,9 @@ pub struct UpdateOutcome {
 }
 
 impl UpdateOutcome {
-    /// The combined response, as one plugin could have given it. As the protocol has it, the last update is that of the
-    /// requested container, and an empty one stands there if nothing changed it.
+    /// The combined response, as one plugin could have given it. As the protocol has it, the last
+    /// update is that of the requested container, and an empty one stands there if nothing
+    /// changed it.
     pub fn to_response(&self) -> api::UpdateContainerResponse {
         let requested = self.requested.as_ref().map(|r| r.update.clone());
         let others = self.updates.iter().map(|u| u.update.clone());

@@ -1,4 +1,5 @@
-//! Updates of containers, as several plugins ask for them in one request: an entry per container, an owner per field.
+//! Updates of containers, as several plugins ask for them in one request: an entry per container,
+//! an owner per field.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use crate::PluginId;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MergedUpdate {
-    /// The update. Its failure is to be ignored if every plugin that asked for a part of it said so.
+    /// The update. Its failure is to be ignored if every plugin that asked for a part of it said
+    /// so.
     pub update: ContainerUpdate,
     /// The plugins that asked for parts of it, in order.
     pub plugins: Vec<PluginId>,
@@ -54,12 +56,12 @@ struct Accepted {
 }
 
 impl Updates {
-    /// Examines the updates of one response, in order, without taking them in. `creating` is the container that is being
-    /// created, which must not be among them.
+    /// Examines the updates of one response, in order, without taking them in. `creating` is the
+    /// container that is being created, which must not be among them.
     ///
     /// # Errors
-    /// The first update that cannot be combined with the earlier ones, unless its failure is to be ignored; then it is left
-    /// out as a whole.
+    /// The first update that cannot be combined with the earlier ones, unless its failure is to be
+    /// ignored; then it is left out as a whole.
     pub(super) fn stage(
         &self,
         plugin: &PluginId,
@@ -140,7 +142,8 @@ impl Updates {
         Ok(staged)
     }
 
-    /// Takes in what was staged. `base` says what a container's resources are before the first update of it.
+    /// Takes in what was staged. `base` says what a container's resources are before the first
+    /// update of it.
     pub(super) fn commit(
         &mut self,
         plugin: &PluginId,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// The annotation of a pod that counts for one of its containers: `KEY/container.NAME` if there is one, else `KEY/pod`, else
-/// `KEY`. The most specific one replaces the others. Returns the key as the pod has it, and the value.
+/// The annotation of a pod that counts for one of its containers: `KEY/container.NAME` if there is
+/// one, else `KEY/pod`, else `KEY`. The most specific one replaces the others. Returns the key as
+/// the pod has it, and the value.
 ///
 /// ```
 /// use std::collections::BTreeMap;

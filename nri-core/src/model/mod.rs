@@ -1,7 +1,9 @@
-//! Pods and containers as a runtime shows them: accessor traits with defaulted methods, and their mapping to messages.
+//! Pods and containers as a runtime shows them: accessor traits with defaulted methods, and their
+//! mapping to messages.
 //!
-//! A runtime implements just what it has. The plain messages implement the traits too. All getters return owned snapshots;
-//! none may block or call back into NRI. They are read once, when a method of the API is entered.
+//! A runtime implements just what it has. The plain messages implement the traits too. All getters
+//! return owned snapshots; none may block or call back into NRI. They are read once, when a method
+//! of the API is entered.
 
 mod annotation;
 mod container;

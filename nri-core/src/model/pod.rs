@@ -65,8 +65,8 @@ pub trait PodSandbox: Send + Sync {
         Vec::new()
     }
 
-    /// Whether it is ready: one that is not has been stopped. `None` if the runtime does not know; plugins are not shown such
-    /// a pod.
+    /// Whether it is ready: one that is not has been stopped. `None` if the runtime does not know;
+    /// plugins are not shown such a pod.
     fn ready(&self) -> Option<bool> {
         Some(true)
     }

@@ -29,11 +29,13 @@ pub type KeyedFilter = Arc<dyn Fn(&mut KeyedChanges) -> Result<(), CallbackError
 pub type CdiInjector =
     Arc<dyn Fn(&mut Value, &[String]) -> Result<(), CallbackError> + Send + Sync>;
 
-/// Sees the complete `linux.resources` object, if there is one, after the resources were adjusted; may edit or refuse them.
+/// Sees the complete `linux.resources` object, if there is one, after the resources were adjusted;
+/// may edit or refuse them.
 pub type ResourceChecker =
     Arc<dyn Fn(Option<&mut Value>) -> Result<(), CallbackError> + Send + Sync>;
 
-/// Turns the name of a class into the object of the spec that it stands for; `None` if it stands for nothing.
+/// Turns the name of a class into the object of the spec that it stands for; `None` if it stands
+/// for nothing.
 pub type ClassResolver = Arc<dyn Fn(&str) -> Result<Option<Value>, CallbackError> + Send + Sync>;
 
 /// Gives the source of a mount an SELinux label that the container may use.

@@ -2,13 +2,15 @@
 //!
 //! - [`read`]: what plugins see of a container that has an OCI spec.
 //! - [`apply()`](fn@apply): a spec and the merged adjustment of all plugins to a new spec.
-//! - [`resources`] and [`apply_resources`]: Linux resources both ways, for creation and for updates.
+//! - [`resources`] and [`apply_resources`]: Linux resources both ways, for creation and for
+//!   updates.
 //! - [`shape`]: whether a document can be an OCI spec at all.
 //! - [`values`]: which values can work, and which are refused.
 //!
-//! Specs are [`serde_json::Value`]s on purpose: a runtime's spec may hold members that no typed crate knows yet, and none of
-//! them may be lost. `null` counts as absent everywhere. What may not enter: files, the host's state, a low-level runtime. What
-//! an adjustment needs to know of the host (mounts, swap, classes, CDI) comes in through [`ApplyOptions`].
+//! Specs are [`serde_json::Value`]s on purpose: a runtime's spec may hold members that no typed
+//! crate knows yet, and none of them may be lost. `null` counts as absent everywhere. What may not
+//! enter: files, the host's state, a low-level runtime. What an adjustment needs to know of the
+//! host (mounts, swap, classes, CDI) comes in through [`ApplyOptions`].
 
 mod apply;
 mod callbacks;

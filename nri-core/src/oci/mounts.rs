@@ -1,4 +1,5 @@
-//! The host's mounts and how they propagate: what decides whether a bind mount may be `rshared` or `rslave`.
+//! The host's mounts and how they propagate: what decides whether a bind mount may be `rshared` or
+//! `rslave`.
 //!
 //! Reading the mount table is the caller's part; parsing it and looking a path up in it are pure.
 
@@ -35,7 +36,8 @@ pub trait HostMounts: Send + Sync {
     /// Why it cannot be found out, for example that it does not exist.
     fn resolve(&self, source: &str) -> Result<String, CallbackError>;
 
-    /// The mount table of the runtime's own mount namespace, in its order: later mounts cover earlier ones.
+    /// The mount table of the runtime's own mount namespace, in its order: later mounts cover
+    /// earlier ones.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -59,7 +61,8 @@ pub fn parse_mountinfo(text: &str) -> Vec<HostMount> {
 }
 
 fn parse_line(line: &str) -> Option<HostMount> {
-    // ID, parent, device, root, mount point, options, any number of optional fields, a dash, the rest.
+    // ID, parent, device, root, mount point, options, any number of optional fields, a dash, the
+    // rest.
     let mut fields = line.split_ascii_whitespace();
     let mount_point = unescape(fields.nth(4)?);
     fields.next()?;
@@ -98,13 +101,14 @@ fn unescape(field: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// How the mount that `path` is on propagates: the longest mount point above it counts, and of equal ones the topmost. For many
-/// paths, make a [`MountTable`].
+/// How the mount that `path` is on propagates: the longest mount point above it counts, and of
+/// equal ones the topmost. For many paths, make a [`MountTable`].
 pub fn propagation_of(mounts: &[HostMount], path: &str) -> Propagation {
     MountTable::new(mounts).propagation_of(path)
 }
 
-/// The host's mounts, made ready for looking up many paths: what that costs does not depend on how many mounts there are.
+/// The host's mounts, made ready for looking up many paths: what that costs does not depend on how
+/// many mounts there are.
 ///
 /// ```
 /// use nri_core::oci::mounts::{MountTable, Propagation, parse_mountinfo};
@@ -133,7 +137,8 @@ impl MountTable {
         table
     }
 
-    /// How the mount that `path` is on propagates; [`Private`](Propagation::Private) if there is none.
+    /// How the mount that `path` is on propagates; [`Private`](Propagation::Private) if there is
+    /// none.
     pub fn propagation_of(&self, path: &str) -> Propagation {
         let path = KeyKind::Path.normal(path);
         // The path itself, then everything above it that can be a mount point, then the root.

@@ -1,7 +1,8 @@
-//! Names that the OCI runtime spec gives to what the protocol numbers, and the names that it reserves.
+//! Names that the OCI runtime spec gives to what the protocol numbers, and the names that it
+//! reserves.
 //!
-//! Scheduler policies and flags, I/O classes and memory policies are spelled alike in both, so the protocol's enums are the
-//! tables; what stands here is what they do not say.
+//! Scheduler policies and flags, I/O classes and memory policies are spelled alike in both, so the
+//! protocol's enums are the tables; what stands here is what they do not say.
 
 use crate::keys::{self, KeyKind};
 
@@ -30,8 +31,8 @@ pub const RLIMITS: [&str; 16] = [
     "RLIMIT_STACK",
 ];
 
-/// The namespace that a kernel parameter belongs to, however the parameter is spelled; `None` if containers do not have it to
-/// themselves.
+/// The namespace that a kernel parameter belongs to, however the parameter is spelled; `None` if
+/// containers do not have it to themselves.
 ///
 /// ```
 /// use nri_core::oci::names::sysctl_namespace;

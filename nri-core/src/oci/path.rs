@@ -1,4 +1,5 @@
-//! Paths inside a container, beyond what makes two of them the same ([`keys`](crate::keys)). No file system is asked.
+//! Paths inside a container, beyond what makes two of them the same ([`keys`](crate::keys)). No
+//! file system is asked.
 
 /// Whether a path is absolute and never leads above the root.
 pub(crate) fn is_inside(path: &str) -> bool {

@@ -1,8 +1,8 @@
 //! What plugins see of a container that has an OCI runtime spec.
 //!
-//! Every function takes a whole spec and cannot fail: members that are absent or of another type read as absent (see
-//! [`check`](super::shape::check) for refusing such specs). Identity, state, labels and image are not in a spec; they are the
-//! runtime's to add.
+//! Every function takes a whole spec and cannot fail: members that are absent or of another type
+//! read as absent (see [`check`](super::shape::check) for refusing such specs). Identity, state,
+//! labels and image are not in a spec; they are the runtime's to add.
 
 use std::collections::BTreeMap;
 
@@ -191,7 +191,8 @@ pub fn io_priority(spec: &Value) -> Option<api::LinuxIoPriority> {
     })
 }
 
-/// `process.scheduler`; a policy that the protocol does not know reads as none, such flags are left out.
+/// `process.scheduler`; a policy that the protocol does not know reads as none, such flags are left
+/// out.
 pub fn scheduler(spec: &Value) -> Option<api::LinuxScheduler> {
     let scheduler = tree::get(spec, &["process", "scheduler"])?;
     Some(api::LinuxScheduler {
@@ -268,7 +269,8 @@ pub fn net_devices(spec: &Value) -> BTreeMap<String, api::LinuxNetDevice> {
         .collect()
 }
 
-/// `linux.intelRdt`: its members that are there. The schemas that older specs use have no place in the protocol.
+/// `linux.intelRdt`: its members that are there. The schemas that older specs use have no place in
+/// the protocol.
 pub fn rdt(spec: &Value) -> Option<api::LinuxRdt> {
     let rdt = tree::get(spec, &["linux", "intelRdt"])?;
     Some(api::LinuxRdt {

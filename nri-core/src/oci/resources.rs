@@ -1,4 +1,5 @@
-//! Linux resources both ways: the `linux.resources` object of an OCI spec and the protocol's message.
+//! Linux resources both ways: the `linux.resources` object of an OCI spec and the protocol's
+//! message.
 //!
 //! One routine writes them, [`apply_resources`], for creations and updates alike.
 
@@ -15,8 +16,8 @@ use crate::keys::KeyKind;
 
 /// The message for a `linux.resources` object.
 ///
-/// Classes cannot be told from a spec; block I/O, network priorities and RDMA have no place in the protocol. A `pids` object
-/// without a limit means unlimited, which the protocol writes as -1.
+/// Classes cannot be told from a spec; block I/O, network priorities and RDMA have no place in the
+/// protocol. A `pids` object without a limit means unlimited, which the protocol writes as -1.
 ///
 /// ```
 /// use nri_core::oci::resources::from_oci;
@@ -92,17 +93,20 @@ pub struct InvalidResource {
     pub reason: &'static str,
 }
 
-/// Writes the members that `resources` has into a `linux.resources` object, which is created if it is `null`. Other members stay.
+/// Writes the members that `resources` has into a `linux.resources` object, which is created if it
+/// is `null`. Other members stay.
 ///
-/// A memory limit implies a swap limit of the same value (the OCI swap limit is memory and swap together, so that means no
-/// swap) where `swap_supported`; an explicit swap limit takes precedence. Where swap is not supported, a swap limit that is there
-/// and would be below the memory limit is raised as [`keep_swap_share`] does. A limit of 0 says nothing. Huge page limits and
-/// unified keys are replaced by key. Device rules are appended. A process limit of -1 is written, since that is what lifts an
-/// existing one. Block I/O and RDT classes are not written: they need a resolver.
+/// A memory limit implies a swap limit of the same value (the OCI swap limit is memory and swap
+/// together, so that means no swap) where `swap_supported`; an explicit swap limit takes
+/// precedence. Where swap is not supported, a swap limit that is there and would be below the
+/// memory limit is raised as [`keep_swap_share`] does. A limit of 0 says nothing. Huge page limits
+/// and unified keys are replaced by key. Device rules are appended. A process limit of -1 is
+/// written, since that is what lifts an existing one. Block I/O and RDT classes are not written:
+/// they need a resolver.
 ///
 /// # Errors
-/// The first value that breaks one of the [rules](super::values::RULES); the object may be half written then. See
-/// [`apply_resources_with`] for leaving rules to the low-level runtime.
+/// The first value that breaks one of the [rules](super::values::RULES); the object may be half
+/// written then. See [`apply_resources_with`] for leaving rules to the low-level runtime.
 ///
 /// ```
 /// use nri_core::{api, oci::apply_resources};
@@ -132,10 +136,12 @@ pub fn apply_resources(
     apply_resources_with(resources, oci, &options)
 }
 
-/// As [`apply_resources`], with `swap_supported` and `left_to_runtime` of the options by which adjustments are applied.
+/// As [`apply_resources`], with `swap_supported` and `left_to_runtime` of the options by which
+/// adjustments are applied.
 ///
 /// # Errors
-/// The first value that breaks a rule that is not left to the low-level runtime; the object may be half written then.
+/// The first value that breaks a rule that is not left to the low-level runtime; the object may be
+/// half written then.
 ///
 /// ```
 /// use nri_core::oci::{ApplyOptions, apply_resources_with, values::Family};
@@ -197,15 +203,18 @@ pub(super) fn write(
     values::judge_sum(&json!({"memory": memory, "cpu": cpu}), oci, left)
 }
 
-/// Raises the limit of memory and swap together with the limit of memory, where plugins raised only that.
+/// Raises the limit of memory and swap together with the limit of memory, where plugins raised only
+/// that.
 ///
-/// The limit in `answer` may be more than the total that was requested, which nothing could satisfy. The total is raised then, so
-/// that the share of swap stays as it was requested: 1 GiB of memory and a total of 2 GiB, answered with 3 GiB of memory, is a
-/// total of 4 GiB. With unlimited memory the total is unlimited; an unlimited total stays so, and one that is possible is left as
-/// it is. A total that a plugin set itself, which is one that differs from the request, is not touched either.
+/// The limit in `answer` may be more than the total that was requested, which nothing could
+/// satisfy. The total is raised then, so that the share of swap stays as it was requested: 1 GiB of
+/// memory and a total of 2 GiB, answered with 3 GiB of memory, is a total of 4 GiB. With unlimited
+/// memory the total is unlimited; an unlimited total stays so, and one that is possible is left as
+/// it is. A total that a plugin set itself, which is one that differs from the request, is not
+/// touched either.
 ///
-/// For whoever applies what plugins made of an update: the answer is to be applied in place of the request, and holds what
-/// plugins left of it.
+/// For whoever applies what plugins made of an update: the answer is to be applied in place of the
+/// request, and holds what plugins left of it.
 ///
 /// ```
 /// use nri_core::api::{LinuxMemory, OptionalInt64};
@@ -232,8 +241,8 @@ pub fn keep_swap_share(requested: &api::LinuxMemory, answer: &mut api::LinuxMemo
     }
 }
 
-/// The total of memory and swap for a new limit of memory: `total` if that is possible, or else so much more that the share of
-/// swap stays.
+/// The total of memory and swap for a new limit of memory: `total` if that is possible, or else so
+/// much more that the share of swap stays.
 fn raised_total(old_limit: Option<i64>, total: i64, limit: i64) -> i64 {
     match limit {
         _ if total <= 0 => total,

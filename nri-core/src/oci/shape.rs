@@ -1,6 +1,8 @@
-//! Whether a document can be an OCI runtime spec: the types of the members that NRI reads or writes.
+//! Whether a document can be an OCI runtime spec: the types of the members that NRI reads or
+//! writes.
 //!
-//! A wrong type is refused once, at the door, with the member's name; what works on a spec afterwards may rely on it.
+//! A wrong type is refused once, at the door, with the member's name; what works on a spec
+//! afterwards may rely on it.
 
 use std::fmt;
 
@@ -254,10 +256,12 @@ const SPEC: Kind = Object(&[
     ("linux", LINUX),
 ]);
 
-/// Checks the types of all members that NRI knows. Others are not looked at; `null` and absent members are fine.
+/// Checks the types of all members that NRI knows. Others are not looked at; `null` and absent
+/// members are fine.
 ///
-/// Numbers are those of the OCI spec's schema (`int32`, `uint32`, `int64`, `uint64`), by their spelling too: what a runtime in Go
-/// refuses, a fraction, an exponent, a number too large or negative, is refused and never read as another number.
+/// Numbers are those of the OCI spec's schema (`int32`, `uint32`, `int64`, `uint64`), by their
+/// spelling too: what a runtime in Go refuses, a fraction, an exponent, a number too large or
+/// negative, is refused and never read as another number.
 ///
 /// # Errors
 /// The first member, in document order, that is of another type.
@@ -401,7 +405,8 @@ mod tests {
         }
     }
 
-    /// Every number that is checked, by its place in a spec, with the type that the OCI spec's schema gives it.
+    /// Every number that is checked, by its place in a spec, with the type that the OCI spec's
+    /// schema gives it.
     const NUMBERS: &[(&str, &str)] = &[
         ("/process/user/uid", "u32"),
         ("/process/user/gid", "u32"),
@@ -523,7 +528,8 @@ mod tests {
                 Text | Bool => 0,
             }
         }
-        // Of one of the two lists of mappings and of the numbers of a weight's device, one stands for all.
+        // Of one of the two lists of mappings and of the numbers of a weight's device, one stands
+        // for all.
         assert_eq!(count(SPEC), NUMBERS.len() + 2 + 1);
     }
 

@@ -1,5 +1,5 @@
-//! Walking a tree of JSON values. Nothing here fails: what is not there or of another type is absent, and what is written to is
-//! created on the way.
+//! Walking a tree of JSON values. Nothing here fails: what is not there or of another type is
+//! absent, and what is written to is created on the way.
 
 use serde_json::{Map, Value};
 

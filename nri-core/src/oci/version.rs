@@ -32,7 +32,8 @@ impl OciVersion {
         }
     }
 
-    /// The highest version that a low-level runtime supports whose `features` command printed this; `None` if it does not say.
+    /// The highest version that a low-level runtime supports whose `features` command printed this;
+    /// `None` if it does not say.
     pub fn from_features(features: &Value) -> Option<Self> {
         let text = tree::string(features, &["ociVersionMax"]);
         let number = text.split(['-', '+']).next().unwrap_or_default();

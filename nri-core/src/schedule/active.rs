@@ -1,4 +1,5 @@
-//! A request in a scheduler, from the moment it is handed in until it is settled, and the record of whom it was sent to.
+//! A request in a scheduler, from the moment it is handed in until it is settled, and the record of
+//! whom it was sent to.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,8 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
-    /// Whether the caller does not wait any more, so that it is no harm to it how long plugins take.
+    /// Whether the caller does not wait any more, so that it is no harm to it how long plugins
+    /// take.
     pub(super) left: bool,
     pub(super) stage: Stage<J::Flow>,
     /// When it began, in the scheduler's own count; 0 before that.
@@ -58,7 +60,8 @@ pub(super) struct Active<J: Job> {
     pub(super) undoes: Option<(RequestId, Vec<RegisteredPlugin>)>,
     /// Of a creation that has begun and is not settled.
     pub(super) birth: Option<PendingCreation>,
-    /// Whether something else that happened to its object shows that a creation came to something, settled or not.
+    /// Whether something else that happened to its object shows that a creation came to something,
+    /// settled or not.
     pub(super) exists: bool,
 }
 
@@ -104,7 +107,8 @@ impl<J: Job> Active<J> {
         matches!(self.event, Event::CreateContainer | Event::RunPodSandbox)
     }
 
-    /// The plugins to which a creation was handed, validation aside: they are those that may know of the container.
+    /// The plugins to which a creation was handed, validation aside: they are those that may know
+    /// of the container.
     pub(super) fn seen_by(&self) -> impl Iterator<Item = &RegisteredPlugin> {
         self.records()
             .iter()
@@ -112,8 +116,8 @@ impl<J: Job> Active<J> {
             .map(|record| &record.actual)
     }
 
-    /// The members, by the names that the flow has for them, to which it will still bring an event, or has brought it and not
-    /// heard of it.
+    /// The members, by the names that the flow has for them, to which it will still bring an event,
+    /// or has brought it and not heard of it.
     pub(super) fn awaited(&self, event: Event) -> impl Iterator<Item = &RegisteredPlugin> {
         let running = match &self.stage {
             Stage::Running(running) => Some(running),

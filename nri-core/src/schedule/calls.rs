@@ -1,6 +1,8 @@
-//! Calls: whom one is for, the queue it waits in, what its request hears of it, and the turn that it frees.
+//! Calls: whom one is for, the queue it waits in, what its request hears of it, and the turn that
+//! it frees.
 //!
-//! Joining and relaying stand on this. What may not enter: when a plugin comes or goes, when a request begins or ends.
+//! Joining and relaying stand on this. What may not enter: when a plugin comes or goes, when a
+//! request begins or ends.
 
 use super::active::Active;
 use super::instance::Phase;
@@ -35,9 +37,10 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// A plugin itself, or else the instance of the same identity that has taken over from it, or from which it has not (yet)
-    /// taken over. Never one that came after the request had begun: that one waits for the request, and is shown what came of
-    /// it. So waiting always goes back in time, and nobody waits in a circle.
+    /// A plugin itself, or else the instance of the same identity that has taken over from it, or
+    /// from which it has not (yet) taken over. Never one that came after the request had begun:
+    /// that one waits for the request, and is shown what came of it. So waiting always goes
+    /// back in time, and nobody waits in a circle.
     fn stand_in(
         &self,
         asked_as: &RegisteredPlugin,

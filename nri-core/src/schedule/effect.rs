@@ -98,8 +98,9 @@ impl From<&Reply> for CallOutcome {
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant)] // short-lived
 pub enum Effect<T> {
-    /// Send a request to a plugin. Whatever comes of it goes to [`handle_reply`](super::Scheduler::handle_reply): so do not
-    /// stop waiting when the deadline passes, but when the patience does.
+    /// Send a request to a plugin. Whatever comes of it goes to
+    /// [`handle_reply`](super::Scheduler::handle_reply): so do not stop waiting when the
+    /// deadline passes, but when the patience does.
     Call {
         /// The number of the call.
         call: CallId,
@@ -111,10 +112,12 @@ pub enum Effect<T> {
         message: Arc<Request>,
         /// By when the plugin is to answer; this is what it is told.
         deadline: Instant,
-        /// From when on nothing is done with an answer any more, so that the call may be forgotten.
+        /// From when on nothing is done with an answer any more, so that the call may be
+        /// forgotten.
         patience: Instant,
     },
-    /// For the record: a request has heard what came of one of its calls, made or not. There is nothing to be done.
+    /// For the record: a request has heard what came of one of its calls, made or not. There is
+    /// nothing to be done.
     CallResolved {
         /// The request.
         request: RequestId,
@@ -133,8 +136,9 @@ pub enum Effect<T> {
         /// How long the plugin had its turn; `None` if it had none.
         took: Option<Duration>,
     },
-    /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show the plugin the list
-    /// without what that hides, and call [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
+    /// List what the runtime has, call [`handle_snapshot`](super::Scheduler::handle_snapshot), show
+    /// the plugin the list without what that hides, and call
+    /// [`handle_synchronized`](super::Scheduler::handle_synchronized) with its answer.
     Synchronize {
         /// The plugin that joins, or is synchronised again.
         plugin: RegisteredPlugin,
@@ -151,8 +155,8 @@ pub enum Effect<T> {
         /// Why.
         reason: CloseReason,
     },
-    /// The caller's time for a notification is over: tell it so. The plugins that have not heard of it still will, and
-    /// [`Effect::Finished`] follows.
+    /// The caller's time for a notification is over: tell it so. The plugins that have not heard of
+    /// it still will, and [`Effect::Finished`] follows.
     OutOfTime {
         /// The request.
         request: RequestId,
@@ -163,8 +167,8 @@ pub enum Effect<T> {
         request: RequestId,
         /// What came of it.
         report: Report<T>,
-        /// Whether this is a creation that succeeded, which [`handle_settled`](super::Scheduler::handle_settled) has to
-        /// follow.
+        /// Whether this is a creation that succeeded, which
+        /// [`handle_settled`](super::Scheduler::handle_settled) has to follow.
         unsettled: bool,
         /// The failed creation that this undoes, if it does. Nobody handed such a request in.
         undoes: Option<RequestId>,
@@ -178,6 +182,7 @@ pub struct SyncPlan {
     /// By when it is to have answered; for each part that it answers, see
     /// [`handle_progress`](super::Scheduler::handle_progress), it gets as much time again.
     pub deadline: Instant,
-    /// What it must not be shown, whether the runtime lists it or not: it will hear of it through events.
+    /// What it must not be shown, whether the runtime lists it or not: it will hear of it through
+    /// events.
     pub exclude: BTreeSet<ObjectKey>,
 }

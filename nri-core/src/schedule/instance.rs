@@ -53,11 +53,13 @@ pub(super) struct Purpose {
     pub(super) request: RequestId,
     /// Whether the request waits for it.
     pub(super) awaited: bool,
-    /// What the request's flow calls the plugin; after a take-over the plugin may be another instance.
+    /// What the request's flow calls the plugin; after a take-over the plugin may be another
+    /// instance.
     pub(super) asked_as: RegisteredPlugin,
     /// The pod that it is about: the plugin gets one call per pod at a time.
     pub(super) pod: ObjectKey,
-    /// Whether it undoes a creation that the plugin saw, so that it has to hear of it even if it is late.
+    /// Whether it undoes a creation that the plugin saw, so that it has to hear of it even if it
+    /// is late.
     pub(super) undoes: bool,
 }
 
@@ -102,8 +104,8 @@ pub(super) struct Instance {
     pub(super) strikes: u32,
     pub(super) turns: BTreeMap<CallId, Turn>,
     pub(super) waiting: VecDeque<Waiting>,
-    /// What exists and it does not know: it was not shown it, and was not there when it appeared. No end of it is brought to
-    /// the plugin.
+    /// What exists and it does not know: it was not shown it, and was not there when it appeared.
+    /// No end of it is brought to the plugin.
     pub(super) strange: BTreeSet<ObjectKey>,
     /// Whether it was shown what exists, so that only events add to what it knows.
     pub(super) shown: bool,
@@ -125,8 +127,8 @@ impl Instance {
         }
     }
 
-    /// Whether an event about an object that is in a state is brought to it. Not one about what it does not know and has ended;
-    /// by any other event it gets to know the object.
+    /// Whether an event about an object that is in a state is brought to it. Not one about what it
+    /// does not know and has ended; by any other event it gets to know the object.
     pub(super) fn may_hear(&mut self, event: Event, object: &ObjectKey, state: State) -> bool {
         let judges = event == Event::ValidateContainerAdjustment;
         if judges || !self.strange.contains(object) {
@@ -140,7 +142,8 @@ impl Instance {
         false
     }
 
-    /// Whether a call for a pod is not worth waiting for: all places are taken by late calls, or the one before it is late.
+    /// Whether a call for a pod is not worth waiting for: all places are taken by late calls, or
+    /// the one before it is late.
     pub(super) fn is_busy_for(&self, pod: &ObjectKey) -> bool {
         let mut late = 0;
         for turn in self.turns.values().filter(|turn| turn.late) {
@@ -165,7 +168,8 @@ impl Instance {
         self.waiting.remove(free)
     }
 
-    /// Takes out the waiting calls that a late plugin does not get, and parts those it gets later from their requests.
+    /// Takes out the waiting calls that a late plugin does not get, and parts those it gets later
+    /// from their requests.
     pub(super) fn turn_away(&mut self) -> Vec<(Purpose, Event, Instant)> {
         let mut away = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {

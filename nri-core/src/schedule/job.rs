@@ -10,8 +10,8 @@ use crate::lifecycle::ObjectKey;
 use crate::merge::{CreateOutcome, StopOutcome, UpdateOutcome};
 use crate::{Event, RegisteredPlugin, Request, api};
 
-/// A request that becomes a flow when its time has come. Requests of the protocol are the only ones there are; tests of the
-/// scheduler bring others.
+/// A request that becomes a flow when its time has come. Requests of the protocol are the only ones
+/// there are; tests of the scheduler bring others.
 #[doc(hidden)]
 pub trait Job: Sized {
     /// The flow.
@@ -23,7 +23,8 @@ pub trait Job: Sized {
     /// The pod or container that it is about, in words for messages.
     fn subject(&self) -> String;
 
-    /// The flow through the plugins of a roster. Called once; a creation must keep what [`undo`](Job::undo) needs.
+    /// The flow through the plugins of a roster. Called once; a creation must keep what
+    /// [`undo`](Job::undo) needs.
     fn begin(&mut self, roster: &Roster) -> Self::Flow;
 
     /// What takes a creation back: a stop, then a removal. Empty for everything else.

@@ -43,8 +43,8 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// Makes requests that begin from now on include a plugin and wait for it, until it is synchronised: for the first time, or
-    /// again.
+    /// Makes requests that begin from now on include a plugin and wait for it, until it is
+    /// synchronised: for the first time, or again.
     pub(super) fn join(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         let number = self.next_number();
         if let Some(instance) = self.plugins.get_mut(plugin)
@@ -77,8 +77,8 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
-    /// Whether a plugin that joins has to wait for a request: it is under way, and neither will the plugin hear of it, nor does
-    /// the request wait for the plugin to judge it.
+    /// Whether a plugin that joins has to wait for a request: it is under way, and neither will the
+    /// plugin hear of it, nor does the request wait for the plugin to judge it.
     fn comes_before(&self, active: &Active<J>, plugin: &RegisteredPlugin) -> bool {
         let judges = || {
             matches!(
@@ -109,8 +109,9 @@ impl<J: Job> Scheduler<J> {
         let mut retired = Vec::new();
         for (plugin, instance) in &self.plugins {
             match &instance.phase {
-                // Joining takes a turn, and all of them: no call that is waited for crosses it. Late ones, which may never
-                // be answered, have the time that all others have.
+                // Joining takes a turn, and all of them: no call that is waited for crosses it.
+                // Late ones, which may never be answered, have the time that all
+                // others have.
                 Phase::Settling { until, before }
                     if before.is_empty()
                         && (instance.turns.is_empty()
@@ -201,7 +202,8 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         let unknown = |key: &&ObjectKey| !shown.contains(*key);
-        // What only lists told of has a past, in which the plugin may have known it: its end is due to everybody.
+        // What only lists told of has a past, in which the plugin may have known it: its end is due
+        // to everybody.
         instance.strange = self.lives.announced().filter(unknown).cloned().collect();
         for active in self.requests.values() {
             let ends = active.event.is_end()
@@ -228,8 +230,9 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// Whether what a request makes appear is not shown to a plugin that is synchronised while the request is under way: it
-    /// will hear of it, or it would not hear of it if a creation that may still fail were undone.
+    /// Whether what a request makes appear is not shown to a plugin that is synchronised while the
+    /// request is under way: it will hear of it, or it would not hear of it if a creation that
+    /// may still fail were undone.
     fn is_hidden(&self, active: &Active<J>, plugin: &RegisteredPlugin, events: EventMask) -> bool {
         let was_delivered = || active.seen_by().any(|seen| seen == plugin);
         let will_hear = match active.stage {
@@ -287,7 +290,8 @@ impl<J: Job> Scheduler<J> {
         self.remove(plugin, now);
     }
 
-    /// Forgets a plugin. What it was asked is answered for it, what waits for it goes to whoever had its place when that began.
+    /// Forgets a plugin. What it was asked is answered for it, what waits for it goes to whoever
+    /// had its place when that began.
     pub(super) fn remove(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         let Some(instance) = self.plugins.remove(plugin) else {
             return;
@@ -316,8 +320,8 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
-    /// When an instance that has taken over is gone before the older one is, that one stays. It is synchronised again, since
-    /// it missed what went to the newer one.
+    /// When an instance that has taken over is gone before the older one is, that one stays. It is
+    /// synchronised again, since it missed what went to the newer one.
     fn reinstate(&mut self, gone: &RegisteredPlugin, now: Instant) {
         let retiring = self
             .same_identity(gone)
@@ -349,8 +353,8 @@ impl<J: Job> Scheduler<J> {
         instance.phase = phase;
     }
 
-    /// One member per identity: the newest instance that joins or is open. While that one is not open, it stands for the
-    /// older one as well, which takes its place if it fails.
+    /// One member per identity: the newest instance that joins or is open. While that one is not
+    /// open, it stands for the older one as well, which takes its place if it fails.
     pub(super) fn update_roster(&mut self) {
         let mut members: BTreeMap<&PluginId, Member> = BTreeMap::new();
         for (plugin, instance) in &self.plugins {

@@ -12,15 +12,17 @@ use crate::merge::Support;
 pub struct Config {
     /// One request at a time, as the reference has it, instead of one per pod. Default: false.
     pub serial: bool,
-    /// How long a plugin that joins waits at most for requests that began before it did. Creations that are not settled by
-    /// then reach it through their later events. Default: 2 s.
+    /// How long a plugin that joins waits at most for requests that began before it did. Creations
+    /// that are not settled by then reach it through their later events. Default: 2 s.
     pub settle_timeout: Duration,
-    /// How long it may take to list what the runtime has, for a plugin that joins. After that the plugin is closed, since
-    /// requests wait for it. Default: 10 s.
+    /// How long it may take to list what the runtime has, for a plugin that joins. After that the
+    /// plugin is closed, since requests wait for it. Default: 10 s.
     pub snapshot_timeout: Duration,
-    /// How long at most a plugin is kept from joining by a runtime that blocks this. Default: 10 s.
+    /// How long at most a plugin is kept from joining by a runtime that blocks this. Default: 10
+    /// s.
     pub block_limit: Duration,
-    /// What the runtime can apply of what plugins ask for, and what becomes of the rest. Default: everything.
+    /// What the runtime can apply of what plugins ask for, and what becomes of the rest. Default:
+    /// everything.
     pub support: Support,
 }
 
@@ -57,9 +59,10 @@ pub struct PluginLimits {
     pub request_timeout: Duration,
     /// How many requests (of different pods) it gets at a time; 0 counts as 1. Default: 1.
     pub max_in_flight: usize,
-    /// After how many late answers in a row it is closed. It is closed as well when it owes one answer for this many times
-    /// `request_timeout`, since a plugin that hangs gets no further request that it could be late with. 0 is never: then an
-    /// answer that is owed for [`TEST_TIMEOUT`] times `request_timeout` is given up, and the plugin gets requests again.
+    /// After how many late answers in a row it is closed. It is closed as well when it owes one
+    /// answer for this many times `request_timeout`, since a plugin that hangs gets no further
+    /// request that it could be late with. 0 is never: then an answer that is owed for
+    /// [`TEST_TIMEOUT`] times `request_timeout` is given up, and the plugin gets requests again.
     /// Default: 3.
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
@@ -77,14 +80,17 @@ impl Default for PluginLimits {
     }
 }
 
-/// For how many times its request timeout an answer is waited for, where owing it does not close the plugin.
+/// For how many times its request timeout an answer is waited for, where owing it does not close
+/// the plugin.
 pub const TEST_TIMEOUT: u32 = 3;
 
 impl PluginLimits {
-    /// The same limits for a plugin with a wish of its own (protocol v0.12.4): with `keep_connected` it is never closed for
-    /// being late, without it it is closed the first time.
+    /// The same limits for a plugin with a wish of its own (protocol v0.12.4): with
+    /// `keep_connected` it is never closed for being late, without it it is closed the first
+    /// time.
     ///
-    /// What becomes of the request is the other half, see [`Policy::wished`](crate::flow::Policy::wished).
+    /// What becomes of the request is the other half, see
+    /// [`Policy::wished`](crate::flow::Policy::wished).
     #[must_use]
     pub fn wished(mut self, wish: &api::FailurePolicy) -> Self {
         match (wish.keep_connected, self.after_late) {

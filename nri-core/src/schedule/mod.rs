@@ -1,31 +1,38 @@
-//! Who is asked what, and when: turns, slots, lateness, joining and taking over, as state without a clock.
+//! Who is asked what, and when: turns, slots, lateness, joining and taking over, as state without a
+//! clock.
 //!
-//! * **Slots.** The events of one pod go through the plugins one after the other; those of different pods overlap, unless
-//!   [`Config::serial`] says otherwise.
-//! * **Steps.** Whether an event is due is decided when it has its pod's slot, by the [`Lifecycles`](crate::lifecycle::Lifecycles)
-//!   that the scheduler keeps. One that is not due succeeds without any plugin; one that cannot be fails.
-//! * **Turns.** A plugin gets [`PluginLimits::max_in_flight`] calls at a time, in the order in which they came to it, and
-//!   never two of one pod. Its time begins with the turn; waiting is charged to the caller's deadline.
-//! * **Lateness.** When a plugin's time is over, the request goes on as the plugin's policy says, and the plugin keeps its turn
-//!   until the answer comes, which is dropped. Until then requests do not wait for it. Being late in a row, or owing an answer
-//!   for very long, closes it, unless the plugin is to be kept whatever happens. Lateness that nobody saw, since the caller had
-//!   stopped waiting before, is not held against it.
-//! * **Callers.** At its deadline a request that may be refused ends with [`Error::OutOfTime`](crate::Error::OutOfTime). A
-//!   notification has happened: its caller is told, and the rest of the plugins still hear of it.
-//! * **Joining.** From its admission on, a plugin is part of every request that begins, and the requests wait for it. What
-//!   began before is waited for (creations until they are settled, all within [`Config::settle_timeout`]), then what the
-//!   runtime has is listed and shown. So each container reaches the plugin once: by the list or by an event.
-//!   What had ended by then reaches it not at all: it hears no end of what it never knew.
-//! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is synchronised. If that fails,
-//!   the older one gets what waited for the newer.
-//! * **Undoing.** A creation that fails, or that is settled as abandoned, is taken back towards the plugins whose request was
-//!   handed to the transport, and no others, before anything else happens to the pod. A late plugin hears of it as soon as
-//!   its answer has come.
+//! * **Slots.** The events of one pod go through the plugins one after the other; those of
+//!   different pods overlap, unless [`Config::serial`] says otherwise.
+//! * **Steps.** Whether an event is due is decided when it has its pod's slot, by the
+//!   [`Lifecycles`](crate::lifecycle::Lifecycles) that the scheduler keeps. One that is not due
+//!   succeeds without any plugin; one that cannot be fails.
+//! * **Turns.** A plugin gets [`PluginLimits::max_in_flight`] calls at a time, in the order in
+//!   which they came to it, and never two of one pod. Its time begins with the turn; waiting is
+//!   charged to the caller's deadline.
+//! * **Lateness.** When a plugin's time is over, the request goes on as the plugin's policy says,
+//!   and the plugin keeps its turn until the answer comes, which is dropped. Until then requests do
+//!   not wait for it. Being late in a row, or owing an answer for very long, closes it, unless the
+//!   plugin is to be kept whatever happens. Lateness that nobody saw, since the caller had stopped
+//!   waiting before, is not held against it.
+//! * **Callers.** At its deadline a request that may be refused ends with
+//!   [`Error::OutOfTime`](crate::Error::OutOfTime). A notification has happened: its caller is
+//!   told, and the rest of the plugins still hear of it.
+//! * **Joining.** From its admission on, a plugin is part of every request that begins, and the
+//!   requests wait for it. What began before is waited for (creations until they are settled, all
+//!   within [`Config::settle_timeout`]), then what the runtime has is listed and shown. So each
+//!   container reaches the plugin once: by the list or by an event. What had ended by then reaches
+//!   it not at all: it hears no end of what it never knew.
+//! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is
+//!   synchronised. If that fails, the older one gets what waited for the newer.
+//! * **Undoing.** A creation that fails, or that is settled as abandoned, is taken back towards the
+//!   plugins whose request was handed to the transport, and no others, before anything else happens
+//!   to the pod. A late plugin hears of it as soon as its answer has come.
 //!
-//! All of it is in [`Scheduler`]. Whoever drives it tells it what happens ([`handle_request`](Scheduler::handle_request),
-//! [`handle_reply`](Scheduler::handle_reply), ...), then carries out what
-//! [`poll_effect`](Scheduler::poll_effect) returns until that is `None`, and calls
-//! [`handle_timeout`](Scheduler::handle_timeout) when [`poll_timeout`](Scheduler::poll_timeout) says so:
+//! All of it is in [`Scheduler`]. Whoever drives it tells it what happens
+//! ([`handle_request`](Scheduler::handle_request), [`handle_reply`](Scheduler::handle_reply), ...),
+//! then carries out what [`poll_effect`](Scheduler::poll_effect) returns until that is `None`, and
+//! calls [`handle_timeout`](Scheduler::handle_timeout) when
+//! [`poll_timeout`](Scheduler::poll_timeout) says so:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -72,8 +79,8 @@
 //! # Ok::<(), nri_core::InvalidIdentity>(())
 //! ```
 //!
-//! What may not enter: how plugins are reached, what they are asked ([`flow`](crate::flow) knows), which steps lead where
-//! ([`lifecycle`](crate::lifecycle) knows).
+//! What may not enter: how plugins are reached, what they are asked ([`flow`](crate::flow) knows),
+//! which steps lead where ([`lifecycle`](crate::lifecycle) knows).
 
 mod active;
 mod calls;

@@ -1,4 +1,5 @@
-//! Requests on their way: from the slot through the turns to the end, and back where a creation failed.
+//! Requests on their way: from the slot through the turns to the end, and back where a creation
+//! failed.
 
 use std::time::Instant;
 
@@ -59,8 +60,8 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Advance(id));
     }
 
-    /// Begins the step in an object's life that a request is, and says what is due. An undoing is no step: it was taken when
-    /// the creation came to nothing.
+    /// Begins the step in an object's life that a request is, and says what is due. An undoing is
+    /// no step: it was taken when the creation came to nothing.
     fn step(&mut self, id: RequestId) -> Result<Due, LifecycleError> {
         let Some(active) = self.requests.get_mut(&id) else {
             return Ok(Due::Nothing);
@@ -86,7 +87,8 @@ impl<J: Job> Scheduler<J> {
         Ok(due)
     }
 
-    /// What is told of a container shows that its creation came to something, so joining plugins need not wait for that.
+    /// What is told of a container shows that its creation came to something, so joining plugins
+    /// need not wait for that.
     fn note_existence(&mut self, object: &ObjectKey) {
         let unsettled = self
             .requests
@@ -172,7 +174,8 @@ impl<J: Job> Scheduler<J> {
                 return;
             };
             let deadline = now + instance.limits.request_timeout;
-            // Beyond what the scheduler itself waits, so that it is the scheduler that says what that means.
+            // Beyond what the scheduler itself waits, so that it is the scheduler that says what
+            // that means.
             let patience = deadline + instance.limits.owed() + instance.limits.request_timeout;
             let request = purpose.request;
             let turn = Turn {
@@ -232,7 +235,8 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// Takes the answer to a call in: towards the request, unless it is late, and towards the plugin.
+    /// Takes the answer to a call in: towards the request, unless it is late, and towards the
+    /// plugin.
     pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
@@ -268,8 +272,8 @@ impl<J: Job> Scheduler<J> {
         self.answer(&turn.purpose, turn.message.event(), reply, timing);
     }
 
-    /// Whether a caller waits for what is asked in a call, so that the plugin can be blamed for being late. Nobody does who has
-    /// left, or whose time is over as well.
+    /// Whether a caller waits for what is asked in a call, so that the plugin can be blamed for
+    /// being late. Nobody does who has left, or whose time is over as well.
     fn is_waited_for(&mut self, purpose: &Purpose, now: Instant) -> bool {
         let deadline = self
             .requests
@@ -282,7 +286,8 @@ impl<J: Job> Scheduler<J> {
         purpose.undoes || active.is_some_and(|active| !active.left)
     }
 
-    /// A plugin's time for a call is over: its request goes on, the plugin keeps the turn, and others do not wait for it.
+    /// A plugin's time for a call is over: its request goes on, the plugin keeps the turn, and
+    /// others do not wait for it.
     pub(super) fn call_is_late(&mut self, call: CallId, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
@@ -345,8 +350,8 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// An answer has been owed for as long as it is waited for: its plugin hangs, or is to be kept all the same, or nobody ever
-    /// waited for this one.
+    /// An answer has been owed for as long as it is waited for: its plugin hangs, or is to be kept
+    /// all the same, or nobody ever waited for this one.
     pub(super) fn owed_too_long(&mut self, call: CallId, now: Instant) {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
@@ -401,7 +406,8 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// Ends a request that may be refused, wherever it is. Calls that were handed over keep their turns, others are not made.
+    /// Ends a request that may be refused, wherever it is. Calls that were handed over keep their
+    /// turns, others are not made.
     fn end_early(&mut self, id: RequestId) {
         let Some(active) = self.requests.get_mut(&id) else {
             return;
@@ -454,7 +460,8 @@ impl<J: Job> Scheduler<J> {
             report.result = Err(error);
         }
         if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
-            // The runtime tells of its end: to those that heard of it, and to those that want to hear of ends alone.
+            // The runtime tells of its end: to those that heard of it, and to those that want to
+            // hear of ends alone.
             let heard = |plugin: &RegisteredPlugin| {
                 let mut handed = records.iter().filter(|record| record.handed);
                 handed.any(|record| record.actual == *plugin)
@@ -524,7 +531,8 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// Takes a creation back towards the plugins that saw it, before anything else happens to the pod.
+    /// Takes a creation back towards the plugins that saw it, before anything else happens to the
+    /// pod.
     fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
         let knows = |instance: &&Instance| !instance.strange.contains(&active.object);
         let seen: Vec<RegisteredPlugin> = match active.exists {

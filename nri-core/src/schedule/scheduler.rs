@@ -36,17 +36,18 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    /// A plugin is registered and configured: it joins. From now on every request that begins includes it, and waits for it.
+    /// A plugin is registered and configured: it joins. From now on every request that begins
+    /// includes it, and waits for it.
     ///
-    /// If it has the identity of a live one, it takes over from that once it is synchronised. A registration that is known
-    /// already is ignored.
+    /// If it has the identity of a live one, it takes over from that once it is synchronised. A
+    /// registration that is known already is ignored.
     pub fn handle_admitted(&mut self, member: Member, limits: PluginLimits, now: Instant) {
         self.admit(member, limits, now);
         self.run(now);
     }
 
-    /// What holds for a plugin is another thing from now on: its policy for requests that begin later, its limits for calls that
-    /// begin later. One that is not known is ignored.
+    /// What holds for a plugin is another thing from now on: its policy for requests that begin
+    /// later, its limits for calls that begin later. One that is not known is ignored.
     pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
         let plugin = member.plugin.clone();
         if let Some(instance) = self.plugins.get_mut(&plugin) {
@@ -64,23 +65,25 @@ impl<J: Job> Scheduler<J> {
         self.config.settle_timeout = time;
     }
 
-    /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One that is not known is
-    /// ignored.
+    /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One
+    /// that is not known is ignored.
     pub fn handle_lost(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         self.remove(plugin, now);
         self.run(now);
     }
 
-    /// The runtime has listed what it has, for [`Effect::Synchronize`]. The plugin's time begins. `None` if it is not waited for
-    /// any more.
+    /// The runtime has listed what it has, for [`Effect::Synchronize`]. The plugin's time begins.
+    /// `None` if it is not waited for any more.
     #[must_use = "what it says must be hidden from the plugin"]
     pub fn handle_snapshot(&mut self, plugin: &RegisteredPlugin, now: Instant) -> Option<SyncPlan> {
         self.show(plugin, now)
     }
 
-    /// What a plugin is shown, of the lists and beside them. What has been announced apart from that is unknown to the plugin,
-    /// and so is, to those before it, what was learnt from the lists. A plugin does not hear the end of what it does not know;
-    /// by any other event it gets to know it. What existed before this scheduler did counts as known: its end is due to all.
+    /// What a plugin is shown, of the lists and beside them. What has been announced apart from
+    /// that is unknown to the plugin, and so is, to those before it, what was learnt from the
+    /// lists. A plugin does not hear the end of what it does not know; by any other event it
+    /// gets to know it. What existed before this scheduler did counts as known: its end is due to
+    /// all.
     pub fn handle_shown(&mut self, plugin: &RegisteredPlugin, shown: &BTreeSet<ObjectKey>) {
         self.note_shown(plugin, shown);
     }
@@ -100,7 +103,8 @@ impl<J: Job> Scheduler<J> {
         self.run(now);
     }
 
-    /// A caller has a request. It begins when those of the same pod before it are through the plugins.
+    /// A caller has a request. It begins when those of the same pod before it are through the
+    /// plugins.
     pub fn handle_request(&mut self, order: Submission<J>, now: Instant) -> RequestId {
         let id = RequestId(self.next_number());
         let active = Active::new(order);
@@ -114,16 +118,17 @@ impl<J: Job> Scheduler<J> {
         id
     }
 
-    /// A caller does not wait any more. What may be refused ends; a notification goes on, since it has happened. A creation
-    /// that has succeeded is not concerned: it has to be settled.
+    /// A caller does not wait any more. What may be refused ends; a notification goes on, since it
+    /// has happened. A creation that has succeeded is not concerned: it has to be settled.
     pub fn handle_abandoned(&mut self, request: RequestId, now: Instant) {
         self.abandon(request);
         self.run(now);
     }
 
-    /// What became of a creation that succeeded. One that came to nothing is undone towards the plugins that saw it, unless
-    /// its removal was announced meanwhile; towards all, if it existed for a time. Requests that are no creations, and those
-    /// that are settled, are ignored.
+    /// What became of a creation that succeeded. One that came to nothing is undone towards the
+    /// plugins that saw it, unless its removal was announced meanwhile; towards all, if it
+    /// existed for a time. Requests that are no creations, and those that are settled, are
+    /// ignored.
     pub fn handle_settled(&mut self, request: RequestId, settlement: Settlement, now: Instant) {
         self.settle(request, settlement);
         self.run(now);
@@ -131,14 +136,15 @@ impl<J: Job> Scheduler<J> {
 
     /// What came of a call, at whatever time. Replies to calls that are not under way are ignored.
     ///
-    /// A reply counts as in time if it comes before [`handle_timeout`](Scheduler::handle_timeout) has found it late. Leave it
-    /// to the scheduler to find replies late or plugins busy.
+    /// A reply counts as in time if it comes before [`handle_timeout`](Scheduler::handle_timeout)
+    /// has found it late. Leave it to the scheduler to find replies late or plugins busy.
     pub fn handle_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
         self.take_reply(call, reply, now);
         self.run(now);
     }
 
-    /// The time that [`poll_timeout`](Scheduler::poll_timeout) told has come. Calling it at other times does no harm.
+    /// The time that [`poll_timeout`](Scheduler::poll_timeout) told has come. Calling it at other
+    /// times does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.due(now) {
             match timer {
@@ -152,7 +158,8 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Keeps plugins that are admitted from now on from joining, until
-    /// [`unblock_joining`](Scheduler::unblock_joining) was called as often, but not longer than [`Config::block_limit`].
+    /// [`unblock_joining`](Scheduler::unblock_joining) was called as often, but not longer than
+    /// [`Config::block_limit`].
     pub fn block_joining(&mut self) {
         self.blocks += 1;
     }
@@ -188,7 +195,8 @@ impl<J: Job> Scheduler<J> {
         None
     }
 
-    /// When [`handle_timeout`](Scheduler::handle_timeout) has to be called next, if nothing happens before.
+    /// When [`handle_timeout`](Scheduler::handle_timeout) has to be called next, if nothing happens
+    /// before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first()
     }
@@ -198,7 +206,8 @@ impl<J: Job> Scheduler<J> {
         &self.lives
     }
 
-    /// The same, to take in what the runtime [lists](Lifecycles::seed). Steps are begun by requests and by nothing else.
+    /// The same, to take in what the runtime [lists](Lifecycles::seed). Steps are begun by requests
+    /// and by nothing else.
     pub fn lifecycles_mut(&mut self) -> &mut Lifecycles {
         &mut self.lives
     }

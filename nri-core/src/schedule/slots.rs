@@ -1,4 +1,5 @@
-//! One slot per pod, so that a pod's events stay in order: a request begins when those before it are through the plugins.
+//! One slot per pod, so that a pod's events stay in order: a request begins when those before it
+//! are through the plugins.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,7 +37,8 @@ impl Slots {
         self.slots.entry(key).or_default().queue.push_back(request);
     }
 
-    /// Puts requests, which begin in this order, before all others of their pod that have not begun.
+    /// Puts requests, which begin in this order, before all others of their pod that have not
+    /// begun.
     pub(super) fn put_ahead(&mut self, pod: &ObjectKey, requests: Vec<RequestId>) {
         let key = self.key(pod);
         let queue = &mut self.slots.entry(key).or_default().queue;

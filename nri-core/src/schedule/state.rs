@@ -55,7 +55,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     pub(super) last_number: u64,
     /// How many ask that no plugin joins.
     pub(super) blocks: usize,
-    /// When lists were last looked through for what no event had told of, in the count of the lives.
+    /// When lists were last looked through for what no event had told of, in the count of the
+    /// lives.
     pub(super) looked_through: u64,
 }
 

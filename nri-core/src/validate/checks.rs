@@ -11,13 +11,15 @@ use super::required;
 use crate::PluginId;
 use crate::merge::{Owner, Owners};
 
-/// Checks what plugins ask for together against the options. Whether the validator is enabled makes no difference here.
+/// Checks what plugins ask for together against the options. Whether the validator is enabled makes
+/// no difference here.
 ///
-/// Hooks, seccomp, namespaces and kernel parameters are checked by their owners, and only if there is an adjustment at all;
-/// the required plugins in any case.
+/// Hooks, seccomp, namespaces and kernel parameters are checked by their owners, and only if there
+/// is an adjustment at all; the required plugins in any case.
 ///
 /// # Errors
-/// The first reason to reject, in the order hooks, seccomp, namespaces, required plugins, kernel parameters.
+/// The first reason to reject, in the order hooks, seccomp, namespaces, required plugins, kernel
+/// parameters.
 ///
 /// ```
 /// use nri_core::validate::{ValidatorOptions, check};

@@ -1,9 +1,11 @@
 //! Validation: looking at what plugins ask for together, and accepting or rejecting it as a whole.
 //!
-//! The default validator is here, as a pure function of its options and the request ([`check`]) and as a plugin to build into
-//! a runtime ([`DefaultValidator`]); so are requirements that certain plugins have had their say ([`required`]).
+//! The default validator is here, as a pure function of its options and the request ([`check`]) and
+//! as a plugin to build into a runtime ([`DefaultValidator`]); so are requirements that certain
+//! plugins have had their say ([`required`]).
 //!
-//! What may not enter: who is asked to validate, and what a rejection does to the request; that is a flow's business.
+//! What may not enter: who is asked to validate, and what a rejection does to the request; that is
+//! a flow's business.
 
 mod checks;
 mod options;
@@ -22,8 +24,8 @@ use crate::{Event, EventMask, HandlerError, Plugin, PluginCtx};
 
 /// The default validator as a plugin. Its identity in a runtime is [`DefaultValidator::IDENTITY`].
 ///
-/// It accepts updates of containers (a request without an adjustment): none of its rules is about what an update can change,
-/// and requirements are about how a container comes to be.
+/// It accepts updates of containers (a request without an adjustment): none of its rules is about
+/// what an update can change, and requirements are about how a container comes to be.
 ///
 /// ```
 /// use nri_core::validate::{DefaultValidator, ValidatorOptions};

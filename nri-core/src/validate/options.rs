@@ -17,7 +17,8 @@ pub struct ValidatorOptions {
     /// Whether to reject OCI hooks. Default: false.
     #[cfg_attr(feature = "serde", serde(alias = "rejectOCIHookAdjustment"))]
     pub reject_oci_hook_adjustment: bool,
-    /// Whether to reject a seccomp policy for a container that is to have the runtime's default. Default: false.
+    /// Whether to reject a seccomp policy for a container that is to have the runtime's default.
+    /// Default: false.
     #[cfg_attr(
         feature = "serde",
         serde(alias = "rejectRuntimeDefaultSeccompAdjustment")
@@ -26,7 +27,8 @@ pub struct ValidatorOptions {
     /// Whether to reject a seccomp policy for a container that is to have none. Default: false.
     #[cfg_attr(feature = "serde", serde(alias = "rejectUnconfinedSeccompAdjustment"))]
     pub reject_unconfined_seccomp_adjustment: bool,
-    /// Whether to reject a seccomp policy for a container that is to have a profile of its own. Default: false.
+    /// Whether to reject a seccomp policy for a container that is to have a profile of its own.
+    /// Default: false.
     #[cfg_attr(feature = "serde", serde(alias = "rejectCustomSeccompAdjustment"))]
     pub reject_custom_seccomp_adjustment: bool,
     /// Whether to reject changes of namespaces. Default: false.
@@ -38,8 +40,8 @@ pub struct ValidatorOptions {
     /// Plugins that must have been consulted, as `name` or `index-name`. Default: none.
     #[cfg_attr(feature = "serde", serde(alias = "requiredPlugins"))]
     pub required_plugins: Vec<String>,
-    /// The annotation with which a pod says that missing plugins are tolerated; empty if there is no such annotation. Default:
-    /// empty.
+    /// The annotation with which a pod says that missing plugins are tolerated; empty if there is
+    /// no such annotation. Default: empty.
     #[cfg_attr(feature = "serde", serde(alias = "tolerateMissingPluginsAnnotation"))]
     pub tolerate_missing_plugins_annotation: String,
 }

@@ -21,8 +21,8 @@ pub enum SeccompClass {
 }
 
 impl SeccompClass {
-    /// The class of a container. What counts is the profile that was asked for, not the policy that plugins ask for; a profile
-    /// that is there and empty is the runtime's default.
+    /// The class of a container. What counts is the profile that was asked for, not the policy that
+    /// plugins ask for; a profile that is there and empty is the runtime's default.
     pub fn of(container: &api::Container) -> Self {
         let linux = container.linux.as_ref();
         match linux.and_then(|linux| linux.seccomp_profile.as_ref()) {

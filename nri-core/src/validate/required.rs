@@ -1,5 +1,5 @@
-//! Plugins that must have been consulted: required by configuration, or by an annotation of the pod, unless the pod tolerates
-//! that they are missing.
+//! Plugins that must have been consulted: required by configuration, or by an annotation of the
+//! pod, unless the pod tolerates that they are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ pub use super::rejection::InvalidAnnotation;
 /// The annotation with which a pod requires plugins: a list in YAML, hence also in JSON.
 pub const REQUIRED_PLUGINS_ANNOTATION: &str = "required-plugins.noderesource.dev";
 
-/// Whether a pod tolerates for one of its containers that required plugins are missing. `key` is the annotation's; if it is
-/// empty, nothing is tolerated.
+/// Whether a pod tolerates for one of its containers that required plugins are missing. `key` is
+/// the annotation's; if it is empty, nothing is tolerated.
 ///
 /// # Errors
 /// The annotation is neither true nor false.
@@ -39,7 +39,8 @@ pub fn tolerates_missing(
     }
 }
 
-/// The plugins that a pod's annotation requires for one of its containers, as they are written there.
+/// The plugins that a pod's annotation requires for one of its containers, as they are written
+/// there.
 ///
 /// # Errors
 /// The annotation is no list.
@@ -59,8 +60,8 @@ pub fn annotated(
     }
 }
 
-/// Those of the required plugins that were not consulted, each once, in the order of the requirements. A requirement is met
-/// by a plugin's name, or by its index and name.
+/// Those of the required plugins that were not consulted, each once, in the order of the
+/// requirements. A requirement is met by a plugin's name, or by its index and name.
 ///
 /// ```
 /// use nri_core::api::PluginInstance;
@@ -88,10 +89,11 @@ pub fn missing<'a>(
     missing.map(str::to_owned).collect()
 }
 
-/// Whether all plugins that a pod requires have done their part in running it, by what became of each of them. What its
-/// containers require alone counts for those. What one of its containers can do without, since it tolerates that plugins are
-/// missing or requires others than the rest of the pod, the pod can do without as well, as that container could not come to
-/// be otherwise; each container is judged when it is created.
+/// Whether all plugins that a pod requires have done their part in running it, by what became of
+/// each of them. What its containers require alone counts for those. What one of its containers can
+/// do without, since it tolerates that plugins are missing or requires others than the rest of the
+/// pod, the pod can do without as well, as that container could not come to be otherwise; each
+/// container is judged when it is created.
 ///
 /// # Errors
 /// One has not, or an annotation makes no sense.

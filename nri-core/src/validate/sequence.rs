@@ -1,9 +1,11 @@
-//! Lists in the annotation about required plugins: the part of YAML that people write there, JSON arrays included.
+//! Lists in the annotation about required plugins: the part of YAML that people write there, JSON
+//! arrays included.
 //!
-//! Accepted are flow sequences (`[a, "b", 'c']`, over several lines too) and block sequences (`- a` on lines of equal
-//! indentation), with comments, a document start and end, and items that are scalars. Numbers and the like count as their text,
-//! null items are left out, an empty document is an empty list. Everything else is an error: mappings, nested lists, block
-//! scalars, anchors and tags.
+//! Accepted are flow sequences (`[a, "b", 'c']`, over several lines too) and block sequences (`- a`
+//! on lines of equal indentation), with comments, a document start and end, and items that are
+//! scalars. Numbers and the like count as their text, null items are left out, an empty document is
+//! an empty list. Everything else is an error: mappings, nested lists, block scalars, anchors and
+//! tags.
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Flows driven by hand: who is called, with what, in which order, and what everybody's answer comes to.
+//! Flows driven by hand: who is called, with what, in which order, and what everybody's answer
+//! comes to.
 #![expect(
     clippy::unwrap_used,
     reason = "a test may unwrap: its panic is the report"

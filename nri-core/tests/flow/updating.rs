@@ -65,8 +65,8 @@ fn all_plugins_hear_of_a_stop_whatever_an_earlier_one_answered() {
     assert_eq!(merged.plugins, [plugin("10-a").id]);
 }
 
-/// A plugin that asks for updates, a validator that judges updates, and one that judges creations only. Returns who was called
-/// and whether something is to be applied.
+/// A plugin that asks for updates, a validator that judges updates, and one that judges creations
+/// only. Returns who was called and whether something is to be applied.
 fn judged<F: Flow>(
     flow: impl FnOnce(&Roster) -> F,
     asks: impl Fn() -> Option<Response>,
@@ -90,8 +90,8 @@ fn judged<F: Flow>(
     (names(&calls), report.result.map(drop))
 }
 
-/// Law: what an update or a stop asks for is applied if no validator that judges updates is against it; without anything to
-/// apply, nobody is asked.
+/// Law: what an update or a stop asks for is applied if no validator that judges updates is against
+/// it; without anything to apply, nobody is asked.
 #[test]
 fn updates_are_judged_by_those_who_judge_updates() {
     let update = || api::UpdateContainerRequest {

@@ -14,7 +14,8 @@ use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
 use crate::peer::{Meeting, Owed, Reaction, Where};
 use crate::world::{Asked, Plan, Told, World};
 
-/// Longest time that a request without a deadline may take here: many others may be before it, none of them for long.
+/// Longest time that a request without a deadline may take here: many others may be before it, none
+/// of them for long.
 const STARVING: Duration = Duration::from_secs(60);
 
 impl World {
@@ -177,7 +178,8 @@ impl World {
         }
     }
 
-    /// A request has heard that a plugin is late; only if its caller still waits is the plugin blamed.
+    /// A request has heard that a plugin is late; only if its caller still waits is the plugin
+    /// blamed.
     fn late(&mut self, request: RequestId, plugin: &RegisteredPlugin, event: Event) {
         let waited_for = self.asked.get(&request).is_none_or(|asked| !asked.told);
         if let Some(peer) = self.peers.get_mut(plugin) {
@@ -189,8 +191,8 @@ impl World {
         }
     }
 
-    /// In serial mode all calls that are waited for belong to one request. What a late plugin still has to hear of an undone
-    /// creation comes when its late answer has come.
+    /// In serial mode all calls that are waited for belong to one request. What a late plugin still
+    /// has to hear of an undone creation comes when its late answer has come.
     fn check_serial(&self, request: RequestId) {
         if !self.config.serial || !self.asked.contains_key(&request) {
             return;
@@ -262,7 +264,8 @@ impl World {
         }
     }
 
-    /// Every container reaches every plugin that wants it, or it is on record that and why it did not.
+    /// Every container reaches every plugin that wants it, or it is on record that and why it did
+    /// not.
     pub(crate) fn check_commit(&mut self, request: RequestId, asked: &Asked) {
         let outcomes = self.outcomes.get(&request).unwrap();
         let mut stragglers = 0;

@@ -1,5 +1,6 @@
-//! A runtime and plugins of all manners, driven by chance over a virtual clock, with the scheduler between them. What must
-//! always be true is asserted at every step; a failure prints the seed that repeats it.
+//! A runtime and plugins of all manners, driven by chance over a virtual clock, with the scheduler
+//! between them. What must always be true is asserted at every step; a failure prints the seed that
+//! repeats it.
 
 #![allow(
     clippy::disallowed_methods,

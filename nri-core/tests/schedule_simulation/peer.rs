@@ -151,7 +151,8 @@ impl Peer {
         self.limits.request_timeout * (times - 1)
     }
 
-    /// Forgets the calls whose answers are waited for no more, and that close nobody. Returns how many.
+    /// Forgets the calls whose answers are waited for no more, and that close nobody. Returns how
+    /// many.
     pub(crate) fn give_up(&mut self, now: Instant) -> usize {
         let before = self.owed.len();
         let (patience, closes) = (self.patience(), self.limits.strikes > 0);

@@ -1,4 +1,5 @@
-//! The simulated world: a runtime with pods and containers, plugins of all manners, and a clock that jumps from event to event.
+//! The simulated world: a runtime with pods and containers, plugins of all manners, and a clock
+//! that jumps from event to event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

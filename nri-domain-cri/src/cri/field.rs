@@ -1,4 +1,5 @@
-//! Reading fields as crictl's decoder and protobuf's JSON mapping do, and the macros that declare messages and enums.
+//! Reading fields as crictl's decoder and protobuf's JSON mapping do, and the macros that declare
+//! messages and enums.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +7,9 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, Error as _, Visitor};
 
-/// The type of a field. It is read over what is there already, as Go does where a field is there twice: a value takes the
-/// place of the one before, a message or a map gets what is new. `null` is the default.
+/// The type of a field. It is read over what is there already, as Go does where a field is there
+/// twice: a value takes the place of the one before, a message or a map gets what is new. `null` is
+/// the default.
 pub(crate) trait Field: Sized + Default {
     fn read<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error>;
 }
@@ -162,7 +164,8 @@ macro_rules! numbers {
 
 numbers!(i64, u64, i32, u32);
 
-/// Declares a message: every field with the other spelling of its name; and the name to write where it is not the field's.
+/// Declares a message: every field with the other spelling of its name; and the name to write where
+/// it is not the field's.
 macro_rules! message {
     (
         $(#[$meta:meta])*
@@ -231,7 +234,8 @@ macro_rules! message {
     };
 }
 
-/// Declares an enum: read by name or number, written by name. Numbers that it does not list are kept.
+/// Declares an enum: read by name or number, written by name. Numbers that it does not list are
+/// kept.
 macro_rules! enumeration {
     (
         $(#[$meta:meta])*

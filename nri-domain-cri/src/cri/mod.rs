@@ -1,10 +1,11 @@
-//! CRI messages as crictl and kubelets write them in JSON, as far as NRI needs to know them; with the feature `yaml` in
-//! YAML too.
+//! CRI messages as crictl and kubelets write them in JSON, as far as NRI needs to know them; with
+//! the feature `yaml` in YAML too.
 //!
-//! Both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to case, as crictl reads
-//! them; of a field that is there twice the last counts. 64-bit numbers may be texts; enums may be names or numbers; `null`
-//! stands for absent. Fields that are not listed here are kept in `rest` and written back. What may not enter: any meaning;
-//! what CRI says means to NRI is told elsewhere in this crate.
+//! Both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to
+//! case, as crictl reads them; of a field that is there twice the last counts. 64-bit numbers may
+//! be texts; enums may be names or numbers; `null` stands for absent. Fields that are not listed
+//! here are kept in `rest` and written back. What may not enter: any meaning; what CRI says means
+//! to NRI is told elsewhere in this crate.
 
 mod container;
 mod field;

@@ -1,7 +1,8 @@
 //! YAML as what it says in JSON. What may not enter: any message.
 //!
-//! Plain words mean what YAML 1.2's core schema says (`yes` is a text). References to anchors are refused, so that a short
-//! text stays short; so are merge keys, other tags than the core schema's and a second document.
+//! Plain words mean what YAML 1.2's core schema says (`yes` is a text). References to anchors are
+//! refused, so that a short text stays short; so are merge keys, other tags than the core schema's
+//! and a second document.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde::de::DeserializeOwned;

@@ -1,7 +1,8 @@
 //! Adds annotations, environment variables and mounts to the containers that are created.
 //!
-//! The configuration is TOML. It comes from the runtime (`NN-annotate.conf` in its plugin configuration directory), or from
-//! the file given with `--config`. All of it is optional, but something must be added:
+//! The configuration is TOML. It comes from the runtime (`NN-annotate.conf` in its plugin
+//! configuration directory), or from the file given with `--config`. All of it is optional, but
+//! something must be added:
 //!
 //! ```toml
 //! # Which containers; without a list, all. A name may end in `*`.

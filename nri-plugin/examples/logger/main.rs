@@ -1,8 +1,10 @@
-//! Prints every event of a runtime, as text (one line each) or as JSON (one object per line, with all that the runtime says).
+//! Prints every event of a runtime, as text (one line each) or as JSON (one object per line, with
+//! all that the runtime says).
 //!
-//! Every JSON object has the members `event` and `time` (seconds since 1970), and those of the protocol's request, in proto3
-//! JSON. What exists at the start comes as the event `Synchronize`. If the output cannot keep up, events are left out and
-//! counted rather than holding up the runtime.
+//! Every JSON object has the members `event` and `time` (seconds since 1970), and those of the
+//! protocol's request, in proto3 JSON. What exists at the start comes as the event `Synchronize`.
+//! If the output cannot keep up, events are left out and counted rather than holding up the
+//! runtime.
 
 #[path = "../support/program.rs"]
 mod program;
@@ -29,7 +31,8 @@ use tokio::sync::Notify;
 struct Options {
     #[command(flatten)]
     connection: program::Connection,
-    /// The events to print: names such as CreateContainer, and the groups pod, container and all, separated by commas.
+    /// The events to print: names such as CreateContainer, and the groups pod, container and all,
+    /// separated by commas.
     #[arg(long, default_value = "all", value_parser = selection::parse)]
     events: EventMask,
     /// How to print them.

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::Line;
 
-/// `12:00:01.250 CreateContainer pod default/web (p0) container nginx (c0)`, and what else the request has.
+/// `12:00:01.250 CreateContainer pod default/web (p0) container nginx (c0)`, and what else the
+/// request has.
 pub(crate) fn line(line: &Line) -> String {
     let milliseconds = (line.time * 1000.0) as u64;
     let (seconds, milliseconds) = (milliseconds / 1000, milliseconds % 1000);

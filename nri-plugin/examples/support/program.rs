@@ -15,7 +15,8 @@ pub(crate) struct Connection {
     /// The runtime's socket; not used when a runtime launched this plugin.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// The plugin's place in the order, two digits [default: what the runtime or the file name says, else 90].
+    /// The plugin's place in the order, two digits [default: what the runtime or the file name
+    /// says, else 90].
     #[arg(long, value_name = "NN")]
     index: Option<String>,
     /// The plugin's name [default: what the runtime or the file name says, else the program's].
@@ -26,7 +27,8 @@ pub(crate) struct Connection {
     forever: bool,
 }
 
-/// Runs a plugin until the runtime ends it, or until SIGTERM or SIGINT. `more` gets the runner's handle first.
+/// Runs a plugin until the runtime ends it, or until SIGTERM or SIGINT. `more` gets the runner's
+/// handle first.
 pub(crate) async fn run(
     options: Connection,
     default_identity: &str,

@@ -1,4 +1,5 @@
-//! Registration: either order of its two halves, and everything that can go wrong ends in time with a reason.
+//! Registration: either order of its two halves, and everything that can go wrong ends in time with
+//! a reason.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ async fn it_registers_with_its_identity_and_protocol_level() {
     );
 }
 
-/// Law: what a plugin does not say is absent on the wire; the runner's word goes before the plugin's.
+/// Law: what a plugin does not say is absent on the wire; the runner's word goes before the
+/// plugin's.
 #[tokio::test]
 async fn a_failure_policy_is_said_or_absent() {
     let policy = |fail_request, keep_connected| api::FailurePolicy {

@@ -17,7 +17,8 @@ pub(super) struct Incoming {
 
 /// Puts the messages of one logical connection together, whatever portions their bytes come in.
 ///
-/// It holds bytes that have arrived, never more than [`MAX_MESSAGE`] of them; longer messages are discarded as they come.
+/// It holds bytes that have arrived, never more than [`MAX_MESSAGE`] of them; longer messages are
+/// discarded as they come.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     header: [u8; HEADER_LEN],
@@ -59,7 +60,8 @@ impl Assembler {
         (self.header_len == HEADER_LEN).then(|| Head::decode(&self.header))
     }
 
-    /// Makes room for `more` bytes: at most twice of what has arrived, and never more than the message needs.
+    /// Makes room for `more` bytes: at most twice of what has arrived, and never more than the
+    /// message needs.
     fn grow(&mut self, more: usize, whole: usize) {
         let needed = self.data.len() + more;
         if needed > self.data.capacity() {

@@ -32,7 +32,8 @@ use crate::Method;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallOptions {
-    /// Time for the call as a whole: queue, write and reply. The peer is told what is left of it. Default unlimited.
+    /// Time for the call as a whole: queue, write and reply. The peer is told what is left of it.
+    /// Default unlimited.
     pub timeout: Option<Duration>,
     /// Key and value pairs for the peer; a key may occur several times. Default none.
     pub metadata: Vec<(String, String)>,
@@ -60,8 +61,9 @@ impl CallOptions {
 ///
 /// A client does not keep its connection open: the [`Connection`](super::Connection) does.
 ///
-/// Dropping the future of a call at any point gives the call up and does the connection no harm: a request that is
-/// still queued is not sent, one whose write has begun is written to its end, and the reply is dropped.
+/// Dropping the future of a call at any point gives the call up and does the connection no harm: a
+/// request that is still queued is not sent, one whose write has begun is written to its end, and
+/// the reply is dropped.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -98,7 +100,8 @@ impl Client {
             .map_err(|error| CallError::Decode(format!("{}: {error}", M::NAME)))
     }
 
-    /// Calls a method with an encoded request and returns the encoded reply, all within `options.timeout`.
+    /// Calls a method with an encoded request and returns the encoded reply, all within
+    /// `options.timeout`.
     ///
     /// # Errors
     ///
@@ -116,13 +119,13 @@ impl Client {
         deadline.bound(pending).await?
     }
 
-    /// Queues and writes a request, within `options.timeout`. When this returns, the request was handed to the transport
-    /// whole, and the reply, however late, is the [`Pending`]'s.
+    /// Queues and writes a request, within `options.timeout`. When this returns, the request was
+    /// handed to the transport whole, and the reply, however late, is the [`Pending`]'s.
     ///
     /// # Errors
     ///
-    /// [`CallError::TooLarge`], [`CallError::DeadlineExceeded`] or [`CallError::Closed`]. In the last two cases the peer
-    /// may have got the request nevertheless if its write had begun.
+    /// [`CallError::TooLarge`], [`CallError::DeadlineExceeded`] or [`CallError::Closed`]. In the
+    /// last two cases the peer may have got the request nevertheless if its write had begun.
     ///
     /// ```no_run
     /// # async fn example(client: nri_proto::transport::Client) -> Result<(), nri_proto::transport::CallError> {
@@ -188,20 +191,22 @@ impl Client {
         }
     }
 
-    /// Begins a call without waiting for anything, and has `then` run with its reply: by the connection's reader where the reply is
-    /// read, or by whoever closes the connection. The request is written at once if the socket takes it.
+    /// Begins a call without waiting for anything, and has `then` run with its reply: by the
+    /// connection's reader where the reply is read, or by whoever closes the connection. The
+    /// request is written at once if the socket takes it.
     ///
-    /// `then` runs at most once, with no lock held, and must not block: nothing more is read from this connection until it returns. It
-    /// may begin further calls in this way, on this connection and on others. It does not run after the returned
-    /// [`Started`] is dropped, except if it has begun to run already.
+    /// `then` runs at most once, with no lock held, and must not block: nothing more is read from
+    /// this connection until it returns. It may begin further calls in this way, on this
+    /// connection and on others. It does not run after the returned [`Started`] is dropped,
+    /// except if it has begun to run already.
     ///
-    /// `options.timeout` bounds queue and write, and is told to the peer; who waits for the reply bounds that wait, as with
-    /// [`Pending`].
+    /// `options.timeout` bounds queue and write, and is told to the peer; who waits for the reply
+    /// bounds that wait, as with [`Pending`].
     ///
     /// # Errors
     ///
-    /// [`StartError::Crowded`] where [`begin`](Self::begin) would wait for a place; nothing was sent, and `then` never runs. So it is
-    /// with the other errors.
+    /// [`StartError::Crowded`] where [`begin`](Self::begin) would wait for a place; nothing was
+    /// sent, and `then` never runs. So it is with the other errors.
     ///
     /// ```no_run
     /// # fn example(client: nri_proto::transport::Client) -> Result<(), nri_proto::transport::StartError> {
@@ -270,8 +275,8 @@ impl Client {
         })
     }
 
-    /// Assigns the stream id and queues the request under one lock, so that ids increase in the order of sending. Whoever calls it
-    /// has it written then.
+    /// Assigns the stream id and queues the request under one lock, so that ids increase in the
+    /// order of sending. Whoever calls it has it written then.
     fn enqueue(&self, queued: Queued, waiter: Waiter) -> Result<Registered, (CallError, Waiter)> {
         let shared = &self.shared;
         let mut queues = shared.queues();
@@ -361,7 +366,8 @@ impl fmt::Debug for Started {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// All places for calls, or all room for their bytes, are taken: [`Client::begin`] waits for them.
+    /// All places for calls, or all room for their bytes, are taken: [`Client::begin`] waits for
+    /// them.
     #[error("too many calls are under way on this connection")]
     Crowded,
     /// What the call would have failed with.
@@ -371,8 +377,8 @@ pub enum StartError {
 
 /// The reply to a request that was written; a future.
 ///
-/// It has no deadline of its own: whoever waits bounds the wait, and may go on waiting for a late reply. Dropping it
-/// gives the call up.
+/// It has no deadline of its own: whoever waits bounds the wait, and may go on waiting for a late
+/// reply. Dropping it gives the call up.
 pub struct Pending {
     reply: oneshot::Receiver<Reply>,
     registered: Registered,
@@ -396,7 +402,8 @@ impl Future for Pending {
     }
 }
 
-/// Takes a message that arrived on the logical connection of this side's calls: whose reply it is, and the reply.
+/// Takes a message that arrived on the logical connection of this side's calls: whose reply it is,
+/// and the reply.
 pub(super) fn on_message(
     shared: &Shared,
     message: Incoming,

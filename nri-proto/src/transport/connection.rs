@@ -89,7 +89,8 @@ impl ConnectionBuilder {
     }
 }
 
-/// One connection between a runtime and a plugin: a client for the peer's service, and the peer served.
+/// One connection between a runtime and a plugin: a client for the peer's service, and the peer
+/// served.
 ///
 /// Cheap to clone. Dropping the last clone closes it, as [`close`](Self::close) does.
 ///
@@ -171,21 +172,23 @@ impl Connection {
         Client::new(Arc::clone(&self.handle.0))
     }
 
-    /// Closes the connection: calls under way fail with [`CloseReason::Local`], requests that are queued are dropped,
-    /// handlers are dropped, reading stops. A message whose write has begun, and the answers that are ready, are still
-    /// written, for at most a second. Returns at once; [`closed`](Self::closed) waits for the end.
+    /// Closes the connection: calls under way fail with [`CloseReason::Local`], requests that are
+    /// queued are dropped, handlers are dropped, reading stops. A message whose write has
+    /// begun, and the answers that are ready, are still written, for at most a second. Returns
+    /// at once; [`closed`](Self::closed) waits for the end.
     pub fn close(&self) {
         self.handle.0.close(CloseReason::Local);
     }
 
-    /// Waits until no request of the peer is in progress: every answer is written, or the connection closes. To close without
-    /// cutting off an answer, wait for this first, for a bounded time: a handler may never be done. May be dropped at any time.
+    /// Waits until no request of the peer is in progress: every answer is written, or the
+    /// connection closes. To close without cutting off an answer, wait for this first, for a
+    /// bounded time: a handler may never be done. May be dropped at any time.
     pub async fn answered(&self) {
         self.handle.0.answered().await;
     }
 
-    /// Waits until the connection is closed and both directions are down, and says why. Any number of tasks may wait,
-    /// and may stop waiting.
+    /// Waits until the connection is closed and both directions are down, and says why. Any number
+    /// of tasks may wait, and may stop waiting.
     pub async fn closed(&self) -> CloseReason {
         self.handle.0.closed().await
     }

@@ -1,5 +1,5 @@
-//! How many entries the envelope of a call or an answer may have, counted before it is decoded. An entry of two bytes is many
-//! times that in memory, and nobody has more than a few.
+//! How many entries the envelope of a call or an answer may have, counted before it is decoded. An
+//! entry of two bytes is many times that in memory, and nobody has more than a few.
 
 use crate::items::{Field, Limits, Shape};
 

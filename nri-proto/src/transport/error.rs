@@ -8,14 +8,16 @@ use super::status::{Code, Status};
 
 /// Why a call has no reply.
 ///
-/// Nothing but [`CallError::Closed`] says anything about the connection: after every other error it works on.
+/// Nothing but [`CallError::Closed`] says anything about the connection: after every other error it
+/// works on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The peer answered with an error.
     #[error(transparent)]
     Status(#[from] Status),
-    /// The encoded request is longer than the protocol allows. Nothing was sent; send less at a time.
+    /// The encoded request is longer than the protocol allows. Nothing was sent; send less at a
+    /// time.
     #[error("the request has {size} bytes encoded, above the limit of {limit}")]
     TooLarge {
         /// Its size in bytes.

@@ -1,4 +1,5 @@
-//! Requests of the peer: which ids are valid, which are in progress, and the answers that wait to be written.
+//! Requests of the peer: which ids are valid, which are in progress, and the answers that wait to
+//! be written.
 //!
 //! Plain state under the connection's lock; no I/O and no waiting may enter.
 
@@ -8,8 +9,8 @@ use super::limits::{Limits, MAX_MESSAGE};
 use super::message::{self, DATA, Head, Message, REQUEST};
 use super::status::{Code, Status};
 
-/// An answer that needs no handler. It is kept as these few bytes until it is written, so a flood of bad requests costs
-/// little.
+/// An answer that needs no handler. It is kept as these few bytes until it is written, so a flood
+/// of bad requests costs little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) stream: u32,

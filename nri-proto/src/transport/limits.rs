@@ -18,24 +18,28 @@ pub const MAX_MESSAGE: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Largest frame payload accepted, in bytes; a longer one closes the connection. Default 16 MiB, which the oldest
-    /// peers may send. It is not allocated.
+    /// Largest frame payload accepted, in bytes; a longer one closes the connection. Default 16
+    /// MiB, which the oldest peers may send. It is not allocated.
     pub max_frame: u32,
-    /// Requests of the peer in progress at a time, until their answers are written. One more is answered with code 8
-    /// at once. Default 256.
+    /// Requests of the peer in progress at a time, until their answers are written. One more is
+    /// answered with code 8 at once. Default 256.
     pub max_handlers: usize,
-    /// Bytes of requests in progress and of answers not yet written. A request that comes on top is answered with code
-    /// 8, unless none is in progress. Default 32 MiB.
+    /// Bytes of requests in progress and of answers not yet written. A request that comes on top
+    /// is answered with code 8, unless none is in progress. Default 32 MiB.
     pub max_handler_bytes: usize,
-    /// Own calls that are queued or unanswered at a time; one more waits for its place within its deadline. Default 96:
-    /// a Go peer closes the connection over the 257th frame it has not read yet, and a call may take two.
+    /// Own calls that are queued or unanswered at a time; one more waits for its place within its
+    /// deadline. Default 96: a Go peer closes the connection over the 257th frame it has not
+    /// read yet, and a call may take two.
     pub max_calls: usize,
-    /// Bytes of own requests queued at a time; further ones wait within their deadline. Default 8 MiB.
+    /// Bytes of own requests queued at a time; further ones wait within their deadline. Default 8
+    /// MiB.
     pub queue_bytes: usize,
-    /// Refusals (eight bytes each) that wait to be written; one more closes the connection. Default 65,536.
+    /// Refusals (eight bytes each) that wait to be written; one more closes the connection.
+    /// Default 65,536.
     pub max_refusals: usize,
-    /// How long the peer may take to read a message that is being written, before the connection is closed as stuck.
-    /// A call with a later deadline extends it for its own request. Default 5 s.
+    /// How long the peer may take to read a message that is being written, before the connection
+    /// is closed as stuck. A call with a later deadline extends it for its own request.
+    /// Default 5 s.
     pub write_timeout: Duration,
     /// Bytes accepted in total before the budget is lifted. Default none.
     pub byte_budget: Option<u64>,

@@ -26,7 +26,8 @@ pub(super) const DATA: u8 = 3;
 /// Length of a message's header.
 pub(super) const HEADER_LEN: usize = 10;
 
-/// What a message's header says. Its flags mean nothing where there are no streams: none are sent, any are accepted.
+/// What a message's header says. Its flags mean nothing where there are no streams: none are sent,
+/// any are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) stream: u32,
@@ -169,7 +170,8 @@ fn time_left(timeout_nano: i64) -> Request {
     }
 }
 
-/// The message that answers `stream`. An answer above the limit becomes code 8, as the peer could not receive it.
+/// The message that answers `stream`. An answer above the limit becomes code 8, as the peer could
+/// not receive it.
 pub(super) fn response(stream: u32, result: Result<Vec<u8>, Status>) -> Message {
     let status = match result {
         Ok(payload) => {
@@ -229,8 +231,8 @@ pub(super) fn decode_request(data: Bytes) -> Result<Call, String> {
     })
 }
 
-/// The payload or the error that a response carries; a missing status and code 0 both mean success. A payload shares the bytes
-/// that arrived.
+/// The payload or the error that a response carries; a missing status and code 0 both mean success.
+/// A payload shares the bytes that arrived.
 pub(super) fn decode_response(data: Bytes) -> Result<Result<Bytes, Status>, String> {
     envelope::check_response(&data)?;
     let response = Response::decode(data).map_err(|error| error.to_string())?;
@@ -304,7 +306,8 @@ mod tests {
         assert_eq!(DATA, ttrpc::proto::MESSAGE_TYPE_DATA);
     }
 
-    /// Law: what the `ttrpc` crate encodes is read: metadata, negative times, codes without a name, and details, which are skipped.
+    /// Law: what the `ttrpc` crate encodes is read: metadata, negative times, codes without a name,
+    /// and details, which are skipped.
     #[test]
     fn what_the_ttrpc_crate_encodes_is_read() {
         let request = ttrpc::Request {
@@ -443,7 +446,8 @@ mod tests {
     /// Law: lengths inside a message are held against the message, not against memory.
     #[test]
     fn announced_lengths_inside_a_message_are_errors() {
-        // Field 3 of 2^31 - 1 bytes; a string of 2^60 bytes; a group that never ends; bytes that are not UTF-8.
+        // Field 3 of 2^31 - 1 bytes; a string of 2^60 bytes; a group that never ends; bytes that
+        // are not UTF-8.
         for data in [
             &[0x1a, 0xff, 0xff, 0xff, 0xff, 0x07, 1][..],
             &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f],

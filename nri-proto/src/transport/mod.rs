@@ -1,19 +1,22 @@
 //! Connections: both services over one unix socket.
 //!
-//! A [`Connection`] carries two logical connections in [frames](crate::frame): on one this side calls the peer, on the
-//! other it serves the peer. Each speaks ttrpc with unary calls. [`PluginClient`] and [`RuntimeClient`] call,
-//! [`PluginServer`] and [`RuntimeServer`] serve.
+//! A [`Connection`] carries two logical connections in [frames](crate::frame): on one this side
+//! calls the peer, on the other it serves the peer. Each speaks ttrpc with unary calls.
+//! [`PluginClient`] and [`RuntimeClient`] call, [`PluginServer`] and [`RuntimeServer`] serve.
 //!
-//! A connection always reads, whatever handlers do, so that replies come through and a peer is never blocked by us. Whoever has
-//! a message writes it in the same poll if nobody else is writing and the socket takes it; a writer task does the rest. A request
-//! is handled where it was read if its handler does not wait, and has a task of its own if it does. Between all of them is plain
+//! A connection always reads, whatever handlers do, so that replies come through and a peer is
+//! never blocked by us. Whoever has a message writes it in the same poll if nobody else is writing
+//! and the socket takes it; a writer task does the rest. A request is handled where it was read if
+//! its handler does not wait, and has a task of its own if it does. Between all of them is plain
 //! state under one lock that is never held across an await, nor while code runs that is not ours.
 //!
-//! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as announced, requests
-//! beyond the limits are answered with code 8 without being kept, and a peer that does not read is closed.
+//! What a peer may cost is bounded by [`Limits`]: bytes are stored as they arrive and never as
+//! announced, requests beyond the limits are answered with code 8 without being kept, and a peer
+//! that does not read is closed.
 //!
-//! What may not enter: which methods there are and what they mean, retries, registration, plugins' names. Nothing of the `ttrpc`
-//! and `protobuf` crates: those who need them have the module `ttrpc` behind the feature of that name.
+//! What may not enter: which methods there are and what they mean, retries, registration, plugins'
+//! names. Nothing of the `ttrpc` and `protobuf` crates: those who need them have the module `ttrpc`
+//! behind the feature of that name.
 
 mod assembler;
 mod client;

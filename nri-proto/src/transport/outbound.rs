@@ -47,7 +47,8 @@ impl fmt::Debug for Done {
     }
 }
 
-/// Someone who waits for a reply. It may hold foreign code: it is finished and dropped without any lock.
+/// Someone who waits for a reply. It may hold foreign code: it is finished and dropped without any
+/// lock.
 #[derive(Debug)]
 pub(super) struct Waiter {
     done: Done,
@@ -114,7 +115,8 @@ pub(super) struct Calls {
 impl Calls {
     /// The next stream id: odd, increasing; `None` when all are used up.
     ///
-    /// Under the lock in which the request is queued, and the queue goes out by id: so ids increase on the wire.
+    /// Under the lock in which the request is queued, and the queue goes out by id: so ids increase
+    /// on the wire.
     pub(super) fn take_id(&mut self) -> Option<u32> {
         let id = self.used.checked_mul(2)?.checked_add(1)?;
         self.used += 1;
@@ -126,7 +128,8 @@ impl Calls {
         self.waiting.insert(stream, waiter);
     }
 
-    /// The next request to write, those whose deadline has passed left out. Its bytes leave the queue with it.
+    /// The next request to write, those whose deadline has passed left out. Its bytes leave the
+    /// queue with it.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(u32, Queued)> {
         while let Some((stream, queued)) = self.queued.pop_first() {
             if queued.deadline.is_some_and(|deadline| deadline <= now) {

@@ -28,7 +28,8 @@ pub(super) struct Batch {
     pub(super) room: Vec<OwnedSemaphorePermit>,
 }
 
-/// The writing half of the stream, and what is being written to it. Whoever holds it writes; nobody waits for it.
+/// The writing half of the stream, and what is being written to it. Whoever holds it writes; nobody
+/// waits for it.
 pub(super) struct Pen {
     pub(super) stream: Box<dyn AsyncWrite + Send + Unpin>,
     pub(super) begun: Option<Begun>,

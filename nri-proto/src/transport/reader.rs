@@ -1,8 +1,9 @@
 //! Reading: keeps reading, whatever the handlers do, and hands each message to where it belongs.
 //!
-//! A request that comes alone is handled where it was read, up to where its handler waits for the first time: most never do, and are
-//! answered without a task. As a handler may block, two tasks take turns at reading: before the one runs a handler, the other is
-//! made the one that is woken when more arrives. It is woken only if that happens before the handler returns.
+//! A request that comes alone is handled where it was read, up to where its handler waits for the
+//! first time: most never do, and are answered without a task. As a handler may block, two tasks
+//! take turns at reading: before the one runs a handler, the other is made the one that is woken
+//! when more arrives. It is woken only if that happens before the handler returns.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -87,7 +88,8 @@ impl Turns {
         }
     }
 
-    /// Lets the other task be woken by what arrives from now on; what has arrived already is returned.
+    /// Lets the other task be woken by what arrives from now on; what has arrived already is
+    /// returned.
     fn hand_over(&self, from: Turn, shared: &Shared, server: &Server) -> Step {
         let other = self.wakers()[1 - from as usize].clone();
         let polled = other.map(|other| {
@@ -181,7 +183,8 @@ pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, serv
 }
 
 impl Reading {
-    /// Reads once and takes what was read apart. What to do with it is the caller's, which lets go of this first.
+    /// Reads once and takes what was read apart. What to do with it is the caller's, which lets go
+    /// of this first.
     fn poll(&mut self, shared: &Shared, server: &Server, cx: &mut Context<'_>) -> Poll<Step> {
         let Self {
             stream,
@@ -193,7 +196,8 @@ impl Reading {
         let Some((stream, _)) = stream else {
             return Poll::Pending;
         };
-        // With a budget: no byte more than it allows is accepted, and one byte tells that it is exceeded.
+        // With a budget: no byte more than it allows is accepted, and one byte tells that it is
+        // exceeded.
         let left = shared
             .budget()
             .map_or(u64::MAX, |limit| limit.saturating_sub(*total));

@@ -31,7 +31,8 @@ pub(super) struct Arrived {
 pub(super) struct Server(pub(super) Arc<[Box<dyn Service>]>);
 
 impl Server {
-    /// Takes a message that arrived on the logical connection of the peer's calls: the request that is to be served, if it is one.
+    /// Takes a message that arrived on the logical connection of the peer's calls: the request that
+    /// is to be served, if it is one.
     pub(super) fn on_message(
         &self,
         shared: &Shared,
@@ -143,7 +144,8 @@ fn count(shared: &Shared, refusal: Refusal) {
     counter.add(1);
 }
 
-/// When a request that arrived now and then must be answered: 0 is without limit, negative is already too late.
+/// When a request that arrived now and then must be answered: 0 is without limit, negative is
+/// already too late.
 pub(super) fn deadline(arrived: Instant, timeout_nano: i64) -> Option<Instant> {
     match u64::try_from(timeout_nano) {
         Ok(0) => None,

@@ -19,14 +19,15 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    /// A context with a deadline and metadata; for tests, and for calls that did not come over a connection.
+    /// A context with a deadline and metadata; for tests, and for calls that did not come over a
+    /// connection.
     #[must_use]
     pub fn new(deadline: Option<Instant>, metadata: Vec<(String, String)>) -> Self {
         Self { deadline, metadata }
     }
 
-    /// When the caller stops waiting, by this side's clock from the arrival of the request. It may have passed already.
-    /// `None` if the caller waits without limit.
+    /// When the caller stops waiting, by this side's clock from the arrival of the request. It may
+    /// have passed already. `None` if the caller waits without limit.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -48,8 +49,8 @@ impl CallContext {
 
 /// A service that a connection serves.
 ///
-/// [`PluginServer`](super::PluginServer) and [`RuntimeServer`](super::RuntimeServer) are what one usually wants; this
-/// trait is below them, for generic dispatch.
+/// [`PluginServer`](super::PluginServer) and [`RuntimeServer`](super::RuntimeServer) are what one
+/// usually wants; this trait is below them, for generic dispatch.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -80,8 +81,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answers one call with an encoded message.
     ///
-    /// Calls run concurrently, each in its own task, in no particular order. The future is dropped when the connection
-    /// closes, and not when the deadline in `context` passes. A panic is answered with code 13.
+    /// Calls run concurrently, each in its own task, in no particular order. The future is dropped
+    /// when the connection closes, and not when the deadline in `context` passes. A panic is
+    /// answered with code 13.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! What the tasks and handles of one connection share: its two queues, its counters, and how it ends.
+//! What the tasks and handles of one connection share: its two queues, its counters, and how it
+//! ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +57,8 @@ pub(super) enum Outgoing {
 }
 
 impl Queues {
-    /// The next message to write: the two logical connections in turn, so that neither starves the other.
+    /// The next message to write: the two logical connections in turn, so that neither starves the
+    /// other.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Outgoing> {
         self.answer_is_next = !self.answer_is_next;
         let Self {
@@ -117,7 +119,8 @@ impl Shared {
         }
     }
 
-    /// The queues. Nothing is awaited and no foreign code runs under this lock, so a poisoned one is whole.
+    /// The queues. Nothing is awaited and no foreign code runs under this lock, so a poisoned one
+    /// is whole.
     pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -265,7 +268,8 @@ impl Shared {
             .filter(|_| !self.budget_lifted.load(Ordering::Relaxed))
     }
 
-    /// Queues the answer of a handler; `false` if the connection is closed, so that it is nobody's any more.
+    /// Queues the answer of a handler; `false` if the connection is closed, so that it is nobody's
+    /// any more.
     pub(super) fn queue_answer(&self, stream: u32, message: Message) -> bool {
         let mut queues = self.queues();
         if queues.closed.is_some() {

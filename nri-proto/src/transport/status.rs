@@ -38,7 +38,8 @@ pub enum Code {
     Aborted,
     /// 11: past a valid range.
     OutOfRange,
-    /// 12: the service or method does not exist. Part of the contract: runtimes fall back to older methods on it.
+    /// 12: the service or method does not exist. Part of the contract: runtimes fall back to older
+    /// methods on it.
     Unimplemented,
     /// 13: a defect on the answering side.
     Internal,

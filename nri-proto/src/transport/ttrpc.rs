@@ -1,8 +1,9 @@
-//! An adapter to the `ttrpc` crate, for who has servers and clients of it already: our services on its `Server`, and its errors as
-//! ours. Feature `ttrpc`, off by default: it brings rust-protobuf, nix and tokio-vsock.
+//! An adapter to the `ttrpc` crate, for who has servers and clients of it already: our services on
+//! its `Server`, and its errors as ours. Feature `ttrpc`, off by default: it brings rust-protobuf,
+//! nix and tokio-vsock.
 //!
-//! Everything that names a type of the `ttrpc` crate is here. No connection of ours is made of it; why not is in the
-//! workspace's README.
+//! Everything that names a type of the `ttrpc` crate is here. No connection of ours is made of it;
+//! why not is in the workspace's README.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,10 +19,11 @@ use super::server;
 use super::service::{CallContext, Service};
 use super::status::{Code, Status};
 
-/// A service of ours as `ttrpc::r#async::Server::register_service` takes it, with these of its methods.
+/// A service of ours as `ttrpc::r#async::Server::register_service` takes it, with these of its
+/// methods.
 ///
-/// Its handlers run as that server runs them: unbounded, and dropped with its connection. Metadata comes to them ordered by key, as
-/// that server does not keep the caller's order.
+/// Its handlers run as that server runs them: unbounded, and dropped with its connection. Metadata
+/// comes to them ordered by key, as that server does not keep the caller's order.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -124,7 +126,8 @@ impl From<Status> for ttrpc::Status {
 }
 
 impl From<ttrpc::Error> for CallError {
-    /// What that crate's client says of a call. Its own timeout is a status there, as if the peer had answered so.
+    /// What that crate's client says of a call. Its own timeout is a status there, as if the peer
+    /// had answered so.
     fn from(error: ttrpc::Error) -> Self {
         match error {
             ttrpc::Error::RpcStatus(status) => Self::Status(status.into()),

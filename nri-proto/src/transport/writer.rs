@@ -1,8 +1,8 @@
-//! Writing: whole messages from the queues, frame by frame, by whoever has queued one while the pen is free; the writer task is
-//! for what the socket does not take at once.
+//! Writing: whole messages from the queues, frame by frame, by whoever has queued one while the pen
+//! is free; the writer task is for what the socket does not take at once.
 //!
-//! What was begun is completed, whatever becomes of the caller; a write that the peer does not let us complete in time ends
-//! the connection.
+//! What was begun is completed, whatever becomes of the caller; a write that the peer does not let
+//! us complete in time ends the connection.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -20,11 +20,12 @@ use super::message::Message;
 use super::pen::{Batch, Begun, Pen};
 use super::shared::{Alive, Outgoing, Shared};
 
-/// How long a closing connection tries to write the answers that are ready, and how long a connection whose peer reads no
-/// more is read to its end.
+/// How long a closing connection tries to write the answers that are ready, and how long a
+/// connection whose peer reads no more is read to its end.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// One write takes up to this many messages. A Go peer must find the time to take them from its queue of 256 frames.
+/// One write takes up to this many messages. A Go peer must find the time to take them from its
+/// queue of 256 frames.
 const BATCH_MESSAGES: usize = 32;
 
 /// One write takes no further message beyond this many bytes.
@@ -33,7 +34,8 @@ const BATCH_BYTES: usize = 64 << 10;
 /// One write takes up to this many runs of bytes.
 const MOST_SLICES: usize = 64;
 
-/// Completes what was begun, or begins and completes what is next; `false` if there is nothing to write.
+/// Completes what was begun, or begins and completes what is next; `false` if there is nothing to
+/// write.
 fn poll(pen: &mut Pen, shared: &Shared, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
     if let Some(error) = pen.failed.take() {
         return Poll::Ready(Err(error));
@@ -61,8 +63,8 @@ fn poll(pen: &mut Pen, shared: &Shared, cx: &mut Context<'_>) -> Poll<io::Result
     Poll::Ready(Ok(true))
 }
 
-/// Writes what is queued, if nobody else is writing and the socket takes it: all in the poll of whoever has queued it. What is left
-/// is the writer task's.
+/// Writes what is queued, if nobody else is writing and the socket takes it: all in the poll of
+/// whoever has queued it. What is left is the writer task's.
 pub(super) fn write_now(shared: &Shared, cx: &mut Context<'_>) {
     let all_written = match shared.pen.try_lock() {
         // Whoever has it may have looked at the queue before it was filled.
@@ -114,7 +116,8 @@ enum Outcome {
     Closing,
 }
 
-/// Takes the pen away when the writer task ends, however it ends: what is written after that is lost.
+/// Takes the pen away when the writer task ends, however it ends: what is written after that is
+/// lost.
 struct Last<'a>(&'a Shared);
 
 impl Drop for Last<'_> {
@@ -144,7 +147,8 @@ pub(super) async fn run(alive: Arc<Alive>) {
             Outcome::Closing => return,
             Outcome::Stuck(after) => return shared.close(CloseReason::StuckWrite { after }),
             Outcome::Failed(error) => {
-                // The peer may have answered before it went: the reader finds the end behind what arrived.
+                // The peer may have answered before it went: the reader finds the end behind what
+                // arrived.
                 let reason = reason(&error);
                 if reason == CloseReason::PeerClosed {
                     let _ = tokio::time::timeout(LINGER, shared.closing()).await;

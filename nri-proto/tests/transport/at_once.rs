@@ -1,5 +1,5 @@
-//! What happens at once, without a task in between: callers that write, handlers that do not wait, replies that go on by themselves;
-//! and code that blocks in one of these places.
+//! What happens at once, without a task in between: callers that write, handlers that do not wait,
+//! replies that go on by themselves; and code that blocks in one of these places.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, mpsc};
@@ -50,7 +50,8 @@ async fn the_caller_writes() {
     .await;
 }
 
-/// Law: a request that comes alone, and whose handler does not wait, is answered before anything else happens.
+/// Law: a request that comes alone, and whose handler does not wait, is answered before anything
+/// else happens.
 #[tokio::test]
 async fn a_handler_that_does_not_wait_is_answered_at_once() {
     within(async {
@@ -97,7 +98,8 @@ async fn a_handler_that_waits_goes_on() {
     .await;
 }
 
-/// A service whose method `block` blocks until it is let go, in the way that tokio has for that: its other tasks go on.
+/// A service whose method `block` blocks until it is let go, in the way that tokio has for that:
+/// its other tasks go on.
 fn blocking(entered: mpsc::Sender<()>, go: mpsc::Receiver<()>) -> impl Service {
     let entered = Mutex::new(entered);
     let go = Arc::new(Mutex::new(go));
@@ -176,7 +178,8 @@ async fn a_handler_that_blocks_does_not_hold_up_the_end() {
     .await;
 }
 
-/// Law: what runs with a reply should not block, but if it does, its connection is read all the same.
+/// Law: what runs with a reply should not block, but if it does, its connection is read all the
+/// same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reply_whose_code_blocks_stops_no_reading() {
     within(async {
@@ -208,7 +211,8 @@ async fn a_reply_whose_code_blocks_stops_no_reading() {
     .await;
 }
 
-/// Law: a reply goes on by itself: it begins the next call on another connection, and no task waits for it in between.
+/// Law: a reply goes on by itself: it begins the next call on another connection, and no task waits
+/// for it in between.
 #[tokio::test]
 async fn replies_begin_the_next_call() {
     within(async {

@@ -138,7 +138,8 @@ async fn cancelled_calls_leave_the_connection_whole() {
     .await;
 }
 
-/// Law: a message whose write has begun is completed, though its caller is gone; one that is queued is not sent.
+/// Law: a message whose write has begun is completed, though its caller is gone; one that is queued
+/// is not sent.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_was_begun_is_completed() {
     within(async {
@@ -187,7 +188,8 @@ async fn a_message_that_was_begun_is_completed() {
     .await;
 }
 
-/// Law: the deadline covers queue, write and reply, and the peer is told what is left when its request is encoded.
+/// Law: the deadline covers queue, write and reply, and the peer is told what is left when its
+/// request is encoded.
 #[tokio::test(start_paused = true)]
 async fn the_peer_learns_what_is_left_of_the_time() {
     within(async {
@@ -349,7 +351,8 @@ async fn a_slow_peer_is_not_stuck() {
     .await;
 }
 
-/// Law: calls in flight are bounded, since a Go peer dies of 257 unread frames; the next one waits for its place.
+/// Law: calls in flight are bounded, since a Go peer dies of 257 unread frames; the next one waits
+/// for its place.
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_are_bounded() {
     within(async {
@@ -381,7 +384,8 @@ async fn calls_in_flight_are_bounded() {
     .await;
 }
 
-/// Law: queued bytes are bounded; a request that finds no room waits, and one larger than the queue gets all of it.
+/// Law: queued bytes are bounded; a request that finds no room waits, and one larger than the queue
+/// gets all of it.
 #[tokio::test(start_paused = true)]
 async fn queued_requests_are_bounded_in_bytes() {
     within(async {

@@ -1,5 +1,5 @@
-//! The captured traffic of Go peers, against us: we understand each message as its note says, and in the place of either
-//! side we send the same bytes.
+//! The captured traffic of Go peers, against us: we understand each message as its note says, and
+//! in the place of either side we send the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -77,7 +77,8 @@ fn fixture(value: &serde_json::Value) -> Fixture {
     }
 }
 
-/// The message of a fixture, put together; one that was elided is built anew, and its hashes are checked.
+/// The message of a fixture, put together; one that was elided is built anew, and its hashes are
+/// checked.
 fn message(fixture: &Fixture) -> Message {
     let mut bytes = Vec::new();
     for frame in &fixture.frames {
@@ -125,8 +126,8 @@ fn message(fixture: &Fixture) -> Message {
     message
 }
 
-/// The two long requests of the split synchronisation: ten pods and sixty containers of 100 kB, all of the kind that the
-/// session `full` shows.
+/// The two long requests of the split synchronisation: ten pods and sixty containers of 100 kB, all
+/// of the kind that the session `full` shows.
 fn split_synchronisation(fixture: &Fixture) -> Vec<u8> {
     let sample = fixtures()
         .iter()
@@ -226,7 +227,8 @@ trait Json {}
 #[cfg(not(feature = "serde"))]
 impl<T> Json for T {}
 
-/// Decodes a message, compares it with its JSON (in its proto names) where the note was not cut short, and encodes it.
+/// Decodes a message, compares it with its JSON (in its proto names) where the note was not cut
+/// short, and encodes it.
 fn again<M: prost::Message + Default + PartialEq + Debug + Json>(
     payload: &[u8],
     json: &str,
@@ -337,7 +339,8 @@ fn every_captured_message_decodes_to_what_its_note_says() {
             reordered.push(name.clone());
         }
     }
-    // Go writes maps in random order, and empty values in them; in all else our encoding is Go's, byte for byte.
+    // Go writes maps in random order, and empty values in them; in all else our encoding is Go's,
+    // byte for byte.
     let with_maps = [
         "ValidateContainerAdjustment-request",
         "CreateContainer-response",
@@ -350,7 +353,8 @@ fn every_captured_message_decodes_to_what_its_note_says() {
     );
 }
 
-/// A request of the recorded peer that reached a service of ours, and where to send the recorded answer.
+/// A request of the recorded peer that reached a service of ours, and where to send the recorded
+/// answer.
 struct Arrived {
     method: String,
     payload: Bytes,
@@ -442,7 +446,8 @@ impl Player {
         self.ours.insert(message.stream, pending.unwrap());
     }
 
-    /// The recorded side answered: our service gives the same answer, and the same bytes must leave.
+    /// The recorded side answered: our service gives the same answer, and the same bytes must
+    /// leave.
     async fn answer(&mut self, message: &Message) {
         if let Some(arrived) = self.theirs.remove(&message.stream) {
             arrived.answer.send(message.result()).unwrap();
@@ -475,7 +480,8 @@ impl Player {
     }
 }
 
-/// Law: in the place of either side of a recorded session we send, byte for byte and frame for frame, what it sent.
+/// Law: in the place of either side of a recorded session we send, byte for byte and frame for
+/// frame, what it sent.
 async fn replay(role: Role) {
     let mut sessions: BTreeMap<String, Vec<Fixture>> = BTreeMap::new();
     for fixture in fixtures() {

@@ -1,4 +1,5 @@
-//! Peers that mean harm or are broken: memory stays bounded, nothing panics or hangs, and the reason says what was wrong.
+//! Peers that mean harm or are broken: memory stays bounded, nothing panics or hangs, and the
+//! reason says what was wrong.
 
 use std::time::Duration;
 
@@ -140,7 +141,8 @@ async fn a_message_that_announces_4_gib_is_discarded_as_it_comes() {
     .await;
 }
 
-/// Frames of the size that the oldest peers may send are streamed through, for ids in use and for others.
+/// Frames of the size that the oldest peers may send are streamed through, for ids in use and for
+/// others.
 #[tokio::test]
 async fn unknown_ids_are_dropped_and_counted() {
     within(async {

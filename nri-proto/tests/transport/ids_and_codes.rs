@@ -255,7 +255,8 @@ async fn more_requests_than_places_get_code_8_and_places_come_back() {
             let freed = pair.peer.expect().await;
             assert!([1, 3].contains(&freed.stream));
             assert_eq!(freed.result(), Ok(Vec::new()));
-            // The place is free once the answer is written, which is before this side can know of it.
+            // The place is free once the answer is written, which is before this side can know of
+            // it.
             let mut stream = 7;
             loop {
                 pair.ask(stream, REQUEST, request(ECHO, "m", b"")).await;
@@ -353,7 +354,8 @@ async fn answers_come_in_any_order() {
     .await;
 }
 
-/// Law: the trunk is read while handlers run, so a handler may call the peer, even with no place left.
+/// Law: the trunk is read while handlers run, so a handler may call the peer, even with no place
+/// left.
 #[tokio::test]
 async fn replies_are_read_while_all_handlers_are_busy() {
     within(async {

@@ -1,4 +1,5 @@
-//! Messages of every size that makes a difference to frames, both ways, on both logical connections.
+//! Messages of every size that makes a difference to frames, both ways, on both logical
+//! connections.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -145,7 +146,8 @@ async fn all_sizes_both_ways_interleaved_on_both_ids() {
     .await;
 }
 
-/// Data of no bytes and of one byte: the first is the empty message, the second can only be broken, and is survived.
+/// Data of no bytes and of one byte: the first is the empty message, the second can only be broken,
+/// and is survived.
 #[tokio::test]
 async fn data_of_no_bytes_and_of_one_byte() {
     within(async {
@@ -197,7 +199,8 @@ async fn data_of_no_bytes_and_of_one_byte() {
     .await;
 }
 
-/// Law: one byte above the limit never leaves, neither as a request nor as an answer, and harms nothing.
+/// Law: one byte above the limit never leaves, neither as a request nor as an answer, and harms
+/// nothing.
 #[tokio::test]
 async fn one_byte_more_is_refused_here() {
     within(async {
@@ -245,8 +248,8 @@ async fn one_byte_more_is_refused_here() {
     .await;
 }
 
-/// Law: a request above the limit is discarded and answered with code 8, in whatever frames it comes; a reply fails its
-/// call; and the next message is understood.
+/// Law: a request above the limit is discarded and answered with code 8, in whatever frames it
+/// comes; a reply fails its call; and the next message is understood.
 #[tokio::test]
 async fn one_byte_more_is_discarded_on_arrival() {
     within(async {

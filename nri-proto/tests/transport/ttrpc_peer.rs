@@ -1,4 +1,5 @@
-//! The `ttrpc` crate's own client and server as our peer, behind a bridge that makes frames of their messages.
+//! The `ttrpc` crate's own client and server as our peer, behind a bridge that makes frames of
+//! their messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -236,7 +237,8 @@ async fn our_client_and_the_ttrpc_server() {
     .await;
 }
 
-/// One at a time: concurrent calls of that client leave with their ids out of order, which a server must refuse.
+/// One at a time: concurrent calls of that client leave with their ids out of order, which a server
+/// must refuse.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ttrpc_client_and_our_server() {
     within(async {

@@ -1,4 +1,5 @@
-//! `nri-fake-plugin`: a plugin that does what a script says, to test runtimes with. What it does is in the library.
+//! `nri-fake-plugin`: a plugin that does what a script says, to test runtimes with. What it does is
+//! in the library.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,13 +13,15 @@ use nri_testkit::{FakeProcessOptions, play};
 struct Cli {
     /// The script: TOML, or JSON if its name ends in .json.
     ///
-    /// Without it, the file beside the program that is called like it, with .toml or .json behind (for plugins in a runtime's
-    /// plugin directory, which get no arguments); without that, a plugin that has nothing to say.
+    /// Without it, the file beside the program that is called like it, with .toml or .json behind
+    /// (for plugins in a runtime's plugin directory, which get no arguments); without that, a
+    /// plugin that has nothing to say.
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// The runtime's socket.
     ///
-    /// Without it, the descriptor that a runtime leaves to the plugins that it launches, else /var/run/nri/nri.sock.
+    /// Without it, the descriptor that a runtime leaves to the plugins that it launches, else
+    /// /var/run/nri/nri.sock.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

@@ -19,11 +19,13 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Tests for NRI runtimes and plugins.
 ///
-/// NRI, the Node Resource Interface, lets plugins watch and adjust the containers of a node: a plugin is a program that connects to
-/// the container runtime. This program is a runtime for tests: it has no containers, but plugins cannot tell.
+/// NRI, the Node Resource Interface, lets plugins watch and adjust the containers of a node: a
+/// plugin is a program that connects to the container runtime. This program is a runtime for tests:
+/// it has no containers, but plugins cannot tell.
 ///
-/// To try a plugin by hand, run `nri-sim serve --socket /tmp/nri.sock`, start the plugin with that socket, and type
-/// {"cmd":"run-pod","pod":{"id":"p1"}}. To test it in a CI, write a scenario and use `nri-sim run`.
+/// To try a plugin by hand, run `nri-sim serve --socket /tmp/nri.sock`, start the plugin with that
+/// socket, and type {"cmd":"run-pod","pod":{"id":"p1"}}. To test it in a CI, write a scenario and
+/// use `nri-sim run`.
 #[derive(Parser)]
 #[command(name = "nri-sim", version)]
 struct Cli {
@@ -36,32 +38,35 @@ struct Cli {
 enum Command {
     /// Be a container runtime without containers, driven by one JSON object per line.
     ///
-    /// What the commands say happens to pods and containers is relayed to NRI plugins as a container runtime would do it, and
-    /// what the plugins answer is the result. `nri-sim serve --help` lists the commands, each with an example.
+    /// What the commands say happens to pods and containers is relayed to NRI plugins as a
+    /// container runtime would do it, and what the plugins answer is the result. `nri-sim serve
+    /// --help` lists the commands, each with an example.
     #[command(after_long_help = sim::manual())]
     Serve {
         #[command(flatten)]
         runtime: RuntimeOptions,
-        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn [default:
-        /// what RUST_LOG says, or info].
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as
+        /// nri_adaptation=debug,warn [default: what RUST_LOG says, or info].
         #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
         filter: Option<EnvFilter>,
     },
     /// Play a scenario: pods, containers, steps and expectations from a file, with real plugins.
     ///
-    /// Prints a timeline, the adjustment of every container with its owners, and what is not as expected. The exit code is 0 if
-    /// all is as expected, 1 if not.
+    /// Prints a timeline, the adjustment of every container with its owners, and what is not as
+    /// expected. The exit code is 0 if all is as expected, 1 if not.
     #[command(after_long_help = sim::scenario_manual())]
     Run {
         /// The scenario, as TOML.
         #[arg(value_name = "SCENARIO")]
         scenario: PathBuf,
-        /// Start a plugin, in place of what the scenario says: its identity and a command for a shell. The runtime launches it
-        /// as one that is installed; if there is {socket} in the command, it is started beside the runtime, with the socket's
+        /// Start a plugin, in place of what the scenario says: its identity and a command for a
+        /// shell. The runtime launches it as one that is installed; if there is {socket}
+        /// in the command, it is started beside the runtime, with the socket's
         /// path in that place. A plugin of the scenario that nobody starts is waited for.
         #[arg(long = "plugin", value_name = "NN-name=COMMAND")]
         plugins: Vec<PluginCommand>,
-        /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary directory].
+        /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary
+        /// directory].
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
         /// How long plugins may take to come, in seconds.
@@ -70,17 +75,19 @@ enum Command {
         /// Print one JSON object per line: kind waiting, ready, step or end.
         #[arg(long)]
         json: bool,
-        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as nri_adaptation=debug,warn [default:
-        /// what RUST_LOG says, or warn].
+        /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as
+        /// nri_adaptation=debug,warn [default: what RUST_LOG says, or warn].
         #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
         filter: Option<EnvFilter>,
     },
-    /// List the names of the fields that have owners, as in the owners of a creation and in expect.owners of a scenario.
+    /// List the names of the fields that have owners, as in the owners of a creation and in
+    /// expect.owners of a scenario.
     Fields,
     /// Replay recorded behaviour of the reference on this implementation.
     ///
-    /// Prints every difference, and in the last line how many vectors passed, failed and were skipped. The exit code is 1 if
-    /// one failed. The recordings are nri-testkit/data/vectors-merge.jsonl, vectors-events.jsonl and vectors-oci.jsonl.
+    /// Prints every difference, and in the last line how many vectors passed, failed and were
+    /// skipped. The exit code is 1 if one failed. The recordings are
+    /// nri-testkit/data/vectors-merge.jsonl, vectors-events.jsonl and vectors-oci.jsonl.
     Vectors {
         /// A recording: one JSON object per line.
         #[arg(value_name = "FILE.jsonl")]

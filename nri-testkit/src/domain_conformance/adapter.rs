@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use nri_core::build::SetResources as _;
 use nri_core::{RuntimeApi, api};
 
-/// What [`check`](super::check) needs of a runtime: to make pods and containers in it, and to take them away.
+/// What [`check`](super::check) needs of a runtime: to make pods and containers in it, and to take
+/// them away.
 ///
 /// The pods and containers can be of any kind, as long as they can be updated and evicted.
 #[async_trait]
@@ -35,7 +36,8 @@ pub trait Adapter: Send + Sync {
     /// In words; the check ends with it.
     async fn remove_pod(&self, id: &str) -> Result<(), String>;
 
-    /// Two updates that the runtime can apply and that set different fields. Default: a memory limit, and CPU shares.
+    /// Two updates that the runtime can apply and that set different fields. Default: a memory
+    /// limit, and CPU shares.
     fn updates(&self) -> [api::LinuxResources; 2] {
         let (mut memory, mut cpu) = <(api::LinuxResources, api::LinuxResources)>::default();
         memory.set_memory_limit(64 << 20);
@@ -43,7 +45,8 @@ pub trait Adapter: Send + Sync {
         [memory, cpu]
     }
 
-    /// Gives the runtime an NRI to call, where its domain does so when it updates or evicts a container. Default: nothing is done.
+    /// Gives the runtime an NRI to call, where its domain does so when it updates or evicts a
+    /// container. Default: nothing is done.
     fn attach(&self, nri: Arc<dyn RuntimeApi>) {
         let _ = nri;
     }

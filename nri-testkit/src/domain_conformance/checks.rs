@@ -152,7 +152,8 @@ async fn ids(probe: &Probe<'_>, pod: &str, container: &str) {
     }
 }
 
-/// What resources come to with those of an update, rules of the device cgroup aside, which updates do not have.
+/// What resources come to with those of an update, rules of the device cgroup aside, which updates
+/// do not have.
 fn with(before: &LinuxResources, set: &LinuxResources) -> LinuxResources {
     let adjustment = |resources: &LinuxResources| ContainerAdjustment {
         linux: Some(LinuxContainerAdjustment {

@@ -1,7 +1,8 @@
 //! Whether a runtime's [`Domain`] keeps the rules that NRI relies on, for the runtime's own tests.
 //!
-//! [`check`] makes pods and containers through an [`Adapter`], uses the domain as NRI does, and returns a [`Report`] of every
-//! [`Rule`] that was broken, with what was seen. It needs nothing but a tokio runtime.
+//! [`check`] makes pods and containers through an [`Adapter`], uses the domain as NRI does, and
+//! returns a [`Report`] of every [`Rule`] that was broken, with what was seen. It needs nothing but
+//! a tokio runtime.
 //!
 //! What may not enter: rules that NRI does not rely on.
 

@@ -1,4 +1,5 @@
-//! The rules that show only with NRI around the domain: a plugin that updates and evicts containers while others are created.
+//! The rules that show only with NRI around the domain: a plugin that updates and evicts containers
+//! while others are created.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,8 +32,8 @@ pub struct When {
 }
 
 impl When {
-    /// Whenever a method is called, by its bare name: that of an event, `Configure`, `Synchronize`, `Shutdown`,
-    /// `StateChange`, or one that there is not.
+    /// Whenever a method is called, by its bare name: that of an event, `Configure`, `Synchronize`,
+    /// `Shutdown`, `StateChange`, or one that there is not.
     pub fn method(name: impl Into<String>) -> Self {
         Self {
             method: name.into(),
@@ -172,7 +172,8 @@ impl Behavior {
         }
     }
 
-    /// Answers as a plugin does that has nothing to say: with an empty message, and in the handshake as the protocol wants.
+    /// Answers as a plugin does that has nothing to say: with an empty message, and in the
+    /// handshake as the protocol wants.
     pub fn usual() -> Self {
         Self::new(End::Usual)
     }
@@ -266,7 +267,8 @@ impl Behavior {
         self
     }
 
-    /// Waits for a time before. A [gate](Behavior::behind) is better where the test knows what it waits for.
+    /// Waits for a time before. A [gate](Behavior::behind) is better where the test knows what it
+    /// waits for.
     pub fn after(mut self, time: Duration) -> Self {
         self.waits.push(Wait::For(time));
         self

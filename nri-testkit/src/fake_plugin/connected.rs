@@ -13,7 +13,8 @@ use super::served::{Link, Served, registration};
 use super::wire::Wire;
 use crate::TEST_TIMEOUT;
 
-/// A fake plugin on a connection. Dropping it cuts the connection, as the end of the plugin's process would.
+/// A fake plugin on a connection. Dropping it cuts the connection, as the end of the plugin's
+/// process would.
 #[derive(Debug)]
 pub struct Connected {
     plugin: FakePlugin,
@@ -40,7 +41,8 @@ impl Connected {
             wire: Arc::clone(&wire),
             last_answer: Arc::clone(&last_answer),
         };
-        // It is set once, here; and nothing runs before this task yields or the runtime answers a registration.
+        // It is set once, here; and nothing runs before this task yields or the runtime answers a
+        // registration.
         let _ = link.set(linked);
         let (ends, cut) = (connection.clone(), Arc::clone(&wire));
         tokio::spawn(async move {
@@ -84,7 +86,8 @@ impl Connected {
         Ok(())
     }
 
-    /// Asks for updates and evictions outside of any request; returns the updates that the runtime could not apply.
+    /// Asks for updates and evictions outside of any request; returns the updates that the runtime
+    /// could not apply.
     ///
     /// # Errors
     /// What the runtime answers instead.

@@ -1,7 +1,9 @@
-//! Plugins that do what a test wants: answer, fail, hang, crash, send garbage. A fake plugin writes down what it was asked.
+//! Plugins that do what a test wants: answer, fail, hang, crash, send garbage. A fake plugin writes
+//! down what it was asked.
 //!
-//! [`FakePlugin`] is the script and the record; [`FakePlugin::connect`] plays it over a connection that can be misused, and
-//! [`FakePlugin::plugin`] makes an [`nri_core::Plugin`] of it, to be built into a runtime or run by `nri-plugin`.
+//! [`FakePlugin`] is the script and the record; [`FakePlugin::connect`] plays it over a connection
+//! that can be misused, and [`FakePlugin::plugin`] makes an [`nri_core::Plugin`] of it, to be built
+//! into a runtime or run by `nri-plugin`.
 //!
 //! What may not enter: how a runtime must take it.
 
@@ -43,7 +45,8 @@ impl FakePlugin {
         self.over(wire::connect(socket.as_ref()).await?)
     }
 
-    /// Connects and registers at an instance, and waits until it is ready: until what comes next reaches it.
+    /// Connects and registers at an instance, and waits until it is ready: until what comes next
+    /// reaches it.
     ///
     /// ```
     /// use nri_testkit::{FakePlugin, TestRuntime};
@@ -84,10 +87,10 @@ impl FakePlugin {
         tokio::select! {
             () = takes_part => connected,
             reason = connected.connection().closed() => {
-                panic!("{identity} is cut off before it takes part: {reason}")
+                panic!("{identity} is cut off before it is ready: {reason}")
             }
             () = tokio::time::sleep(TEST_TIMEOUT) => {
-                panic!("waited {TEST_TIMEOUT:?} in vain for {identity} to take part; it saw {:#?}", self.seen())
+                panic!("waited {TEST_TIMEOUT:?} in vain for {identity} to be ready; it saw {:#?}", self.seen())
             }
         }
     }
@@ -100,9 +103,10 @@ impl FakePlugin {
         Connected::new(self.clone(), stream)
     }
 
-    /// The same script and record as a plugin that cannot misbehave: for [`nri_adaptation::Builder::plugin`], and for
-    /// `nri-plugin`, whose `Runner` connects again by itself. What needs a connection (to exit, to send garbage) is an error of
-    /// its handler there.
+    /// The same script and record as a plugin that cannot misbehave: for
+    /// [`nri_adaptation::Builder::plugin`], and for `nri-plugin`, whose `Runner` connects again
+    /// by itself. What needs a connection (to exit, to send garbage) is an error of its handler
+    /// there.
     ///
     /// ```
     /// use nri_testkit::{FakePlugin, TestRuntime};

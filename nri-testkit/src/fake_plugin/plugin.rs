@@ -13,9 +13,9 @@ use crate::Journal;
 
 /// A plugin that does what a test wants, and writes down what it was asked.
 ///
-/// Without being told otherwise it answers everything as a plugin that has nothing to say, and it wants all events but
-/// validation (which makes a creation two requests). Clones are the same plugin: one script, one record, however often it
-/// connects.
+/// Without being told otherwise it answers everything as a plugin that has nothing to say, and it
+/// wants all events but validation (which makes a creation two requests). Clones are the same
+/// plugin: one script, one record, however often it connects.
 ///
 /// ```
 /// use nri_core::{Ctx, Event};
@@ -61,7 +61,8 @@ impl fmt::Debug for FakePlugin {
 }
 
 impl FakePlugin {
-    /// A plugin that registers as `identity`, `NN-name`. It is not checked: a runtime must be able to take anything.
+    /// A plugin that registers as `identity`, `NN-name`. It is not checked: a runtime must be able
+    /// to take anything.
     pub fn new(identity: impl Into<String>) -> Self {
         let mut all: Vec<Event> = Event::ALL.into();
         all.retain(|event| *event != Event::ValidateContainerAdjustment);
@@ -104,7 +105,8 @@ impl FakePlugin {
         self.subscribe_bits(events.bits())
     }
 
-    /// Asks for events by the bits of the mask, whether events have them or not; 0 stands for all events on the wire.
+    /// Asks for events by the bits of the mask, whether events have them or not; 0 stands for all
+    /// events on the wire.
     #[must_use]
     pub fn subscribe_bits(self, events: i32) -> Self {
         self.with(|inner| inner.events = events)
@@ -116,8 +118,8 @@ impl FakePlugin {
         self.with(|inner| inner.nri_version = version.into())
     }
 
-    /// Says what is to happen when it does not answer: whether the request fails, and whether it stays connected. Without this it
-    /// does not say.
+    /// Says what is to happen when it does not answer: whether the request fails, and whether it
+    /// stays connected. Without this it does not say.
     #[must_use]
     pub fn failure_policy(self, fail_request: bool, keep_connected: bool) -> Self {
         let policy = api::FailurePolicy {
@@ -127,8 +129,9 @@ impl FakePlugin {
         self.with(|inner| inner.failure_policy = Some(policy))
     }
 
-    /// Behaves as one built against protocol v0.2: most events have no method of their own, so they come as `StateChange`, a
-    /// synchronisation in several messages is not understood, and the level is not said. It asks for the events that it knows.
+    /// Behaves as one built against protocol v0.2: most events have no method of their own, so they
+    /// come as `StateChange`, a synchronisation in several messages is not understood, and the
+    /// level is not said. It asks for the events that it knows.
     #[must_use]
     pub fn old_protocol(self) -> Self {
         self.with(|inner| {
@@ -190,7 +193,8 @@ impl FakePlugin {
         })
     }
 
-    /// The ids of the pods and containers that it was shown when it joined, all parts and all connections together.
+    /// The ids of the pods and containers that it was shown when it joined, all parts and all
+    /// connections together.
     pub fn shown(&self) -> (Vec<String>, Vec<String>) {
         let (mut pods, mut containers) = (Vec::new(), Vec::new());
         for part in self.seen().iter().filter_map(ReceivedCall::synchronization) {
@@ -200,11 +204,12 @@ impl FakePlugin {
         (pods, containers)
     }
 
-    /// Waits until it was asked something, as it displays (`CreateContainer c1`, `Configure`), and returns the latest such
-    /// request.
+    /// Waits until it was asked something, as it displays (`CreateContainer c1`, `Configure`), and
+    /// returns the latest such request.
     ///
     /// # Panics
-    /// That did not happen within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came instead.
+    /// That did not happen within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says what came
+    /// instead.
     pub async fn wait_for(&self, what: &str) -> ReceivedCall {
         self.wait_for_nth(what, 1).await
     }

@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use nri_core::{Event, Request, api};
 
-/// One request that a plugin got. It displays as method and subject: `CreateContainer c1`, `RunPodSandbox p1`, `Configure`.
+/// One request that a plugin got. It displays as method and subject: `CreateContainer c1`,
+/// `RunPodSandbox p1`, `Configure`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedCall {
     method: String,
@@ -38,8 +39,8 @@ impl ReceivedCall {
             .filter(|event: &Event| event.name() == self.method)
     }
 
-    /// The request of an event, in its own form or the old one (`StateChange`). `None` for other methods, and for what is no
-    /// such message.
+    /// The request of an event, in its own form or the old one (`StateChange`). `None` for other
+    /// methods, and for what is no such message.
     pub fn request(&self) -> Option<Request> {
         match self.event() {
             Some(event) => Request::decode(event, &self.payload).ok(),

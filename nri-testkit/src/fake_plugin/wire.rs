@@ -13,10 +13,12 @@ use tokio::net::UnixStream;
 
 use crate::TEST_TIMEOUT;
 
-/// How long to wait for room where so many connections wait to be accepted that the kernel keeps no more.
+/// How long to wait for room where so many connections wait to be accepted that the kernel keeps no
+/// more.
 const CROWDED: Duration = Duration::from_millis(1);
 
-/// Connects to a socket. A crowded one is waited for, as it is by those who connect with a blocking call.
+/// Connects to a socket. A crowded one is waited for, as it is by those who connect with a blocking
+/// call.
 pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
     let connecting = async {
         loop {

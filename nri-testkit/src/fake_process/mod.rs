@@ -1,5 +1,5 @@
-//! Fake plugins in processes of their own, so that their death is real: the script as a file, the program that plays it, and a
-//! hand on such a process.
+//! Fake plugins in processes of their own, so that their death is real: the script as a file, the
+//! program that plays it, and a hand on such a process.
 
 mod played;
 mod script;

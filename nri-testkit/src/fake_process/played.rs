@@ -22,15 +22,16 @@ const SOCKET_VARIABLE: &str = "NRI_PLUGIN_SOCKET";
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// The script. Without one: the file beside the program that is called like it, with `.toml` or `.json` behind, if there
-    /// is one; else a plugin that has nothing to say.
+    /// The script. Without one: the file beside the program that is called like it, with `.toml`
+    /// or `.json` behind, if there is one; else a plugin that has nothing to say.
     pub script: Option<PathBuf>,
     /// The runtime's socket. Without one: the inherited descriptor, or the usual place.
     pub socket: Option<PathBuf>,
 }
 
-/// Plays a script in this process, until the connection ends. Every request, and what else happens, is a line of JSON on the
-/// standard output: `{"saw":"CreateContainer c1"}`, `{"is":"registered"}`, `{"is":"closed","why":"..."}`.
+/// Plays a script in this process, until the connection ends. Every request, and what else happens,
+/// is a line of JSON on the standard output: `{"saw":"CreateContainer c1"}`, `{"is":"registered"}`,
+/// `{"is":"closed","why":"..."}`.
 ///
 /// # Errors
 /// The script cannot be played, or there is no runtime.

@@ -50,7 +50,8 @@ const FLOOD: usize = 1000;
 pub struct Script {
     /// Who it says it is, `NN-name`. Default `10-fake`; the runtime that launched it knows better.
     pub identity: String,
-    /// The events that it wants, by names and groups as [`EventMask`] reads them. Default all but validation.
+    /// The events that it wants, by names and groups as [`EventMask`] reads them. Default all but
+    /// validation.
     pub events: Option<Vec<String>>,
     /// The same by the bits of the mask; goes before `events`.
     pub event_bits: Option<i32>,
@@ -62,7 +63,8 @@ pub struct Script {
     pub failure_policy: Option<Wish>,
     /// Whether it registers at all, or stays silent. Default true.
     pub register: bool,
-    /// Whether it connects again when the connection has ended; never with an inherited one. Default false.
+    /// Whether it connects again when the connection has ended; never with an inherited one.
+    /// Default false.
     pub reconnect: bool,
     /// What it does, in order.
     pub rule: Vec<Rule>,
@@ -84,8 +86,8 @@ impl Default for Script {
     }
 }
 
-/// What a script's plugin wishes to happen when it does not answer a request in time, or loses its connection meanwhile. In the
-/// protocol's own names; both are false by default.
+/// What a script's plugin wishes to happen when it does not answer a request in time, or loses its
+/// connection meanwhile. In the protocol's own names; both are false by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

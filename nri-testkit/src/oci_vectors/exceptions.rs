@@ -1,4 +1,5 @@
-//! The vectors for which the reference is not followed, each with the rule that is followed instead.
+//! The vectors for which the reference is not followed, each with the rule that is followed
+//! instead.
 
 use serde_json::{Value, json};
 

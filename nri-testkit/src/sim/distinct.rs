@@ -1,4 +1,5 @@
-//! Reading JSON in which no member may be there twice: one of the two would be swallowed. What may not enter: any command.
+//! Reading JSON in which no member may be there twice: one of the two would be swallowed. What may
+//! not enter: any command.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! What the simulated runtime knows of its pods and containers: the domain that plugins see.
 //!
-//! The contents are a [`MemoryDomain`]'s. What is added: pods that are stopped, a lock that makes changes whole, and word of
-//! every eviction, so that the runtime can do what a real one does when a container ends.
+//! The contents are a [`MemoryDomain`]'s. What is added: pods that are stopped, a lock that makes
+//! changes whole, and word of every eviction, so that the runtime can do what a real one does when
+//! a container ends.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,8 @@ pub(super) struct SimDomain {
     stopped_pods: Mutex<BTreeSet<String>>,
     /// Held while something is read, changed and written back.
     changing: tokio::sync::Mutex<()>,
-    /// Gets every container that was evicted while it had not ended yet. Not bounded, but no more than there are containers.
+    /// Gets every container that was evicted while it had not ended yet. Not bounded, but no more
+    /// than there are containers.
     evicted: UnboundedSender<api::Container>,
 }
 

@@ -1,4 +1,5 @@
-//! Lines in and out: read in a thread of their own, bounded in length and in how many wait; written in another one.
+//! Lines in and out: read in a thread of their own, bounded in length and in how many wait; written
+//! in another one.
 //!
 //! What may not enter: what a line means.
 
@@ -11,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// The longest line that is read, in bytes.
 pub(super) const LONGEST_LINE: usize = 8 * 1024 * 1024;
-/// How many bytes of lines may wait. A driver that writes everything before it reads anything needs no more patience of us.
+/// How many bytes of lines may wait. A driver that writes everything before it reads anything needs
+/// no more patience of us.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// What a line costs beside its bytes.
 const LINE_COST: usize = 64;
@@ -26,7 +28,8 @@ pub(super) struct Line {
     _waiting: OwnedSemaphorePermit,
 }
 
-/// Reads lines until the input ends. Dropping the receiver ends the reading with the line that is being read.
+/// Reads lines until the input ends. Dropping the receiver ends the reading with the line that is
+/// being read.
 pub(super) fn read(input: impl Read + Send + 'static) -> mpsc::UnboundedReceiver<Line> {
     // The semaphore is what bounds it.
     let (to, lines) = mpsc::unbounded_channel();
@@ -108,7 +111,8 @@ fn skip_line(input: &mut impl BufRead) {
 pub(super) struct Results(mpsc::Sender<String>);
 
 impl Results {
-    /// Begins to write. The receiver resolves when everything is written and all senders are gone, or with why that cannot be.
+    /// Begins to write. The receiver resolves when everything is written and all senders are gone,
+    /// or with why that cannot be.
     pub(super) fn to(
         output: impl Write + Send + 'static,
     ) -> (Self, oneshot::Receiver<std::io::Result<()>>) {
@@ -121,7 +125,8 @@ impl Results {
         (Self(sender), written)
     }
 
-    /// Sends a line; waits while too many wait to be written. `false` if nothing can be written any more.
+    /// Sends a line; waits while too many wait to be written. `false` if nothing can be written any
+    /// more.
     pub(super) async fn send(&self, line: String) -> bool {
         self.0.send(line).await.is_ok()
     }

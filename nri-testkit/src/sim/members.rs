@@ -202,7 +202,8 @@ const CALLED: [(&str, &str); 4] = [
     ("command", "args"),
 ];
 
-/// What is wrong with a message. Of a field that there is not, the one that may be meant instead of all that there are.
+/// What is wrong with a message. Of a field that there is not, the one that may be meant instead of
+/// all that there are.
 pub(super) fn in_plain_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let Some((_, rest)) = text.split_once("unknown field `") else {

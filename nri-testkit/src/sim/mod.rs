@@ -1,7 +1,8 @@
-//! The simulated runtime behind `nri-sim`: NRI as a container runtime embeds it, around pods and containers in memory.
+//! The simulated runtime behind `nri-sim`: NRI as a container runtime embeds it, around pods and
+//! containers in memory.
 //!
-//! [`Simulator`] takes one [`Command`] after the other (or several at a time); [`serve`] reads them from a stream, one JSON
-//! object per line; [`play`] takes them from a [`Scenario`].
+//! [`Simulator`] takes one [`Command`] after the other (or several at a time); [`serve`] reads them
+//! from a stream, one JSON object per line; [`play`] takes them from a [`Scenario`].
 //!
 //! What may not enter: knowledge of a particular plugin.
 

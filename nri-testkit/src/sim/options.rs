@@ -1,4 +1,5 @@
-//! What every simulated runtime can be told on the command line, and the configuration that comes of it.
+//! What every simulated runtime can be told on the command line, and the configuration that comes
+//! of it.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -14,21 +15,25 @@ use super::error::SimError;
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct RuntimeOptions {
-    /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary directory].
+    /// The unix socket on which plugins connect [default: nri.sock in a fresh temporary
+    /// directory].
     #[cfg_attr(feature = "cli", arg(long, value_name = "PATH"))]
     pub socket: Option<PathBuf>,
-    /// A directory of plugins to launch: executable files called NN-name [default: none are launched].
+    /// A directory of plugins to launch: executable files called NN-name [default: none are
+    /// launched].
     #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub plugins: Option<PathBuf>,
     /// A directory of their configurations: NN-name.conf, or name.conf [default: none].
     #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub plugin_config: Option<PathBuf>,
-    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s"; a whole file of containerd or CRI-O will do.
+    /// The runtime's configuration, as TOML, such as plugin_request_timeout = "5s"; a whole file
+    /// of containerd or CRI-O will do.
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub config: Option<PathBuf>,
 }
 
-/// A runtime's configuration, and the temporary directory in which it is at home. The directory is gone with the value.
+/// A runtime's configuration, and the temporary directory in which it is at home. The directory is
+/// gone with the value.
 #[derive(Debug)]
 pub struct Setup {
     /// The configuration.
@@ -37,8 +42,8 @@ pub struct Setup {
 }
 
 impl RuntimeOptions {
-    /// Reads what is to be read. What is said here goes before the file; paths that nobody names are in a fresh temporary
-    /// directory, so the node's own runtime is left alone.
+    /// Reads what is to be read. What is said here goes before the file; paths that nobody names
+    /// are in a fresh temporary directory, so the node's own runtime is left alone.
     ///
     /// # Errors
     /// A file or directory that is not there, or a configuration that is none.

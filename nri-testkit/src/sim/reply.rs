@@ -1,4 +1,5 @@
-//! What commands answer, in the form in which it is written: our own members in snake_case, messages as proto3 JSON.
+//! What commands answer, in the form in which it is written: our own members in snake_case,
+//! messages as proto3 JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,8 @@ pub struct PluginReply {
     pub name: String,
     /// `external`, `launched` or `built-in`.
     pub kind: &'static str,
-    /// `ready`, `synchronizing`, `late` or `closed`; of one that was launched `starting`, `restarting` or `failed` too.
+    /// `ready`, `synchronizing`, `late` or `closed`; of one that was launched `starting`,
+    /// `restarting` or `failed` too.
     pub state: &'static str,
     /// Its process, if it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,7 +254,8 @@ pub struct Refused {
     pub error: String,
 }
 
-/// Who asked for what: by container, by name of the field in the protocol's `Field`, and by entry where a field has entries.
+/// Who asked for what: by container, by name of the field in the protocol's `Field`, and by entry
+/// where a field has entries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct OwnersReply(pub BTreeMap<String, BTreeMap<&'static str, FieldOwners>>);
@@ -301,11 +304,12 @@ impl From<&Owners> for OwnersReply {
 pub struct OutcomeReply {
     /// Its identity.
     pub plugin: String,
-    /// What it was asked, where that is not the command's own event: validators are asked about the combined adjustment, a
-    /// removal may imply a stop.
+    /// What it was asked, where that is not the command's own event: validators are asked about
+    /// the combined adjustment, a removal may imply a stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<&'static str>,
-    /// The container that it was asked about, where that is not what the command is about: a pod ends with its containers.
+    /// The container that it was asked about, where that is not what the command is about: a pod
+    /// ends with its containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// What it did, in one word.
@@ -344,7 +348,8 @@ impl From<&PluginOutcome> for OutcomeReply {
 }
 
 impl OutcomeReply {
-    /// A plugin that was not asked, if it is known why: it did not subscribe to the event, or it was launched and is not there.
+    /// A plugin that was not asked, if it is known why: it did not subscribe to the event, or it
+    /// was launched and is not there.
     pub(super) fn not_asked(info: &PluginInfo, event: Event) -> Option<Self> {
         let outcome = match info.state {
             PluginState::Starting | PluginState::Restarting | PluginState::Failed => "down",

@@ -101,10 +101,12 @@ enum End {
     Stopped,
 }
 
-/// Reads commands from `input` and writes their results to `output`, until the input ends, `quit` comes or `stop` resolves.
+/// Reads commands from `input` and writes their results to `output`, until the input ends, `quit`
+/// comes or `stop` resolves.
 ///
-/// The socket opens and plugins are launched when the first command comes that is not `add-pod` or `add-container`, or when
-/// none comes for a moment; so what is added first is there before any plugin is. `ready` is called then.
+/// The socket opens and plugins are launched when the first command comes that is not `add-pod` or
+/// `add-container`, or when none comes for a moment; so what is added first is there before any
+/// plugin is. `ready` is called then.
 ///
 /// # Errors
 /// The runtime cannot be set up or started, or the results cannot be written.
@@ -236,7 +238,8 @@ impl Session {
         while self.under_way.join_next().await.is_some() {}
     }
 
-    /// Does what a command says, or has it done beside the others. `false` if nobody reads the results any more.
+    /// Does what a command says, or has it done beside the others. `false` if nobody reads the
+    /// results any more.
     async fn take(&mut self, request: Request) -> bool {
         let Request {
             id,

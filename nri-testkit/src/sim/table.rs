@@ -22,7 +22,8 @@ pub struct Spec {
     pub members: &'static [Member],
     /// A line that would do.
     pub example: &'static str,
-    /// The members of a good result beside `ok`, `id` and `cmd`; those with a `?` are not always there.
+    /// The members of a good result beside `ok`, `id` and `cmd`; those with a `?` are not always
+    /// there.
     pub answers: &'static str,
 }
 
@@ -91,7 +92,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "plugins",
-        about: "Lists the plugins that take part, in the order in which they are called.",
+        about: "Lists the plugins that are ready, in the order in which they are called.",
         members: &[],
         example: r#"{"cmd":"plugins"}"#,
         answers: "plugins",

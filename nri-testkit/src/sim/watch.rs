@@ -1,4 +1,5 @@
-//! What the simulated runtime hears of its plugins: who is there, and what they had done to containers.
+//! What the simulated runtime hears of its plugins: who is there, and what they had done to
+//! containers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,8 @@ use tokio::sync::watch;
 
 use super::reply::{Evicted, OutcomeReply, Refused, Updated, milliseconds};
 
-/// How many updates, evictions and refusals are remembered, each. Of more, the oldest are forgotten.
+/// How many updates, evictions and refusals are remembered, each. Of more, the oldest are
+/// forgotten.
 const REMEMBERED: usize = 65_536;
 /// How long a plugin that joins is waited for.
 const LONGEST_JOINING: Duration = Duration::from_secs(10);
@@ -78,7 +80,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// What a plugin did in a self. `event` is the command's own, `about` the id of what that is about.
+    /// What a plugin did in a self. `event` is the command's own, `about` the id of what that is
+    /// about.
     pub(super) fn reply(&self, event: Event, about: &str) -> OutcomeReply {
         let implied = !self.container.is_empty()
             && (event.subject() == Subject::Pod || self.container != about);

@@ -14,7 +14,8 @@ pub(super) fn difference<T: Debug + PartialEq>(
     })
 }
 
-/// The lines that only one side has, each with the line before it where the sides agree, so that one sees where it is.
+/// The lines that only one side has, each with the line before it where the sides agree, so that
+/// one sees where it is.
 fn lines(recorded: &str, ours: &str) -> String {
     let recorded: Vec<&str> = recorded.lines().collect();
     let ours: Vec<&str> = ours.lines().collect();

@@ -11,7 +11,8 @@ use super::exceptions;
 use super::record::EventVector;
 use super::verdict::Verdict;
 
-/// Compares the result of one call. Where the recorded call failed, ours must fail too; the texts of errors are not compared.
+/// Compares the result of one call. Where the recorded call failed, ours must fail too; the texts
+/// of errors are not compared.
 pub(super) fn judge(vector: &EventVector) -> Result<Verdict, VectorError> {
     let ours = call(&vector.op, &vector.input)?;
     let recorded = exceptions::expected_of_event(vector);
@@ -86,8 +87,8 @@ fn ok(is_ok: bool) -> Value {
     if is_ok { json!("ok") } else { Value::Null }
 }
 
-/// What setting and clearing the bit of an event gives. A number that no event has makes a mask that is refused, with its bits
-/// in the refusal.
+/// What setting and clearing the bit of an event gives. A number that no event has makes a mask
+/// that is refused, with its bits in the refusal.
 fn bits(number: i32) -> Value {
     let bit = 1 << (number - 1);
     let mask = EventMask::from_bits(bit);

@@ -29,8 +29,9 @@ pub(super) fn compare_recordings(
     Ok(compare(&recorded, &ours))
 }
 
-/// The last plugin of a creation (which changes nothing itself, in all vectors) sees the original with the combined adjustment
-/// applied. Holds whatever was recorded, so it stands for the parts of views that exceptions leave out.
+/// The last plugin of a creation (which changes nothing itself, in all vectors) sees the original
+/// with the combined adjustment applied. Holds whatever was recorded, so it stands for the parts of
+/// views that exceptions leave out.
 fn law_of_the_view(ours: &Observed) -> Option<String> {
     let Some(Ok(combined)) = &ours.result else {
         return None;

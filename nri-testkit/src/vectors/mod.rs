@@ -7,14 +7,18 @@
 //! assert_eq!(summary.to_string(), "1 passed, 0 failed, 0 skipped");
 //! ```
 //!
-//! A vector is one line of JSON, of any kind that there is; those about OCI specs are [`oci_vectors`]. Requests go through the flows of `nri-core` as a runtime would drive them, with plugins that
-//! answer from a script. What comes out is compared with the record: which plugins were called, what each of them saw, the
-//! combined response, its owners, what validators got, or else the kind of failure, and for conflicts who, whom, and about what.
+//! A vector is one line of JSON, of any kind that there is; those about OCI specs are
+//! [`oci_vectors`]. Requests go through the flows of `nri-core` as a runtime would drive them, with
+//! plugins that answer from a script. What comes out is compared with the record: which plugins
+//! were called, what each of them saw, the combined response, its owners, what validators got, or
+//! else the kind of failure, and for conflicts who, whom, and about what.
 //!
-//! Where the recorded behaviour is a known defect, the vector has a tag `quirk:…`, and [`exceptions`] says what is compared
-//! instead. A vector counts as skipped only if that leaves nothing to compare; at present, there is no such vector.
+//! Where the recorded behaviour is a known defect, the vector has a tag `quirk:…`, and
+//! [`exceptions`] says what is compared instead. A vector counts as skipped only if that leaves
+//! nothing to compare; at present, there is no such vector.
 //!
-//! What may not enter: expectations about single vectors. They are in the data or, by tag, in the exceptions.
+//! What may not enter: expectations about single vectors. They are in the data or, by tag, in the
+//! exceptions.
 
 mod difference;
 mod error;
@@ -38,7 +42,8 @@ pub use summary::{Failure, Summary};
 use record::Header;
 use verdict::Verdict;
 
-/// Replays every vector of a file, one per line. Empty lines count for nothing; a line that cannot be read is a failure.
+/// Replays every vector of a file, one per line. Empty lines count for nothing; a line that cannot
+/// be read is a failure.
 pub fn run(vectors: impl BufRead) -> Summary {
     let mut summary = Summary::default();
     for (at, line) in vectors.lines().enumerate() {
@@ -61,8 +66,9 @@ pub fn run(vectors: impl BufRead) -> Summary {
     summary
 }
 
-/// Compares two recordings of one request: that of the reference, and one of what this implementation did elsewhere. The tags of
-/// the first say which exceptions apply. Returns the differences, in words.
+/// Compares two recordings of one request: that of the reference, and one of what this
+/// implementation did elsewhere. The tags of the first say which exceptions apply. Returns the
+/// differences, in words.
 ///
 /// Both are vectors as in a file of vectors.
 ///

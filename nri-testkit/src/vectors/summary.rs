@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::verdict::Verdict;
 
-/// What became of the vectors of a file. Displays every failure with its differences; the last line is
-/// `N passed, M failed, K skipped`.
+/// What became of the vectors of a file. Displays every failure with its differences; the last line
+/// is `N passed, M failed, K skipped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -23,7 +23,8 @@ pub struct Summary {
 pub struct Failure {
     /// The vector's name, or the number of its line.
     pub name: String,
-    /// What differs, in words; lines that start with `-` are recorded, lines that start with `+` are ours.
+    /// What differs, in words; lines that start with `-` are recorded, lines that start with `+`
+    /// are ours.
     pub differences: Vec<String>,
 }
 

@@ -1,6 +1,8 @@
-//! What one plugin was shown and heard, checked: lives as they must be, each step once and none of what it does not know.
+//! What one plugin was shown and heard, checked: lives as they must be, each step once and none of
+//! what it does not know.
 //!
-//! The form is the strict one: what was shown and what is heard fit without a gap, also in what containers have.
+//! The form is the strict one: what was shown and what is heard fit without a gap, also in what
+//! containers have.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! Every command of the simulated runtime in every state, many at a time, with plugins that come and go in between: what each of
-//! them was shown and heard are whole lives, each step once, and outcomes say just that.
+//! Every command of the simulated runtime in every state, many at a time, with plugins that come
+//! and go in between: what each of them was shown and heard are whole lives, each step once, and
+//! outcomes say just that.
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +43,8 @@ impl Chance {
     }
 }
 
-/// What was asked of the plugins by what the commands answered: how often each event was heard at least, and at most.
+/// What was asked of the plugins by what the commands answered: how often each event was heard at
+/// least, and at most.
 #[derive(Default)]
 struct Expected(BTreeMap<(String, String), [usize; 2]>);
 
@@ -177,7 +179,8 @@ fn outcomes(result: &Result<Reply, SimError>) -> &[OutcomeReply] {
     }
 }
 
-/// A plugin that refuses every so-many-th creation and pod. Not a start: it may be tried again, and is heard of again then.
+/// A plugin that refuses every so-many-th creation and pod. Not a start: it may be tried again, and
+/// is heard of again then.
 fn choosy(identity: String, every: usize) -> FakePlugin {
     let count = Arc::new(AtomicUsize::new(1));
     let decide = move |_| {

@@ -7,7 +7,8 @@ use crate::support::*;
 
 const README: &str = include_str!("../../README.md");
 
-/// Whether everything that is expected is there: members of objects, all elements of lists, a text up to its `...`.
+/// Whether everything that is expected is there: members of objects, all elements of lists, a text
+/// up to its `...`.
 fn holds(expected: &Value, actual: &Value) -> bool {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => expected.iter().all(|(key, value)| {

@@ -1,5 +1,6 @@
-//! Plugins that do their worst, and what that costs the runtime: its memory as the operating system counts it, lines of its
-//! log, and what becomes of the others. Each test has a runtime of its own, in a process of its own.
+//! Plugins that do their worst, and what that costs the runtime: its memory as the operating system
+//! counts it, lines of its log, and what becomes of the others. Each test has a runtime of its own,
+//! in a process of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -123,7 +124,8 @@ impl Attacker {
     }
 }
 
-/// The most memory that a process has had since its peak was forgotten, in bytes; it is forgotten then.
+/// The most memory that a process has had since its peak was forgotten, in bytes; it is forgotten
+/// then.
 fn peak(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status

@@ -1,4 +1,5 @@
-//! What happens to pods and containers, what plugins hear of it, and what is in the state afterwards.
+//! What happens to pods and containers, what plugins hear of it, and what is in the state
+//! afterwards.
 
 use nri_plugin::{RuntimeHandle as _, api};
 use nri_testkit::FakePlugin;
@@ -516,7 +517,8 @@ async fn a_pod_takes_its_containers_along() {
     assert_eq!(heard[heard.len() - 4..], end);
 }
 
-/// The process is there when plugins hear that its container is to be started: they put it into groups, for example.
+/// The process is there when plugins hear that its container is to be started: they put it into
+/// groups, for example.
 #[tokio::test(flavor = "multi_thread")]
 async fn plugins_are_shown_the_pid_before_the_start() {
     let mut serve = Serve::start();

@@ -1,4 +1,5 @@
-//! Who the plugins are: connected, launched, late, gone; and commands that do not wait for one another.
+//! Who the plugins are: connected, launched, late, gone; and commands that do not wait for one
+//! another.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -207,7 +208,8 @@ fn ten_thousand_commands_at_once_give_ten_thousand_results_in_order() {
     assert!(status.success());
 }
 
-/// A plugin that is launched and ends again and again is `down` in every outcome, whatever it would have subscribed to.
+/// A plugin that is launched and ends again and again is `down` in every outcome, whatever it would
+/// have subscribed to.
 #[test]
 fn a_plugin_that_crashes_is_down_everywhere() {
     let mut serve = Serve::with(|command, home| {

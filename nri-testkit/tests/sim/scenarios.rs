@@ -1,4 +1,5 @@
-//! Scenarios: those in `scenarios/` with the example plugins, the one in the README, and what goes wrong.
+//! Scenarios: those in `scenarios/` with the example plugins, the one in the README, and what goes
+//! wrong.
 
 use std::fs;
 use std::path::Path;

@@ -133,7 +133,8 @@ impl Serve {
         self.input = None;
     }
 
-    /// Waits for the program's end; returns what it printed that was not read, how it ended, and what it logged.
+    /// Waits for the program's end; returns what it printed that was not read, how it ended, and
+    /// what it logged.
     pub(crate) fn finish(mut self) -> (Vec<Value>, ExitStatus, String) {
         self.input = None;
         let rest = std::iter::from_fn(|| self.next()).collect();
@@ -286,7 +287,7 @@ recorder! {
 }
 
 impl Script {
-    /// Connects it, and returns when the runtime says that it takes part.
+    /// Connects it, and returns when the runtime says that it is ready.
     pub(crate) async fn join(self, serve: &mut Serve, identity: &str) -> Peer {
         let there = serve.ok(r#"{"cmd":"plugins"}"#)["plugins"]
             .as_array()

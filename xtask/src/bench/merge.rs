@@ -1,4 +1,5 @@
-//! `cargo xtask bench merge`: what merging costs. The cases are described beside the benchmarks of `nri-core`.
+//! `cargo xtask bench merge`: what merging costs. The cases are described beside the benchmarks of
+//! `nri-core`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +17,8 @@ pub(super) struct Options {
     filter: Option<String>,
 }
 
-/// Ten times as many items may take this many times as long. In ordered maps and with cold caches it is more than ten; a
-/// quadratic step makes it a hundred.
+/// Ten times as many items may take this many times as long. In ordered maps and with cold caches
+/// it is more than ten; a quadratic step makes it a hundred.
 const LARGEST_GROWTH: f64 = 25.0;
 
 /// How long one merge takes, in nanoseconds.
@@ -41,7 +42,8 @@ struct Row {
 /// Runs the benchmarks and prints the table.
 ///
 /// # Errors
-/// A benchmark does not run, its results cannot be read, or cost grows faster than the number of items.
+/// A benchmark does not run, its results cannot be read, or cost grows faster than the number of
+/// items.
 pub(super) fn run(options: &Options) -> Result<(), String> {
     let allocations = allocations()?;
     println!(
@@ -106,7 +108,8 @@ fn bench(name: &str) -> std::process::Command {
     command
 }
 
-/// Reads the results in a directory and below: criterion leaves its files on a case in a directory `new`.
+/// Reads the results in a directory and below: criterion leaves its files on a case in a directory
+/// `new`.
 fn collect(directory: &Path, times: &mut BTreeMap<String, (Time, u64)>) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
     for entry in fs::read_dir(directory).map_err(failed)? {

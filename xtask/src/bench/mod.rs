@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what things cost, as tables. The cases are described where they are made, beside the benchmarks.
+//! `cargo xtask bench`: what things cost, as tables. The cases are described where they are made,
+//! beside the benchmarks.
 //!
 //! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
 
@@ -24,7 +25,8 @@ enum What {
 /// Runs what is asked for; without anything, all.
 ///
 /// # Errors
-/// A benchmark does not run, its results cannot be read, or cost grows faster than the number of items.
+/// A benchmark does not run, its results cannot be read, or cost grows faster than the number of
+/// items.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
         Some(What::Merge(options)) => merge::run(options),

@@ -1,4 +1,5 @@
-//! `cargo xtask bench sockets`: builds the plugin whose processes are measured, and runs the benchmark of `nri-testkit`.
+//! `cargo xtask bench sockets`: builds the plugin whose processes are measured, and runs the
+//! benchmark of `nri-testkit`.
 
 use nri_dev::process;
 

@@ -1,7 +1,8 @@
-//! The documented defects of the reference: how each is recognised, by what was asked for and what came of it.
+//! The documented defects of the reference: how each is recognised, by what was asked for and what
+//! came of it.
 //!
-//! What is compared instead is said by the exceptions of the recorded vectors, by the same tags. The names are those of
-//! `nri_core::merge::differences`.
+//! What is compared instead is said by the exceptions of the recorded vectors, by the same tags.
+//! The names are those of `nri_core::merge::differences`.
 
 use std::collections::BTreeSet;
 
@@ -280,10 +281,12 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Fields whose entries the reference takes in random order, so that of several conflicts it reports any.
+/// Fields whose entries the reference takes in random order, so that of several conflicts it
+/// reports any.
 const RANDOM: [&str; 4] = ["Annotations", "Sysctl", "LinuxNetDevices", "CgroupsUnified"];
 
-/// The names of the defects that make the sides differ, none if they agree; or the differences that no defect explains.
+/// The names of the defects that make the sides differ, none if they agree; or the differences that
+/// no defect explains.
 pub(super) fn explain(
     step: &Step,
     went: &[Outcome; 2],
@@ -297,8 +300,8 @@ pub(super) fn explain(
         return Ok(Ok(BTreeSet::new()));
     }
     let mut names = BTreeSet::new();
-    // D6, once more: among mounts, the marker of a key is an entry like others, so the removal of a key that begins with a
-    // dash removes it.
+    // D6, once more: among mounts, the marker of a key is an entry like others, so the removal of a
+    // key that begins with a dash removes it.
     let every = Case {
         step,
         conflict: None,
@@ -389,10 +392,11 @@ pub(super) fn explain(
 /// Leaves flags out of comparisons: a runtime does not say that of the container itself.
 const FLAGS: &str = "quirk:empty-update-entry";
 
-/// Whether everything comes from limits of processes in updates (D16), which the reference does not see, and from updates whose
-/// failure is ignored (D17), which it drops for claims that should not be there: then what it says is what the core says without
-/// them, and what ours says is what the core says with them. This goes further than the exceptions, which do not know of an
-/// update that is dropped for such a limit, or for a claim of a dropped one.
+/// Whether everything comes from limits of processes in updates (D16), which the reference does not
+/// see, and from updates whose failure is ignored (D17), which it drops for claims that should not
+/// be there: then what it says is what the core says without them, and what ours says is what the
+/// core says with them. This goes further than the exceptions, which do not know of an update that
+/// is dropped for such a limit, or for a claim of a dropped one.
 fn dropped_updates(
     step: &Step,
     went: &[Outcome; 2],

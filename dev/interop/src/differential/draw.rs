@@ -1,8 +1,9 @@
-//! Random sequences: a pod, a container in it, its creation, updates and stop, and what each plugin answers. The same seed gives
-//! the same sequence.
+//! Random sequences: a pod, a container in it, its creation, updates and stop, and what each plugin
+//! answers. The same seed gives the same sequence.
 //!
-//! Every key is spelled in its normal form: the reference compares keys as texts (D45 to D47), so two spellings of one key are
-//! two keys to it, and what follows from that is tested beside the rule.
+//! Every key is spelled in its normal form: the reference compares keys as texts (D45 to D47), so
+//! two spellings of one key are two keys to it, and what follows from that is tested beside the
+//! rule.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ pub(super) struct Sequence {
     pub(super) steps: Vec<Step>,
 }
 
-/// One request, and the answers of the plugins in their order; those that are left over answer nothing.
+/// One request, and the answers of the plugins in their order; those that are left over answer
+/// nothing.
 #[derive(Clone)]
 pub(super) struct Step {
     pub(super) event: &'static str,
@@ -146,8 +148,8 @@ impl Sequence {
     }
 }
 
-/// What a plugin answers to a creation. The reference's library cannot send evictions. Once in a while a plugin updates the
-/// container that is being created.
+/// What a plugin answers to a creation. The reference's library cannot send evictions. Once in a
+/// while a plugin updates the container that is being created.
 fn creation() -> impl Strategy<Value = api::CreateContainerResponse> {
     let adjust = prop_oneof![
         1 => strategies::adjustment(),

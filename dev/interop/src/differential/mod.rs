@@ -1,5 +1,6 @@
-//! The same at once: random sequences through the reference's runtime and through ours, each with the same Go plugins. What
-//! comes out must agree, but for the documented defects of the reference, each of which is recognised.
+//! The same at once: random sequences through the reference's runtime and through ours, each with
+//! the same Go plugins. What comes out must agree, but for the documented defects of the reference,
+//! each of which is recognised.
 
 mod defects;
 mod draw;
@@ -194,7 +195,8 @@ fn sequence(
             ))),
         }
         if matches!(step.request, Request::CreateContainer(_)) {
-            // Where a side has failed, it is asked again without plugins, so that the sequence goes on.
+            // Where a side has failed, it is asked again without plugins, so that the sequence goes
+            // on.
             for (side, outcome) in [&mut *reference, &mut *ours].into_iter().zip(&went) {
                 side.quiet()?;
                 if outcome.result.is_err() {

@@ -1,4 +1,5 @@
-//! What came of a request, as the recordings of the reference have it, so that the same exceptions apply.
+//! What came of a request, as the recordings of the reference have it, so that the same exceptions
+//! apply.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,7 +62,8 @@ impl Conflict {
                 key: key.to_owned(),
             });
         }
-        // Ours asks all plugins of a stop and tells of each that failed; the first one is what the reference ends with.
+        // Ours asks all plugins of a stop and tells of each that failed; the first one is what the
+        // reference ends with.
         let text = text.split("conflict on container ").nth(1)?;
         let (_, text) = text.split_once(": plugin ")?;
         let (by, text) = text.split_once(" sets ")?;

@@ -148,7 +148,8 @@ fn reading_leniently_returns_the_unknown_keys() {
     assert!(Config::from_toml_lenient("disable = 1").is_err());
 }
 
-/// Law: the file for operators has every key, says the defaults, and what is commented out in it is right too.
+/// Law: the file for operators has every key, says the defaults, and what is commented out in it is
+/// right too.
 #[test]
 fn the_default_file_has_every_key() {
     let text = Config::default_toml();
@@ -294,7 +295,8 @@ fn cases() -> Vec<Case> {
     cases.flatten().collect()
 }
 
-/// Reads a key of a table through TOML and through JSON. What came of them is shown, without the spelling.
+/// Reads a key of a table through TOML and through JSON. What came of them is shown, without the
+/// spelling.
 fn read_one(table: &str, lines: &[String]) -> [Result<String, String>; 2] {
     fn shown<T: std::fmt::Debug, E: ToString>(read: Result<T, E>) -> Result<String, String> {
         read.map(|read| format!("{read:?}"))
@@ -348,8 +350,8 @@ fn assignment(key: &str, value: &str) -> String {
 }
 
 proptest::proptest! {
-    /// Law: in every table of every dialect, by TOML and JSON alike, a key in any spelling does what the key does, or is an
-    /// error; in two spellings it is an error.
+    /// Law: in every table of every dialect, by TOML and JSON alike, a key in any spelling does
+    /// what the key does, or is an error; in two spellings it is an error.
     #[test]
     fn a_key_in_any_spelling_takes_effect_or_is_an_error(
         case in proptest::sample::select(cases()),
@@ -496,8 +498,8 @@ fn a_socket_may_have_the_scheme_unix_and_no_other() {
     assert!(toml::from_str::<CrioConfig>("nri_listen = 'http://s'").is_err());
 }
 
-/// Law: every unknown key is found with its line. No look-up walks the text, and of a name that is much longer than any key
-/// nothing is compared.
+/// Law: every unknown key is found with its line. No look-up walks the text, and of a name that is
+/// much longer than any key nothing is compared.
 #[test]
 fn many_unknown_keys_are_all_found_with_their_lines() {
     let text: String = (0..20_000)

@@ -7,7 +7,8 @@ use nri_core::{PluginId, api};
 
 use super::{ErrorClass, Metrics};
 
-/// Hands the metrics of an instance on to the recorder that the program has installed for the `metrics` crate.
+/// Hands the metrics of an instance on to the recorder that the program has installed for the
+/// `metrics` crate.
 ///
 /// | name | kind | labels |
 /// |---|---|---|
@@ -44,7 +45,8 @@ impl MetricsFacade {
     /// The prefix with which containerd's dashboards and alerts work as they are.
     pub const DEFAULT_PREFIX: &'static str = "containerd_nri";
 
-    /// Metrics whose names begin with `prefix`. Describes them to the recorder that is installed, if one is.
+    /// Metrics whose names begin with `prefix`. Describes them to the recorder that is installed,
+    /// if one is.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         let name = |name: &str| SharedString::from(format!("{prefix}_{name}"));
@@ -65,11 +67,12 @@ impl MetricsFacade {
             metrics.adjustments.clone(),
             "What NRI plugins asked for in their answers."
         );
-        describe_gauge!(metrics.plugins.clone(), "NRI plugins that take part.");
+        describe_gauge!(metrics.plugins.clone(), "NRI plugins that are ready.");
         metrics
     }
 
-    /// Counts adjustments of the container concerned too, under the type `adjust`, which the reference does not.
+    /// Counts adjustments of the container concerned too, under the type `adjust`, which the
+    /// reference does not.
     #[must_use]
     pub fn counting_adjustments(mut self) -> Self {
         self.counts_adjustments = true;

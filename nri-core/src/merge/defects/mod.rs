@@ -1,5 +1,5 @@
-//! One test per known defect of the Go implementation that merging could have: what happens here instead. The numbers are those
-//! of the table in [`differences`](super::differences).
+//! One test per known defect of the Go implementation that merging could have: what happens here
+//! instead. The numbers are those of the table in [`differences`](super::differences).
 
 mod of_keys;
 mod of_updates;

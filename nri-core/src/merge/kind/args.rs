@@ -1,5 +1,5 @@
-//! The command line: one value that can be taken over. A leading empty element says so; what follows is the new value, and
-//! if nothing follows, the command line is the original one again.
+//! The command line: one value that can be taken over. A leading empty element says so; what
+//! follows is the new value, and if nothing follows, the command line is the original one again.
 
 use nri_proto::api::Field;
 
@@ -17,7 +17,8 @@ pub(in crate::merge) struct Args {
     original: Vec<String>,
 }
 
-/// Whether the command line is to be taken over. An empty program name can therefore not be expressed.
+/// Whether the command line is to be taken over. An empty program name can therefore not be
+/// expressed.
 fn takes_over(asked: &[String]) -> bool {
     asked.first().is_some_and(String::is_empty)
 }
@@ -79,7 +80,8 @@ impl Rule for Args {
         self.value
     }
 
-    /// Takes the list as it is: an element that says "take over" is gone from what is combined or in normal form.
+    /// Takes the list as it is: an element that says "take over" is gone from what is combined or
+    /// in normal form.
     fn apply(asked: &Vec<String>, shown: &mut Vec<String>) {
         if !asked.is_empty() {
             shown.clone_from(asked);

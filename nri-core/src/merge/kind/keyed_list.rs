@@ -1,5 +1,5 @@
-//! Lists whose entries have keys: mounts, environment, devices and namespaces, which can be removed, and limits and CDI
-//! devices, which cannot.
+//! Lists whose entries have keys: mounts, environment, devices and namespaces, which can be
+//! removed, and limits and CDI devices, which cannot.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +93,8 @@ entries! {
     CdiDevice: name = CdiDevices;
 }
 
-/// A variable is a pair where it is asked for and one text, `NAME=value`, in a container. A text without `=` is a name.
+/// A variable is a pair where it is asked for and one text, `NAME=value`, in a container. A text
+/// without `=` is a name.
 impl Entry for KeyValue {
     type Shown = String;
     const REMOVABLE: bool = true;
@@ -140,9 +141,10 @@ impl Entry for KeyValue {
 
 /// A list of entries with keys.
 ///
-/// An entry's place in the combined list is that of its last touch: plugins in order, for each its sets, then its removals.
-/// The combined list has one entry per touched key: the value, or the marker if the last touch removed it. It is spelled as the
-/// last touch spelled it. Where the original spells a touched key in another way, a marker for that spelling stands at the end:
+/// An entry's place in the combined list is that of its last touch: plugins in order, for each its
+/// sets, then its removals. The combined list has one entry per touched key: the value, or the
+/// marker if the last touch removed it. It is spelled as the last touch spelled it. Where the
+/// original spells a touched key in another way, a marker for that spelling stands at the end:
 /// whoever compares keys as texts gets rid of the original's entry then.
 #[derive(Debug, Clone)]
 pub(in crate::merge) struct KeyedList<E: Entry> {
@@ -151,15 +153,15 @@ pub(in crate::merge) struct KeyedList<E: Entry> {
     /// Who touched which key last.
     owners: KeyTable<Owner>,
     original: Original<E::Shown>,
-    /// How many entries at the beginning of the view come from the original. The others were added, and only a second touch
-    /// of their keys addresses them.
+    /// How many entries at the beginning of the view come from the original. The others were
+    /// added, and only a second touch of their keys addresses them.
     head: usize,
     /// Whether all entries of the head spell their keys in normal form, once that is known.
     plain: Option<bool>,
     /// How the original spells touched keys, where that may be another way than plugins do.
     spellings: BTreeSet<String>,
-    /// A key was set that the container's entries cannot tell from another, such as the variable `A=B`. Then only the whole
-    /// list, applied to the original, gives the right view.
+    /// A key was set that the container's entries cannot tell from another, such as the variable
+    /// `A=B`. Then only the whole list, applied to the original, gives the right view.
     ambiguous: bool,
 }
 
@@ -251,7 +253,8 @@ fn are_normal<E: Entry>(asked: &[E]) -> bool {
 /// Up to how many entries it is cheaper to compare than to look up.
 const FEW: usize = 8;
 
-/// Whether any entry in a container has a key that is asked about. `plain` says that all keys there are in normal form.
+/// Whether any entry in a container has a key that is asked about. `plain` says that all keys there
+/// are in normal form.
 fn addressed<E: Entry>(asked: &[E], shown: &[E::Shown], plain: bool) -> bool {
     if plain && asked.len() <= FEW {
         asked.iter().any(|entry| {
@@ -336,7 +339,8 @@ impl<E: Entry> Rule for KeyedList<E> {
         if !E::REMOVABLE || E::KEYS.has_one_spelling() {
             return;
         }
-        // What was put in the place of the original's entries counts too, which only makes us look more closely.
+        // What was put in the place of the original's entries counts too, which only makes us look
+        // more closely.
         let head = match self.original {
             Original::View => view.len(),
             _ => self.head,
@@ -358,8 +362,8 @@ impl<E: Entry> Rule for KeyedList<E> {
         let again = asked
             .iter()
             .any(|entry| self.owners.contains(entry.bare_key()));
-        // What nobody has touched yet is applied on top of the view. A second touch moves an entry, so then the view is made
-        // anew from the original.
+        // What nobody has touched yet is applied on top of the view. A second touch moves an entry,
+        // so then the view is made anew from the original.
         let anew = self.ambiguous || again;
         if let Some(view) = view.as_deref_mut().filter(|_| !anew) {
             self.show(&asked, view);
@@ -412,9 +416,10 @@ impl<E: Entry> Rule for KeyedList<E> {
         self.reply
     }
 
-    /// Removes all entries of a marked key. A set replaces the first entry of its key where it is (a mount that others are
-    /// below of stays before them) and drops further ones; what is new goes to the end. A key that is marked and set too is
-    /// replaced. What is not addressed stays as it is.
+    /// Removes all entries of a marked key. A set replaces the first entry of its key where it is
+    /// (a mount that others are below of stays before them) and drops further ones; what is new
+    /// goes to the end. A key that is marked and set too is replaced. What is not addressed
+    /// stays as it is.
     fn apply(asked: &Vec<E>, shown: &mut Vec<E::Shown>) {
         apply_to_head(asked, shown, shown.len());
     }
@@ -441,7 +446,8 @@ impl<E: Entry> Rule for KeyedList<E> {
     }
 }
 
-/// [`KeyedList::apply`] where only the first `head` entries can be addressed. Returns how many of them are left.
+/// [`KeyedList::apply`] where only the first `head` entries can be addressed. Returns how many of
+/// them are left.
 fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) -> usize {
     let mut wanted: BTreeMap<Cow<'_, str>, Wanted<'_, E>> = BTreeMap::new();
     for entry in asked {

@@ -1,5 +1,5 @@
-//! Maps: annotations, kernel parameters and network devices, whose keys can be removed, and the parameters of cgroup v2,
-//! whose keys cannot.
+//! Maps: annotations, kernel parameters and network devices, whose keys can be removed, and the
+//! parameters of cgroup v2, whose keys cannot.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,8 @@ impl Spelled for AsKernelParameter {
     const KEYS: KeyKind = KeyKind::of(Field::Sysctl);
 }
 
-/// Whether a map spells all its keys, removed ones included, in normal form. Then texts can be compared.
+/// Whether a map spells all its keys, removed ones included, in normal form. Then texts can be
+/// compared.
 fn is_plain<V, K: Spelled>(map: &Map<V>) -> bool {
     K::KEYS.has_one_spelling() || map.keys().all(|key| K::KEYS.is_normal(bare(key)))
 }
@@ -77,7 +78,8 @@ impl<V: Default + Clone, K: Spelled> Entries<V, K> {
         self.owners.get(key).and_then(Owner::setter)
     }
 
-    // A map has no order that an earlier touch could have changed, so the view need not be made anew by a later one.
+    // A map has no order that an earlier touch could have changed, so the view need not be made
+    // anew by a later one.
 
     fn set_all(&mut self, asked: Map<V>, plugin: &PluginId, view: Option<&mut Map<V>>) {
         if let Some(view) = view {
@@ -123,7 +125,8 @@ impl<V: Default + Clone, K: Spelled> Entries<V, K> {
             .insert_all(keys.map(|key| (key, Owner::Removed(plugin.clone()))));
     }
 
-    /// Takes what is set under another spelling of the asked keys out of the combined map and out of the view.
+    /// Takes what is set under another spelling of the asked keys out of the combined map and out
+    /// of the view.
     fn forget_other_spellings(&mut self, asked: &Map<V>, view: Option<&mut Map<V>>) {
         let is_plain = is_plain::<V, K>;
         if is_plain(asked) && is_plain(&self.reply) && view.as_deref().is_none_or(is_plain) {
@@ -168,9 +171,10 @@ impl<V: Default + Clone, K: Spelled> Entries<V, K> {
 
 /// A map in which the key `-k` removes `k`.
 ///
-/// The combined map has `-k` for every key that any plugin removed, also beside a later value: whoever applies it does the
-/// removals first. Where the original spells a touched key in another way, there is a marker for that spelling too: whoever
-/// compares keys as texts gets rid of the original's entry then.
+/// The combined map has `-k` for every key that any plugin removed, also beside a later value:
+/// whoever applies it does the removals first. Where the original spells a touched key in another
+/// way, there is a marker for that spelling too: whoever compares keys as texts gets rid of the
+/// original's entry then.
 #[derive(Debug, Clone)]
 pub(in crate::merge) struct KeyedMap<V, K = AsText> {
     entries: Entries<V, K>,

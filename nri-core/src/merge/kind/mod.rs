@@ -1,5 +1,5 @@
-//! The kinds of fields, one file each. A kind knows how values of several plugins combine, who owns them then, and how they
-//! are applied; it does not know which fields there are.
+//! The kinds of fields, one file each. A kind knows how values of several plugins combine, who owns
+//! them then, and how they are applied; it does not know which fields there are.
 
 mod appended;
 mod args;
@@ -18,7 +18,8 @@ pub(super) use single::Single;
 
 #[cfg(test)]
 mod tests {
-    //! The state of one key: what every sequence of sets and removals comes to, for every kind that knows removal.
+    //! The state of one key: what every sequence of sets and removals comes to, for every kind that
+    //! knows removal.
 
     use nri_proto::api::{
         Container, ContainerAdjustment, CreateContainerResponse, Field, LinuxDevice,

@@ -1,4 +1,5 @@
-//! Resource Director Technology: three values with owners of their own, and one removal for all of them.
+//! Resource Director Technology: three values with owners of their own, and one removal for all of
+//! them.
 
 use nri_proto::api::{Field, LinuxRdt, OptionalBool, OptionalRepeatedString, OptionalString};
 

@@ -1,5 +1,5 @@
-//! Fields with one value: scalars, and messages that are replaced as a unit. The first set claims the field; nothing takes
-//! it back within a request, not even the same value.
+//! Fields with one value: scalars, and messages that are replaced as a unit. The first set claims
+//! the field; nothing takes it back within a request, not even the same value.
 
 use nri_proto::api::Field;
 
@@ -10,7 +10,8 @@ use crate::merge::rule::Rule;
 
 /// A value that may be absent.
 pub(in crate::merge) trait Settable: Default + Clone {
-    /// Whether there is a value. In a wrapper or message, a zero value counts; for a plain text, the empty one does not.
+    /// Whether there is a value. In a wrapper or message, a zero value counts; for a plain text,
+    /// the empty one does not.
     fn is_set(&self) -> bool;
 }
 

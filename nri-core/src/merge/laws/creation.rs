@@ -14,7 +14,8 @@ use crate::merge::removal_marker::{mark, marked};
 use crate::merge::{CreateMerge, Owner, apply, normal_form};
 use crate::strategies::{self, CREATED};
 
-/// A view whose lists are in order of their keys, for comparisons in which their order means nothing.
+/// A view whose lists are in order of their keys, for comparisons in which their order means
+/// nothing.
 fn canonical_view(view: &Container) -> Container {
     let mut view = view.clone();
     view.mounts
@@ -33,7 +34,8 @@ fn canonical_view(view: &Container) -> Container {
     view
 }
 
-/// A list as somebody adjusts it who compares keys as texts: of a removed key all entries go, of a set one the first is replaced.
+/// A list as somebody adjusts it who compares keys as texts: of a removed key all entries go, of a
+/// set one the first is replaced.
 fn by_text<E: Clone>(list: &[E], asked: &[E], key: fn(&E) -> &String) -> Vec<E> {
     let mut list = list.to_vec();
     for removed in asked.iter().filter_map(|entry| marked(key(entry))) {
@@ -113,7 +115,8 @@ proptest! {
         prop_assert_eq!(normal_form(reply(&merge)), normal_form(asked));
     }
 
-    /// The order of plugins that touch different things makes no difference, but for the order of lists.
+    /// The order of plugins that touch different things makes no difference, but for the order of
+    /// lists.
     #[test]
     fn l2_disjoint_commute(
         container in strategies::container(),
@@ -186,8 +189,8 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// A response fails if and only if it sets a key twice, sets what is set and not removed, or updates the container that is
-    /// being created.
+    /// A response fails if and only if it sets a key twice, sets what is set and not removed, or
+    /// updates the container that is being created.
     #[test]
     fn l5_conflict_iff(
         container in strategies::container(),
@@ -201,8 +204,8 @@ proptest! {
         prop_assert_eq!(error.map(|(number, _)| number), first_conflict(&responses));
     }
 
-    /// The view is the original with the combined adjustment applied, exactly, after every response; and the original can be
-    /// had back.
+    /// The view is the original with the combined adjustment applied, exactly, after every
+    /// response; and the original can be had back.
     #[test]
     fn l6_view((container, responses) in compatible()) {
         let mut merge = CreateMerge::new(container.clone());
@@ -213,8 +216,8 @@ proptest! {
         }
     }
 
-    /// A consumer that compares keys as texts, as the reference's do, comes to the view, whoever spells what how: the combined
-    /// adjustment names every spelling that has to go.
+    /// A consumer that compares keys as texts, as the reference's do, comes to the view, whoever
+    /// spells what how: the combined adjustment names every spelling that has to go.
     #[test]
     fn l6_consumers_that_compare_texts((container, responses) in compatible()) {
         let (merge, error) = merge(&container, &responses);
@@ -266,7 +269,8 @@ proptest! {
         prop_assert_eq!(seen(&with_empty), seen(&merge(&container, &responses).0));
     }
 
-    /// A response that fails leaves no trace: afterwards everything goes on as if it had not been there.
+    /// A response that fails leaves no trace: afterwards everything goes on as if it had not been
+    /// there.
     #[test]
     fn l11_no_trace(container in strategies::container(), responses in repeated(), then in strategies::create_response()) {
         let (mut failed, error) = merge(&container, &responses);
@@ -293,7 +297,8 @@ proptest! {
         prop_assert_eq!(apply(&once, &asked), once);
     }
 
-    /// Merging goes response by response: what came out of the first ones does not depend on what follows.
+    /// Merging goes response by response: what came out of the first ones does not depend on what
+    /// follows.
     #[test]
     fn l15_fold((container, responses) in compatible(), at in any::<prop::sample::Index>()) {
         let at = at.index(responses.len() + 1);

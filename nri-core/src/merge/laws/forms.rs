@@ -10,7 +10,8 @@ use crate::merge::{Owners, normal_form, prune, strip, strip_update};
 use crate::strategies::{self, OTHERS};
 
 proptest! {
-    /// Stripping, and bringing to normal form, is done once; the normal form does not see whether it was stripped.
+    /// Stripping, and bringing to normal form, is done once; the normal form does not see whether
+    /// it was stripped.
     #[test]
     fn l18_forms_are_idempotent(asked in strategies::adjustment(), container in strategies::container()) {
         let twice = |form: fn(ContainerAdjustment) -> Option<ContainerAdjustment>| {

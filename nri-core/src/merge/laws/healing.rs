@@ -51,8 +51,8 @@ fn can_be_removed(field: Field) -> bool {
     )
 }
 
-/// Whether the reference accepts the adjustments: a removal gives nothing free there, unless the same response sets too, and in
-/// lists it even keeps others from setting.
+/// Whether the reference accepts the adjustments: a removal gives nothing free there, unless the
+/// same response sets too, and in lists it even keeps others from setting.
 fn reference_accepts(responses: &[CreateContainerResponse]) -> bool {
     #[derive(Clone, Copy)]
     enum State {
@@ -139,8 +139,9 @@ proptest! {
         prop_assert_eq!(merge(&container, &healed).1, None);
     }
 
-    /// A marker in the combined adjustment comes from a plugin that removed the key, or stands beside a value, for another
-    /// spelling of its key; it is there if the last touch removed the key.
+    /// A marker in the combined adjustment comes from a plugin that removed the key, or stands
+    /// beside a value, for another spelling of its key; it is there if the last touch removed the
+    /// key.
     #[test]
     fn l13_markers_are_sound((container, responses) in compatible()) {
         let (merge, _) = merge(&container, &responses);

@@ -1,7 +1,8 @@
-//! The laws of merging, as properties of arbitrary containers and arbitrary answers. `cargo xtask laws` makes long runs.
+//! The laws of merging, as properties of arbitrary containers and arbitrary answers. `cargo xtask
+//! laws` makes long runs.
 //!
-//! Where a law says nothing about a case, the case passes: rejecting it would end long runs. The strategies see to it that this is
-//! the smaller part.
+//! Where a law says nothing about a case, the case passes: rejecting it would end long runs. The
+//! strategies see to it that this is the smaller part.
 
 mod creation;
 mod forms;
@@ -74,8 +75,8 @@ fn repeated() -> impl Strategy<Value = Vec<CreateContainerResponse>> {
     })
 }
 
-/// Answers of which those that cannot be combined with the earlier ones are left out, so that merging succeeds and still much
-/// is taken over and removed.
+/// Answers of which those that cannot be combined with the earlier ones are left out, so that
+/// merging succeeds and still much is taken over and removed.
 fn compatible() -> impl Strategy<Value = (Container, Vec<CreateContainerResponse>)> {
     (
         strategies::container(),

@@ -1,5 +1,5 @@
-//! What an adjustment or update touches, spelled out by hand: independent of the table of rules, so that laws about owners and
-//! conflicts do not check the table against itself.
+//! What an adjustment or update touches, spelled out by hand: independent of the table of rules, so
+//! that laws about owners and conflicts do not check the table against itself.
 
 use std::collections::BTreeSet;
 

@@ -104,7 +104,8 @@ proptest! {
     fn l12_ignored_update(responses in stop_responses(&OTHERS[..2])) {
         let (merge, error) = stop(&responses);
         let outcome = merge.clone().finish();
-        // The same without the updates that were dropped: found by trying each on what was there before.
+        // The same without the updates that were dropped: found by trying each on what was there
+        // before.
         let mut without = StopMerge::new();
         let mut error_without = None;
         for (number, response) in responses.iter().enumerate() {
@@ -162,8 +163,8 @@ proptest! {
         prop_assert_eq!(sorted(by_container(other_way)), sorted(flat));
     }
 
-    /// The requested container gets the request overlaid with what plugins set, or nothing if they set nothing; the next plugin
-    /// sees the same.
+    /// The requested container gets the request overlaid with what plugins set, or nothing if they
+    /// set nothing; the next plugin sees the same.
     #[test]
     fn l17_requested_overlay(
         request in proptest::option::of(strategies::resources()),

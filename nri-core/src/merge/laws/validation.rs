@@ -31,8 +31,8 @@ fn opinion() -> impl Strategy<Value = Opinion> {
     ]
 }
 
-/// A creation through plugins that answer `responses`, then through validators of these opinions, who are answered in the order
-/// of `answers`.
+/// A creation through plugins that answer `responses`, then through validators of these opinions,
+/// who are answered in the order of `answers`.
 fn create(
     container: &nri_proto::api::Container,
     responses: &[nri_proto::api::CreateContainerResponse],
@@ -142,8 +142,8 @@ fn validation_request() -> impl Strategy<Value = ValidateContainerAdjustmentRequ
 }
 
 proptest! {
-    /// Validators that accept make no difference; one that does not ends it; which one is reported does not depend on who
-    /// answers first.
+    /// Validators that accept make no difference; one that does not ends it; which one is reported
+    /// does not depend on who answers first.
     #[test]
     fn l19_validators(
         (container, responses) in compatible(),

@@ -1,4 +1,5 @@
-//! Block I/O and RDT classes: names that the runtime resolves to `linux.resources.blockIO` and `linux.intelRdt`.
+//! Block I/O and RDT classes: names that the runtime resolves to `linux.resources.blockIO` and
+//! `linux.intelRdt`.
 
 use nri_proto::api::{Field, OptionalString};
 
@@ -39,7 +40,8 @@ struct Target {
 }
 
 impl Target {
-    /// An empty name deletes the object, as does a class that stands for nothing; any other replaces it as a whole.
+    /// An empty name deletes the object, as does a class that stands for nothing; any other
+    /// replaces it as a whole.
     fn apply(
         &self,
         draft: &mut Draft<'_>,

@@ -1,4 +1,5 @@
-//! Devices: `linux.devices`, and the rules in `linux.resources.devices` that give and take access to them.
+//! Devices: `linux.devices`, and the rules in `linux.resources.devices` that give and take access
+//! to them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     if devices.is_empty() {
         return Ok(());
     }
-    // For every path that is asked for, the place of the device that is to be there: the last one counts.
+    // For every path that is asked for, the place of the device that is to be there: the last one
+    // counts.
     let mut wanted: BTreeMap<Cow<'_, str>, Option<usize>> = BTreeMap::new();
     for (at, device) in devices.iter().enumerate() {
         match marked(&device.path) {
@@ -68,7 +70,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// The type of the cgroup rule for a device type: none for a FIFO, which no cgroup controls; no answer for what is no type.
+/// The type of the cgroup rule for a device type: none for a FIFO, which no cgroup controls; no
+/// answer for what is no type.
 fn rule_type(device_type: &str) -> Option<Option<&'static str>> {
     match device_type {
         "c" | "u" => Some(Some("c")),
@@ -112,7 +115,8 @@ fn oci(device: &LinuxDevice) -> Value {
     Value::Object(oci)
 }
 
-/// Removes devices by their paths, and the rules that allow just these devices. Rules for several devices stay.
+/// Removes devices by their paths, and the rules that allow just these devices. Rules for several
+/// devices stay.
 fn take_away(spec: &mut Value, goes: impl Fn(&str) -> bool) {
     let Some(devices) = tree::existing_list_mut(spec, &DEVICES) else {
         return;

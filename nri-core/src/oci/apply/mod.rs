@@ -1,8 +1,9 @@
 //! A spec and an adjustment to a new spec.
 //!
-//! The order of the steps is the protocol's: later steps override earlier ones. CDI comes after the environment and before
-//! devices and mounts, so CDI wins over plugins for a variable, and plugins win over CDI for a device or a mount; explicit RDT
-//! settings override an RDT class; the resource checker sees neither block I/O nor RDT.
+//! The order of the steps is the protocol's: later steps override earlier ones. CDI comes after the
+//! environment and before devices and mounts, so CDI wins over plugins for a variable, and plugins
+//! win over CDI for a device or a mount; explicit RDT settings override an RDT class; the resource
+//! checker sees neither block I/O nor RDT.
 
 mod annotations;
 mod cdi;
@@ -43,8 +44,9 @@ use draft::Draft;
 pub struct Applied {
     /// The new spec.
     pub spec: Value,
-    /// The OCI version that has all members which the adjustment writes, if it is not 1.0.0. The spec's own `ociVersion` stays:
-    /// runtimes do not go by it, and old ones refuse a newer one.
+    /// The OCI version that has all members which the adjustment writes, if it is not 1.0.0. The
+    /// spec's own `ociVersion` stays: runtimes do not go by it, and old ones refuse a newer
+    /// one.
     pub needs: Option<OciVersion>,
     /// What may not have the effect that was asked for, in the order of the steps.
     pub warnings: Vec<Warning>,
@@ -52,14 +54,15 @@ pub struct Applied {
 
 /// Applies what all plugins together ask for to a container's OCI spec.
 ///
-/// The spec given stays as it is; on an error nothing has been applied. Members that are not adjusted are kept, known or not.
-/// `owners` says who asked for what, if warnings and errors are to name plugins: what a [`Creation`](crate::Creation) knows, and
-/// the container's id. See [`Requesters`] for the other forms.
+/// The spec given stays as it is; on an error nothing has been applied. Members that are not
+/// adjusted are kept, known or not. `owners` says who asked for what, if warnings and errors are to
+/// name plugins: what a [`Creation`](crate::Creation) knows, and the container's id. See
+/// [`Requesters`] for the other forms.
 ///
 /// # Errors
-/// A document that is no OCI spec; a value that breaks one of the [rules](values::RULES) and is not left to the low-level
-/// runtime; what one of the callbacks says; something that needs a callback which is not there, unless the options say to
-/// ignore that.
+/// A document that is no OCI spec; a value that breaks one of the [rules](values::RULES) and is not
+/// left to the low-level runtime; what one of the callbacks says; something that needs a callback
+/// which is not there, unless the options say to ignore that.
 ///
 /// ```
 /// use nri_core::api::{ContainerAdjustment, KeyValue};
@@ -167,8 +170,8 @@ fn judge_outcome(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
         .map_err(|breach| draft.breach(&breach))
 }
 
-/// A process is made of what is set in it. Where the spec had none, it is not whole: a command and a working directory cannot be
-/// made up.
+/// A process is made of what is set in it. Where the spec had none, it is not whole: a command and
+/// a working directory cannot be made up.
 fn whole_process(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let has = |spec: &Value, path: &[&str]| tree::get(spec, path).is_some();
     let made = has(&draft.spec, &["process"]) && !has(draft.before, &["process"]);

@@ -24,7 +24,8 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     if adjustment.mounts.is_empty() {
         return Ok(());
     }
-    // What is to be at a destination: nothing if it is removed; the mount that was there, until the new one takes its place.
+    // What is to be at a destination: nothing if it is removed; the mount that was there, until the
+    // new one takes its place.
     let mut replaced: BTreeMap<Cow<'_, str>, Replaced> = BTreeMap::new();
     for mount in &adjustment.mounts {
         let removal = marked(&mount.destination);
@@ -91,7 +92,8 @@ struct Replaced {
     added: Option<usize>,
 }
 
-/// The mount as the spec has it. What the protocol cannot carry is kept if destination and source stay the same.
+/// The mount as the spec has it. What the protocol cannot carry is kept if destination and source
+/// stay the same.
 fn oci(draft: &mut Draft<'_>, mount: &Mount, old: Option<Value>) -> Result<Value, ApplyError> {
     let mut oci = match old {
         Some(Value::Object(old)) if old.get("source") == Some(&mount.source.as_str().into()) => old
@@ -125,8 +127,8 @@ fn oci(draft: &mut Draft<'_>, mount: &Mount, old: Option<Value>) -> Result<Value
     Ok(Value::Object(oci))
 }
 
-/// A shared or slave bind mount needs a source that propagates, and a root file system that lets it.
-/// `table` is the host's, once it was needed.
+/// A shared or slave bind mount needs a source that propagates, and a root file system that lets
+/// it. `table` is the host's, once it was needed.
 fn propagation(
     draft: &mut Draft<'_>,
     mount: &Mount,

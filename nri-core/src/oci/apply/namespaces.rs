@@ -1,4 +1,5 @@
-//! Namespaces: `linux.namespaces`. Removing one makes the container share the host's, not the pod's.
+//! Namespaces: `linux.namespaces`. Removing one makes the container share the host's, not the
+//! pod's.
 
 use std::collections::{BTreeMap, BTreeSet};
 

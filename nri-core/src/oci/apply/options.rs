@@ -13,7 +13,8 @@ use crate::oci::version::OciVersion;
 /// What a container may do with a device that a plugin adds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceAccess {
-    /// What the device's mode says: `r`, `w` or both (both if it says nothing), and `m` for block devices.
+    /// What the device's mode says: `r`, `w` or both (both if it says nothing), and `m` for block
+    /// devices.
     #[default]
     Derived,
     /// Always `rw`, and `m` for block devices, as the reference implementation does.
@@ -49,12 +50,13 @@ pub enum OnUnsupported {
 pub struct ApplyOptions {
     /// Sees the changes of annotations. Default: none, they pass.
     pub annotation_filter: Option<KeyedFilter>,
-    /// Annotations that plugins may not change, by their full keys: the runtime's own, by which it knows its containers.
-    /// Changing one is an error. Default: none.
+    /// Annotations that plugins may not change, by their full keys: the runtime's own, by which it
+    /// knows its containers. Changing one is an error. Default: none.
     pub protected_annotations: Vec<String>,
     /// Sees the changes of kernel parameters. Default: none, they pass.
     pub sysctl_filter: Option<KeyedFilter>,
-    /// Refuses kernel parameters of a namespace that the container does not have to itself. Default: true.
+    /// Refuses kernel parameters of a namespace that the container does not have to itself.
+    /// Default: true.
     pub check_sysctl_namespaces: bool,
     /// Injects CDI devices. Default: none.
     pub cdi_injector: Option<CdiInjector>,
@@ -64,26 +66,29 @@ pub struct ApplyOptions {
     pub blockio_resolver: Option<ClassResolver>,
     /// Resolves RDT classes to `linux.intelRdt`. Default: none.
     pub rdt_resolver: Option<ClassResolver>,
-    /// Relabels the sources of mounts that ask for it with the option `relabel`. Default: none; the option is dropped with a
-    /// warning.
+    /// Relabels the sources of mounts that ask for it with the option `relabel`. Default: none;
+    /// the option is dropped with a warning.
     pub relabel: Option<Relabel>,
-    /// The host's mounts, by which shared and slave bind mounts are checked. Default: none; they are not checked.
+    /// The host's mounts, by which shared and slave bind mounts are checked. Default: none; they
+    /// are not checked.
     pub host_mounts: Option<Arc<dyn HostMounts>>,
     /// What a container may do with an added device. Default: what the device's mode says.
     pub device_access: DeviceAccess,
-    /// Whether the host has a swap controller, so that a memory limit can imply a swap limit. Default: true.
+    /// Whether the host has a swap controller, so that a memory limit can imply a swap limit.
+    /// Default: true.
     pub swap_supported: bool,
     /// What to do about CDI devices and classes for which there is no callback. Default: an error.
     pub without_callback: OnUnsupported,
-    /// The OCI version that the low-level runtime supports. Default: unknown; everything is taken to be supported.
+    /// The OCI version that the low-level runtime supports. Default: unknown; everything is taken
+    /// to be supported.
     pub runtime: Option<OciVersion>,
     /// What to do about what `runtime` says is not supported. Default: a warning.
     pub beyond_runtime: OnUnsupported,
-    /// The resource limits that the host knows; others are refused, or set with a warning where [`Family::Rlimits`] is left to
-    /// the low-level runtime. Default: those of Linux.
+    /// The resource limits that the host knows; others are refused, or set with a warning where
+    /// [`Family::Rlimits`] is left to the low-level runtime. Default: those of Linux.
     pub rlimit_names: Vec<String>,
-    /// Rules of values that are not judged: the low-level runtime sees to them itself. Default: none; all
-    /// [rules](crate::oci::values::RULES) hold.
+    /// Rules of values that are not judged: the low-level runtime sees to them itself. Default:
+    /// none; all [rules](crate::oci::values::RULES) hold.
     pub left_to_runtime: BTreeSet<Family>,
 }
 

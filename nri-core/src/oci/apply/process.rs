@@ -1,4 +1,5 @@
-//! The process: environment, arguments, OOM score, scheduling. And the single members beside it: cgroups path, memory policy.
+//! The process: environment, arguments, OOM score, scheduling. And the single members beside it:
+//! cgroups path, memory policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,8 @@ use crate::oci::tree::{self, Object};
 
 /// Environment variables: `process.env`, entries `NAME=value`.
 ///
-/// A variable that is set takes the place of its first occurrence and drops the others; entries of variables that are not
-/// mentioned stay byte for byte.
+/// A variable that is set takes the place of its first occurrence and drops the others; entries of
+/// variables that are not mentioned stay byte for byte.
 pub(super) fn env(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     if draft.adjustment.env.is_empty() {
         return Ok(());
@@ -68,7 +69,8 @@ fn variable(name: &str, value: &str) -> Value {
     format!("{name}={value}").into()
 }
 
-/// The command line: `process.args`, replaced as a whole. A first element that is empty is what is left of a marker.
+/// The command line: `process.args`, replaced as a whole. A first element that is empty is what is
+/// left of a marker.
 pub(super) fn args(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
     let args = match draft.adjustment.args.as_slice() {
         [first, rest @ ..] if first.is_empty() => rest,

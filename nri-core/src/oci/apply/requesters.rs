@@ -8,8 +8,9 @@ use crate::merge::{ContainerOwners, Owners};
 
 /// Who asked for the parts of an adjustment, so that warnings and errors name plugins.
 ///
-/// Made of what the caller has: the owners of a request and the id of the container, `(creation.owners(), id)`; the container's
-/// entry of the owners' message, if it has one; or `None`.
+/// Made of what the caller has: the owners of a request and the id of the container,
+/// `(creation.owners(), id)`; the container's entry of the owners' message, if it has one; or
+/// `None`.
 ///
 /// ```
 /// use nri_core::api::{ContainerAdjustment, Field, LinuxContainerAdjustment, OptionalInt};
@@ -64,7 +65,8 @@ impl<'a> From<(&'a Owners, &'a String)> for Requesters<'a> {
 }
 
 impl Requesters<'_> {
-    /// The plugin that asked for a field, or for the entry `key` of one that has entries; several plugins with commas between.
+    /// The plugin that asked for a field, or for the entry `key` of one that has entries; several
+    /// plugins with commas between.
     pub(super) fn plugin(&self, field: Field, key: &str) -> Option<String> {
         let owner = match &self.0 {
             Known::Nobody => None,

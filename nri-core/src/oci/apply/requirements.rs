@@ -1,4 +1,5 @@
-//! What an adjustment needs of the low-level runtime: runtimes ignore members that they do not know, in silence.
+//! What an adjustment needs of the low-level runtime: runtimes ignore members that they do not
+//! know, in silence.
 
 use nri_proto::api::{Field, LinuxSeccomp};
 
@@ -26,7 +27,8 @@ macro_rules! requirements {
     };
 }
 
-/// The members that an adjustment can write and that came after OCI 1.0.0, with the version that has them first.
+/// The members that an adjustment can write and that came after OCI 1.0.0, with the version that
+/// has them first.
 const REQUIREMENTS: &[Requirement] = requirements! {
     OCI_1_0_2 OciHooks "hooks.createRuntime"
         |d| d.adjustment.hooks.as_ref().is_some_and(|h| !h.create_runtime.is_empty()),

@@ -22,7 +22,8 @@ fn oci(policy: &LinuxSeccomp) -> Value {
     let default_errno = policy.default_errno.map(|errno| errno.value);
     tree::insert_some(&mut oci, "defaultErrnoRet", default_errno);
     tree::insert_texts(&mut oci, "architectures", &policy.architectures);
-    // Left out when empty: runc takes an empty list to mean "no flags" and an absent one to mean its defaults.
+    // Left out when empty: runc takes an empty list to mean "no flags" and an absent one to mean
+    // its defaults.
     tree::insert_texts(&mut oci, "flags", &policy.flags);
     tree::insert_text(&mut oci, "listenerPath", &policy.listener_path);
     tree::insert_text(&mut oci, "listenerMetadata", &policy.listener_metadata);

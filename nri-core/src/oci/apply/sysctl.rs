@@ -1,7 +1,7 @@
 //! Kernel parameters: `linux.sysctl`.
 //!
-//! Whatever a plugin writes, the filter sees, and the spec gets, the form with dots: it is the one that every low-level runtime
-//! and every check by text understands.
+//! Whatever a plugin writes, the filter sees, and the spec gets, the form with dots: it is the one
+//! that every low-level runtime and every check by text understands.
 
 use std::collections::BTreeSet;
 

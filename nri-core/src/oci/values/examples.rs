@@ -1,7 +1,8 @@
-//! An adjustment or more for every rule that breaks it, and adjustments that just keep within the rules.
+//! An adjustment or more for every rule that breaks it, and adjustments that just keep within the
+//! rules.
 //!
-//! For the tests of whoever runs a low-level runtime: what is refused here should be refused there, where the rule says so, and
-//! what is accepted here should be accepted there.
+//! For the tests of whoever runs a low-level runtime: what is refused here should be refused there,
+//! where the rule says so, and what is accepted here should be accepted there.
 
 use nri_proto::api::{
     CdiDevice, ContainerAdjustment, Hook, Hooks, KeyValue, LinuxDevice, LinuxDeviceCgroup,
@@ -25,8 +26,8 @@ pub struct Example {
     pub says: &'static str,
 }
 
-/// The spec of a container as a runtime makes them, with limits and namespaces of its own. It has no root and no mounts: those
-/// depend on the machine.
+/// The spec of a container as a runtime makes them, with limits and namespaces of its own. It has
+/// no root and no mounts: those depend on the machine.
 pub fn spec() -> Value {
     json!({
         "ociVersion": "1.0.2",

@@ -5,8 +5,9 @@ pub(super) const PROCESSORS: u64 = 8192;
 /// More memory nodes than any kernel can be built for.
 pub(super) const NODES: u64 = 1024;
 
-/// Whether the kernel takes a text for a list of numbers below `bound` (`bitmap_parselist`): `0-3,7`, with a group as in
-/// `0-9:2/5`, `N` for the last number and `all`. Separators may stand anywhere; a line break ends the list.
+/// Whether the kernel takes a text for a list of numbers below `bound` (`bitmap_parselist`):
+/// `0-3,7`, with a group as in `0-9:2/5`, `N` for the last number and `all`. Separators may stand
+/// anywhere; a line break ends the list.
 pub(super) fn is_list(text: &str, bound: u64) -> bool {
     let text = text.trim_end_matches(['\n', '\0']);
     let separates = |c: char| c == ',' || (c.is_ascii_whitespace() && c != '\n') || c == '\x0b';
@@ -15,7 +16,8 @@ pub(super) fn is_list(text: &str, bound: u64) -> bool {
         .all(|region| is_region(region, bound))
 }
 
-/// The same for lists that user space reads: numbers and ascending ranges between commas, nothing else.
+/// The same for lists that user space reads: numbers and ascending ranges between commas, nothing
+/// else.
 pub(super) fn is_plain_list(text: &str, bound: u64) -> bool {
     text.split(',').all(|part| is_range(part, bound, false))
 }

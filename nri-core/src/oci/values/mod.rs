@@ -1,13 +1,17 @@
-//! Which values can work: the rules of the OCI runtime spec, of the kernel and of runc, in one table.
+//! Which values can work: the rules of the OCI runtime spec, of the kernel and of runc, in one
+//! table.
 //!
-//! An adjustment or an update with a value that is bound to be refused later, by a low-level runtime that is less clear about
-//! it, is refused when it is applied. The table says for each rule which field it is about, where it comes from, and to which
-//! [`Family`] it belongs; a runtime whose low-level runtime allows more leaves whole families to it
-//! ([`ApplyOptions::left_to_runtime`](super::ApplyOptions::left_to_runtime)). Only what an adjustment brings is judged, and what it makes impossible together with the
-//! rest of the spec: a spec's own values are its runtime's affair.
+//! An adjustment or an update with a value that is bound to be refused later, by a low-level
+//! runtime that is less clear about it, is refused when it is applied. The table says for each rule
+//! which field it is about, where it comes from, and to which [`Family`] it belongs; a runtime
+//! whose low-level runtime allows more leaves whole families to it
+//! ([`ApplyOptions::left_to_runtime`](super::ApplyOptions::left_to_runtime)). Only what an
+//! adjustment brings is judged, and what it makes impossible together with the rest of the spec: a
+//! spec's own values are its runtime's affair.
 //!
-//! What may not enter: the shape of a message or a document (see [`shape`](super::shape)), keys and their spelling, rules that
-//! need to know the host (how many processors, whether there is a swap controller).
+//! What may not enter: the shape of a message or a document (see [`shape`](super::shape)), keys and
+//! their spelling, rules that need to know the host (how many processors, whether there is a swap
+//! controller).
 
 #[cfg(any(test, feature = "strategies"))]
 pub mod examples;
@@ -41,8 +45,8 @@ macro_rules! rules {
             judged: Judged::$judged($check),
         }),*];
 
-        /// A test per rule, by its name: what breaks it is refused with its words, and passes where it is left to the low-level
-        /// runtime.
+        /// A test per rule, by its name: what breaks it is refused with its words, and passes where
+        /// it is left to the low-level runtime.
         #[cfg(test)]
         mod by_name {
             $(#[test] fn $name() { super::tests::refuses_what_breaks_it(stringify!($name)); })*
@@ -133,7 +137,8 @@ rules! {
     blockio_weight: BlockioClass, BlockIo, Oci, Outcome(outcome::blockio_weight), "a weight of block I/O must be between 10 and 1000";
 }
 
-/// The first rule of those that `broken` judges which is broken and not left to the low-level runtime.
+/// The first rule of those that `broken` judges which is broken and not left to the low-level
+/// runtime.
 fn first(
     left: &BTreeSet<Family>,
     broken: impl Fn(&Judged) -> Option<Broken>,
@@ -146,7 +151,8 @@ fn first(
     Ok(())
 }
 
-/// Judges what an adjustment asks for, where these resource limits are known. Resources are judged where they are written.
+/// Judges what an adjustment asks for, where these resource limits are known. Resources are judged
+/// where they are written.
 pub(super) fn judge_asked(
     adjustment: &ContainerAdjustment,
     linux: &LinuxContainerAdjustment,

@@ -50,7 +50,8 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("time", &["linux", "timeOffsets"]),
 ];
 
-/// Judged for namespaces that the container had before: what a spec never had is not the plugin's doing.
+/// Judged for namespaces that the container had before: what a spec never had is not the plugin's
+/// doing.
 pub(super) fn namespace_needed(outcome: &Outcome<'_>) -> Option<Broken> {
     let spec = outcome.after;
     let lost =

@@ -62,7 +62,8 @@ pub(super) fn hook_path(asked: &Asked<'_>) -> Option<Broken> {
         .map(|hook| Broken::by(&hook.path))
 }
 
-/// The bound is runc's: it counts in nanoseconds, and a timeout that is too long is over before it begins.
+/// The bound is runc's: it counts in nanoseconds, and a timeout that is too long is over before it
+/// begins.
 pub(super) fn hook_timeout(asked: &Asked<'_>) -> Option<Broken> {
     hooks(asked.adjustment).find_map(|hook| {
         let timeout = hook.timeout?.value;

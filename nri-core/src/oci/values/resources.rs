@@ -92,7 +92,8 @@ fn cpu(resources: &LinuxResources) -> Option<&LinuxCpu> {
     resources.cpu.as_ref()
 }
 
-/// What runc does with cgroup v1, where the kernel would take the nearest; with cgroup v2 there is no such weight either.
+/// What runc does with cgroup v1, where the kernel would take the nearest; with cgroup v2 there is
+/// no such weight either.
 pub(super) fn cpu_shares(resources: &LinuxResources) -> Option<Broken> {
     let shares = cpu(resources)?.shares?.value;
     (shares != 0 && !(2..=262_144).contains(&shares)).then(|| Broken::by(shares))

@@ -57,8 +57,8 @@ pub enum Source {
     Oci,
     /// Linux refuses the value, or takes it for another one.
     Kernel,
-    /// runc refuses the value, by a check of its own or because the kernel refuses it, when the container is created. Checked
-    /// against runc 1.1.5.
+    /// runc refuses the value, by a check of its own or because the kernel refuses it, when the
+    /// container is created. Checked against runc 1.1.5.
     Runc,
     /// Checks of runc 1.2 to 1.4, for members that runc 1.1 ignores.
     NewerRunc,
@@ -98,7 +98,8 @@ pub(super) enum Judged {
     Asked(fn(&Asked<'_>) -> Option<Broken>),
     /// The resources that are asked for; updates are judged by these too.
     Resources(fn(&LinuxResources) -> Option<Broken>),
-    /// The `linux.resources` object as it was and as it has become; updates are judged by these too.
+    /// The `linux.resources` object as it was and as it has become; updates are judged by these
+    /// too.
     Sum(fn(&Value, &Value) -> Option<Broken>),
     /// The spec as it was and as it has become.
     Outcome(fn(&Outcome<'_>) -> Option<Broken>),

@@ -1,4 +1,5 @@
-//! What is particular to Linux and stands by itself: scheduling, memory policy, namespaces, devices, network devices.
+//! What is particular to Linux and stands by itself: scheduling, memory policy, namespaces,
+//! devices, network devices.
 
 use nri_proto::api::{
     LinuxMemoryPolicy, LinuxNamespace, LinuxScheduler, LinuxSchedulerPolicy as Policy, MpolFlag,
@@ -50,7 +51,8 @@ pub(super) fn scheduler_times(asked: &Asked<'_>) -> Option<Broken> {
     wrong.then(|| Broken::by(shown(scheduler)))
 }
 
-/// A period of 0 stands for the deadline. The kernel keeps times in units of 1024 ns, and a bit for itself.
+/// A period of 0 stands for the deadline. The kernel keeps times in units of 1024 ns, and a bit for
+/// itself.
 pub(super) fn scheduler_deadline(asked: &Asked<'_>) -> Option<Broken> {
     let (scheduler, policy) = scheduler(asked)?;
     let period = match scheduler.period {
@@ -98,7 +100,8 @@ pub(super) fn policy_nodes(asked: &Asked<'_>) -> Option<Broken> {
     wrong.then(|| Broken::by(&policy.nodes))
 }
 
-/// The kernel's rules: not static and relative at once, neither without nodes, and balancing for two modes only.
+/// The kernel's rules: not static and relative at once, neither without nodes, and balancing for
+/// two modes only.
 pub(super) fn policy_flags(asked: &Asked<'_>) -> Option<Broken> {
     let (policy, mode) = memory_policy(asked)?;
     let has = |flag: MpolFlag| policy.flags.contains(&flag.into());

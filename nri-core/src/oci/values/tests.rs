@@ -1,4 +1,5 @@
-//! The table: every rule has examples that it refuses, its bounds hold, and what is not the plugin's doing is not judged.
+//! The table: every rule has examples that it refuses, its bounds hold, and what is not the
+//! plugin's doing is not judged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Texts that become arguments of system calls: whatever they say, a NUL would end them early, and paths have a length.
+//! Texts that become arguments of system calls: whatever they say, a NUL would end them early, and
+//! paths have a length.
 
 use nri_proto::api::{ContainerAdjustment, Field, Hook, LinuxContainerAdjustment};
 
@@ -19,7 +20,8 @@ pub(super) fn without_nul(asked: &Asked<'_>) -> Option<Broken> {
     found
 }
 
-/// Every text but annotations, which are nobody's argument, and what is removed. Stops where `visit` says so.
+/// Every text but annotations, which are nobody's argument, and what is removed. Stops where
+/// `visit` says so.
 fn texts(
     adjustment: &ContainerAdjustment,
     linux: &LinuxContainerAdjustment,

@@ -7,7 +7,8 @@ use crate::lifecycle::Observed;
 fn who_joins_hears_of_each_container_once() {
     let mut scene = Scene::new();
     let old = scene.submit(CREATE, "p1", "old").0;
-    // The creation is through the plugins (there are none), but the runtime does not have the container yet.
+    // The creation is through the plugins (there are none), but the runtime does not have the
+    // container yet.
     assert!(scene.admit("10-a", 1, limits()).is_empty());
     let (_, new) = scene.submit(CREATE, "p2", "new");
     assert!(new.is_empty(), "a new request waits for the plugin");

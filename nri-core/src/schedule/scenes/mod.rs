@@ -1,4 +1,5 @@
-//! Scenes: one rule each, with exact times. That the rules hold together is for the simulation among the integration tests.
+//! Scenes: one rule each, with exact times. That the rules hold together is for the simulation
+//! among the integration tests.
 
 mod joining;
 mod policies;

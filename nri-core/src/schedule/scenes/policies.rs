@@ -1,5 +1,5 @@
-//! What becomes of a request and of a plugin that does not answer it, as the plugin wished: the table of protocol v0.12.4, for
-//! every event, and what is none of its business.
+//! What becomes of a request and of a plugin that does not answer it, as the plugin wished: the
+//! table of protocol v0.12.4, for every event, and what is none of its business.
 
 use prost::Message as _;
 
@@ -35,7 +35,8 @@ fn relayed() -> impl Iterator<Item = Event> {
     events.filter(|event| *event != Event::ValidateContainerAdjustment)
 }
 
-/// Whose plugins are 10-wishes and 20-other; pods and containers `1` to `3` are as they must be for the event.
+/// Whose plugins are 10-wishes and 20-other; pods and containers `1` to `3` are as they must be for
+/// the event.
 fn scene(event: Event, wish: &api::FailurePolicy, limits: PluginLimits) -> Scene {
     let mut scene = Scene::new();
     scene.admit_member(
@@ -124,8 +125,9 @@ fn is_member(scene: &Scene, id: &str) -> bool {
     members.iter().any(|member| member.plugin == plugin(id, 1))
 }
 
-/// The table: with `fail_request` the request fails, and later plugins hear of it only if it is about what has happened anyway;
-/// without `keep_connected` a plugin is dropped for being late; a lost connection is lost, whatever was wished.
+/// The table: with `fail_request` the request fails, and later plugins hear of it only if it is
+/// about what has happened anyway; without `keep_connected` a plugin is dropped for being late; a
+/// lost connection is lost, whatever was wished.
 #[test]
 fn a_plugin_that_wishes_gets_what_the_table_of_v0_12_4_says() {
     for event in relayed() {
@@ -164,7 +166,8 @@ fn a_plugin_that_wishes_gets_what_the_table_of_v0_12_4_says() {
             let closed = told.contains(&"close 10-wishes#1: it was late".to_owned());
             assert_eq!(closed, failure == Failure::Timeout && !stays, "{case}");
             if stays {
-                // It gets the next requests once it has answered, even if nobody wants to know any more.
+                // It gets the next requests once it has answered, even if nobody wants to know any
+                // more.
                 answer_all(&mut scene);
                 let next = hand_in(&mut scene, event, "2", None);
                 assert_eq!(next, [call("10-wishes", event, "2")], "{case}");
@@ -173,7 +176,8 @@ fn a_plugin_that_wishes_gets_what_the_table_of_v0_12_4_says() {
     }
 }
 
-/// Stop, remove and post events have happened: whoever fails them, and whatever it declares, everyone after it hears of them.
+/// Stop, remove and post events have happened: whoever fails them, and whatever it declares,
+/// everyone after it hears of them.
 #[test]
 fn d42_who_fails_what_has_happened_keeps_it_from_nobody() {
     for event in relayed().filter(|event| event.is_notification()) {
@@ -261,8 +265,8 @@ fn a_plugin_that_is_gone_before_its_turn_is_skipped_whatever_it_wishes() {
     }
 }
 
-/// Neither a caller that leaves nor one whose time is over is the plugin's business, even if the plugin's time is over as well
-/// when that is looked at.
+/// Neither a caller that leaves nor one whose time is over is the plugin's business, even if the
+/// plugin's time is over as well when that is looked at.
 #[test]
 fn a_plugin_is_not_blamed_for_a_caller_that_does_not_wait() {
     for event in relayed() {
@@ -314,7 +318,8 @@ fn a_caller_that_leaves_has_nobody_closed_for_what_it_did_not_wait_for() {
     assert_eq!(next, ["10-wishes StartContainer c2"]);
 }
 
-/// A plugin that wishes to be kept is kept however often it is late, and if it never answers, it is asked again all the same.
+/// A plugin that wishes to be kept is kept however often it is late, and if it never answers, it is
+/// asked again all the same.
 #[test]
 fn a_plugin_that_is_kept_connected_is_never_closed_and_gets_requests_again() {
     for fail_request in [false, true] {

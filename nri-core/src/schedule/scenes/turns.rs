@@ -283,7 +283,8 @@ fn what_holds_for_a_plugin_can_change_while_it_works() {
     };
     let now = scene.now;
     scene.scheduler.handle_changed(member, wider, now);
-    // There is a place now, with the new time; the call under way keeps its own, and its request its policy.
+    // There is a place now, with the new time; the call under way keeps its own, and its request
+    // its policy.
     assert_eq!(scene.effects(), ["10-a StartContainer c2"]);
     assert_eq!(scene.pass(ms(100)), ["done"]);
     assert!(scene.errors.is_empty());
@@ -298,7 +299,8 @@ fn what_holds_for_a_plugin_can_change_while_it_works() {
     assert!(scene.effects().is_empty());
 }
 
-/// Law: the request is copied once, for whoever may have to undo it, and changed in place from then on.
+/// Law: the request is copied once, for whoever may have to undo it, and changed in place from then
+/// on.
 #[test]
 fn what_plugins_change_in_a_request_is_changed_in_place() {
     let mut scene = Scene::new();

@@ -1,4 +1,5 @@
-//! Our services on the `ttrpc` crate's own server, called by its own client: nothing between them is ours but the adapter.
+//! Our services on the `ttrpc` crate's own server, called by its own client: nothing between them
+//! is ours but the adapter.
 
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ fn create(id: &str, timeout_nano: i64) -> Request {
     }
 }
 
-/// Law: on that server a service of ours does what it does on a connection of ours: messages, time, metadata, errors.
+/// Law: on that server a service of ours does what it does on a connection of ours: messages, time,
+/// metadata, errors.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_service_on_the_ttrpc_server() {
     within(async {
@@ -104,7 +106,8 @@ async fn our_service_on_the_ttrpc_server() {
     .await;
 }
 
-/// Law: statuses survive both ways, codes without a name too; what is not a status says what became of the connection.
+/// Law: statuses survive both ways, codes without a name too; what is not a status says what became
+/// of the connection.
 #[test]
 fn statuses_and_errors_are_ours_and_theirs() {
     for code in [-1, 1, 2, 5, 12, 16, 17, 99] {

@@ -17,8 +17,8 @@ pub struct Mismatch {
 /// For how many differences what may have been meant is looked for.
 const HELPED: usize = 32;
 
-/// Compares: members that are not mentioned do not matter, lists are compared as a whole, a number equals its text, what is
-/// left out has its default value, and of `error` a part is enough.
+/// Compares: members that are not mentioned do not matter, lists are compared as a whole, a number
+/// equals its text, what is left out has its default value, and of `error` a part is enough.
 pub(super) fn compare(expected: &Map<String, Value>, actual: &Value) -> Vec<Mismatch> {
     let mut found = Vec::new();
     members("", expected, actual, &mut found);

@@ -1,4 +1,5 @@
-//! The plugins of a scenario: started by the runtime, started beside it, or started by someone else.
+//! The plugins of a scenario: started by the runtime, started beside it, or started by someone
+//! else.
 //!
 //! What a plugin that is started here prints goes into a file, where it can be looked at.
 
@@ -103,8 +104,8 @@ impl Started {
         Ok(started)
     }
 
-    /// Writes the program that the runtime launches: it has our environment and directory, and becomes a shell
-    /// for the command.
+    /// Writes the program that the runtime launches: it has our environment and directory, and
+    /// becomes a shell for the command.
     fn install(&self, id: &PluginId, command: &str) -> Result<(), SimError> {
         let file = self.plugins().join(id.to_string());
         let directory = std::env::current_dir().map_err(|error| broken(Path::new("."), &error))?;
@@ -118,7 +119,8 @@ impl Started {
             }
         }
         let output = quoted(&self.output(id).to_string_lossy());
-        // A shell of its own takes it as it stands, whatever that is; where it is one command, the shell becomes that.
+        // A shell of its own takes it as it stands, whatever that is; where it is one command, the
+        // shell becomes that.
         let command = quoted(command);
         script.push_str(&format!("exec >{output} 2>&1\nexec /bin/sh -c {command}\n"));
         fs::write(&file, script).map_err(|error| broken(&file, &error))?;

@@ -1,6 +1,7 @@
 //! Scenarios: pods, containers, steps and expectations in a file, played with real plugins.
 //!
-//! A step is a command of `serve`, and what is expected of it is compared with its result: one vocabulary for both.
+//! A step is a command of `serve`, and what is expected of it is compared with its result: one
+//! vocabulary for both.
 
 mod expectation;
 mod file;

@@ -107,7 +107,8 @@ impl EndReport {
 /// Plays a scenario and tells `progress` what happens.
 ///
 /// # Errors
-/// It cannot be played: the runtime does not start, or a plugin does not come. That something is not as expected is no error.
+/// It cannot be played: the runtime does not start, or a plugin does not come. That something is
+/// not as expected is no error.
 pub async fn play(
     scenario: &Scenario,
     options: &PlayOptions,
@@ -143,7 +144,8 @@ pub async fn play(
     Ok(end)
 }
 
-/// The scenario's plugins with the commands that are given for them; those that only a command names come after.
+/// The scenario's plugins with the commands that are given for them; those that only a command
+/// names come after.
 fn with_commands(plugins: &[PluginEntry], commands: &[PluginCommand]) -> Vec<PluginEntry> {
     let mut plugins = plugins.to_vec();
     for PluginCommand { id, command } in commands {

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::play::{EndReport, Progress, StepReport};
 
-/// Prints progress as text: a timeline, the adjustments with their owners, and what is not as expected.
+/// Prints progress as text: a timeline, the adjustments with their owners, and what is not as
+/// expected.
 #[derive(Debug)]
 pub struct Text<W>(pub W);
 
@@ -178,8 +179,8 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// Where in an adjustment the value of a field is; for a field with entries: where they are, and by what an entry is known (empty
-/// where that is the name of the member).
+/// Where in an adjustment the value of a field is; for a field with entries: where they are, and by
+/// what an entry is known (empty where that is the name of the member).
 const PLACES: &[(&str, &str, Option<&str>)] = &[
     ("Annotations", "/annotations", Some("")),
     ("Mounts", "/mounts", Some("destination")),

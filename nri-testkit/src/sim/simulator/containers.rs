@@ -100,7 +100,8 @@ impl Inner {
 
     /// Returns when plugins have heard that a creation came to nothing.
     async fn after_undoing(&self, cx: &Ctx, pod: &api::PodSandbox, container: &api::Container) {
-        // A stop that is not due: it stands in the pod's line behind the undoing, so that is done when it returns.
+        // A stop that is not due: it stands in the pod's line behind the undoing, so that is done
+        // when it returns.
         if let Err(error) = self.nri.stop_container(cx, pod, container).await {
             tracing::warn!(container = container.id, %error, "undoing a creation went wrong");
         }
@@ -194,8 +195,8 @@ impl Inner {
         }))
     }
 
-    /// A process that has ended by itself. Of a container that is stopped that is no news: the exit that a runtime hears of often
-    /// comes after its own stop.
+    /// A process that has ended by itself. Of a container that is stopped that is no news: the exit
+    /// that a runtime hears of often comes after its own stop.
     pub(super) async fn container_exit(&self, cx: &Ctx, id: &str, end: End) -> Done {
         let (_turn, pod, container) = self.used(id).await?;
         let container = self.end(container, end).await;

@@ -1,4 +1,5 @@
-//! What all commands have in common: NRI, the domain, creations that are open, and whose turn it is.
+//! What all commands have in common: NRI, the domain, creations that are open, and whose turn it
+//! is.
 //!
 //! What may not enter: what a command does.
 
@@ -129,7 +130,8 @@ impl Inner {
         Ok((turn, self.pod_of(&container), container))
     }
 
-    /// A container that is used from now on, so that its creation can no longer be undone, its pod, and the turn for it.
+    /// A container that is used from now on, so that its creation can no longer be undone, its pod,
+    /// and the turn for it.
     pub(super) async fn used(
         &self,
         id: &str,
@@ -139,8 +141,9 @@ impl Inner {
         Ok(taken)
     }
 
-    /// Keeps plugins from being synchronised between an event and the change in the domain that comes of it: they would be
-    /// shown what was before, and then hear of what comes after. Those that are about to be shown it go first.
+    /// Keeps plugins from being synchronised between an event and the change in the domain that
+    /// comes of it: they would be shown what was before, and then hear of what comes after.
+    /// Those that are about to be shown it go first.
     pub(super) async fn keep_from_joining(&self) -> PluginSyncBlock {
         self.watch.nobody_joins().await;
         self.nri.block_plugin_sync().await

@@ -25,7 +25,8 @@ use order::Order;
 
 /// The name under which plugins know the simulated runtime.
 pub(super) const NAME: &str = "nri-sim";
-/// A container runtime without containers: what it is told happens to pods and containers in its domain, and plugins see it.
+/// A container runtime without containers: what it is told happens to pods and containers in its
+/// domain, and plugins see it.
 ///
 /// ```
 /// use nri_testkit::sim::{Command, Reply, Simulator};
@@ -140,8 +141,8 @@ impl Simulator {
     }
 }
 
-/// What happens beside the commands: an evicted container ends, as its process would, and a plugin that connects is to see
-/// what was created so far.
+/// What happens beside the commands: an evicted container ends, as its process would, and a plugin
+/// that connects is to see what was created so far.
 async fn beside(inner: Arc<Inner>, mut ended: mpsc::UnboundedReceiver<api::Container>) {
     let mut connected = inner.watch.connected();
     loop {
@@ -163,7 +164,8 @@ async fn beside(inner: Arc<Inner>, mut ended: mpsc::UnboundedReceiver<api::Conta
 }
 
 impl Inner {
-    /// Does what a command says, and adds what plugins did about it where the result does not say that itself.
+    /// Does what a command says, and adds what plugins did about it where the result does not say
+    /// that itself.
     async fn execute(&self, command: Command) -> Done {
         let Some((event, id)) = command.event().zip(command.about().map(str::to_owned)) else {
             return self.perform(command, &Ctx::new()).await;
@@ -259,7 +261,8 @@ impl Inner {
         }
     }
 
-    /// What plugins did in the calls of a command. `event` is what it is about; what it implies is among the calls.
+    /// What plugins did in the calls of a command. `event` is what it is about; what it implies is
+    /// among the calls.
     fn outcomes(&self, calls: &[Call], event: Event, about: &str) -> Vec<OutcomeReply> {
         let asked = |info: &PluginInfo| {
             let own = |call: &&Call| call.event == event && call.plugin.id == info.plugin.id;
@@ -281,8 +284,8 @@ impl Inner {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Adds to the outcomes that a result has itself what it does not say: how long each plugin took, and those that were
-    /// launched and are not there.
+    /// Adds to the outcomes that a result has itself what it does not say: how long each plugin
+    /// took, and those that were launched and are not there.
     fn complete(&self, outcomes: &mut Vec<OutcomeReply>, calls: &[Call], event: Event) {
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.ms.is_none()) {
             let of = outcome.event.unwrap_or(event.name());

@@ -1,7 +1,9 @@
-//! Commands about the same pod or container, one after the other where one changes what the other needs.
+//! Commands about the same pod or container, one after the other where one changes what the other
+//! needs.
 //!
-//! Commands that make a pod or end it have it for themselves; those about its containers share it, and have each their container
-//! for themselves. So the domain says what plugins have heard, also when commands do not wait for one another.
+//! Commands that make a pod or end it have it for themselves; those about its containers share it,
+//! and have each their container for themselves. So the domain says what plugins have heard, also
+//! when commands do not wait for one another.
 //!
 //! What may not enter: what commands do.
 
@@ -45,7 +47,8 @@ impl Order {
     }
 }
 
-/// The lock of an id. Those that nobody has or waits for go now and then, so there are not many more than commands.
+/// The lock of an id. Those that nobody has or waits for go now and then, so there are not many
+/// more than commands.
 fn entry<T: Default>(locks: &Mutex<BTreeMap<String, Arc<T>>>, id: &str) -> Arc<T> {
     /// How many may lie about.
     const IDLE: usize = 1024;

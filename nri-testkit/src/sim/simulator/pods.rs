@@ -42,8 +42,8 @@ impl Inner {
             }
             return Err(error.into());
         }
-        // Only now: before, a plugin that comes would be shown what it is about to hear of. One that comes between the event
-        // and this is shown the pod all the same.
+        // Only now: before, a plugin that comes would be shown what it is about to hear of. One
+        // that comes between the event and this is shown the pod all the same.
         self.domain.put_pod(pod);
         Ok(Reply::Done {})
     }

@@ -1,4 +1,5 @@
-//! Where something else than the record is expected: one entry per tag, and what is compared instead.
+//! Where something else than the record is expected: one entry per tag, and what is compared
+//! instead.
 
 mod events;
 mod exception;
@@ -18,8 +19,8 @@ use super::record::{EventVector, MergeVector};
 
 /// Every exception, in the order in which they are applied.
 ///
-/// Whatever an exception leaves out of the views, one thing is compared always: the last plugin must see the original with the
-/// combined adjustment applied.
+/// Whatever an exception leaves out of the views, one thing is compared always: the last plugin
+/// must see the original with the combined adjustment applied.
 pub fn exceptions() -> impl Iterator<Item = Exception> {
     let of_requests = REQUESTS.iter().map(|(exception, _)| *exception);
     of_requests.chain(EVENTS.iter().map(|(exception, _)| *exception))

@@ -70,8 +70,8 @@ impl Sides<'_> {
         }
     }
 
-    /// Where a conflict was recorded, ours must not see it: it succeeds, or comes to another conflict that was hidden behind.
-    /// What comes out then is ours alone.
+    /// Where a conflict was recorded, ours must not see it: it succeeds, or comes to another
+    /// conflict that was hidden behind. What comes out then is ours alone.
     pub(super) fn must_get_past(&mut self) {
         let about = |side: &Observed| match &side.result {
             Some(Err(Problem::Conflict(conflict))) => conflict.clone(),

@@ -1,4 +1,5 @@
-//! What applying costs, counted: in proportion to what is asked for and to what is there, whoever made them long.
+//! What applying costs, counted: in proportion to what is asked for and to what is there, whoever
+//! made them long.
 
 use nri_proto::api::CreateContainerResponse;
 
@@ -14,7 +15,8 @@ fn cost(work: impl Fn()) -> [u64; 2] {
     [looks, allocation_counter::measure(work).count_total]
 }
 
-/// Four times as much to do costs four times as much, and a little for what grows with the logarithm.
+/// Four times as much to do costs four times as much, and a little for what grows with the
+/// logarithm.
 fn assert_linear(what: &str, work: impl Fn(usize) -> Box<dyn Fn()>) {
     let [few, many] = [200, 800].map(|n| cost(work(n)));
     for (few, many) in few.into_iter().zip(many) {
@@ -22,7 +24,8 @@ fn assert_linear(what: &str, work: impl Fn(usize) -> Box<dyn Fn()>) {
     }
 }
 
-/// Of limits and page sizes there are not as many as these tests take: which there are is left to the low-level runtime.
+/// Of limits and page sizes there are not as many as these tests take: which there are is left to
+/// the low-level runtime.
 fn options() -> ApplyOptions {
     ApplyOptions {
         left_to_runtime: [Family::Rlimits, Family::HugePages].into(),
@@ -30,7 +33,8 @@ fn options() -> ApplyOptions {
     }
 }
 
-/// A spec with `n` items, and what `n` plugins ask for: some replaced, some removed, some new, spelled in several ways.
+/// A spec with `n` items, and what `n` plugins ask for: some replaced, some removed, some new,
+/// spelled in several ways.
 type Growing = fn(usize) -> (Value, ContainerAdjustment);
 
 const KINDS: [(&str, Growing); 10] = [

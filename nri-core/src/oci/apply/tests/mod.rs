@@ -181,8 +181,9 @@ fn one_per_key<T>(list: &mut Vec<T>, key: fn(&T) -> &String) {
     });
 }
 
-/// What a plugin sees of an adjusted container, for the fields that both compute alike. The rest differs by design: mounts and
-/// huge pages are compared as what they mean, a memory limit implies a swap limit, a class is resolved.
+/// What a plugin sees of an adjusted container, for the fields that both compute alike. The rest
+/// differs by design: mounts and huge pages are compared as what they mean, a memory limit implies
+/// a swap limit, a class is resolved.
 fn common(container: nri_proto::api::Container) -> nri_proto::api::Container {
     let linux = container.linux.unwrap_or_default();
     nri_proto::api::Container {
@@ -232,7 +233,8 @@ proptest! {
     /// Law: what plugins see of an adjustment is what the spec gets.
     #[test]
     fn the_spec_agrees_with_the_view(spec in any_spec(), mut adjustment in any_adjustment()) {
-        // What a merge never hands on: two entries of one key in a list, a first argument that is a marker.
+        // What a merge never hands on: two entries of one key in a list, a first argument that is a
+        // marker.
         one_per_key(&mut adjustment.env, |entry| &entry.key);
         one_per_key(&mut adjustment.mounts, |entry| &entry.destination);
         if let Some(linux) = &mut adjustment.linux {
@@ -256,8 +258,8 @@ proptest! {
         prop_assert_eq!(&applied(&spec, &ContainerAdjustment::default()), &spec);
     }
 
-    /// Law: whatever plugins ask for, the outcome is an error or a spec, the members that are not adjusted stay, and doing it
-    /// again gives the same spec.
+    /// Law: whatever plugins ask for, the outcome is an error or a spec, the members that are not
+    /// adjusted stay, and doing it again gives the same spec.
     #[test]
     fn applying_gives_a_spec_or_an_error(spec in any_spec(), adjustment in any_adjustment()) {
         let mut options = ApplyOptions::default();
@@ -271,7 +273,8 @@ proptest! {
         }
     }
 
-    /// Law: applying a second time changes nothing more, but for what is appended (hooks, device rules).
+    /// Law: applying a second time changes nothing more, but for what is appended (hooks, device
+    /// rules).
     #[test]
     fn applying_is_idempotent(spec in any_spec(), mut adjustment in any_adjustment()) {
         adjustment.hooks = None;
