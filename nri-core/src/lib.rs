@@ -66,6 +66,7 @@ pub mod model;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub mod oci;
 mod plugin;
+pub mod policy;
 mod relay;
 pub mod schedule;
 #[cfg(any(test, feature = "strategies"))]
