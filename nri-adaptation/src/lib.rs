@@ -36,7 +36,7 @@ pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
     InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock, RegisteredPlugin,
     RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StopResult, UpdateFailure, UpdateResult,
-    api, build, merge, model, validate,
+    api, build, merge, model, policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

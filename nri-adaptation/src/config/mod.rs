@@ -10,6 +10,7 @@ mod error;
 mod in_force;
 mod json;
 mod plugin;
+mod policy;
 mod reading;
 mod settings;
 mod validator;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::PluginName;
+use nri_core::policy::Policy;
 use nri_proto::items;
 use serde::Serialize;
 
@@ -153,6 +155,9 @@ pub struct Config {
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
     /// before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// What plugins may ask for. Default: everything. It may also be read from a file of its own,
+    /// with [`Config::policy_from_toml`].
+    pub policy: Policy,
 }
 
 settings!(SnakeOrCamel Config {
@@ -181,6 +186,7 @@ settings!(SnakeOrCamel Config {
     allowed_gids,
     max_plugins,
     plugins,
+    policy,
 });
 
 impl Default for Config {
@@ -211,6 +217,7 @@ impl Default for Config {
             allowed_gids: Vec::new(),
             max_plugins: 256,
             plugins: BTreeMap::new(),
+            policy: Policy::default(),
         }
     }
 }

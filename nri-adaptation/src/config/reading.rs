@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::error::{ConfigError, UnknownKey};
-use super::settings::{self, Notes, Settings, Spelling};
+use super::settings::{self, Notes, Settings, Spelling, joined};
 use super::whole_file;
 
 impl Config {
@@ -141,7 +141,7 @@ impl<'a> Document<'a> {
                     // What is wrong is at the key or in its value; serde knows the value, or the
                     // table around the key.
                     line: line(&path).max(error.span().map(|span| lines.line(span.start))),
-                    key: path.join("."),
+                    key: joined(&path),
                     reason: one_line(error.message()),
                 },
                 None => lines.syntax(&error),
@@ -156,7 +156,7 @@ impl Notes {
         unknown
             .map(|(path, nearest)| UnknownKey {
                 line: line(&path),
-                key: path.join("."),
+                key: joined(&path),
                 nearest,
             })
             .collect()
@@ -172,13 +172,21 @@ fn positions(table: &DeTable<'_>) -> Positions {
     positions_to(table, SETTINGS_DEPTH)
 }
 
-/// `plugins`, a name and a key.
-const SETTINGS_DEPTH: usize = 3;
+/// `policy`, `rules`, a number, `pod_labels` and a label.
+const SETTINGS_DEPTH: usize = 5;
 
 fn positions_to(table: &DeTable<'_>, depth: usize) -> Positions {
     let below = |value: &DeValue<'_>| match value {
         DeValue::Table(table) if depth > 1 => {
             Some(Box::new(PositionsBelow(positions_to(table, depth - 1))))
+        }
+        DeValue::Array(list) if depth > 1 => {
+            let tables = list.iter().enumerate().filter_map(|(at, item)| {
+                let table = item.get_ref().as_table()?;
+                let below = Box::new(PositionsBelow(positions_to(table, depth - 2)));
+                Some((format!("[{at}]"), (item.span().start, Some(below))))
+            });
+            Some(Box::new(PositionsBelow(tables.collect())))
         }
         _ => None,
     };

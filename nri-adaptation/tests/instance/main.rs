@@ -17,6 +17,7 @@ mod life;
 mod limits;
 mod observing;
 mod order;
+mod policies;
 mod reconfiguring;
 mod recorder;
 mod requests;

@@ -4,6 +4,7 @@ use nri_adaptation::{
     AuditRecord, CallOutcome, DomainError, Observer, PluginCallReport, PluginInfo,
 };
 use nri_core::merge::Omission;
+use nri_core::policy::Verdict;
 use nri_core::{Event, PluginId, api};
 
 use crate::support::Log;
@@ -52,6 +53,9 @@ impl Observer for Recorder {
     }
     fn omitted(&self, omission: &Omission) {
         self.notices.push(omission.to_string());
+    }
+    fn policy_applied(&self, verdict: &Verdict) {
+        self.notices.push(verdict.to_string());
     }
     fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
         self.notices.push(format!("deprecated {plugin} {event}"));
