@@ -36,7 +36,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 15] = [
+const TARGETS: [(&str, &str, Option<&str>); 16] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -63,6 +63,7 @@ const TARGETS: [(&str, &str, Option<&str>); 15] = [
     ("mount_table", "the host's mount table", None),
     ("oci_apply", "adjustments applied to OCI specs", None),
     ("oci_read", "OCI specs", None),
+    ("policy", "policies in TOML, and judging by them", None),
     ("ttrpc", "connections whose peer sends anything", None),
 ];
 
