@@ -22,6 +22,7 @@ mod text;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
 /// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::engine::driver::Engine;
 use crate::engine::target::RequestTarget;
 use crate::instance::lifecycle::Instance;
+use crate::instance::plugin_watch::PluginWatch;
 use crate::instance::reconfigure::Reconfigured;
 use crate::telemetry::plugin_info::PluginInfo;
 use crate::telemetry::readiness::Readiness;
@@ -117,6 +118,12 @@ impl Nri {
     #[must_use]
     pub fn plugins(&self) -> Vec<PluginInfo> {
         self.instance().plugins()
+    }
+
+    /// The plugins of the instance, to be waited for: who comes and goes, and how far each is.
+    #[must_use]
+    pub fn watch_plugins(&self) -> PluginWatch {
+        PluginWatch::new(self.instance())
     }
 
     /// Whether the plugins are there that have to be.

@@ -100,10 +100,16 @@ impl Shared {
         let _ = phase.wait_for(|phase| *phase >= Phase::Stopping).await;
     }
 
+    /// Resolves when nothing happens any more.
+    pub(crate) async fn stopped(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
     /// Resolves when nothing happens any more, or after `time`.
     pub(crate) async fn stopped_within(&self, time: Duration) {
-        let mut phase = self.phase.subscribe();
-        let _ = timeout(time, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+        let _ = timeout(time, self.stopped()).await;
     }
 
     /// The start begins.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{CallOutcome, RuntimeApi as _};
+use nri_adaptation::{CallOutcome, PluginState, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, PluginCtx, api};
 use nri_plugin::{HandlerError, Plugin, Runner};
 use nri_proto::frame::Header;
@@ -80,8 +80,10 @@ async fn a_required_plugin_that_was_late_has_not_processed_the_container() {
     // Late is not dead: once it has answered it counts again.
     gate.open();
     runtime
-        .wait_until("the plugin to be back", || {
-            runtime.plugins().contains(&"10-must".to_owned())
+        .wait_for_states("the plugin to be back", |plugins| {
+            plugins.iter().any(|info| {
+                info.plugin.to_string() == "10-must" && info.state == PluginState::Ready
+            })
         })
         .await;
     runtime.create(&pod, "c2").await;

@@ -123,6 +123,7 @@ impl Engine {
         let Actions {
             calls,
             members,
+            plugins_changed,
             news,
         } = actions;
         for member in members {
@@ -136,6 +137,9 @@ impl Engine {
                     self.shared.tasks.spawn(synchronized);
                 }
             }
+        }
+        if plugins_changed {
+            self.shared.reporter.plugin_states_changed();
         }
         if !news.is_empty() {
             Telling {

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     /// When the task that keeps the time looks by itself.
     armed: Option<Instant>,
+    /// The scheduler's revision when it was last looked at.
+    revision: u64,
 }
 
 /// The scheduler of an instance, with those who wait for it.
@@ -91,6 +93,8 @@ pub(crate) struct Actions {
     pub(crate) calls: Vec<Box<Outgoing>>,
     /// Plugins that are to be synchronised, and those that are ready.
     pub(crate) members: Vec<MemberAction>,
+    /// Whether others are included in requests than before, or others are late.
+    pub(crate) plugins_changed: bool,
     /// Not empty only for the one who is to tell it, and all that comes up meanwhile:
     /// [`Dispatch::more_news`].
     pub(crate) news: VecDeque<News>,
@@ -142,6 +146,7 @@ impl Dispatch {
                 exits: 0,
                 closed: false,
                 armed: None,
+                revision: 0,
             }),
             earlier: Arc::default(),
         }
@@ -173,6 +178,8 @@ impl Dispatch {
             state.armed = next;
             self.earlier.notify_one();
         }
+        let revision = state.scheduler.revision();
+        actions.plugins_changed = std::mem::replace(&mut state.revision, revision) != revision;
         actions.news = state.take_news();
         (result, actions)
     }

@@ -29,6 +29,8 @@ pub(crate) struct Reporter {
     pub(crate) observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
     readiness: watch::Sender<Readiness>,
+    /// Told when the plugins or their states may have changed.
+    plugin_states: watch::Sender<()>,
     /// What the log gets of peers that do not become plugins.
     lines_of_peers: Mutex<Lines>,
     /// From when on times are counted.
@@ -51,6 +53,7 @@ impl Reporter {
             observer,
             metrics,
             readiness: watch::Sender::new(readiness),
+            plugin_states: watch::Sender::new(()),
             lines_of_peers: Mutex::default(),
             since: Instant::now(),
         }
@@ -59,6 +62,16 @@ impl Reporter {
     /// Whether the plugins are there that have to be, now and from now on.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
+    }
+
+    /// Told whenever the plugins or their states may have changed.
+    pub(crate) fn plugin_states(&self) -> watch::Receiver<()> {
+        self.plugin_states.subscribe()
+    }
+
+    /// The plugins or their states may have changed. To be called once they have.
+    pub(crate) fn plugin_states_changed(&self) {
+        self.plugin_states.send_replace(());
     }
 
     /// A call is over.
@@ -111,6 +124,7 @@ impl Reporter {
             *readiness = now;
             changed
         });
+        self.plugin_states_changed();
     }
 
     /// Plugins asked for something in a request.
