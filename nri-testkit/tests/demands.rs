@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use nri_adaptation::config::{PluginConfig, Trouble};
+use nri_adaptation::config::{FailureAction, PluginConfig};
 use nri_adaptation::{CallOutcome, PluginState, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, PluginCtx, api};
 use nri_plugin::{HandlerError, Plugin, Runner};
@@ -104,7 +104,7 @@ async fn a_required_plugin_is_required_for_pods_too() {
 /// The same by the plugin's own policy, without a validator.
 #[tokio::test]
 async fn a_plugins_lateness_can_be_made_to_refuse_a_pod() {
-    let runtime = with_hasty("must", |hasty| hasty.on_late = Some(Trouble::Fail))
+    let runtime = with_hasty("must", |hasty| hasty.on_late = Some(FailureAction::Fail))
         .start()
         .await;
     let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Behavior::hang());

@@ -24,7 +24,10 @@ use nri_core::PluginName;
 use nri_proto::items;
 use serde::Serialize;
 
-pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
+pub use nri_core::flow::FailureAction;
+pub use nri_core::schedule::AfterLate;
+
+pub use self::choices::SideUpdateFailure;
 pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::error::{ConfigError, UnknownKey};
 pub use self::in_force::PluginSettings;

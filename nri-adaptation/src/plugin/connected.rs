@@ -104,7 +104,7 @@ impl ConnectedPlugin {
         limits.request_timeout = settings.request_timeout;
         limits.max_in_flight = settings.max_in_flight;
         limits.strikes = settings.strikes;
-        limits.after_late = settings.after_late.into();
+        limits.after_late = settings.after_late;
         limits
     }
 
