@@ -46,9 +46,9 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     /// `config` is the one in force from the beginning, with defaults in place.
-    pub(crate) fn new(config: Config, info: RuntimeInfo, reporter: Reporter) -> Self {
+    pub(crate) fn new(config: Arc<Config>, info: RuntimeInfo, reporter: Reporter) -> Self {
         Self {
-            config: Mutex::new(Arc::new(config)),
+            config: Mutex::new(config),
             info: Arc::new(info),
             tasks: Tasks::default(),
             reporter,

@@ -242,6 +242,16 @@ impl Config {
         }
     }
 
+    /// The configuration as an instance goes by it: possible, and with defaults in place. The first
+    /// one and any other one come in through here.
+    ///
+    /// # Errors
+    /// It has a value that cannot be.
+    pub(crate) fn into_force(self) -> Result<Self, ConfigError> {
+        self.check()?;
+        Ok(self.effective())
+    }
+
     /// A file with every key, its default and what it means, for operators to start from. It reads
     /// back as the defaults.
     ///

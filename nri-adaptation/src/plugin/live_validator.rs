@@ -9,14 +9,10 @@ use nri_core::{EventMask, HandlerError, Plugin, PluginCtx, api};
 use crate::config::DefaultValidatorConfig;
 
 /// The default validator; its options can be changed while it is ready.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LiveValidator(Mutex<Arc<DefaultValidator>>);
 
 impl LiveValidator {
-    pub(crate) fn new(config: &DefaultValidatorConfig) -> Self {
-        Self(Mutex::new(Arc::new(DefaultValidator::new(config.into()))))
-    }
-
     pub(crate) fn set(&self, config: &DefaultValidatorConfig) {
         let now = Arc::new(DefaultValidator::new(config.into()));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;

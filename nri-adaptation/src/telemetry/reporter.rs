@@ -44,15 +44,11 @@ impl fmt::Debug for Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(
-        observer: Arc<dyn Observer>,
-        metrics: Arc<dyn Metrics>,
-        readiness: Readiness,
-    ) -> Self {
+    pub(crate) fn new(observer: Arc<dyn Observer>, metrics: Arc<dyn Metrics>) -> Self {
         Self {
             observer,
             metrics,
-            readiness: watch::Sender::new(readiness),
+            readiness: watch::Sender::default(),
             plugin_states: watch::Sender::new(()),
             lines_of_peers: Mutex::default(),
             since: Instant::now(),
