@@ -10,6 +10,7 @@ mod error;
 mod instance;
 mod launch;
 mod listen;
+mod lock;
 mod nri;
 mod plugin;
 mod rate;

@@ -2,7 +2,7 @@
 //! which whoever makes a call reports it. What it tells is handed in as data.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
@@ -10,6 +10,7 @@ use nri_core::{Event, PluginId, Request, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lock::Lock;
 use crate::rate::Lines;
 use crate::telemetry::audit::{AuditRecord, owners_of};
 use crate::telemetry::call_report::PluginCallReport;
@@ -32,7 +33,7 @@ pub(crate) struct Reporter {
     /// Told when the plugins or their states may have changed.
     plugin_states: watch::Sender<()>,
     /// What the log gets of peers that do not become plugins.
-    lines_of_peers: Mutex<Lines>,
+    lines_of_peers: Lock<Lines>,
     /// From when on times are counted.
     since: Instant,
 }
@@ -50,7 +51,7 @@ impl Reporter {
             metrics,
             readiness: watch::Sender::default(),
             plugin_states: watch::Sender::new(()),
-            lines_of_peers: Mutex::default(),
+            lines_of_peers: Lock::default(),
             since: Instant::now(),
         }
     }
@@ -175,8 +176,7 @@ impl Reporter {
     /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one
     /// gets a line.
     pub(crate) fn log_refusal(&self, peer: &str, reason: &str, what: &'static str) {
-        let lines = self.lines_of_peers.lock();
-        let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines_of_peers.lock();
         let next = lines.next(self.since.elapsed());
         drop(lines);
         if let Some(more) = next {
