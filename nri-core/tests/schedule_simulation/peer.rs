@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use nri_core::flow::{Member, OnTrouble, Policy, Reply};
+use nri_core::flow::{FailureAction, Member, Policy, Reply};
 use nri_core::schedule::{AfterLate, CallId, LATE_ANSWER_TIMEOUTS, PluginLimits, RequestId};
 use nri_core::{Event, EventMask, RegisteredPlugin, Response};
 
@@ -131,8 +131,8 @@ impl Peer {
 
     pub(crate) fn member(&self, chance: &mut Chance) -> Member {
         let mut trouble = |percent| match chance.percent(percent) {
-            true => OnTrouble::Fail,
-            false => OnTrouble::Skip,
+            true => FailureAction::Fail,
+            false => FailureAction::Skip,
         };
         let mut policy = Policy::default();
         policy.on_error = trouble(80);
