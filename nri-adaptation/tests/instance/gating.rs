@@ -85,7 +85,7 @@ async fn a_plugin_that_dies_or_hangs_at_any_step_delays_nobody_past_its_deadline
             let begun = Instant::now();
             let steps = life(&world).await;
             let took = begun.elapsed();
-            assert!(took < Duration::from_secs(10), "{event}: {took:?}");
+            assert!(took < TEST_TIMEOUT, "{event}: {took:?}");
             for (step, ok) in steps {
                 // A validator that is not heard does not accept; then there is nothing to be
                 // started.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{Member, OnTrouble, Policy, Reply};
-use nri_core::schedule::{AfterLate, CallId, PluginLimits, RequestId, TEST_TIMEOUT};
+use nri_core::schedule::{AfterLate, CallId, LATE_ANSWER_TIMEOUTS, PluginLimits, RequestId};
 use nri_core::{Event, EventMask, RegisteredPlugin, Response};
 
 use crate::chance::Chance;
@@ -145,7 +145,7 @@ impl Peer {
     /// For how long after its deadline an answer is waited for.
     pub(crate) fn patience(&self) -> Duration {
         let times = match self.limits.strikes {
-            0 => TEST_TIMEOUT,
+            0 => LATE_ANSWER_TIMEOUTS,
             strikes => strikes,
         };
         self.limits.request_timeout * (times - 1)
