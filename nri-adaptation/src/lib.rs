@@ -15,6 +15,7 @@ mod plugin;
 mod rate;
 mod session;
 mod shared;
+pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
