@@ -10,6 +10,7 @@ mod error;
 mod instance;
 mod launch;
 mod listen;
+mod lock;
 mod nri;
 mod plugin;
 mod rate;
@@ -23,6 +24,7 @@ mod text;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
 /// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and

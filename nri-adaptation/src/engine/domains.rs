@@ -4,17 +4,18 @@
 //! for without a limit.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError, api};
 
 use crate::error::Error;
+use crate::lock::Lock;
 
 /// The domains of an instance, in the order of their registration.
 #[derive(Default)]
-pub(crate) struct Domains(Mutex<Registry>);
+pub(crate) struct Domains(Lock<Registry>);
 
 #[derive(Default)]
 struct Registry {
@@ -34,8 +35,7 @@ pub(crate) struct Listed {
 
 impl Domains {
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a domain.

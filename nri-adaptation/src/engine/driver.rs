@@ -52,11 +52,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine with the configuration in force.
+    /// An engine. What it keeps of the configuration and can change is told to it by
+    /// [`Engine::configure`].
     pub(crate) fn new(shared: Arc<Shared>, domains: Domains, support: Support) -> Self {
-        let config = shared.config();
         let mut scheduling = schedule::Config::default();
-        scheduling.serial = config.serial;
+        scheduling.serial = shared.config().serial;
         scheduling.support = support;
         let dispatch = Arc::new(Dispatch::new(scheduling));
         let domains = Arc::new(domains);
@@ -71,7 +71,6 @@ impl Engine {
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
         };
-        engine.configure(&config);
         for domain in engine.domains.all() {
             engine.prepare_lives_of(&*domain);
         }
@@ -145,6 +144,7 @@ impl Engine {
         let Actions {
             calls,
             members,
+            plugins_changed,
             news,
         } = actions;
         for member in members {
@@ -158,6 +158,9 @@ impl Engine {
                     self.shared.tasks.spawn(synchronized);
                 }
             }
+        }
+        if plugins_changed {
+            self.shared.reporter.plugin_states_changed();
         }
         if !news.is_empty() {
             Telling {
@@ -265,7 +268,11 @@ impl Engine {
 
     /// Reports that plugins are ready or disconnected, or that what is required has changed.
     pub(crate) fn plugins_changed(&self) {
-        let required = &self.shared.config().default_validator.required_plugins;
+        let config = self.shared.config();
+        let required = match config.disable {
+            true => &[][..],
+            false => &config.default_validator.required_plugins,
+        };
         self.shared.reporter.plugins_changed(required, || {
             let state = self.dispatch.lock();
             // While a plugin takes over, the one before it is there too.

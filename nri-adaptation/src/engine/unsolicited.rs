@@ -3,7 +3,7 @@
 //! reviewed, and applies them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use nri_core::merge::{StopMerge, StopOutcome, Support};
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::engine::review::Reviewers;
 use crate::engine::side_effects::{SideEffects, Tally, others_have_their_turn, says_nothing};
 use crate::engine::state::Dispatch;
+use crate::lock::Lock;
 use crate::rate::{Buckets, NotYet, Rate};
 use crate::shared::Shared;
 use crate::telemetry::reporter::LINES_EACH;
@@ -24,7 +25,7 @@ pub(crate) struct UnsolicitedUpdates {
     side_effects: Arc<SideEffects>,
     support: Support,
     /// What plugins have asked for, whatever connection it came over.
-    asked: Mutex<Buckets<PluginId>>,
+    asked: Lock<Buckets<PluginId>>,
     /// From when on times are counted.
     since: Instant,
 }
@@ -69,7 +70,7 @@ impl UnsolicitedUpdates {
             dispatch,
             side_effects,
             support,
-            asked: Mutex::default(),
+            asked: Lock::default(),
             since: Instant::now(),
         }
     }
@@ -102,7 +103,7 @@ impl UnsolicitedUpdates {
             per_second: config.update_rate_limit,
             burst: config.update_burst,
         };
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         // Asking for nothing costs something as well.
         let taken = asked.take(plugin, rate, count.max(1), self.since.elapsed());
         drop(asked);

@@ -28,7 +28,6 @@ use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::observer::Observer;
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind};
-use crate::telemetry::readiness::Readiness;
 use crate::telemetry::reporter::Reporter;
 
 /// How long stopping may take in all, shutting plugins down and the ends of processes included.
@@ -69,34 +68,33 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let config = parts.config;
-        let required = &config.default_validator.required_plugins;
-        let readiness = match config.disable {
-            true => Readiness::default(),
-            false => Readiness::of(required, std::iter::empty()),
-        };
-        let validator = Arc::new(LiveValidator::new(&config.default_validator));
-        let reporter = Reporter::new(parts.observer, parts.metrics, readiness);
-        let shared = Arc::new(Shared::new(config, parts.info, reporter));
+        let config = Arc::new(parts.config);
+        let reporter = Reporter::new(parts.observer, parts.metrics);
+        let shared = Arc::new(Shared::new(Arc::clone(&config), parts.info, reporter));
         let engine = Engine::new(Arc::clone(&shared), parts.domains, parts.support);
         let engine = Arc::new(engine);
         let built_in = parts.built_in.iter().map(|(id, _)| id.clone()).collect();
-        Self {
+        let instance = Self {
             shared,
             supervisor: Supervisor::new(Arc::clone(&engine), built_in),
             engine,
             listener: Listener::new(parts.listener),
-            validator,
+            validator: Arc::default(),
             reconfiguring: tokio::sync::Mutex::default(),
             built_in: parts.built_in,
-        }
+        };
+        instance.apply(config);
+        instance
     }
 
-    /// Puts another configuration in force.
-    pub(crate) fn set_config(&self, config: Arc<Config>) {
+    /// Puts a configuration in force, the first one or another one: tells it to all who keep
+    /// something of it.
+    pub(crate) fn apply(&self, config: Arc<Config>) {
         self.engine.configure(&config);
         self.validator.set(&config.default_validator);
         self.shared.set_config(config);
+        // Others may be required.
+        self.engine.plugins_changed();
     }
 
     /// All plugins, in the order in which they are called: those that requests include, and

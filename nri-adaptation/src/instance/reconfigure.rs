@@ -33,15 +33,13 @@ impl Instance {
         self: &Arc<Self>,
         config: Config,
     ) -> Result<Reconfigured, Error> {
-        config.check()?;
-        let new = Arc::new(config.effective());
+        let new = Arc::new(config.into_force()?);
         let _alone = self.reconfiguring.lock().await;
         let up = self.shared.is_up().await.ok_or(Error::Stopped)?;
         let old = self.shared.config();
         self.check_fixed(&old, &new)?;
         if !up || new.disable {
-            self.set_config(new);
-            self.engine.plugins_changed();
+            self.apply(new);
             return Ok(Reconfigured::default());
         }
 
@@ -57,7 +55,7 @@ impl Instance {
         }
 
         // Nothing fails from here on.
-        self.set_config(Arc::clone(&new));
+        self.apply(Arc::clone(&new));
         self.apply_to_plugins(&new);
         match opened {
             Some(opened) => self.listener.listen(&self.engine, opened),

@@ -152,6 +152,7 @@ impl Supervisor {
             ));
             starts.push(outcome);
         }
+        self.engine.shared.reporter.plugin_states_changed();
         for outcome in starts {
             // What went wrong is logged where it is known; the others go on without it.
             let _ = outcome.await;
@@ -229,29 +230,27 @@ async fn supervise(
         if engine.shared.is_stopping() || supervised.is_told_to_stop() {
             return;
         }
-        let Some(pause) = next_restart(&engine, supervised, &mut restarts, took_part, &reason)
-        else {
-            engine
-                .shared
-                .reporter
-                .observer
-                .plugin_exited(&supervised.info(), &reason, None);
-            return;
-        };
-        tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
-        engine
-            .shared
-            .reporter
+        let pause = next_restart(&engine, supervised, &mut restarts, took_part, &reason);
+        let reporter = &engine.shared.reporter;
+        reporter.plugin_states_changed();
+        if let Some(pause) = pause {
+            tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
+        }
+        reporter
             .observer
-            .plugin_exited(&supervised.info(), &reason, Some(pause));
+            .plugin_exited(&supervised.info(), &reason, pause);
+        let Some(pause) = pause else { return };
         tokio::select! {
             () = sleep(pause) => {}
             () = engine.shared.stopping() => return,
             () = supervised.told_to_stop() => return,
         }
-        let mut life = supervised.life();
-        life.state = Down::Starting;
-        life.restarts += 1;
+        {
+            let mut life = supervised.life();
+            life.state = Down::Starting;
+            life.restarts += 1;
+        }
+        reporter.plugin_states_changed();
     }
 }
 

@@ -79,6 +79,7 @@ impl<S: Source> Domain for SoloDomain<S> {
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        self.recover().await?;
         let mut pods = BTreeMap::new();
         for container in self.source.all().await? {
             let pod = match self.pods.of(&container.id()) {
@@ -99,6 +100,7 @@ impl<S: Source> Domain for SoloDomain<S> {
     }
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        self.recover().await?;
         let mut shown = Vec::new();
         for container in self.source.all().await? {
             shown.push(Arc::new(self.shown(&*container).await) as Arc<dyn Container>);

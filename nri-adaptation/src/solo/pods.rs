@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nri_core::api::PodSandbox;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedMutexGuard};
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+
+use crate::lock::Lock;
 
 /// What is due for a pod because of what happened to a container of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +42,9 @@ struct Pod {
 /// The pods and their containers.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
-    table: Mutex<Table>,
+    table: Lock<Table>,
     /// Who is about to change what is in a pod.
-    orders: Mutex<BTreeMap<String, Arc<AsyncMutex<()>>>>,
+    orders: Lock<BTreeMap<String, Arc<Mutex<()>>>>,
     /// Set when what was there before is known.
     pub(super) recovered: OnceCell<()>,
 }
@@ -54,18 +56,13 @@ struct Table {
     containers: BTreeMap<String, String>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No foreign code runs under the lock, so a poisoned one is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Pods {
     /// Waits for whoever changes what is in a pod; nobody else does while the guard lives.
     pub(super) async fn order(&self, pod: &str) -> OwnedMutexGuard<()> {
         /// How many locks may lie about that nobody has or waits for.
         const IDLE: usize = 1024;
         let order = {
-            let mut orders = lock(&self.orders);
+            let mut orders = self.orders.lock();
             if orders.len() >= IDLE && orders.len().is_power_of_two() {
                 orders.retain(|_, order| Arc::strong_count(order) > 1);
             }
@@ -76,21 +73,21 @@ impl Pods {
 
     /// The pod of a container.
     pub(super) fn of(&self, container: &str) -> Option<PodSandbox> {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         let pod = table.containers.get(container)?;
         Some(table.pods.get(pod)?.shown.clone())
     }
 
     /// A pod as it is shown, and whether it runs.
     pub(super) fn get(&self, pod: &str) -> Option<(PodSandbox, bool)> {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         let pod = table.pods.get(pod)?;
         Some((pod.shown.clone(), pod.runs))
     }
 
     /// Takes in a container that a list tells of.
     pub(super) fn recover(&self, container: &str, pod: PodSandbox, ended: bool) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         if !table.containers.contains_key(container) {
             let member = Member {
                 ended,
@@ -103,7 +100,7 @@ impl Pods {
     /// A container is to be created in a pod; whether the pod is to run first. `None` if it was
     /// created already.
     pub(super) fn create(&self, container: &str, pod: PodSandbox) -> Option<bool> {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         if table.member(container).is_some_and(|it| it.announced) {
             return None;
         }
@@ -114,12 +111,12 @@ impl Pods {
 
     /// A container is to be started; whether its pod is to run first.
     pub(super) fn start(&self, container: &str, pod: PodSandbox) -> bool {
-        lock(&self.table).begin(container, pod)
+        self.table.lock().begin(container, pod)
     }
 
     /// A container has ended.
     pub(super) fn end(&self, container: &str) -> Due {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let Some(member) = table.member(container) else {
             return Due::Nothing;
         };
@@ -130,7 +127,7 @@ impl Pods {
 
     /// A container is no more, or never came to be.
     pub(super) fn leave(&self, container: &str) -> Due {
-        lock(&self.table).leave(container)
+        self.table.lock().leave(container)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nri_adaptation::config::{PluginConfig, Trouble};
+use nri_adaptation::config::{FailureAction, PluginConfig};
 use nri_adaptation::{Ctx, RuntimeApi};
 use nri_core::Error;
 use tokio::sync::Notify;
@@ -31,7 +31,7 @@ async fn the_plugin_whose_lateness_failed_a_creation_hears_of_the_undoing_once_i
         config.plugin_request_timeout = TIME;
         config.plugin_strikes = 1000;
         let mut strict = PluginConfig::default();
-        strict.on_late = Some(Trouble::Fail);
+        strict.on_late = Some(FailureAction::Fail);
         config.plugins.insert("late".into(), strict);
     })
     .await;

@@ -380,5 +380,6 @@ impl<J: Job> Scheduler<J> {
             members.insert(&plugin.id, member);
         }
         self.roster = Roster::new(members.into_values()).with_support(self.config.support);
+        self.revision += 1;
     }
 }

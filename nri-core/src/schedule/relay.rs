@@ -311,6 +311,7 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         turn.late = true;
+        self.revision += 1;
         turn.blamed = blamed;
         self.timers.cancel(turn.deadline, Timer::Call(call));
         let until = now + limits.owed();

@@ -506,6 +506,21 @@ impl World {
         }
     }
 
+    /// Who is in the roster, and who is late, changes with the scheduler's revision only.
+    pub(crate) fn check_revision(&mut self) {
+        let members = self.scheduler.roster().members().iter();
+        let now = members
+            .map(|member| &member.plugin)
+            .map(|plugin| (plugin.clone(), self.scheduler.is_late(plugin)))
+            .collect();
+        let (before, seen) = std::mem::replace(&mut self.revised, (self.scheduler.revision(), now));
+        assert!(
+            before < self.revised.0 || (before, &seen) == (self.revised.0, &self.revised.1),
+            "in one revision the plugins are {seen:?} and {:?}",
+            self.revised.1
+        );
+    }
+
     /// When nothing is under way any more.
     pub(crate) fn check_the_end(&mut self) {
         assert!(

@@ -147,6 +147,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) scheduler: Scheduler<Errand>,
+    /// The scheduler's revision, with who was in its roster and who was late then.
+    pub(crate) revised: (u64, Vec<(RegisteredPlugin, bool)>),
     pub(crate) peers: BTreeMap<RegisteredPlugin, Peer>,
     pub(crate) plans: BTreeMap<(Instant, u64), Plan>,
     pub(crate) last_number: u64,
@@ -191,6 +193,7 @@ impl World {
             start,
             now: start,
             scheduler: Scheduler::new(config.clone()),
+            revised: Default::default(),
             config,
             peers: BTreeMap::new(),
             plans: BTreeMap::new(),
@@ -250,6 +253,7 @@ impl World {
         }
         self.take_effects();
         self.check_deadlines();
+        self.check_revision();
         true
     }
 
