@@ -56,7 +56,8 @@ impl State {
         for container in &list.containers {
             if let Some(pod) = pods.get(&*container.pod_sandbox_id) {
                 let key = list.container_key(container);
-                self.scheduler.known_pods().note(&key, pod);
+                let known = self.scheduler.known_pods();
+                known.note(&key, &list.pod_key(pod), pod);
             }
         }
     }

@@ -46,20 +46,20 @@ impl KnownPods {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes which pod a container is in. What was noted of it before counts no more.
-    pub fn note(&self, container: &ObjectKey, pod: &api::PodSandbox) {
-        let pod_key = ObjectKey::pod(container.domain(), &*pod.id);
+    /// Notes that a container is in the pod `of`, and what is known of that. What was noted of
+    /// either before counts no more.
+    pub fn note(&self, container: &ObjectKey, of: &ObjectKey, pod: &api::PodSandbox) {
         let mut known = self.lock();
-        match known.pods.get(&pod_key) {
+        match known.pods.get(of) {
             Some(before) if is_same(before, pod) => {}
             _ => {
-                known.pods.insert(pod_key.clone(), Arc::new(trimmed(pod)));
+                known.pods.insert(of.clone(), Arc::new(trimmed(pod)));
             }
         }
         match known.containers.get(container.id()) {
-            Some((key, of)) if key == container && *of == pod_key => {}
+            Some(entry) if (&entry.0, &entry.1) == (container, of) => {}
             _ => {
-                let entry = (container.clone(), pod_key);
+                let entry = (container.clone(), of.clone());
                 known.containers.insert(container.id().to_owned(), entry);
             }
         }
@@ -95,9 +95,8 @@ mod tests {
     use super::*;
     use crate::Event;
 
-    fn pod(id: &str, namespace: &str) -> api::PodSandbox {
+    fn pod(namespace: &str) -> api::PodSandbox {
         api::PodSandbox {
-            id: id.into(),
             namespace: namespace.into(),
             ..Default::default()
         }
@@ -108,10 +107,11 @@ mod tests {
         let known = KnownPods::default();
         assert_eq!(known.pod_of("c"), None);
         let container = ObjectKey::container("d", "c");
-        known.note(&container, &pod("p", "a"));
-        known.note(&container, &pod("p", "b"));
+        let (p, q) = (ObjectKey::pod("d", "p"), ObjectKey::pod("d", "q"));
+        known.note(&container, &p, &pod("a"));
+        known.note(&container, &p, &pod("b"));
         assert_eq!(known.pod_of("c").unwrap().namespace, "b");
-        known.clone().note(&container, &pod("q", "c"));
+        known.clone().note(&container, &q, &pod("c"));
         assert_eq!(known.pod_of("c").unwrap().namespace, "c");
     }
 
@@ -121,10 +121,10 @@ mod tests {
         let mut lives = Lifecycles::new();
         let living = ObjectKey::container("", "living");
         assert!(lives.begin(&living, Event::StartContainer).is_ok());
-        known.note(&living, &pod("kept", "a"));
+        known.note(&living, &ObjectKey::pod("", "kept"), &pod("a"));
         for n in 0..3 * FEW {
             let key = ObjectKey::container("", format!("c{n}"));
-            known.note(&key, &pod(&format!("p{n}"), "a"));
+            known.note(&key, &ObjectKey::pod("", format!("p{n}")), &pod("a"));
             known.prune(&lives);
             let known = known.lock();
             assert!(known.containers.len() <= 2 + FEW && known.pods.len() <= 2 + FEW);

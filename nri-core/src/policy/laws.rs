@@ -38,7 +38,8 @@ const OWN: &str = "dev";
 
 fn known() -> KnownPods {
     let known = KnownPods::default();
-    known.note(&ObjectKey::container("", OTHERS[0]), &pod("prod"));
+    let container = ObjectKey::container("", OTHERS[0]);
+    known.note(&container, &ObjectKey::pod("", "prod"), &pod("prod"));
     known
 }
 

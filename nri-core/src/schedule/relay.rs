@@ -69,7 +69,7 @@ impl<J: Job> Scheduler<J> {
         };
         let pod = active.job.message().and_then(Request::pod);
         if let Some(pod) = pod.filter(|_| active.object.subject() == Subject::Container) {
-            self.known_pods.note(&active.object, pod);
+            self.known_pods.note(&active.object, &active.pod, pod);
             self.known_pods.prune(&self.lives);
         }
     }
