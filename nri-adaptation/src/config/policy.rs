@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
+use std::marker::PhantomData;
 
 use nri_core::policy::{Action, Pattern, Policy, Rule, Selector};
 use serde::Deserialize;
@@ -54,34 +54,56 @@ impl Setting for Policy {
     }
 }
 
-/// A text that means something, or not.
-struct Text<T>(T);
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
-}
-
 macro_rules! as_texts {
     ($($type:ty),*) => {$(
         impl Setting for $type {
             fn read<'de, D: Deserializer<'de>>(_: Place<'_>, from: D) -> Result<Self, D::Error> {
-                Text::deserialize(from).map(|Text(value)| value)
-            }
-        }
-
-        impl Setting for Vec<$type> {
-            fn read<'de, D: Deserializer<'de>>(_: Place<'_>, from: D) -> Result<Self, D::Error> {
-                let texts = Vec::<Text<$type>>::deserialize(from)?;
-                Ok(texts.into_iter().map(|Text(value)| value).collect())
+                let text = String::deserialize(from)?;
+                text.parse().map_err(D::Error::custom)
             }
         }
     )*};
 }
 
 as_texts!(Action, Pattern, Selector);
+
+macro_rules! lists {
+    ($($type:ty: $what:literal,)*) => {$(
+        impl Setting for Vec<$type> {
+            fn read<'de, D: Deserializer<'de>>(place: Place<'_>, from: D) -> Result<Self, D::Error> {
+                from.deserialize_seq(List(place, $what, PhantomData))
+            }
+        }
+    )*};
+}
+
+lists! {
+    Rule: "a list of rules, each begun by `[[policy.rules]]`",
+    Pattern: "a list of patterns",
+    Selector: "a list of fields",
+}
+
+/// A list whose elements have places of their own.
+struct List<'a, T>(Place<'a>, &'static str, PhantomData<T>);
+
+impl<'de, T: Setting> Visitor<'de> for List<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut elements = Vec::new();
+        loop {
+            let key = format!("[{}]", elements.len());
+            match list.next_element_seed(self.0.below(&key).seed())? {
+                Some(element) => elements.push(element),
+                None => return Ok(elements),
+            }
+        }
+    }
+}
 
 impl Setting for Rule {
     fn read<'de, D: Deserializer<'de>>(place: Place<'_>, from: D) -> Result<Self, D::Error> {
@@ -106,33 +128,6 @@ impl Setting for Rule {
     }
 }
 
-impl Setting for Vec<Rule> {
-    fn read<'de, D: Deserializer<'de>>(place: Place<'_>, from: D) -> Result<Self, D::Error> {
-        struct Rules<'a>(Place<'a>);
-
-        impl<'de> Visitor<'de> for Rules<'_> {
-            type Value = Vec<Rule>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of rules, each begun by `[[policy.rules]]`")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut rules = Vec::new();
-                loop {
-                    let key = format!("[{}]", rules.len());
-                    match list.next_element_seed(self.0.below(&key).seed())? {
-                        Some(rule) => rules.push(rule),
-                        None => return Ok(rules),
-                    }
-                }
-            }
-        }
-
-        from.deserialize_seq(Rules(place))
-    }
-}
-
 impl Config {
     /// Reads a policy from a file of its own, with the keys of the table `policy` at the top, or
     /// from a whole configuration, whoever's it is.
@@ -150,7 +145,7 @@ impl Config {
     /// assert_eq!(policy.rules().len(), 1);
     ///
     /// let error = Config::policy_from_toml("[[rules]]\naction = 'deny'\nfields = ['hoks']").unwrap_err();
-    /// assert!(error.to_string().starts_with("line 3: key `rules[0].fields`: \"hoks\" is no field"));
+    /// assert!(error.to_string().starts_with("line 3: key `rules[0].fields[0]`: \"hoks\" is no field"));
     /// # Ok::<(), nri_adaptation::config::ConfigError>(())
     /// ```
     ///
@@ -254,7 +249,7 @@ action = "drop"
             ),
             (
                 "[[policy.rules]]\naction = 'deny'\nnamespaces = [\n'a',\n'b?',\n]",
-                "line 5: key `policy.rules[0].namespaces`: `?` is no wildcard here, `*` and `**` are; write `\\?` for the character itself",
+                "line 5: key `policy.rules[0].namespaces[1]`: `?` is no wildcard here, `*` and `**` are; write `\\?` for the character itself",
             ),
             (
                 "[[policy.rules]]\naction = 'deny'\npod_labels = { tier = 1 }",
@@ -277,17 +272,17 @@ action = "drop"
         }
         let hooks = error("[[policy.rules]]\naction = 'deny'\nfields = ['env', 'hoks']");
         assert!(
-            hooks.starts_with("line 3: key `policy.rules[0].fields`: \"hoks\" is no field; the fields are Annotations"),
+            hooks.starts_with("line 3: key `policy.rules[0].fields[1]`: \"hoks\" is no field; the fields are Annotations"),
             "{hooks}"
         );
     }
 
     #[test]
     fn too_many_rules_are_refused() {
-        let rules = "[[policy.rules]]\naction = 'drop'\n".repeat(513);
+        let rules = "[[policy.rules]]\naction = 'drop'\n".repeat(257);
         let error = Config::from_toml(&rules).unwrap_err().to_string();
         assert!(
-            error.contains("a policy has at most 512 rules, and this one 513"),
+            error.contains("a policy has at most 256 rules, and this one 257"),
             "{error}"
         );
     }

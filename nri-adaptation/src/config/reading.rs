@@ -173,7 +173,7 @@ fn positions(table: &DeTable<'_>) -> Positions {
 }
 
 /// `policy`, `rules`, a number, `pod_labels` and a label.
-const SETTINGS_DEPTH: usize = 5;
+const SETTINGS_DEPTH: usize = 6;
 
 fn positions_to(table: &DeTable<'_>, depth: usize) -> Positions {
     let below = |value: &DeValue<'_>| match value {
@@ -181,12 +181,13 @@ fn positions_to(table: &DeTable<'_>, depth: usize) -> Positions {
             Some(Box::new(PositionsBelow(positions_to(table, depth - 1))))
         }
         DeValue::Array(list) if depth > 1 => {
-            let tables = list.iter().enumerate().filter_map(|(at, item)| {
-                let table = item.get_ref().as_table()?;
-                let below = Box::new(PositionsBelow(positions_to(table, depth - 2)));
-                Some((format!("[{at}]"), (item.span().start, Some(below))))
+            let elements = list.iter().enumerate().map(|(at, element)| {
+                let table = element.get_ref().as_table();
+                let below =
+                    table.map(|table| Box::new(PositionsBelow(positions_to(table, depth - 2))));
+                (format!("[{at}]"), (element.span().start, below))
             });
-            Some(Box::new(PositionsBelow(tables.collect())))
+            Some(Box::new(PositionsBelow(elements.collect())))
         }
         _ => None,
     };

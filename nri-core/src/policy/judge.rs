@@ -1,5 +1,7 @@
 //! Judging what one plugin asks for, before it is merged.
 
+use std::sync::Arc;
+
 use nri_proto::api::{self, ContainerAdjustment, ContainerEviction, ContainerUpdate, Field};
 
 use super::action::Action;
@@ -125,7 +127,7 @@ impl Judge<'_> {
         Sifting {
             rules: self.rules.about(pod),
             plugin: self.plugin,
-            container: container.to_owned(),
+            container: container.into(),
             records_all: self.records_all,
             first: self.verdicts.len(),
             last_rule: None,
@@ -138,7 +140,7 @@ impl Judge<'_> {
 struct Sifting<'j> {
     rules: RulesAbout<'j>,
     plugin: &'j PluginId,
-    container: String,
+    container: Arc<str>,
     records_all: bool,
     verdicts: &'j mut Vec<Verdict>,
     /// Where the verdicts about this container begin.
@@ -165,7 +167,7 @@ impl Sifting<'_> {
             (Some(last), Some(key)) => last.keys.push(key.to_owned()),
             _ => self.verdicts.push(Verdict {
                 plugin: self.plugin.clone(),
-                container: self.container.clone(),
+                container: Arc::clone(&self.container),
                 rule: self.rules.name(rule),
                 target,
                 keys: key.map(str::to_owned).into_iter().collect(),

@@ -146,11 +146,20 @@ impl Pattern {
 
     /// Whether it matches the whole of a text.
     pub fn matches(&self, text: &str) -> bool {
-        // Most texts differ at the beginning.
         let literal = |step: &Step| match step {
             Step::Byte(byte) => Some(*byte),
             _ => None,
         };
+        // Most texts differ at the end or at the beginning, which is seen at once.
+        let end = self.steps.iter().rev().map_while(literal);
+        if text
+            .bytes()
+            .rev()
+            .zip(end)
+            .any(|(byte, expected)| byte != expected)
+        {
+            return false;
+        }
         let beginning = self.steps.iter().map_while(literal);
         let mut length = 0;
         for (byte, expected) in text.bytes().zip(beginning) {
@@ -161,7 +170,12 @@ impl Pattern {
         }
         let mut reached = Reached::default();
         reached.add(length, &self.steps);
+        let last = self.steps.len().saturating_sub(1);
+        let ends_open = self.steps.last() == Some(&Step::Any);
         for byte in text.bytes().skip(length) {
+            if ends_open && reached.has(last) {
+                return true;
+            }
             reached = reached.after(byte, &self.steps);
             if reached.is_empty() {
                 return false;
@@ -322,7 +336,7 @@ mod tests {
     /// a text than twice as much.
     #[test]
     fn work_grows_with_the_length_of_the_text_and_no_faster() {
-        let pattern: Pattern = "*a".repeat(100).parse::<Pattern>().unwrap();
+        let pattern: Pattern = ("*a".repeat(100) + "b*b").parse().unwrap();
         let steps = |length: usize| {
             let text = "a".repeat(length) + "b";
             work::during(|| assert!(!pattern.matches(&text)))

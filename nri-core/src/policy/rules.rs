@@ -12,9 +12,9 @@ use super::target::Target;
 use crate::PluginId;
 
 /// The most rules that a policy has.
-pub const MAX_RULES: usize = 512;
+pub const MAX_RULES: usize = 256;
 /// The most patterns that all rules of a policy have together.
-pub const MAX_PATTERNS: usize = 4096;
+pub const MAX_PATTERNS: usize = 1024;
 
 /// Rules in order: the first that matches says what becomes of an item, and a default if none does.
 /// Cheap to clone. By default everything is allowed.
@@ -60,7 +60,7 @@ impl Policy {
             });
         }
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-        let mut names = Vec::with_capacity(rules.len() + 1);
+        let mut names = Vec::with_capacity(rules.len());
         for (number, rule) in (1..).zip(&rules) {
             let name = match &*rule.name {
                 "" => format!("rule {number}"),
@@ -75,7 +75,6 @@ impl Policy {
             }
             names.push(name.into());
         }
-        names.push(DEFAULT_RULE.into());
         Ok(Self {
             rules: rules.into(),
             names: names.into(),

@@ -15,7 +15,7 @@ pub struct Verdict {
     /// The plugin.
     pub plugin: PluginId,
     /// The container for which it asked.
-    pub container: String,
+    pub container: Arc<str>,
     /// The rule, by its name or number, or `default`.
     pub rule: Arc<str>,
     /// What it asked for.
