@@ -16,6 +16,7 @@ mod plugin;
 mod rate;
 mod session;
 mod shared;
+pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;

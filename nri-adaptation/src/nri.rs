@@ -63,7 +63,7 @@ impl Nri {
     /// # Errors
     /// There is one of this name, or the instance was started.
     pub fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), crate::Error> {
-        self.engine().domains.register(domain)
+        self.engine().register_domain(domain)
     }
 
     /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`]

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::DomainError;
+
 /// Why an instance cannot be started, or does not take a call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,14 @@ pub enum InstanceError {
         limit: usize,
         /// The container, with its domain.
         container: String,
+    },
+    /// It does not know what exists, since a domain cannot say.
+    #[error("the source of domain {domain:?} cannot list its containers: {source}")]
+    NotListed {
+        /// The domain's name.
+        domain: String,
+        /// Why it cannot.
+        source: DomainError,
     },
     /// It cannot be started.
     #[error(transparent)]

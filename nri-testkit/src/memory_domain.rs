@@ -71,6 +71,7 @@ struct Contents {
     containers: BTreeMap<String, api::Container>,
     refusals: BTreeMap<(String, DomainOperation), String>,
     no_listing: Option<String>,
+    restartable: bool,
     on_update: Option<Hook<api::ContainerUpdate>>,
     on_evict: Option<Hook<api::ContainerEviction>>,
     on_list: Option<Hook<()>>,
@@ -90,6 +91,12 @@ impl MemoryDomain {
     fn contents(&self) -> MutexGuard<'_, Contents> {
         // Nothing panics while it holds the lock, so a poisoned one is as good as any.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says, before the domain is registered, whether its pods and containers may run again after a
+    /// stop; see [`Domain::restartable`]. They may not by default.
+    pub fn set_restartable(&self, restartable: bool) {
+        self.contents().restartable = restartable;
     }
 
     /// Adds a pod, or replaces the one with its id.
@@ -252,6 +259,10 @@ fn updated(container: &api::Container, mut resources: api::LinuxResources) -> ap
 impl Domain for MemoryDomain {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn restartable(&self) -> bool {
+        self.contents().restartable
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {

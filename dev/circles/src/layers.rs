@@ -18,6 +18,7 @@ pub(super) const ALL: &[Layers] = &[Layers {
     name: "nri-adaptation",
     layers: &[
         &["clock.rs", "duration.rs", "lock.rs", "tasks.rs", "text.rs"],
+        &["solo/"],
         &["config/", "rate.rs"],
         &["error.rs"],
         &["telemetry/"],

@@ -66,7 +66,8 @@ impl Domains {
         self.lock().time = time;
     }
 
-    fn all(&self) -> Vec<Arc<dyn Domain>> {
+    /// The domains that are registered.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Domain>> {
         self.lock().domains.clone()
     }
 

@@ -17,7 +17,7 @@ use std::time::Instant;
 use nri_core::flow::Reply;
 use nri_core::merge::Support;
 use nri_core::schedule::{self, CloseReason, RequestOutcome};
-use nri_core::{PluginId, RegisteredPlugin};
+use nri_core::{Domain, PluginId, RegisteredPlugin};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -28,6 +28,7 @@ use crate::engine::side_effects::SideEffects;
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::EndReason;
 use crate::shared::Shared;
@@ -63,13 +64,35 @@ impl Engine {
         let side_effects = Arc::new(SideEffects::new(Arc::clone(&shared), Arc::clone(&domains)));
         let unsolicited =
             UnsolicitedUpdates::new(Arc::clone(&dispatch), Arc::clone(&side_effects), support);
-        Self {
+        let engine = Self {
             shared,
             dispatch,
             domains,
             side_effects,
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
+        };
+        for domain in engine.domains.all() {
+            engine.prepare_lives_of(&*domain);
+        }
+        engine
+    }
+
+    /// Adds a domain.
+    ///
+    /// # Errors
+    /// There is one of its name, or plugins may have been synchronised already.
+    pub(crate) fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), Error> {
+        self.domains.register(Arc::clone(&domain))?;
+        self.prepare_lives_of(&*domain);
+        Ok(())
+    }
+
+    fn prepare_lives_of(&self, domain: &dyn Domain) {
+        if domain.restartable() {
+            let mut state = self.dispatch.lock();
+            let lifecycles = state.scheduler.lifecycles_mut();
+            lifecycles.set_restartable(domain.name());
         }
     }
 

@@ -66,7 +66,7 @@ pub struct PluginLimits {
     /// After how many late answers in a row it is closed. It is closed as well when it owes one
     /// answer for this many times `request_timeout`, since a plugin that hangs gets no further
     /// request that it could be late with. 0 is never: then an answer that is owed for
-    /// [`OWED_TIMEOUTS`] times `request_timeout` is given up, and the plugin gets requests again.
+    /// [`LATE_ANSWER_TIMEOUTS`] times `request_timeout` is given up, and the plugin gets requests again.
     /// Default: 3.
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
@@ -86,7 +86,7 @@ impl Default for PluginLimits {
 
 /// For how many times its request timeout an answer is waited for, where owing it does not close
 /// the plugin.
-pub const OWED_TIMEOUTS: u32 = 3;
+pub const LATE_ANSWER_TIMEOUTS: u32 = 3;
 
 impl PluginLimits {
     /// The same limits for a plugin with a wish of its own (protocol v0.12.4): with
@@ -111,7 +111,7 @@ impl PluginLimits {
     /// How long after its deadline the answer to a call is waited for at most.
     pub(super) fn owed(&self) -> Duration {
         let times = match self.strikes {
-            0 => OWED_TIMEOUTS,
+            0 => LATE_ANSWER_TIMEOUTS,
             strikes => strikes,
         };
         // A clock must be able to say when that is.

@@ -15,14 +15,14 @@ use nri_testkit::{
 };
 use tokio::net::UnixStream;
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 /// The most places that there are.
 const PLACES: usize = 256;
 
 async fn patient_runtime() -> TestRuntime {
     let hour = Duration::from_secs(3600);
-    let builder = TestRuntime::builder().request_timeout(hour);
+    let builder = patient().request_timeout(hour);
     let builder = builder.config(move |config| config.plugin_registration_timeout = hour);
     builder.start().await
 }
@@ -198,7 +198,7 @@ async fn those_that_register_and_are_never_configured_are_bounded_too() {
 
 #[tokio::test]
 async fn what_a_plugin_may_ask_for_is_not_more_when_it_comes_again() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         // So slow that it brings nothing in the time of the test.
         config.update_rate_limit = 1;
         config.update_burst = 3600;
@@ -238,7 +238,7 @@ async fn what_a_plugin_may_ask_for_is_not_more_when_it_comes_again() {
 
 #[tokio::test]
 async fn a_message_with_too_many_items_is_refused_before_it_is_built() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         config.max_updates = 10;
         config.max_items = 20;
     });

@@ -9,7 +9,9 @@ use nri_adaptation::{
     Ctx, Event, EventError as Error, EventMask, PluginState, RuntimeApi as _, api,
 };
 use nri_proto::transport::Code;
-use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, TestRuntime, When};
+use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
+
+use crate::values::patient;
 
 const TIME: Duration = Duration::from_millis(250);
 
@@ -47,7 +49,7 @@ async fn a_plugin_that_dies_or_hangs_at_any_step_delays_nobody_past_its_deadline
     ];
     for event in events {
         for behavior in [Behavior::exit(), Behavior::hang()] {
-            let runtime = TestRuntime::builder().request_timeout(TIME).start().await;
+            let runtime = patient().request_timeout(TIME).start().await;
             let before = FakePlugin::new("10-before");
             let after = FakePlugin::new("30-after");
             // One that judges is heard or rejects, whatever it hangs in.
@@ -64,7 +66,7 @@ async fn a_plugin_that_dies_or_hangs_at_any_step_delays_nobody_past_its_deadline
             let begun = Instant::now();
             let steps = life(&runtime).await;
             let took = begun.elapsed();
-            assert!(took < Duration::from_secs(10), "{event}: {took:?}");
+            assert!(took < TEST_TIMEOUT, "{event}: {took:?}");
             for (step, ok) in steps {
                 // A validator that is not heard does not accept; then there is nothing to be
                 // started.
@@ -77,7 +79,7 @@ async fn a_plugin_that_dies_or_hangs_at_any_step_delays_nobody_past_its_deadline
 }
 
 async fn requiring() -> TestRuntime {
-    let builder = TestRuntime::builder().request_timeout(TIME);
+    let builder = patient().request_timeout(TIME);
     let builder = builder.config(|config| {
         config.plugin_strikes = 1000;
         config.default_validator.enable = true;
@@ -173,5 +175,5 @@ async fn a_pod_says_itself_what_it_requires_and_what_it_can_do_without() {
     let error = runtime.try_create(&partly, "c").await.unwrap_err();
     assert!(error.to_string().contains("\"other\""), "{error}");
     // There is nothing to require where the validator is off.
-    TestRuntime::start().await.run(more).await;
+    patient().start().await.run(more).await;
 }

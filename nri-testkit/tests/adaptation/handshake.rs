@@ -1,15 +1,15 @@
 //! From the connection to the first event: who may become a plugin, and what becomes of the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nri_adaptation::config::PluginConfig;
 use nri_adaptation::{Ctx, Event, EventMask, PluginKind, PluginState, RuntimeApi as _};
 use nri_proto::transport::{CallError, Code};
-use nri_testkit::{Behavior, FakePlugin, TEST_TIMEOUT, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, TEST_TIMEOUT, When};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 fn status(result: Result<(), CallError>) -> (Code, String) {
     match result {
@@ -20,7 +20,7 @@ fn status(result: Result<(), CallError>) -> (Code, String) {
 
 #[tokio::test]
 async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
-    let builder = TestRuntime::builder();
+    let builder = patient().request_timeout(TEST_TIMEOUT * 2);
     let builder = builder.with(|builder| builder.runtime("test-runtime", "1.2.3"));
     let runtime = builder.start().await;
     let early = runtime.run_pod("p0").await;
@@ -29,10 +29,9 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
     let _connected = runtime.join(&plugin).await;
 
     let request = plugin.seen()[0].configuration().unwrap();
-    assert_eq!(
-        (request.registration_timeout, request.request_timeout),
-        (5000, 2000)
-    );
+    let times = [request.registration_timeout, request.request_timeout].map(i64::from);
+    let milliseconds = TEST_TIMEOUT.as_millis() as i64;
+    assert_eq!(times, [milliseconds, 2 * milliseconds]);
     assert_eq!(
         (
             request.runtime_name.as_str(),
@@ -63,7 +62,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
 
 #[tokio::test]
 async fn configure_does_not_wait_for_the_answer_to_the_registration_nor_come_before_it() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = FakePlugin::new("10-plugin");
     let connected = plugin.connect(runtime.socket()).await.unwrap();
     // The runtime never speaks first.
@@ -75,7 +74,7 @@ async fn configure_does_not_wait_for_the_answer_to_the_registration_nor_come_bef
 
 #[tokio::test]
 async fn invalid_identities_are_refused_with_the_reason_and_closed() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     for (identity, text) in [
         ("1-x", "invalid plugin index: "),
         ("aa-x", "invalid plugin index: "),
@@ -98,7 +97,7 @@ async fn invalid_identities_are_refused_with_the_reason_and_closed() {
 
 #[tokio::test]
 async fn a_second_registration_is_an_error_and_the_end() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let connected = runtime.join(&FakePlugin::new("10-nobody")).await;
     let (code, message) = status(connected.register_as("10-trusted").await);
     assert_eq!(code, Code::FailedPrecondition);
@@ -110,11 +109,10 @@ async fn a_second_registration_is_an_error_and_the_end() {
 
 #[tokio::test]
 async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
-    let time = Duration::from_secs(3);
-    let builder = TestRuntime::builder();
+    let time = Duration::from_secs(3600);
+    let builder = patient();
     let builder = builder.config(move |config| config.plugin_registration_timeout = time);
     let runtime = builder.start().await;
-    let begun = Instant::now();
     let connect = async || UnixStream::connect(runtime.socket()).await.unwrap();
     let mut silent = Vec::new();
     for _ in 0..8 {
@@ -130,45 +128,50 @@ async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
 
     let good = FakePlugin::new("10-good");
     let _connected = runtime.join(&good).await;
-    assert!(begun.elapsed() < time, "{:?}", begun.elapsed());
     runtime.run_pod("p1").await;
     good.assert_events(&["RunPodSandbox p1"]);
 
-    // They are all closed in the end: silent ones when their time is over.
+    // Garbage ends its connection, and so do too many bytes.
     let mut rest = Vec::new();
     let _ = garbage.read_to_end(&mut rest).await;
-    for mut silent in silent {
-        let end = tokio::time::timeout(TEST_TIMEOUT, silent.read_to_end(&mut rest));
-        end.await.unwrap().unwrap();
-    }
-    runtime.watcher().wait_for_nth("refused", 10).await;
+    runtime.watcher().wait_for_nth("refused", 2).await;
     let notices = runtime.watcher().notices().all();
-    for why in ["did not register within 3s", "before registration"] {
-        let told = notices
-            .iter()
-            .any(|notice| notice.to_string().contains(why));
-        assert!(told, "{notices:?}");
-    }
+    let why = "before registration";
+    let told = notices
+        .iter()
+        .any(|notice| notice.to_string().contains(why));
+    assert!(told, "{notices:?}");
     assert_eq!(runtime.nri().plugins().len(), 1);
 }
 
 #[tokio::test]
-async fn more_unregistered_peers_than_places_wait_their_turn() {
+async fn silent_peers_are_closed_when_their_time_is_over() {
     let time = Duration::from_millis(300);
-    let builder = TestRuntime::builder();
+    let builder = patient();
     let builder = builder.config(move |config| config.plugin_registration_timeout = time);
     let runtime = builder.start().await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(UnixStream::connect(runtime.socket()).await.unwrap());
     }
-    let _connected = runtime.join(&FakePlugin::new("10-good")).await;
     runtime.watcher().wait_for_nth("refused", 20).await;
+    let mut rest = Vec::new();
+    for mut silent in silent {
+        let end = silent.read_to_end(&mut rest);
+        let end = tokio::time::timeout(TEST_TIMEOUT, end).await.unwrap();
+        assert_eq!(end.unwrap(), 0);
+    }
+    let notices = runtime.watcher().notices().all();
+    let late = "did not register within 300ms";
+    let all = notices
+        .iter()
+        .all(|notice| notice.to_string().contains(late));
+    assert!(all, "{notices:?}");
 }
 
 #[tokio::test]
 async fn event_masks_are_checked() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let nri = runtime.nri();
     let all = FakePlugin::new("10-all").subscribe_bits(0);
     let _all = runtime.join(&all).await;
@@ -191,7 +194,7 @@ async fn event_masks_are_checked() {
 
 #[tokio::test]
 async fn implicit_subscribers_may_not_know_validation_and_pod_updates() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut old = FakePlugin::new("10-old").subscribe_bits(0);
     for newer in [Event::UpdatePodSandbox, Event::ValidateContainerAdjustment] {
         old = old.on(newer, Behavior::unimplemented());
@@ -206,7 +209,7 @@ async fn implicit_subscribers_may_not_know_validation_and_pod_updates() {
 
 #[tokio::test]
 async fn a_plugin_may_crash_at_any_step() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     // Before registering, and while it does.
     drop(UnixStream::connect(runtime.socket()).await.unwrap());
     for step in [
@@ -253,7 +256,7 @@ async fn a_plugin_may_crash_at_any_step() {
 
 #[tokio::test]
 async fn updates_before_the_registration_are_refused() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let eager = FakePlugin::new("10-eager");
     let connected = eager.connect(runtime.socket()).await.unwrap();
     let updated = connected.update(vec![memory("c1", 1)], Vec::new()).await;
@@ -265,7 +268,7 @@ async fn updates_before_the_registration_are_refused() {
 #[tokio::test]
 async fn a_name_can_be_bound_to_users() {
     let own = rustix::process::geteuid().as_raw();
-    let builder = TestRuntime::builder().config(move |config| {
+    let builder = patient().config(move |config| {
         let mut bound = PluginConfig::default();
         bound.allowed_uids = Some(vec![own + 1]);
         config.plugins.insert("trusted".into(), bound);
@@ -282,7 +285,7 @@ async fn a_name_can_be_bound_to_users() {
 #[tokio::test]
 async fn users_that_are_not_listed_cannot_connect() {
     let own = rustix::process::geteuid().as_raw();
-    let builder = TestRuntime::builder();
+    let builder = patient();
     let builder = builder.config(move |config| config.allowed_uids = vec![own + 1]);
     let runtime = builder.start().await;
     let plugin = FakePlugin::new("10-plugin");
@@ -293,7 +296,7 @@ async fn users_that_are_not_listed_cannot_connect() {
 
 #[tokio::test]
 async fn there_can_be_too_many_plugins() {
-    let builder = TestRuntime::builder().config(|config| config.max_plugins = 1);
+    let builder = patient().config(|config| config.max_plugins = 1);
     let runtime = builder.start().await;
     let _one = runtime.join(&FakePlugin::new("10-one")).await;
     let two = FakePlugin::new("20-two");
@@ -306,7 +309,7 @@ async fn there_can_be_too_many_plugins() {
 
 #[tokio::test]
 async fn a_new_instance_takes_over_from_an_old_one() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let old = FakePlugin::new("10-twin");
     let old_connected = runtime.join(&old).await;
     let new = FakePlugin::new("10-twin");
@@ -321,7 +324,7 @@ async fn a_new_instance_takes_over_from_an_old_one() {
 
 #[tokio::test]
 async fn an_instance_that_cannot_take_over_leaves_the_old_one_in_place() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let old = FakePlugin::new("10-twin");
     let _old_connected = runtime.join(&old).await;
     let new = FakePlugin::new("10-twin").on(When::method("Synchronize"), Behavior::hang());
@@ -341,7 +344,7 @@ async fn an_instance_that_cannot_take_over_leaves_the_old_one_in_place() {
 #[tokio::test]
 async fn a_part_of_the_runtime_cannot_be_replaced() {
     let inner = FakePlugin::new("10-inner");
-    let runtime = TestRuntime::builder().built_in(&inner).start().await;
+    let runtime = patient().built_in(&inner).start().await;
     let outer = FakePlugin::new("10-inner");
     let connected = outer.connect(runtime.socket()).await.unwrap();
     connected.register().await.unwrap();

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nri_adaptation::{Ctx, Event, RuntimeApi as _, api};
-use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, ReceivedCall, TestRuntime, When};
+use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, ReceivedCall, When};
 use prost::Message as _;
+
+use crate::values::patient;
 
 /// No id at all.
 const NONE: [&str; 0] = [];
@@ -22,7 +24,7 @@ fn parts(plugin: &FakePlugin) -> Vec<api::SynchronizeRequest> {
 
 #[tokio::test]
 async fn many_fat_containers_come_in_parts() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let pod = runtime.run_pod("p").await;
     for n in 0..300 {
         let mut fat = runtime.container(&pod, &format!("c{n:03}"));
@@ -45,7 +47,7 @@ async fn many_fat_containers_come_in_parts() {
 
 #[tokio::test]
 async fn plugins_that_cannot_be_synchronised_are_closed_with_the_reason() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let pod = runtime.run_pod("p").await;
     for n in 0..50 {
         let fat = runtime.container(&pod, &format!("c{n}"));
@@ -74,7 +76,7 @@ async fn plugins_that_cannot_be_synchronised_are_closed_with_the_reason() {
 
 #[tokio::test]
 async fn exited_containers_are_not_shown_and_their_removal_is_told() {
-    let runtime = TestRuntime::builder().build();
+    let runtime = patient().build();
     let pod = runtime.pod("old");
     runtime.domain().put_pod(pod.clone());
     let states = [
@@ -117,7 +119,7 @@ async fn exited_containers_are_not_shown_and_their_removal_is_told() {
 
 #[tokio::test]
 async fn a_creation_under_way_reaches_a_joining_plugin_in_what_it_is_shown() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let pod = runtime.run_pod("p").await;
     let c = runtime.container(&pod, "c");
     let creation = runtime.ask_to_create(&pod, &c).await.unwrap();
@@ -143,7 +145,7 @@ async fn a_creation_under_way_reaches_a_joining_plugin_in_what_it_is_shown() {
 
 #[tokio::test]
 async fn a_plugin_does_not_wait_for_ever_for_a_creation() {
-    let builder = TestRuntime::builder().request_timeout(Duration::from_millis(200));
+    let builder = patient().request_timeout(Duration::from_millis(200));
     let runtime = builder.start().await;
     let pod = runtime.run_pod("p").await;
     let c = runtime.container(&pod, "c");
@@ -156,7 +158,7 @@ async fn a_plugin_does_not_wait_for_ever_for_a_creation() {
 
 #[tokio::test]
 async fn requests_wait_for_a_plugin_that_joins() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let slow = Behavior::usual().behind(&gate);
     let slow = FakePlugin::new("10-slow").on(When::method("Synchronize"), slow);
@@ -179,7 +181,7 @@ async fn requests_wait_for_a_plugin_that_joins() {
 
 #[tokio::test]
 async fn no_plugin_joins_while_that_is_blocked() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let nri = runtime.nri();
     let block = nri.block_plugin_sync().await;
     let nested = nri.block_plugin_sync().await;
@@ -202,7 +204,7 @@ async fn no_plugin_joins_while_that_is_blocked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_storm_of_creations_each_container_reaches_a_joining_plugin_once() {
-    let runtime = Arc::new(TestRuntime::start().await);
+    let runtime = Arc::new(patient().start().await);
     let steady = FakePlugin::new("05-steady");
     let _steady = runtime.join(&steady).await;
     let storm: Vec<_> = (0..8)
@@ -263,7 +265,7 @@ async fn in_a_storm_of_creations_each_container_reaches_a_joining_plugin_once() 
 /// Between an event and the runtime's own books there is a gap, and a plugin may join in it.
 #[tokio::test]
 async fn what_the_runtime_does_not_list_yet_is_shown_all_the_same() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let (nri, cx) = (runtime.nri(), Ctx::new());
     let (p, gone) = (runtime.pod("p"), runtime.pod("gone"));
     for pod in [&p, &gone] {
@@ -315,7 +317,7 @@ async fn what_the_runtime_does_not_list_yet_is_shown_all_the_same() {
 /// exists.
 #[tokio::test]
 async fn a_container_that_was_started_exists_though_its_creation_is_not_settled() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let p = runtime.run_pod("p").await;
     let c = runtime.container(&p, "c");
     let creation = runtime.ask_to_create(&p, &c).await.unwrap();
@@ -335,7 +337,7 @@ async fn a_container_that_was_started_exists_though_its_creation_is_not_settled(
 /// in what it is shown; and nothing is told of what is gone before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_storm_of_creations_and_removals_each_object_reaches_a_joining_plugin_once() {
-    let runtime = Arc::new(TestRuntime::start().await);
+    let runtime = Arc::new(patient().start().await);
     let steady = FakePlugin::new("05-steady");
     let _steady = runtime.join(&steady).await;
     let storm: Vec<_> = (0..8)

@@ -17,7 +17,7 @@ use nri_testkit::{
 };
 use tokio::sync::Barrier;
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 /// A validator that is part of the runtime, and accepts no memory limit above 100.
 #[derive(Default)]
@@ -52,7 +52,7 @@ fn limit(update: &api::ContainerUpdate) -> i64 {
 async fn frugal_runtime() -> (TestRuntime, Arc<Frugal>) {
     let frugal = Arc::new(Frugal::default());
     let plugin = Arc::clone(&frugal);
-    let builder = TestRuntime::builder()
+    let builder = patient()
         .config(|config| {
             config.default_validator.enable = true;
             config.default_validator.required_plugins = vec!["10-asks".into()];
@@ -63,7 +63,7 @@ async fn frugal_runtime() -> (TestRuntime, Arc<Frugal>) {
 
 /// Has remote plugins of these names judge updates.
 fn judging(names: &'static [&str]) -> TestRuntimeBuilder {
-    TestRuntime::builder().config(move |config| {
+    patient().config(move |config| {
         for name in names {
             let mut judges = PluginConfig::default();
             judges.validate_updates = Some(true);

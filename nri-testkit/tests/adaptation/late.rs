@@ -7,12 +7,14 @@ use nri_adaptation::config::{AfterLate, FailureAction, PluginConfig};
 use nri_adaptation::{
     CallOutcome, Config, Ctx, Event, EventError as Error, PluginState, RuntimeApi as _,
 };
-use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, TestRuntime, When};
+use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
+
+use crate::values::patient;
 
 const TIME: Duration = Duration::from_millis(250);
 
 async fn runtime(change: impl FnOnce(&mut Config) + Send + 'static) -> TestRuntime {
-    let builder = TestRuntime::builder().request_timeout(TIME);
+    let builder = patient().request_timeout(TIME);
     builder.config(change).start().await
 }
 
@@ -128,10 +130,7 @@ async fn a_plugin_can_be_closed_as_soon_as_it_is_late() {
 
 #[tokio::test]
 async fn the_callers_deadline_is_not_the_plugins_fault() {
-    let runtime = TestRuntime::builder()
-        .request_timeout(Duration::from_secs(10))
-        .start()
-        .await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let slow = hanging("10-slow", &gate);
     let other = FakePlugin::new("20-other");
@@ -165,10 +164,7 @@ async fn the_callers_deadline_is_not_the_plugins_fault() {
 
 #[tokio::test]
 async fn notifications_go_on_without_their_caller() {
-    let runtime = TestRuntime::builder()
-        .request_timeout(Duration::from_secs(10))
-        .start()
-        .await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let slow = Behavior::usual().behind(&gate);
     let slow = FakePlugin::new("10-slow").on(Event::StopPodSandbox, slow);
@@ -195,7 +191,7 @@ async fn a_plugin_that_stops_reading_holds_nobody_up_for_long() {
     runtime.run(large).await;
     runtime.run_pod("b").await;
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < TEST_TIMEOUT, "{took:?}");
     runtime.watcher().wait_for("gone 10-deaf").await;
     runtime.run_pod("c").await;
 }

@@ -9,9 +9,9 @@ use nri_adaptation::{
     Config, Configuration, Ctx, Event, EventMask, HandlerError, InstanceError, Nri, Plugin,
     PluginCtx, PluginId, PluginKind, RuntimeApi as _, api,
 };
-use nri_testkit::{Behavior, FakePlugin, Journal, MemoryDomain, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Journal, MemoryDomain, TEST_TIMEOUT, TestRuntime, When};
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 async fn every_call_is_a_no_op(runtime: &TestRuntime) {
     let nri = runtime.nri();
@@ -43,9 +43,7 @@ async fn every_call_is_a_no_op(runtime: &TestRuntime) {
 
 #[tokio::test]
 async fn a_disabled_instance_does_nothing_at_all() {
-    let runtime = TestRuntime::builder()
-        .config(|config| config.disable = true)
-        .build();
+    let runtime = patient().config(|config| config.disable = true).build();
     let files = || std::fs::read_dir(runtime.directory()).unwrap().count();
     let before = files();
     runtime.nri().start().await.unwrap();
@@ -55,7 +53,7 @@ async fn a_disabled_instance_does_nothing_at_all() {
 
 #[tokio::test]
 async fn a_stopped_instance_does_nothing_any_more_and_leaves_nothing_behind() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = FakePlugin::new("10-plugin");
     let connected = runtime.join(&plugin).await;
     let pod = runtime.run_pod("p").await;
@@ -81,18 +79,18 @@ async fn a_stopped_instance_does_nothing_any_more_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn stopping_is_bounded_whatever_plugins_do() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let deaf = FakePlugin::new("10-deaf").on(When::method("Shutdown"), Behavior::hang());
     let _connected = runtime.join(&deaf).await;
     let begun = Instant::now();
     tokio::join!(runtime.nri().stop(), runtime.nri().stop());
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < TEST_TIMEOUT, "{took:?}");
 }
 
 #[tokio::test]
 async fn dropping_the_last_handle_cuts_plugins_off() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let connected = runtime.join(&FakePlugin::new("10-plugin")).await;
     let socket = runtime.socket();
     drop(runtime);
@@ -102,7 +100,7 @@ async fn dropping_the_last_handle_cuts_plugins_off() {
 
 #[tokio::test]
 async fn an_instance_starts_once() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let again = runtime.nri().start().await.unwrap_err();
     assert_eq!(again, InstanceError::AlreadyStarted.into());
     assert!(again.to_string().contains("started already"), "{again}");
@@ -114,7 +112,7 @@ async fn an_instance_starts_once() {
 
 #[tokio::test]
 async fn names_stand_for_one_thing() {
-    let runtime = TestRuntime::builder().build();
+    let runtime = patient().build();
     let twin = Arc::new(MemoryDomain::new("test"));
     let error = runtime.nri().register_domain(twin).unwrap_err();
     assert!(
@@ -136,13 +134,13 @@ async fn names_stand_for_one_thing() {
 
 #[tokio::test]
 async fn sockets_that_cannot_be_opened_fail_the_start_in_one_line() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     for path in [
         runtime.socket(),
         runtime.directory().join("x".repeat(150)),
         "/proc/nri/nri.sock".into(),
     ] {
-        let builder = TestRuntime::builder().config(|config| config.socket_path = path);
+        let builder = patient().config(|config| config.socket_path = path);
         let other = builder.build();
         let text = other.nri().start().await.unwrap_err().to_string();
         assert!(
@@ -158,7 +156,7 @@ async fn sockets_that_cannot_be_opened_fail_the_start_in_one_line() {
 /// What went wrong with a start is the error of this implementation.
 #[tokio::test]
 async fn why_a_start_fails_can_be_matched() {
-    let builder = TestRuntime::builder().config(|c| c.socket_path = "/proc/nri/nri.sock".into());
+    let builder = patient().config(|c| c.socket_path = "/proc/nri/nri.sock".into());
     let error = builder.build().nri().start().await.unwrap_err();
     let nri_adaptation::EventError::Instance(InstanceError::Start(failure)) = error else {
         panic!("{error}");
@@ -172,7 +170,7 @@ async fn why_a_start_fails_can_be_matched() {
 
 #[tokio::test]
 async fn a_stale_socket_is_replaced_and_a_replaced_one_is_left_alone() {
-    let builder = TestRuntime::builder();
+    let builder = patient();
     let path = builder.directory().join("nri.sock");
     drop(UnixListener::bind(&path).unwrap());
     let runtime = builder.start().await;
@@ -185,7 +183,7 @@ async fn a_stale_socket_is_replaced_and_a_replaced_one_is_left_alone() {
 
 #[tokio::test]
 async fn a_listener_can_be_brought_along() {
-    let builder = TestRuntime::builder();
+    let builder = patient();
     let path = builder.directory().join("own.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let at = path.clone();
@@ -201,7 +199,7 @@ async fn a_listener_can_be_brought_along() {
 
 #[tokio::test]
 async fn connections_can_be_disabled() {
-    let builder = TestRuntime::builder().config(|config| config.disable_connections = true);
+    let builder = patient().config(|config| config.disable_connections = true);
     let runtime = builder.start().await;
     assert!(runtime.nri().is_enabled());
     assert!(!runtime.socket().exists());
@@ -269,7 +267,7 @@ impl Plugin for Annotator {
 async fn built_in_plugins_are_plugins_like_others() {
     let plugin = Arc::new(Annotator::default());
     let (id, own) = ("05-built-in".parse().unwrap(), Arc::clone(&plugin));
-    let builder = TestRuntime::builder()
+    let builder = patient()
         .request_timeout(Duration::from_millis(200))
         .with(|builder| builder.plugin(id, own));
     let runtime = builder.build();
@@ -317,7 +315,7 @@ impl Plugin for Refuses {
 #[tokio::test]
 async fn a_built_in_plugin_that_cannot_start_fails_the_start() {
     let id = "05-refuses".parse().unwrap();
-    let builder = TestRuntime::builder().with(|builder| builder.plugin(id, Arc::new(Refuses)));
+    let builder = patient().with(|builder| builder.plugin(id, Arc::new(Refuses)));
     let text = builder.build().nri().start().await.unwrap_err().to_string();
     assert!(
         text.contains("05-refuses") && text.contains("not today"),

@@ -10,7 +10,7 @@ use nri_testkit::{FakePlugin, Gate, TEST_TIMEOUT, TestRuntime};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 /// A message of this many bytes on the runtime's service, in one frame.
 fn message(stream: u32, length: usize) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn list(runtime: &TestRuntime, id: &str) {
 
 #[tokio::test]
 async fn a_peer_that_has_not_registered_may_say_little() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut peer = UnixStream::connect(runtime.socket()).await.unwrap();
     // Closed while it is still talking, or right after.
     let _ = peer.write_all(&message(1, 200 << 10)).await;
@@ -50,7 +50,7 @@ async fn a_peer_that_has_not_registered_may_say_little() {
 
 #[tokio::test]
 async fn a_message_that_is_too_long_is_refused_and_does_no_harm() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let stream = std::os::unix::net::UnixStream::connect(runtime.socket()).unwrap();
     let second = stream.try_clone().unwrap();
     stream.set_nonblocking(true).unwrap();
@@ -75,7 +75,7 @@ async fn a_message_that_is_too_long_is_refused_and_does_no_harm() {
 
 #[tokio::test]
 async fn only_so_many_requests_of_a_plugin_are_in_progress() {
-    let builder = TestRuntime::builder().config(|config| config.update_rate_limit = 0);
+    let builder = patient().config(|config| config.update_rate_limit = 0);
     let runtime = builder.start().await;
     let mut limits = Limits::default();
     limits.max_calls = 1000;
@@ -109,7 +109,7 @@ async fn only_so_many_requests_of_a_plugin_are_in_progress() {
 
 #[tokio::test]
 async fn a_plugin_may_ask_for_so_many_updates_at_once() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         // So slow that it brings nothing in the time of the test.
         config.update_rate_limit = 1;
         config.update_burst = 3600;
@@ -147,7 +147,7 @@ async fn a_plugin_may_ask_for_so_many_updates_at_once() {
 /// meanwhile.
 #[tokio::test]
 async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     list(&runtime, "c1");
     let done = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&done);
@@ -178,7 +178,7 @@ async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
 #[tokio::test]
 async fn a_domain_that_hangs_is_waited_for_only_so_long() {
     let time = Duration::from_millis(50);
-    let builder = TestRuntime::builder().config(move |config| config.domain_timeout = time);
+    let builder = patient().config(move |config| config.domain_timeout = time);
     let runtime = builder.start().await;
     list(&runtime, "c");
     runtime.domain().on_update(|_| std::future::pending());

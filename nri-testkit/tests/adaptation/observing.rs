@@ -13,7 +13,7 @@ use nri_testkit::{Behavior, FakePlugin, PluginEvent, TEST_TIMEOUT, TestRuntime};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 /// Keeps what it is told, in words, but for how long things took.
 #[derive(Default)]
@@ -98,7 +98,7 @@ async fn with_two(runtime: &TestRuntime) -> api::PodSandbox {
 async fn calls_are_counted_as_the_reference_counts_them() {
     let told = Arc::new(Told::default());
     let metrics = Arc::clone(&told);
-    let builder = TestRuntime::builder().with(|builder| builder.metrics(metrics));
+    let builder = patient().with(|builder| builder.metrics(metrics));
     let runtime = builder.start().await;
     let connected = runtime.join(&adjusting("10-a")).await;
     assert_eq!(
@@ -135,7 +135,7 @@ async fn calls_are_counted_as_the_reference_counts_them() {
 
 #[tokio::test]
 async fn plugins_can_be_looked_at() {
-    let builder = TestRuntime::builder().request_timeout(Duration::from_millis(100));
+    let builder = patient().request_timeout(Duration::from_millis(100));
     let runtime = builder.start().await;
     let nri = runtime.nri();
     let plugin = adjusting("10-a").on(Event::StartContainer, Behavior::hang());
@@ -213,7 +213,7 @@ async fn who_changed_what_is_recorded_without_values() {
     // may be another test's without any, and remembers that nobody wants to know.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let logging = tracing::subscriber::set_default(subscriber);
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let connected = runtime.join(&adjusting("10-a")).await;
     let pod = with_two(&runtime).await;
     runtime.try_create(&pod, "c").await.unwrap();
@@ -261,7 +261,7 @@ async fn who_changed_what_is_recorded_without_values() {
 
 #[tokio::test]
 async fn a_plugin_that_is_built_against_an_old_nri_is_told_of_once_per_event() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let unknown = Behavior::unimplemented();
     let plugin = FakePlugin::new("10-old").on(Event::RunPodSandbox, unknown);
     let _connected = runtime.join(&plugin).await;
@@ -282,7 +282,7 @@ async fn a_plugin_that_is_built_against_an_old_nri_is_told_of_once_per_event() {
 
 #[tokio::test]
 async fn readiness_says_which_required_plugins_are_not_there() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         config.default_validator.required_plugins = vec!["policy".into(), "20-b".into()];
     });
     let runtime = builder.build();
@@ -315,7 +315,7 @@ async fn readiness_says_which_required_plugins_are_not_there() {
 /// What a disabled instance does not do, nobody misses, whatever is configured later.
 #[tokio::test]
 async fn a_disabled_instance_misses_no_plugin() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         config.disable = true;
         config.default_validator.required_plugins = vec!["policy".into()];
     });

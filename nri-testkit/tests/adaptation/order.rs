@@ -8,6 +8,8 @@ use nri_adaptation::{CallOutcome, Config, Ctx, Event, RuntimeApi as _, api};
 use nri_testkit::{Behavior, Connected, FakePlugin, Gate, TestRuntime, When};
 use tokio::sync::Barrier;
 
+use crate::values::patient;
+
 /// Lets a plugin get so many requests at a time.
 fn give_room(config: &mut Config, name: &str, places: usize) {
     let mut roomy = PluginConfig::default();
@@ -30,7 +32,7 @@ async fn run_pods(runtime: &TestRuntime, count: usize) {
 
 #[tokio::test]
 async fn events_of_a_pod_are_in_order_and_pods_overlap() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let held = Behavior::usual().behind(&gate);
     let slow = FakePlugin::new("10-slow").on(When::from(Event::StartContainer).nth(1), held);
@@ -85,7 +87,7 @@ async fn events_of_a_pod_are_in_order_and_pods_overlap() {
 #[tokio::test]
 async fn many_pods_overlap_a_slow_plugin_with_room() {
     const PLACES: usize = 16;
-    let builder = TestRuntime::builder().config(|config| give_room(config, "slow", PLACES));
+    let builder = patient().config(|config| give_room(config, "slow", PLACES));
     let runtime = builder.start().await;
     // It answers none before as many as it has places for are there, so fewer at a time would all
     // be late.
@@ -149,7 +151,7 @@ fn counted(id: &str, inside: &Inside) -> FakePlugin {
 
 #[tokio::test]
 async fn serial_instances_handle_one_request_at_a_time() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         config.serial = true;
         give_room(config, "10-one", 16);
     });
@@ -172,7 +174,7 @@ async fn fifty_pods(runtime: &TestRuntime, plugins: [&FakePlugin; 3]) -> Vec<Con
 
 #[tokio::test]
 async fn the_work_of_other_plugins_overlaps_that_of_a_slow_one() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     // The first plugin, and one after the slow one. What matters is who was where when.
     let first = FakePlugin::new("05-first");
     let last = FakePlugin::new("90-last");
@@ -211,7 +213,7 @@ async fn the_work_of_other_plugins_overlaps_that_of_a_slow_one() {
 
 #[tokio::test]
 async fn one_request_in_the_whole_instance_when_serial() {
-    let builder = TestRuntime::builder().config(|config| {
+    let builder = patient().config(|config| {
         config.serial = true;
         for name in ["first", "slow", "last"] {
             give_room(config, name, 16);
@@ -227,7 +229,7 @@ async fn one_request_in_the_whole_instance_when_serial() {
 
 #[tokio::test]
 async fn a_pods_stop_waits_for_the_exits_of_its_containers_and_a_removal_drains_them() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let held = Behavior::usual().behind(&gate);
     let slow = FakePlugin::new("10-slow").on(When::from(Event::PostStartContainer).nth(1), held);

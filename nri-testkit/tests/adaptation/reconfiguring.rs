@@ -8,6 +8,8 @@ use nri_adaptation::config::{FailureAction, PluginConfig};
 use nri_adaptation::{Config, Ctx, Error, Event, Reconfigured, RuntimeApi as _};
 use nri_testkit::{Behavior, FakePlugin, TestRuntime};
 
+use crate::values::patient;
+
 /// The configuration in force, changed.
 fn changed(runtime: &TestRuntime, change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::clone(&runtime.nri().config());
@@ -17,7 +19,7 @@ fn changed(runtime: &TestRuntime, change: impl FnOnce(&mut Config)) -> Config {
 
 #[tokio::test]
 async fn limits_and_policies_hold_from_the_next_request_on() {
-    let builder = TestRuntime::builder().request_timeout(Duration::from_secs(3600));
+    let builder = patient().request_timeout(Duration::from_secs(3600));
     let runtime = builder.start().await;
     let plugin = FakePlugin::new("10-a")
         .subscribe(Event::StartContainer)
@@ -50,7 +52,7 @@ async fn limits_and_policies_hold_from_the_next_request_on() {
 
 #[tokio::test]
 async fn a_socket_moves_and_plugins_stay() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let nri = runtime.nri();
     let _old = runtime.join(&FakePlugin::new("10-old")).await;
     let before = runtime.socket();
@@ -74,7 +76,7 @@ async fn a_socket_moves_and_plugins_stay() {
 
 #[tokio::test]
 async fn a_bad_configuration_changes_nothing() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let nri = runtime.nri();
     let _connected = runtime.join(&FakePlugin::new("10-a")).await;
     let before = nri.config();
@@ -129,7 +131,7 @@ async fn a_bad_configuration_changes_nothing() {
 
 #[tokio::test]
 async fn the_default_validator_comes_changes_and_goes() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let nri = runtime.nri();
     let pod = runtime.run_pod("p").await;
     let require = |config: &mut Config, plugins: &[&str]| {
@@ -172,7 +174,7 @@ async fn the_default_validator_comes_changes_and_goes() {
 
 #[tokio::test]
 async fn who_may_not_be_there_any_more_is_sent_away() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let _a = runtime.join(&FakePlugin::new("10-a")).await;
     let b = runtime.join(&FakePlugin::new("20-b")).await;
     let config = changed(&runtime, |config| {
@@ -189,7 +191,7 @@ async fn who_may_not_be_there_any_more_is_sent_away() {
 
 #[tokio::test]
 async fn a_listener_that_was_brought_along_stays() {
-    let builder = TestRuntime::builder();
+    let builder = patient();
     let path = builder.directory().join("own.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let builder = builder.config(|config| config.socket_path = path);

@@ -11,7 +11,7 @@ use nri_proto::transport::Code;
 use nri_testkit::{Behavior, Describe as _, FakePlugin, Gate, TestRuntime, When};
 use tokio::sync::Barrier;
 
-use crate::values::annotate;
+use crate::values::{annotate, patient};
 
 /// The whole life of a pod with a container, with ends that are told again.
 async fn whole_life(runtime: &TestRuntime) {
@@ -42,7 +42,7 @@ const WHOLE_LIFE: [&str; 13] = [
 
 #[tokio::test]
 async fn every_event_reaches_every_subscriber_once_and_in_order() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugins = ["20-b", "10-z", "20-a", "99-last"].map(FakePlugin::new);
     let mut connected = Vec::new();
     for plugin in &plugins {
@@ -63,7 +63,7 @@ async fn every_event_reaches_every_subscriber_once_and_in_order() {
 
 #[tokio::test]
 async fn adjustments_are_merged_and_owned() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let annotates = |id: &str, key: &str, value: &str| {
         FakePlugin::new(id).on(Event::CreateContainer, annotate(key, value))
     };
@@ -96,7 +96,7 @@ async fn adjustments_are_merged_and_owned() {
 
 #[tokio::test]
 async fn validators_are_asked_at_the_same_time_and_can_reject() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let both = Arc::new(Barrier::new(2));
     let mut connected = Vec::new();
     for id in ["10-one", "20-two"] {
@@ -126,7 +126,7 @@ async fn validators_are_asked_at_the_same_time_and_can_reject() {
 
 #[tokio::test]
 async fn an_error_refuses_what_can_be_refused_and_ends_the_chain() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let first = FakePlugin::new("10-first");
     let mut refuses = FakePlugin::new("20-refuses");
     for event in [
@@ -170,7 +170,7 @@ async fn an_error_refuses_what_can_be_refused_and_ends_the_chain() {
 
 #[tokio::test]
 async fn a_failed_creation_is_undone_towards_those_that_saw_it() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let saw = FakePlugin::new("10-saw");
     let refusal = Behavior::fail(Code::Unknown, "no");
     let refuses = FakePlugin::new("20-refuses").on(Event::CreateContainer, refusal);
@@ -200,7 +200,7 @@ async fn a_failed_creation_is_undone_towards_those_that_saw_it() {
 
 #[tokio::test]
 async fn a_creation_that_is_dropped_at_any_point_is_undone() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let first = FakePlugin::new("10-first");
     let held = When::from(Event::CreateContainer).of("held");
@@ -246,7 +246,7 @@ async fn a_creation_that_is_dropped_at_any_point_is_undone() {
 
 #[tokio::test]
 async fn a_live_container_cannot_be_created_again() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let pod = runtime.run_pod("p").await;
     runtime.create(&pod, "c").await;
     let error = runtime.try_create(&pod, "c").await.unwrap_err();
@@ -257,7 +257,7 @@ async fn a_live_container_cannot_be_created_again() {
 
 #[tokio::test]
 async fn old_plugins_get_state_changes() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut old = FakePlugin::new("10-old");
     for event in Event::ALL {
         if event.has_state_change_form() {
@@ -281,7 +281,7 @@ async fn old_plugins_get_state_changes() {
 
 #[tokio::test]
 async fn unimplemented_is_an_error_where_there_is_no_old_form() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let odd = FakePlugin::new("10-odd").on(Event::CreateContainer, Behavior::unimplemented());
     let _connected = runtime.join(&odd).await;
     let pod = runtime.run_pod("p").await;
@@ -291,7 +291,7 @@ async fn unimplemented_is_an_error_where_there_is_no_old_form() {
 
 #[tokio::test]
 async fn nonsense_and_oversized_answers_are_errors_of_the_plugin() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let creation = When::from(Event::CreateContainer);
     let odd = FakePlugin::new("10-odd")
         .on(
@@ -316,7 +316,7 @@ async fn nonsense_and_oversized_answers_are_errors_of_the_plugin() {
 
 #[tokio::test]
 async fn the_default_validator_judges_by_what_really_happened() {
-    let builder = TestRuntime::builder().request_timeout(Duration::from_millis(250));
+    let builder = patient().request_timeout(Duration::from_millis(250));
     let builder = builder.config(|config| {
         config.default_validator.enable = true;
         config.default_validator.reject_oci_hook_adjustment = true;
@@ -361,7 +361,7 @@ async fn the_default_validator_judges_by_what_really_happened() {
 /// ones: plugins in Go look into them without asking.
 #[tokio::test]
 async fn plugins_find_what_they_look_into_without_asking() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let pod = |id: &str| api::PodSandbox {
         id: id.into(),
         ..Default::default()

@@ -6,7 +6,7 @@ use nri_adaptation::{
 };
 use nri_testkit::{Behavior, FakePlugin, TEST_TIMEOUT, TestRuntime, When};
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 fn evict(id: &str, reason: &str) -> api::ContainerEviction {
     api::ContainerEviction {
@@ -56,7 +56,7 @@ async fn pod_with(runtime: &TestRuntime, containers: &[&str]) -> api::PodSandbox
 
 #[tokio::test]
 async fn evictions_come_before_updates_and_before_the_creation_returns() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let _connected = runtime.join(&greedy(memory("other", 42))).await;
     let pod = pod_with(&runtime, &["victim", "other"]).await;
     runtime.create(&pod, "new").await;
@@ -77,7 +77,7 @@ async fn evictions_come_before_updates_and_before_the_creation_returns() {
 
 #[tokio::test]
 async fn a_failed_side_update_can_fail_the_creation_which_is_undone() {
-    let runtime = TestRuntime::builder().config(failing).start().await;
+    let runtime = patient().config(failing).start().await;
     let plugin = greedy(memory("other", 42));
     let _connected = runtime.join(&plugin).await;
     let pod = pod_with(&runtime, &["victim", "other"]).await;
@@ -94,7 +94,7 @@ async fn a_failed_side_update_can_fail_the_creation_which_is_undone() {
 #[tokio::test]
 async fn a_failed_side_update_keeps_nothing_from_starting_unless_it_is_to_and_is_always_told() {
     for lenient in [true, false] {
-        let builder = TestRuntime::builder();
+        let builder = patient();
         let runtime = match lenient {
             true => builder.start().await,
             false => builder.config(failing).start().await,
@@ -117,7 +117,7 @@ async fn a_failed_side_update_keeps_nothing_from_starting_unless_it_is_to_and_is
 
 #[tokio::test]
 async fn a_container_that_is_gone_is_no_failure() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let _connected = runtime.join(&greedy(memory("gone", 42))).await;
     let pod = pod_with(&runtime, &[]).await;
     runtime.create(&pod, "new").await;
@@ -130,7 +130,7 @@ async fn a_container_that_is_gone_is_no_failure() {
 async fn an_update_or_eviction_without_an_id_is_told_and_no_failure() {
     // Merged answers leave out what says nothing at all.
     for (asked, merged) in [(memory("", 42), 1), (api::ContainerUpdate::default(), 0)] {
-        let runtime = TestRuntime::builder().config(failing).start().await;
+        let runtime = patient().config(failing).start().await;
         let update = vec![asked.clone()];
         let evict = vec![evict("", "gone")];
         let plugin = FakePlugin::new("10-koordinates")
@@ -190,7 +190,7 @@ async fn an_update_or_eviction_without_an_id_is_told_and_no_failure() {
 
 #[tokio::test]
 async fn an_update_returns_what_to_apply_instead() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = FakePlugin::new("10-tunes").on(
         Event::UpdateContainer,
         Behavior::answer(api::UpdateContainerResponse {
@@ -213,7 +213,7 @@ async fn an_update_returns_what_to_apply_instead() {
 
 #[tokio::test]
 async fn what_a_stop_frees_is_given_to_others() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = FakePlugin::new("10-balances").on(
         Event::StopContainer,
         Behavior::answer(api::StopContainerResponse {
@@ -233,7 +233,7 @@ async fn what_a_stop_frees_is_given_to_others() {
 
 #[tokio::test]
 async fn unsolicited_updates_are_applied_and_failures_listed() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let connected = runtime.join(&FakePlugin::new("10-plugin")).await;
     pod_with(&runtime, &["good", "bad", "ignored", "victim"]).await;
     runtime.domain().on_update(|update| async move {
@@ -270,7 +270,7 @@ async fn unsolicited_updates_are_applied_and_failures_listed() {
 
 #[tokio::test]
 async fn updates_asked_for_when_joining_are_applied() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     pod_with(&runtime, &["c"]).await;
     let asked = synchronized(vec![memory("c", 5), memory("unknown", 6)]);
     let plugin = FakePlugin::new("10-tunes").on(When::method("Synchronize"), asked);
@@ -281,7 +281,7 @@ async fn updates_asked_for_when_joining_are_applied() {
 
 #[tokio::test]
 async fn a_plugin_may_wait_for_its_updates_inside_a_handler() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let eager = nri_plugin::handlers()
         .on_start_container(|cx, _| async move {
             let update = vec![memory("c", 1)];
@@ -315,7 +315,7 @@ fn update_through_the_api(runtime: &TestRuntime, pod: &api::PodSandbox, other: &
 /// one.
 #[tokio::test]
 async fn a_domain_may_call_back_into_the_api() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = greedy(memory("other", 42));
     let _connected = runtime.join(&plugin).await;
     let pod = runtime.run_pod("p").await;
@@ -349,7 +349,7 @@ async fn a_domain_may_call_back_into_the_api() {
 #[tokio::test]
 async fn a_plugin_may_wait_for_its_updates_inside_a_creation() {
     for serial in [false, true] {
-        let builder = TestRuntime::builder().config(move |config| config.serial = serial);
+        let builder = patient().config(move |config| config.serial = serial);
         let runtime = builder.start().await;
         let eager = nri_plugin::handlers()
             .on_create_container(|cx, request| async move {
@@ -377,7 +377,7 @@ async fn a_plugin_may_wait_for_its_updates_inside_a_creation() {
 
 #[tokio::test]
 async fn a_domain_may_call_back_from_any_update_even_if_requests_go_one_by_one() {
-    let builder = TestRuntime::builder().config(|config| config.serial = true);
+    let builder = patient().config(|config| config.serial = true);
     let runtime = builder.start().await;
     let p = runtime.pod("p");
     let other = runtime.container(&p, "other");

@@ -1,7 +1,13 @@
 //! What several of these tests ask for.
 
 use nri_adaptation::api;
-use nri_testkit::Behavior;
+use nri_testkit::{Behavior, TEST_TIMEOUT, TestRuntime, TestRuntimeBuilder};
+
+/// A runtime that finds nobody late, on a machine however busy, unless a test says so.
+pub(crate) fn patient() -> TestRuntimeBuilder {
+    let builder = TestRuntime::builder().request_timeout(TEST_TIMEOUT);
+    builder.config(|config| config.plugin_registration_timeout = TEST_TIMEOUT)
+}
 
 /// An update of a container's memory limit.
 pub(crate) fn memory(id: &str, limit: i64) -> api::ContainerUpdate {

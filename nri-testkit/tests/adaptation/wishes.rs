@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use nri_adaptation::config::{AfterLate, FailureAction, PluginConfig};
 use nri_adaptation::{Config, Ctx, Event, EventError as Error, RuntimeApi as _, api};
-use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntime, TestRuntimeBuilder};
+use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntimeBuilder};
+
+use crate::values::patient;
 
 const TIME: Duration = Duration::from_millis(100);
 /// Whether a request fails, and whether the plugin stays.
@@ -22,7 +24,7 @@ fn hasty(config: &mut Config, operator: impl FnOnce(&mut PluginConfig)) {
 }
 
 fn with_hasty(operator: impl FnOnce(&mut PluginConfig) + Send + 'static) -> TestRuntimeBuilder {
-    TestRuntime::builder().config(|config| hasty(config, operator))
+    patient().config(|config| hasty(config, operator))
 }
 
 /// Answers `RunPodSandbox` when it is let through.
@@ -80,7 +82,7 @@ async fn lateness_over_a_connection_is_what_the_plugin_says() {
 #[tokio::test]
 async fn a_connection_lost_in_a_call_fails_the_request_if_the_plugin_says_so() {
     for (fail_request, keep_connected) in WISHES {
-        let builder = TestRuntime::builder().request_timeout(Duration::from_secs(3600));
+        let builder = patient().request_timeout(Duration::from_secs(3600));
         let runtime = builder.start().await;
         let wishes = hanging(&Gate::new()).failure_policy(fail_request, keep_connected);
         let connected = runtime.join(&wishes).await;
@@ -105,7 +107,7 @@ async fn a_connection_lost_in_a_call_fails_the_request_if_the_plugin_says_so() {
 
 #[tokio::test]
 async fn a_plugin_that_went_between_requests_fails_none() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let first = Behavior::usual().behind(&gate);
     let first = FakePlugin::new("05-first").on(Event::RunPodSandbox, first);
