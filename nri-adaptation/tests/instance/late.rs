@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nri_adaptation::config::{AfterLate, PluginConfig, Trouble};
+use nri_adaptation::config::{AfterLate, FailureAction, PluginConfig};
 use nri_adaptation::{CallOutcome, Ctx, PluginState, RuntimeApi};
 use nri_core::{Error, Event};
 use tokio::sync::Notify;
@@ -77,8 +77,8 @@ async fn policies_say_what_lateness_errors_and_absence_mean() {
     let world = World::started_with(|config| {
         config.plugin_request_timeout = TIME;
         let mut strict = PluginConfig::default();
-        strict.on_late = Some(Trouble::Fail);
-        strict.on_absent = Some(Trouble::Fail);
+        strict.on_late = Some(FailureAction::Fail);
+        strict.on_absent = Some(FailureAction::Fail);
         config.plugins.insert("strict".into(), strict);
     })
     .await;

@@ -38,16 +38,20 @@ impl Default for Config {
     }
 }
 
-/// What is done with a plugin once its late answer has come.
+/// What happens to a plugin that was late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "policy-serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "policy-serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum AfterLate {
-    /// It goes on as if nothing had happened. What it missed it learns from later events.
+    /// It goes on once its answer has come; the answer is dropped. What it missed it learns from
+    /// later events. The default.
     #[default]
     Keep,
-    /// It is synchronised again.
+    /// It is synchronised again once its answer has come, so that it learns what was done without
+    /// it.
     Resync,
-    /// It is closed, right when it becomes late.
+    /// It is closed right when it becomes late, as the reference does.
     Close,
 }
 
