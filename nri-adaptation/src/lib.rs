@@ -10,6 +10,7 @@ mod error;
 mod instance;
 mod launch;
 mod listen;
+pub mod manual;
 mod nri;
 mod plugin;
 mod rate;

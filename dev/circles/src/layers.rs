@@ -17,7 +17,7 @@ pub(super) struct Layers {
 pub(super) const ALL: &[Layers] = &[Layers {
     name: "nri-adaptation",
     layers: &[
-        &["clock.rs", "duration.rs", "tasks.rs", "text.rs"],
+        &["clock.rs", "duration.rs", "manual/", "tasks.rs", "text.rs"],
         &["config/", "rate.rs"],
         &["error.rs"],
         &["telemetry/"],
