@@ -1,47 +1,53 @@
-//! What happens between a call of the API and a plugin, layer by layer.
+//! What happens between a call of the API and the answers of plugins.
 //!
-//! # The layers
+//! The example is [`create_container`](crate::RuntimeApi::create_container), which has all there
+//! is. Which modules do this is in the README of this crate, with a picture of its layers.
 //!
-//! A folder uses only what is below it in this picture, and `cargo xtask circles` checks it. The
-//! names are modules of this crate, which are private: read on there.
+//! # On the way out
 //!
-//! ```text
-//!  nri  builder                  what a runtime holds in its hands
-//!  instance/                     the whole: start, stop, another configuration
-//!  launch/        listen/        processes of pre-installed plugins | the socket
-//!  session/                      a connection: who may be which plugin, and the stages of its life
-//!  engine/                       requests on their way through the plugins, and their side effects
-//!  plugin/        shared         one plugin, and how it is reached | what all parts share
-//!  telemetry/                    what is told, counted and recorded
-//!  error
-//!  config/        rate
-//!  clock  duration  tasks  text
-//! ```
+//! 1. **Read.** Pod and container are read from what the runtime hands in, once, before anything is
+//!    awaited. Plugins see the same, whatever the runtime does meanwhile.
+//! 2. **Due.** The [lifecycle](nri_core::lifecycle) says whether there is something to be told: a
+//!    second stop is nothing, a removal may imply a stop, a creation of a known container is an
+//!    error.
+//! 3. **Order.** Requests of one pod wait for each other, and for exits that were queued before. A
+//!    plugin that is being synchronised holds the request until it is ready.
+//! 4. **Turn.** The first plugin, by index, that is subscribed has to have a turn free
+//!    (`max_in_flight`); the caller's time runs, the plugin's does not.
+//! 5. **Call.** The request is encoded once, for all plugins that get the same, and written. The
+//!    plugin's time (`plugin_request_timeout`) begins with its turn.
 //!
-//! Nobody below `instance/` knows the instance. The scheduler of [`nri_core::schedule`] decides who
-//! is called with what and when; the engine (`engine/driver`) is the only one that performs what it
-//! decides, and the layers below the engine return what came of their work.
+//! # On the way back
 //!
-//! # A creation
+//! 6. **Answer.** It is counted before it is decoded (`max_updates`, `max_items`). An error,
+//!    lateness or a lost connection fails the request or skips the plugin, by
+//!    [policy](super::configuration#when-a-plugin-does-not-answer).
+//! 7. **Merge.** The adjustment goes into the combined one, with an owner for each item; a second
+//!    owner is a conflict, and fails the request. What the runtime does not
+//!    [support](crate::Builder::support) is refused or left out. The next plugin sees the container
+//!    as adjusted so far: on with 4.
+//! 8. **Validation.** When all have answered, validators get the combined adjustment, with its
+//!    owners and the plugins that were consulted. One that does not accept it fails the request.
+//! 9. **Side effects.** Evictions first, then updates of other containers, each by the domain that
+//!    has the container, within `domain_timeout`.
+//! 10. **Outcome.** The runtime gets a [`Creation`](crate::Creation): the adjustment, its owners,
+//!     what was done to others, and what each plugin did. It commits it, or drops it: then the
+//!     plugins that saw the request hear of a stop and a removal.
 //!
-//! From [`create_container`](crate::RuntimeApi::create_container) to the wire and back:
+//! If the request fails, what saw it hears the same. If the caller leaves, plugins that were not
+//! called yet are not called.
 //!
-//! 1. `nri` is called, and `engine/target` reads the pod and the container, once, with their domain
-//!    from `engine/domains`;
-//! 2. `engine/creation` makes the request of it, which `engine/requests` submits and waits for;
-//! 3. `engine/state` tells the core's scheduler under one short lock, and returns what it wants to
-//!    be done: calls, and reports;
-//! 4. `engine/driver` begins a task for a chain of calls, and each is made by `engine/call`;
-//! 5. `plugin/prepared` encodes the request once for all plugins, and `plugin/remote` (or
-//!    `plugin/builtin`) hands it to the connection of `nri_proto::transport`, or to the handler:
-//!    that is the wire;
-//! 6. on the way back the answer goes to the scheduler, whose [merging](crate::merge) may lead to
-//!    the next call of the chain; what came of each call is told by `telemetry/reporter`, and when
-//!    the chain is at its end, so is who submitted the request;
-//! 7. `engine/side_effects` updates and evicts the other containers that plugins asked for, and the
-//!    runtime has its [`Creation`](crate::Creation).
+//! # Other events
 //!
-//! # Everything else
+//! | event | differs in |
+//! |---|---|
+//! | update of a container | 7: resources, over those requested; the runtime gets what to apply instead. No undo: those that were asked keep what they know |
+//! | run, start, update of a pod | an error of a plugin is all that can come of it |
+//! | stop of a container | every plugin is called, whatever the others answer; their updates are merged, and applied after the last |
+//! | the other stops, removals and post events | every plugin is called; errors are collected |
+//! | an exit | is queued; the rest is as for a stop |
+//!
+//! # Where that is
 //!
 //! | what | module |
 //! |---|---|
