@@ -257,7 +257,7 @@ action = "drop"
             ),
             (
                 "[[policy.rules]]\naction = 'deny'\nAction = 'drop'",
-                "line 3: key `policy.rules[0].Action`: it is set twice, the other time as `action`",
+                "line 2: key `policy.rules[0].action`: it is set twice, the other time as `Action`",
             ),
             (
                 "[[policy.rules]]\nname = 'a'\naction = 'deny'\n[[policy.rules]]\nname = 'a'\naction = 'drop'",
