@@ -274,7 +274,7 @@ fn cases() -> Vec<Case> {
                 || key.ends_with("burst")
                 || key.starts_with("max_") =>
             {
-                "77"
+                "77777777"
             }
             _ => "true",
         }
