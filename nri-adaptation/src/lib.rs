@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "blocking")]
+#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
+pub mod blocking;
 mod builder;
 mod clock;
 pub mod config;
@@ -12,6 +15,7 @@ mod launch;
 mod listen;
 mod lock;
 mod nri;
+mod pending;
 mod plugin;
 mod rate;
 mod session;
@@ -34,6 +38,7 @@ pub use nri_core::Error as EventError;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub use nri_core::oci;
 pub use nri_core::schedule::CallOutcome;
+pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
