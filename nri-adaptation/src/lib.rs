@@ -42,9 +42,9 @@ pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
-    InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock, RegisteredPlugin,
-    RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StopResult, UpdateFailure, UpdateResult,
-    api, build, merge, model, validate,
+    InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
+    RegisteredPlugin, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
+    UpdateFailure, UpdateResult, api, build, merge, model, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

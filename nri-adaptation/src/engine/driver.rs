@@ -30,6 +30,7 @@ use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::EndReason;
 use crate::shared::Shared;
 
 /// How many request deadlines a joining plugin waits for requests from before.
@@ -204,7 +205,7 @@ impl Engine {
                 state.scheduler.handle_shown(plugin, &shown);
                 Some(inventory)
             }),
-            Err(reason) => return self.reject(&connected, reason),
+            Err(error) => return self.reject(&connected, error.into()),
         };
         // It is not waited for any more.
         let Some(inventory) = inventory else { return };
@@ -216,15 +217,13 @@ impl Engine {
             Ok(updates) if updates.is_empty() || connected.is_built_in() => Ok(updates),
             Ok(updates) => {
                 let rate = self.unsolicited.check_rate(&plugin.id, updates.len());
-                rate.map(|()| updates)
+                rate.map(|()| updates).map_err(EndReason::TooManyUpdates)
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(EndReason::NotSynchronized(Box::new(failure))),
         };
         let updates = match updates {
             Ok(updates) => updates,
-            Err(reason) => {
-                return self.reject(&connected, format!("it cannot be synchronised: {reason}"));
-            }
+            Err(reason) => return self.reject(&connected, reason),
         };
         tracing::info!(
             %plugin, pods, containers, updates = updates.len(), "the plugin knows what exists"
@@ -252,7 +251,7 @@ impl Engine {
         }
     }
 
-    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: String) {
+    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: EndReason) {
         connected.close(reason);
         self.leave(connected);
     }
@@ -285,7 +284,7 @@ impl Engine {
     fn notify(self: &Arc<Self>, news: News) {
         match news {
             News::ReportCall(record) => record.report(&self.shared.reporter),
-            News::Close(connected, reason) => self.close(connected, &reason),
+            News::Close(connected, reason) => self.close(connected, reason),
             News::Complete(Some(completion), ended) => {
                 // Whoever asked may have stopped waiting.
                 let _ = completion.send(*ended);
@@ -295,16 +294,16 @@ impl Engine {
         }
     }
 
-    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: &CloseReason) {
+    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: CloseReason) {
         let plugin = &connected.plugin;
         if let CloseReason::Replaced { .. } = reason {
             tracing::info!(%plugin, "another instance of the plugin takes over");
-            let reason = "another instance of the plugin has taken over";
-            self.shared.tasks.spawn(connected.shut_down(reason));
+            let replaced = connected.shut_down(EndReason::Replaced);
+            self.shared.tasks.spawn(replaced);
             return;
         }
         tracing::warn!(%plugin, %reason, "closing a plugin");
-        connected.close(reason.to_string());
+        connected.close(EndReason::Scheduler(reason));
     }
 
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells

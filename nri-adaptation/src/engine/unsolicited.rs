@@ -14,6 +14,7 @@ use crate::engine::review::Reviewers;
 use crate::engine::side_effects::{SideEffects, Tally, others_have_their_turn, says_nothing};
 use crate::engine::state::Dispatch;
 use crate::lock::Lock;
+use crate::plugin::end_reason::RateExceeded;
 use crate::rate::{Buckets, NotYet, Rate};
 use crate::shared::Shared;
 use crate::telemetry::reporter::LINES_EACH;
@@ -97,7 +98,7 @@ impl UnsolicitedUpdates {
     ///
     /// # Errors
     /// Why it may not now.
-    pub(crate) fn check_rate(&self, plugin: &PluginId, count: usize) -> Result<(), String> {
+    pub(crate) fn check_rate(&self, plugin: &PluginId, count: usize) -> Result<(), RateExceeded> {
         let config = self.shared().config();
         let rate = Rate {
             per_second: config.update_rate_limit,
@@ -115,12 +116,15 @@ impl UnsolicitedUpdates {
                     "the plugin asks for more updates than it may, and is refused for now"
                 );
             }
-            format!(
-                "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
-                 (`update_rate_limit`, `update_burst`); try again in {wait:?}"
-            )
+            RateExceeded {
+                plugin: plugin.clone(),
+                per_second,
+                burst,
+                wait,
+            }
         })
     }
+
     /// Carries out what a plugin asks for on its own account, as far as validators that judge
     /// updates accept it; returns the updates that could not be applied. It waits for nothing
     /// that the plugin may hold up, so the plugin may wait for it inside a handler.

@@ -20,6 +20,7 @@ use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked
 use crate::launch::restarts::{Restarts, Rule};
 use crate::launch::supervised::{Down, Launched, Over, Supervised};
 use crate::launch::way::Trust;
+use crate::plugin::end_reason::EndReason;
 use crate::session::stages::Started;
 use crate::text::printable_path;
 
@@ -202,11 +203,11 @@ async fn supervise(
     before: Option<Arc<Supervised>>,
     first: Started,
 ) {
-    let over = Over(supervised);
+    let all_over = Over(supervised);
     if let Some(before) = before {
         before.over().await;
     }
-    let supervised = &over.0;
+    let supervised = &all_over.0;
     let plugin = &supervised.installed.plugin;
     let mut first = Some(first);
     let mut restarts = Restarts::default();
@@ -215,9 +216,7 @@ async fn supervise(
         let life = launched(Arc::clone(&engine), Arc::clone(supervised), started);
         let hear = async {
             // Without an answer it was cut off before it was known.
-            let outcome = outcome
-                .await
-                .unwrap_or_else(|_| Err(Error::Stopped.to_string()));
+            let outcome = outcome.await.unwrap_or(Err(EndReason::Stopped));
             let since = outcome.is_ok().then(Instant::now);
             if let Some(first) = first.take() {
                 // Whoever waited may have stopped waiting.
@@ -225,7 +224,8 @@ async fn supervise(
             }
             since
         };
-        let (reason, since) = tokio::join!(life, hear);
+        let (over, since) = tokio::join!(life, hear);
+        let reason = over.to_string();
         let took_part = since.map(|since| since.elapsed());
         if engine.shared.is_stopping() || supervised.is_told_to_stop() {
             return;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
@@ -30,6 +31,8 @@ pub(crate) struct Reporter {
     pub(crate) observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
     readiness: watch::Sender<Readiness>,
+    /// How many plugins the metrics know of.
+    plugin_count: AtomicUsize,
     /// Told when the plugins or their states may have changed.
     plugin_states: watch::Sender<()>,
     /// What the log gets of peers that do not become plugins.
@@ -50,6 +53,7 @@ impl Reporter {
             observer,
             metrics,
             readiness: watch::Sender::default(),
+            plugin_count: AtomicUsize::new(0),
             plugin_states: watch::Sender::new(()),
             lines_of_peers: Lock::default(),
             since: Instant::now(),
@@ -115,7 +119,9 @@ impl Reporter {
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
             let (count, ready) = now();
-            self.metrics.set_plugin_count(count);
+            if self.plugin_count.swap(count, Ordering::Relaxed) != count {
+                self.metrics.set_plugin_count(count);
+            }
             let now = Readiness::of(required, ready.iter());
             let changed = *readiness != now;
             *readiness = now;

@@ -3,4 +3,8 @@
 //!
 //! It stands here so that its plugins and domains are those of the test kit.
 
+mod cancelling;
+mod supporting;
+mod undoing;
+mod values;
 mod watching;
