@@ -6,6 +6,8 @@
 
 mod choices;
 mod dialects;
+#[cfg(test)]
+mod documented;
 mod error;
 mod in_force;
 mod json;
