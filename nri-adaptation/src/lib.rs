@@ -1,5 +1,13 @@
-#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc = include_str!("../README.md")]
+//!
+//! # The manual
+//!
+//! It is in the module [`manual`]: [concepts](manual::concepts),
+//! [NRI in your runtime](manual::in_your_runtime),
+//! [the life of a request](manual::life_of_a_request), [configuration](manual::configuration),
+//! [security](manual::security), [observing](manual::observing), [costs](manual::costs),
+//! [migrating from Go](manual::migrating_from_go).
 
 #[cfg(feature = "blocking")]
 #[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
@@ -14,6 +22,7 @@ mod instance;
 mod launch;
 mod listen;
 mod lock;
+pub mod manual;
 mod nri;
 mod pending;
 mod plugin;

@@ -17,7 +17,14 @@ pub(super) struct Layers {
 pub(super) const ALL: &[Layers] = &[Layers {
     name: "nri-adaptation",
     layers: &[
-        &["clock.rs", "duration.rs", "lock.rs", "tasks.rs", "text.rs"],
+        &[
+            "clock.rs",
+            "duration.rs",
+            "lock.rs",
+            "manual/",
+            "tasks.rs",
+            "text.rs",
+        ],
         &["pending.rs", "solo/"],
         &["config/", "rate.rs"],
         &["error.rs"],
