@@ -61,8 +61,8 @@ impl<S: Source> SoloNri<S> {
     /// [`commit`](SoloCreation::commit); dropping it undoes both.
     ///
     /// # Errors
-    /// A plugin refused the pod or the container, and plugins hear of the end of both; or the container
-    /// was created before and not removed.
+    /// A plugin refused the pod or the container, and plugins hear of the end of both; or the
+    /// container was created before and not removed.
     pub async fn create(&self, cx: &Ctx, container: &dyn Container) -> Result<SoloCreation, Error> {
         self.recover().await?;
         let mut shown = container.to_message();

@@ -1,5 +1,5 @@
-//! What plugins hear all the same where something was begun and failed, or where nobody waits for it
-//! any more.
+//! What plugins hear all the same where something was begun and failed, or where nobody waits for
+//! it any more.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -279,8 +279,8 @@ impl<'a> Bench<'a> {
         self.sees(plugin, |call| is(call, event, id)).await
     }
 
-    /// Waits until a plugin has heard of an event, and how often it has. Not having heard of it is a
-    /// finding.
+    /// Waits until a plugin has heard of an event, and how often it has. Not having heard of it is
+    /// a finding.
     pub(super) async fn expect_heard(
         &self,
         check: Check,

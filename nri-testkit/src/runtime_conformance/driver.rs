@@ -178,8 +178,8 @@ pub trait Driver: Send + Sync {
         Err(DriverError::Unsupported("start a container again"))
     }
 
-    /// Tries to create a container and fails after plugins were asked: with a command line that does
-    /// not exist, for example. What the runtime says about it is no error.
+    /// Tries to create a container and fails after plugins were asked: with a command line that
+    /// does not exist, for example. What the runtime says about it is no error.
     async fn fail_creation(&self, pod: &str, spec: &ContainerSpec) -> Result<(), DriverError> {
         let _ = (pod, spec);
         Err(DriverError::Unsupported("have a creation fail"))

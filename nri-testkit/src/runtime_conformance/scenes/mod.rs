@@ -1,5 +1,5 @@
-//! What is played with a runtime: each scene makes what it needs, and looks at one or several of the
-//! promises.
+//! What is played with a runtime: each scene makes what it needs, and looks at one or several of
+//! the promises.
 
 mod changes;
 mod ending;
