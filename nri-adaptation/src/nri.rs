@@ -124,7 +124,7 @@ impl Nri {
 
     /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot
     /// travel along to where that is known: [`pending`](Nri::pending) settles it. A creation that
-    /// is held under this id already is abandoned. Stopping the instance abandons what is held.
+    /// is held under this id already is abandoned. Stopping the instance drops what is held.
     ///
     /// `container` is its full id; where there are several domains, whatever tells containers
     /// apart. Where it can, let a runtime keep the creation as a local: then no early return is

@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
     pub(super) fn container_spec(&self) -> ContainerSpec {
         ContainerSpec {
             name: format!("conformance-{}", self.number()),
-            args: vec!["sleep".to_owned(), "3600".to_owned()],
+            args: self.driver.command(),
             env: vec!["NRI_CONFORMANCE_OWN=1".to_owned()],
             labels: one("nri-conformance", "container"),
             annotations: one("nri.conformance/container", "yes"),

@@ -60,13 +60,13 @@ impl PodSpec {
     }
 }
 
-/// A container that is to be created: of any image with a shell, running until it is stopped.
+/// A container that is to be created: of any image, running until it is stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContainerSpec {
     /// Its name in the pod; different in every container.
     pub name: String,
-    /// Its command line: `sleep 3600`.
+    /// Its command line: [`Driver::command`].
     pub args: Vec<String>,
     /// Variables, as `NAME=value`, beside those that the image has.
     pub env: Vec<String>,
@@ -130,6 +130,11 @@ pub struct Inside {
 pub trait Driver: Send + Sync {
     /// Where plugins connect.
     fn socket(&self) -> PathBuf;
+
+    /// A command line that runs until it is stopped. Default: `sleep 3600`.
+    fn command(&self) -> Vec<String> {
+        vec!["sleep".to_owned(), "3600".to_owned()]
+    }
 
     /// Runs a pod; returns its id.
     async fn run_pod(&self, spec: &PodSpec) -> Result<String, DriverError>;
