@@ -122,13 +122,13 @@ impl Nri {
         }
     }
 
-    /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot travel
-    /// along to where that is known: [`pending`](Nri::pending) settles it. A creation that is held
-    /// under this id already is abandoned. Stopping the instance abandons what is held.
+    /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot
+    /// travel along to where that is known: [`pending`](Nri::pending) settles it. A creation that
+    /// is held under this id already is abandoned. Stopping the instance drops what is held.
     ///
-    /// `container` is its full id; where there are several domains, whatever tells containers apart.
-    /// Where it can, let a runtime keep the creation as a local: then no early return is without
-    /// its undoing.
+    /// `container` is its full id; where there are several domains, whatever tells containers
+    /// apart. Where it can, let a runtime keep the creation as a local: then no early return is
+    /// without its undoing.
     ///
     /// ```
     /// use nri_adaptation::{Config, Ctx, Nri, RuntimeApi, api};
