@@ -29,6 +29,7 @@ pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
+mod way;
 
 pub use builder::Builder;
 pub use config::Config;

@@ -9,4 +9,3 @@ pub(crate) mod program;
 pub(crate) mod restarts;
 pub(crate) mod supervised;
 pub(crate) mod supervisor;
-pub(crate) mod way;

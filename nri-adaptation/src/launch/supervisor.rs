@@ -19,7 +19,7 @@ use crate::launch::life::launched;
 use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked};
 use crate::launch::restarts::{Restarts, Rule};
 use crate::launch::supervised::{Down, Launched, Over, Supervised};
-use crate::launch::way::Trust;
+use crate::way::Trust;
 use crate::plugin::end_reason::EndReason;
 use crate::session::stages::Started;
 use crate::text::printable_path;
