@@ -9,6 +9,9 @@
 //! [security](manual::security), [observing](manual::observing), [costs](manual::costs),
 //! [migrating from Go](manual::migrating_from_go).
 
+#[cfg(feature = "blocking")]
+#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
+pub mod blocking;
 mod builder;
 mod clock;
 pub mod config;
@@ -21,6 +24,7 @@ mod listen;
 mod lock;
 pub mod manual;
 mod nri;
+mod pending;
 mod plugin;
 mod rate;
 mod session;
@@ -44,6 +48,7 @@ pub use nri_core::Error as EventError;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub use nri_core::oci;
 pub use nri_core::schedule::CallOutcome;
+pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,

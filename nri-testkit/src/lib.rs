@@ -14,6 +14,7 @@ mod memory_domain;
 #[cfg(feature = "vectors")]
 pub mod oci_vectors;
 mod ready;
+pub mod runtime_conformance;
 pub mod sim;
 mod test_runtime;
 #[cfg(feature = "vectors")]

@@ -22,7 +22,7 @@ use crate::engine::call::reply;
 use crate::engine::domains::Domains;
 use crate::engine::state::State;
 use crate::plugin::connected::ConnectedPlugin;
-use crate::plugin::endpoint::Failure;
+use crate::plugin::failure::Failure;
 use crate::plugin::prepared::{Preparation, Prepared};
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;

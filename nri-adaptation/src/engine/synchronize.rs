@@ -10,7 +10,8 @@ use crate::engine::inventory::Inventory;
 use crate::engine::state::Dispatch;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::ListingError;
-use crate::plugin::endpoint::{Failure, Progress};
+use crate::plugin::endpoint::Progress;
+use crate::plugin::failure::Failure;
 use crate::telemetry::reporter::Reporter;
 
 /// Asks the domains what exists.

@@ -17,7 +17,8 @@ use nri_proto::transport::Code;
 use tokio::sync::watch;
 
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
+use crate::plugin::endpoint::{Delivery, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::failure::Failure;
 use crate::plugin::prepared::Prepared;
 
 /// A plugin in this process.

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
+use crate::plugin::endpoint::{Delivery, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::failure::Failure;
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::observer::Observer;

@@ -180,8 +180,8 @@ impl<J: Job> Scheduler<J> {
         Some(SyncPlan { deadline, exclude })
     }
 
-    /// Whether a request makes its object appear; a pod that runs again has been there all along, and
-    /// so have its containers.
+    /// Whether a request makes its object appear; a pod that runs again has been there all along,
+    /// and so have its containers.
     fn appears(&self, active: &Active<J>) -> bool {
         let again = match active.stage {
             Stage::Queued => self.lives.runs_again(&active.object),
