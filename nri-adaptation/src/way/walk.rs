@@ -408,7 +408,11 @@ mod tests {
         assert_eq!(found("wide").len(), 1);
         // As far as the way goes.
         mode(&wide, 0o777);
-        for way in ["wide/nothing", "wide/../loop", "wide/nothing/at/all"] {
+        for way in [
+            "wide/deep/nothing",
+            "wide/../loop",
+            "wide/deep/nothing/at/all",
+        ] {
             let found = found(way);
             assert!(found[0].contains("/wide has mode 0777"), "{way}: {found:?}");
         }
