@@ -33,6 +33,7 @@ pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
+mod way;
 
 pub use builder::Builder;
 pub use config::Config;

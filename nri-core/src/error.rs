@@ -106,10 +106,15 @@ pub enum Error {
     #[error("{} plugins failed: {}", .0.len(), listed(.0, "; "))]
     Several(Vec<Error>),
     /// What a plugin asked for another container could not be done.
-    #[error("plugin {plugin} asked to {action} container {}: {source}", quoted(.container))]
+    #[error(
+        "plugin{} {} asked to {action} container {}: {source}",
+        if .plugins.len() == 1 { "" } else { "s" },
+        listed(.plugins, ", "),
+        quoted(.container)
+    )]
     SideEffect {
-        /// The plugin.
-        plugin: PluginId,
+        /// The plugins that asked for it, or for parts of it, in order.
+        plugins: Vec<PluginId>,
         /// `update` or `evict`.
         action: &'static str,
         /// The other container.
@@ -238,11 +243,19 @@ mod tests {
 
     fn side_effect(source: DomainError) -> Error {
         Error::SideEffect {
-            plugin: "10-a".parse().unwrap(),
+            plugins: vec!["10-a".parse().unwrap(), "20-b".parse().unwrap()],
             action: "update",
             container: "c".into(),
             source,
         }
+    }
+
+    #[test]
+    fn what_could_not_be_done_names_all_who_asked_for_it() {
+        assert_eq!(
+            side_effect(DomainError::Failed("PidsLimit \"-2\": no".into())).to_string(),
+            "plugins 10-a, 20-b asked to update container \"c\": PidsLimit \"-2\": no"
+        );
     }
 
     #[test]

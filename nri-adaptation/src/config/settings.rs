@@ -311,14 +311,21 @@ fn twice(before: &str, now: &str) -> String {
 /// The known key that takes the fewest changes, if they are few.
 fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
     let written = written.to_ascii_lowercase();
-    known
-        .iter()
-        // Of a length that is very different no more is looked at.
-        .filter(|known| written.len().abs_diff(known.len()) <= most_changes(known))
-        .map(|known| (distance(&written, known), *known))
+    worth_comparing(&written, known)
+        .map(|known| (distance(&written, known), known))
         .filter(|(distance, known)| *distance <= most_changes(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+}
+
+/// The known keys that are not of a very different length: of the others no character is looked at.
+fn worth_comparing<'a>(
+    written: &'a str,
+    known: &'a [&'static str],
+) -> impl Iterator<Item = &'static str> + 'a {
+    let length = written.len();
+    let known = known.iter().copied();
+    known.filter(move |known| length.abs_diff(known.len()) <= most_changes(known))
 }
 
 /// How many changes make another word of it.
@@ -471,3 +478,41 @@ macro_rules! words {
     )*};
 }
 pub(super) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, DefaultValidatorConfig, PluginConfig};
+
+    /// The cells of all tables that are filled in for a name.
+    fn cells(written: &str, known: &[&'static str]) -> usize {
+        let compared = worth_comparing(written, known);
+        compared
+            .map(|known| (written.len() + 1) * (known.len() + 1))
+            .sum()
+    }
+
+    /// Law: what an unknown key costs is bounded, so that many cost as much as they are many.
+    #[test]
+    fn looking_for_what_was_meant_costs_a_bounded_amount_for_every_unknown_key() {
+        for known in [
+            Config::KEYS,
+            PluginConfig::KEYS,
+            DefaultValidatorConfig::KEYS,
+        ] {
+            let most: usize = known
+                .iter()
+                .map(|known| (known.len() + most_changes(known) + 1) * (known.len() + 1))
+                .sum();
+            let text = "x_socket_pth_plugin_timeout".repeat(1 << 16);
+            let lengths = (0..200).chain([1 << 10, 1 << 20]);
+            for written in lengths.map(|length| &text[..length]) {
+                assert!(cells(written, known) <= most, "{} bytes", written.len());
+            }
+            let keys: Vec<String> = (0..20_000).map(|n| format!("socket_pth{n}")).collect();
+            let all: usize = keys.iter().map(|key| cells(key, known)).sum();
+            assert!(all <= keys.len() * most);
+            assert_eq!(cells(&text, known), 0);
+        }
+    }
+}

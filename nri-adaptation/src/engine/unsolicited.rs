@@ -288,7 +288,7 @@ impl UnsolicitedUpdates {
         let (domains, reporter) = (&self.side_effects.domains, &self.shared().reporter);
         reviewers.review(domains, reporter, plugin, update).await?;
         let failed = |source| Error::SideEffect {
-            plugin: plugin.clone(),
+            plugins: vec![plugin.clone()],
             action: "update",
             container: update.container_id.clone(),
             source,
