@@ -19,6 +19,7 @@ fn output(name: &str) -> String {
 fn the_toy_daemon_tells_of_pods_that_it_does_not_have() {
     let expected = "    RunPodSandbox web \n    \
          CreateContainer web web\n    \
+         ValidateContainerAdjustment web web\n    \
          PostCreateContainer web web\n    \
          StartContainer web web\n    \
          PostStartContainer web web\n    \
@@ -29,6 +30,7 @@ fn the_toy_daemon_tells_of_pods_that_it_does_not_have() {
          StartContainer web web\n    \
          PostStartContainer web web\n    \
          CreateContainer web side\n    \
+         ValidateContainerAdjustment web side\n    \
          PostCreateContainer web side\n    \
          StartContainer web side\n    \
          PostStartContainer web side\n\
