@@ -89,7 +89,7 @@ pub enum Error {
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
         /// Those among all of these that did not judge at all: they failed, were late, or are
-        /// gone. What a validator does not judge is not applied.
+        /// disconnected. What a validator does not judge is not applied.
         unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.

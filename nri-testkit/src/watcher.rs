@@ -18,7 +18,7 @@ pub enum PluginEvent {
     Connected(PluginInfo),
     /// A plugin is ready.
     Synchronized(PluginInfo),
-    /// A plugin that had connected is gone.
+    /// A plugin is disconnected.
     Gone {
         /// The plugin.
         plugin: PluginInfo,

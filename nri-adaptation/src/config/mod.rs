@@ -132,12 +132,12 @@ pub struct Config {
     #[serde(with = "duration::text")]
     pub restart_backoff: Duration,
     /// How many times in a row it is launched again before it is given up. The row ends when it
-    /// has taken part for a minute. Default 5; 0 is never.
+    /// has been ready for a minute. Default 5; 0 is never.
     pub restart_limit: u32,
     /// How long a domain of the runtime may take for one call. Default 10 s.
     #[serde(with = "duration::text")]
     pub domain_timeout: Duration,
-    /// How many updates and evictions a plugin may ask for on its own account and when it is
+    /// How many updates and evictions a plugin may ask for, unsolicited and when it is
     /// synchronised, per second, in the long run; the plugin is whoever has its identity,
     /// however often it connects. Default 1000; 0 is without limit.
     pub update_rate_limit: u32,
@@ -162,7 +162,7 @@ pub struct Config {
     /// Group ids whose processes may connect, beside the users. Only a process's primary group
     /// counts. Default empty: none.
     pub allowed_gids: Vec<u32>,
-    /// How many plugins may be there at a time. Default 256.
+    /// How many plugins may be connected at a time. Default 256.
     pub max_plugins: usize,
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
     /// before its name's.

@@ -275,7 +275,7 @@ impl Engine {
         };
         self.shared.reporter.plugins_changed(required, || {
             let state = self.dispatch.lock();
-            // While a plugin takes over, the one before it is there too.
+            // While a plugin takes over, the one before it is ready too.
             let ready = state.all_plugins().filter(|plugin| plugin.is_available());
             let ready = ready.map(|connected| connected.plugin.id.clone()).collect();
             (state.active_plugins().count(), ready)

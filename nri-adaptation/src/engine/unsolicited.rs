@@ -1,6 +1,6 @@
-//! The one door for what plugins ask for on their own account, or when they are synchronised:
-//! plugins of this process and those over a connection come through it. It counts, has updates
-//! reviewed, and applies them.
+//! The one door for unsolicited updates of plugins, and for what they ask for when they are
+//! synchronised: plugins of this process and those over a connection come through it. It counts,
+//! has updates reviewed, and applies them.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::telemetry::reporter::LINES_EACH;
 use crate::text::sanitized;
 
-/// Takes what plugins ask for on their own account.
+/// Takes unsolicited updates of plugins.
 pub(crate) struct UnsolicitedUpdates {
     dispatch: Arc<Dispatch>,
     side_effects: Arc<SideEffects>,
@@ -103,7 +103,7 @@ impl UnsolicitedUpdates {
         self.dispatch.lock().plugins.contains_key(plugin)
     }
 
-    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is
+    /// Lets a plugin ask for so many updates and evictions, unsolicited or when it is
     /// synchronised.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl UnsolicitedUpdates {
         })
     }
 
-    /// Carries out what a plugin asks for on its own account, as far as validators that judge
+    /// Carries out a plugin's unsolicited updates, as far as validators that judge
     /// updates accept it; returns the updates that could not be applied. It waits for nothing
     /// that the plugin may hold up, so the plugin may wait for it inside a handler.
     ///

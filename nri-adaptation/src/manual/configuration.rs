@@ -52,7 +52,7 @@
 //! | `restart_backoff` | `"1s"` | after this pause; each further time in a row after twice as long, 5 minutes at most |
 //! | `restart_limit` | `5` | so many times in a row; a minute of being ready ends the row |
 //! | `domain_timeout` | `"10s"` | the runtime's own time for one call of a domain |
-//! | `update_rate_limit` | `1000` | updates and evictions per second that a plugin may ask for on its own account; 0: any number |
+//! | `update_rate_limit` | `1000` | unsolicited updates and evictions per second that a plugin may ask for; 0: any number |
 //! | `update_burst` | `10000` | and how many at once, in as many messages as that takes |
 //! | `max_updates` | `4096` | updates and evictions in one message of a plugin, whatever it answers |
 //! | `max_items` | `32768` | entries of all lists and maps in one message of a plugin together: mounts, variables, annotations, ... |

@@ -32,7 +32,7 @@
 //!
 //! impl Observer for Events {
 //!     fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
-//!         println!("plugin {} is disconnected: {reason}", plugin.plugin.id);
+//!         println!("plugin {} is disconnected: {reason}", plugin.id());
 //!     }
 //! }
 //!
@@ -42,7 +42,8 @@
 //!
 //! [`Nri::plugins`](crate::Nri::plugins): which plugins there are and how they are doing: process
 //! and user, events, version, [state](crate::PluginState), calls, latency, time-outs, restarts, the
-//! last error. [`Nri::readiness`](crate::Nri::readiness) and
+//! last error. [`Nri::watch_plugins`](crate::Nri::watch_plugins) waits
+//! for that to change. [`Nri::readiness`](crate::Nri::readiness) and
 //! [`Nri::watch_readiness`](crate::Nri::watch_readiness): which required plugins are missing; a
 //! runtime maps that to a condition of the node.
 //!

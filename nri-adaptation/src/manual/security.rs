@@ -34,6 +34,7 @@
 //! | a peer that has not registered | 64 KiB, `plugin_registration_timeout`, and one of at most 256 places (a quarter of the descriptors that the process may have, if that is less) |
 //! | plugins at a time | `max_plugins` |
 //! | a message | 4 MiB; a frame up to 16 MiB is read through, as old peers write them |
+//! | messages that have not arrived whole, of all connections | `max_incomplete_bytes`; the connection that holds most is closed |
 //! | updates and evictions in a message | `max_updates`, counted in its bytes before it is built |
 //! | entries of all lists and maps in a message | `max_items`, likewise |
 //! | unsolicited updates and evictions | `update_rate_limit` a second and `update_burst` at once, per identity, however often it connects; code 8 beyond |

@@ -1,4 +1,5 @@
-//! Someone who is told what happens to plugins: who is there, and what came of every call.
+//! Someone who is told what happens to plugins: which are connected and ready, and what came of
+//! every call.
 
 use std::time::Duration;
 
@@ -26,13 +27,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = plugin;
     }
 
-    /// A plugin knows what exists and is ready. The updates that it asked for when it was shown
-    /// that are applied.
+    /// A plugin is synchronised and ready. The updates that it answered with are applied.
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         let _ = plugin;
     }
 
-    /// A plugin that had connected is gone.
+    /// A plugin is disconnected.
     fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         let _ = (plugin, reason);
     }
@@ -72,7 +72,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A container was updated because plugins asked for it, in an answer, when they were
-    /// synchronised, or on their own account; or that did not work.
+    /// synchronised, or unsolicited; or that did not work.
     fn container_updated(
         &self,
         plugins: &[PluginId],

@@ -61,7 +61,7 @@ impl Reporter {
         }
     }
 
-    /// Whether the plugins are there that have to be, now and from now on.
+    /// Whether the required plugins are ready, now and from now on.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
     }
@@ -110,7 +110,7 @@ impl Reporter {
         }
     }
 
-    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins
+    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many plugins
     /// requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
@@ -220,7 +220,7 @@ impl Reporter {
         }
     }
 
-    /// A plugin asks for something on its own account.
+    /// A plugin asks for unsolicited updates.
     pub(crate) fn record_unsolicited(
         &self,
         plugin: &PluginId,

@@ -45,7 +45,7 @@ pub enum Outcome {
     /// It did not ask for the event.
     Unsubscribed,
     /// It was not asked, because it does not know the pod or container: that had ended before the
-    /// plugin was shown what exists.
+    /// plugin was synchronised.
     Unaware,
     /// It was not asked, because the request had failed before its turn.
     NotReached,

@@ -1,4 +1,4 @@
-//! Who is part of a request: the plugins that are there, in the order in which they are called, and
+//! Who is part of a request: the plugins that are ready, in the order in which they are called, and
 //! what they may ask for.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Policy {
     pub on_error: FailureAction,
     /// The plugin does not answer in time. Default: skip.
     pub on_late: FailureAction,
-    /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default:
+    /// The plugin is disconnected when its turn comes, or while it is asked. Default:
     /// skip.
     pub on_absent: FailureAction,
     /// The plugin's connection goes after the request was handed to it;
@@ -42,7 +42,7 @@ pub struct Policy {
 impl Policy {
     /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that
     /// it does not answer in time, or whose connection goes while it has the request. A plugin
-    /// that was gone before its turn is skipped (v0.12.5), and an error that it answers fails
+    /// that was disconnected before its turn is skipped (v0.12.5), and an error that it answers fails
     /// the request, whatever it wishes.
     ///
     /// What becomes of the plugin is the other half, see

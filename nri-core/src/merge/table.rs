@@ -10,6 +10,11 @@
 //! ```text
 //!     hostname: Single<String> = Hostname;
 //! ```
+//!
+//! A test fails as long as a field of the protocol has no row. A list or map whose entries have
+//! keys is `KeyedList<T>` or `KeyedMap<T>` (a new type of entry says which of its members is the
+//! key); `[hidden]` at the end of a row says that a container does not show the field. Then come a
+//! setter in `build`, and whatever applies it (`oci::apply`).
 
 use nri_proto::api::{
     CdiDevice, Container, ContainerAdjustment, Field, HugepageLimit, KeyValue, LinuxContainer,
