@@ -1,7 +1,6 @@
-//! Why a policy is none, and what a policy has to say against a plugin.
+//! Why a policy is none.
 
-use super::verdict::Verdict;
-use crate::brief::{listed, quoted};
+use crate::brief::quoted;
 
 /// Why a text is no [`Pattern`](super::Pattern).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,13 +78,4 @@ pub enum PolicyError {
         /// Their name.
         name: String,
     },
-}
-
-/// What a plugin asked for and may not. The request fails.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the policy denies it: {}", listed(.denied, "; "))]
-#[non_exhaustive]
-pub struct Denial {
-    /// What is denied, all of one plugin. Never empty.
-    pub denied: Vec<Verdict>,
 }

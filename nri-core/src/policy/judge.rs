@@ -5,10 +5,9 @@ use std::sync::Arc;
 use nri_proto::api::{self, ContainerAdjustment, ContainerEviction, ContainerUpdate, Field};
 
 use super::action::Action;
-use super::error::Denial;
 use super::rules::{Policy, RulesAbout, RulesOfPlugin};
 use super::target::Target;
-use super::verdict::Verdict;
+use super::verdict::{Denial, Verdict};
 use crate::PluginId;
 use crate::merge::{Sieve, sift_adjustment, sift_resources};
 

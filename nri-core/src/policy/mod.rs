@@ -82,7 +82,7 @@ mod verdict;
 mod written;
 
 pub use action::{Action, UnknownAction};
-pub use error::{Denial, InvalidPattern, InvalidSelector, PolicyError};
+pub use error::{InvalidPattern, InvalidSelector, PolicyError};
 pub use explain::explain;
 pub use judge::Judge;
 pub use known::KnownPods;
@@ -91,4 +91,4 @@ pub use pattern::{MAX_PATTERN_LENGTH, Pattern};
 pub use rule::Rule;
 pub use rules::{MAX_PATTERNS, MAX_RULES, Policy};
 pub use target::{Selector, Target};
-pub use verdict::Verdict;
+pub use verdict::{Denial, Verdict};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::action::Action;
 use super::target::Target;
 use crate::PluginId;
-use crate::brief::quoted;
+use crate::brief::{listed, quoted};
 
 /// What a policy said of one thing that a plugin asked for, or of several entries of a field alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,4 +48,13 @@ impl fmt::Display for Verdict {
             self.action
         )
     }
+}
+
+/// What a plugin asked for and may not. The request fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the policy denies it: {}", listed(.denied, "; "))]
+#[non_exhaustive]
+pub struct Denial {
+    /// What is denied, all of one plugin. Never empty.
+    pub denied: Vec<Verdict>,
 }
