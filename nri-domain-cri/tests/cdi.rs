@@ -1,7 +1,5 @@
 //! CDI devices from files.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
-
 use nri_core::api;
 use nri_core::oci::{ApplyOptions, apply};
 use nri_domain_cri::cdi::{Registry, injector};

@@ -1,8 +1,6 @@
 //! Every recorded vector through the type that the crate `oci-spec` has for specs: what comes out
 //! is what comes out of JSON, but for what is named.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
-
 use nri_core::api;
 use nri_core::build::Adjust as _;
 use nri_core::oci::{ApplyOptions, apply, apply_typed};

@@ -67,6 +67,7 @@ pub fn apply_typed<'a, T: Serialize + DeserializeOwned>(
             let item = item(&member, &after, &owners);
             let member = path(&member);
             if options.beyond_type == OnUnsupported::Error {
+                let member = member.into();
                 return Err(ApplyError::BeyondType { item, member });
             }
             warnings.push(Warning {
@@ -372,8 +373,8 @@ fn refusal<T: DeserializeOwned>(
                 .collect();
             return ApplyError::TypeRefuses {
                 item: item(&steps, after, owners),
-                member: path(&steps),
-                reason: reason.to_owned(),
+                member: path(&steps).into(),
+                reason: reason.into(),
             };
         }
     }

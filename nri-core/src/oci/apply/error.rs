@@ -108,7 +108,7 @@ pub enum ApplyError {
         /// What was asked for.
         item: Item,
         /// The member of the spec.
-        member: String,
+        member: Box<str>,
     },
     /// The runtime's type for OCI specs does not take the value.
     #[error("cannot apply {item}: the runtime's type for OCI specs refuses {member}: {reason}")]
@@ -116,9 +116,9 @@ pub enum ApplyError {
         /// What was asked for.
         item: Item,
         /// The member of the spec.
-        member: String,
+        member: Box<str>,
         /// What the type says.
-        reason: String,
+        reason: Box<str>,
     },
     /// The runtime's type for OCI specs does not take the adjusted spec, whatever is left out.
     #[error("the runtime's type for OCI specs refuses the adjusted spec: {0}")]
