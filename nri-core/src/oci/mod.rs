@@ -16,6 +16,7 @@
 
 mod apply;
 mod callbacks;
+mod invalid;
 pub mod mounts;
 pub mod names;
 mod path;
