@@ -237,6 +237,23 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The configuration with changes, as one expression.
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    ///
+    /// let config = Config::default().with(|config| {
+    ///     config.socket_path = "/run/mine/nri.sock".into();
+    ///     config.restart = false;
+    /// });
+    /// assert!(!config.restart);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The configuration with defaults in place of empty paths and zero durations.
     #[must_use]
     pub fn effective(&self) -> Self {
