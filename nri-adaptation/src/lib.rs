@@ -33,6 +33,7 @@ pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
+mod way;
 
 pub use builder::Builder;
 pub use config::Config;
@@ -54,7 +55,7 @@ pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
     InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
     RegisteredPlugin, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
-    UpdateFailure, UpdateResult, api, build, merge, model, validate,
+    UpdateFailure, UpdateResult, api, build, merge, model, policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

@@ -12,6 +12,7 @@ mod error;
 mod in_force;
 mod json;
 mod plugin;
+mod policy;
 mod reading;
 mod settings;
 mod validator;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::PluginName;
+use nri_core::policy::Policy;
 use nri_proto::items;
 use nri_proto::transport::MAX_MESSAGE;
 use serde::Serialize;
@@ -165,6 +167,9 @@ pub struct Config {
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
     /// before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// What plugins may ask for. Default: everything. It may also be read from a file of its own,
+    /// with [`Config::policy_from_toml`].
+    pub policy: Policy,
 }
 
 settings!(SnakeOrCamel Config {
@@ -194,6 +199,7 @@ settings!(SnakeOrCamel Config {
     allowed_gids,
     max_plugins,
     plugins,
+    policy,
 });
 
 impl Default for Config {
@@ -225,6 +231,7 @@ impl Default for Config {
             allowed_gids: Vec::new(),
             max_plugins: 256,
             plugins: BTreeMap::new(),
+            policy: Policy::default(),
         }
     }
 }

@@ -10,7 +10,9 @@
 //! * what launched plugins print, under the target `nri_plugin_output`, line by line;
 //! * a record for each request in which plugins asked for something, under the target `nri::audit`:
 //!   who changed which field, and which entry of it
-//!   ([`AuditRecord::to_line`](crate::AuditRecord::to_line) has the form).
+//!   ([`AuditRecord::to_line`](crate::AuditRecord::to_line) has the form);
+//! * under the same target, what the [policy](super::configuration#what-plugins-may-ask-for)
+//!   denied, dropped and audited, with plugin, rule and field.
 //!
 //! ```text
 //! c1: Env "HOME" by 10-a, Args removed by 20-b; c2: evicted by 20-b

@@ -3,7 +3,8 @@
 //! A plugin can change a container's command, mounts and devices, and the hooks that run on the
 //! host as root: **a plugin that is ready is as powerful as the runtime itself**. What this crate
 //! defends is who may become one, and what one may cost others. What plugins may change is
-//! restricted by validators ([`configuration`](super::configuration#the-default-validator)) and by
+//! restricted by a policy ([`configuration`](super::configuration#what-plugins-may-ask-for)), by
+//! validators ([`configuration`](super::configuration#the-default-validator)) and by
 //! [`Builder::support`](crate::Builder::support).
 //!
 //! # The socket

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use nri_core::merge::Omission;
+use nri_core::policy::Verdict;
 use nri_core::{DomainError, Event, PluginId, api};
 
 use crate::telemetry::audit::AuditRecord;
@@ -45,6 +46,12 @@ pub trait Observer: Send + Sync + 'static {
     /// apply it, for example.
     fn omitted(&self, omission: &Omission) {
         let _ = omission;
+    }
+
+    /// The policy denied, dropped or audited something that a plugin asked for. Told before whoever
+    /// called the API has the result.
+    fn policy_applied(&self, verdict: &Verdict) {
+        let _ = verdict;
     }
 
     /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
+use nri_core::policy::Verdict;
 use nri_core::{Event, PluginId, Request, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -109,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many plugins
-    /// requests include, and which are ready.
+    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many
+    /// plugins requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
         required: &[String],
@@ -170,6 +171,34 @@ impl Reporter {
                 more = unsaid.len(),
                 "left out of what plugins ask for, beside what was said"
             );
+        }
+    }
+
+    /// The policy had something to say of what plugins asked for.
+    pub(crate) fn judged(&self, verdicts: &[Verdict]) {
+        for verdict in verdicts {
+            self.observer.policy_applied(verdict);
+        }
+        let (said, unsaid) = verdicts.split_at(verdicts.len().min(LINES_EACH));
+        for verdict in said {
+            let Verdict {
+                plugin,
+                rule,
+                action,
+                target,
+                ..
+            } = verdict;
+            let field = target.name();
+            let (rule, verdict) = (sanitized(rule), sanitized(&verdict.to_string()));
+            if action.is_against() {
+                tracing::warn!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            } else {
+                tracing::info!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            }
+        }
+        if !unsaid.is_empty() {
+            let more = unsaid.len();
+            tracing::warn!(target: "nri::audit", more, "the policy had more to say than this");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::policy::Verdict;
 use crate::{Error, Event, RegisteredPlugin, Response};
 
 /// What came of one call.
@@ -114,6 +115,9 @@ pub struct Report<T> {
     /// What every plugin did, in plugin order; validators appear once more, after them, with their
     /// own event.
     pub outcomes: Vec<PluginOutcome>,
+    /// What of the answers was denied, dropped and audited by the policy, in plugin order, whatever
+    /// came of the request.
+    pub verdicts: Vec<Verdict>,
 }
 
 impl<T> Report<T> {

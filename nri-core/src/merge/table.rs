@@ -31,7 +31,7 @@ use super::kind::{
 };
 use super::owners::ContainerOwners;
 use super::rule::{Group, Nested, Rule};
-use super::supported::Restriction;
+use super::sieve::Sieve;
 use crate::PluginId;
 
 group! {
@@ -114,7 +114,10 @@ mod tests {
 
     #[test]
     fn every_field_of_the_protocol_has_a_rule_and_only_one() {
-        let mut ruled: Vec<Field> = Adjustments::fields();
+        let mut ruled: Vec<Field> = Adjustments::fields()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect();
         ruled.retain(|field| *field != Field::None);
         ruled.sort();
         let all: Vec<Field> = (1..1024)

@@ -14,6 +14,7 @@
 
 mod apply;
 mod callbacks;
+mod invalid;
 pub mod mounts;
 pub mod names;
 mod path;
