@@ -102,8 +102,8 @@ impl Nri {
     ///
     /// The plugin directory is looked at again: new plugins are launched, and those that were given
     /// up; those whose file or configuration has changed are stopped and launched again; those
-    /// that are no longer installed are stopped. Another socket is opened before the one before it is closed.
-    /// A plugin is told of another `request_timeout` when it connects the next time.
+    /// that are no longer installed are stopped. Another socket is opened before the one before it
+    /// is closed. A plugin is told of another `request_timeout` when it connects the next time.
     ///
     /// Returns when the launched plugins are ready, or are known not to be, and the stopped ones
     /// have ended. Dropping the future ends the waiting, not the change.

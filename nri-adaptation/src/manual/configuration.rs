@@ -24,8 +24,8 @@
 //! [`Config::default_toml`](crate::Config::default_toml) is a commented file for operators.
 //! Durations are as Go writes them (`1m30s`).
 //!
-//! A setting that cannot matter beside another one (`restart_limit = 7` beside `restart = false`) is
-//! a warning at start, as is a name that no plugin has.
+//! A setting that cannot matter beside another one (`restart_limit = 7` beside `restart = false`)
+//! is a warning at start, as is a name that no plugin has.
 //!
 //! [`Nri::reconfigure`](crate::Nri::reconfigure) puts another configuration in force while plugins
 //! stay connected. Keys marked with * cannot change then.

@@ -110,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many plugins
-    /// requests include, and which are ready.
+    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many
+    /// plugins requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
         required: &[String],

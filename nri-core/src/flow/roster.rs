@@ -42,8 +42,8 @@ pub struct Policy {
 impl Policy {
     /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that
     /// it does not answer in time, or whose connection goes while it has the request. A plugin
-    /// that was disconnected before its turn is skipped (v0.12.5), and an error that it answers fails
-    /// the request, whatever it wishes.
+    /// that was disconnected before its turn is skipped (v0.12.5), and an error that it answers
+    /// fails the request, whatever it wishes.
     ///
     /// What becomes of the plugin is the other half, see
     /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished).

@@ -330,8 +330,8 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
-    /// When an instance that has taken over is disconnected before the older one is, that one stays. It is
-    /// synchronised again, since it missed what went to the newer one.
+    /// When an instance that has taken over is disconnected before the older one is, that one
+    /// stays. It is synchronised again, since it missed what went to the newer one.
     fn reinstate(&mut self, gone: &RegisteredPlugin, now: Instant) {
         let retiring = self
             .same_identity(gone)

@@ -1,4 +1,4 @@
-//! `nri-sim policy check`, as in the README.
+//! `nri-sim policy check`, as in the manual.
 
 use std::process::Output;
 
@@ -37,7 +37,7 @@ fn a_policy_is_said_in_words() {
     let says =
         "1. \"production\": deny oci-hooks, env:LD_* in namespaces prod-*\nOtherwise: allow.\n";
     assert_eq!(printed, says);
-    assert!(include_str!("../../README.md").contains(says));
+    assert!(include_str!("../../src/manual/nri_sim.md").contains(says));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_would_become_of_an_adjustment_is_said_with_the_rule() {
     let says =
         "deny   Env \"LD_PRELOAD\" (rule \"production\")\nallow  Env \"A\" (rule \"default\")\n";
     assert_eq!(printed, says);
-    assert!(include_str!("../../README.md").contains(says));
+    assert!(include_str!("../../src/manual/nri_sim.md").contains(says));
     let (output, printed) = check(POLICY, &asked("dev"));
     assert!(output.status.success());
     assert_eq!(
