@@ -36,7 +36,7 @@ pub trait RuntimeApi: Send + Sync {
     /// Launches the installed plugins, synchronises them, and opens the socket for others.
     async fn start(&self) -> Result<(), Error>;
 
-    /// Closes the socket and says good-bye to all plugins. May be repeated.
+    /// Closes the socket and sends `Shutdown` to all plugins. May be repeated.
     async fn stop(&self);
 
     /// A pod sandbox is up (its pid and addresses known) and not yet marked ready. An error refuses

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::brief::{listed, quoted};
 use crate::instance_error::InstanceError;
 use crate::merge::MergeError;
+use crate::policy::Denial;
 use crate::{DomainError, Event, PluginId};
 
 /// Why a call into the API failed.
@@ -16,6 +17,9 @@ pub enum Error {
     /// Plugins asked for what cannot be combined.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// A plugin asked for what the operator's policy denies.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// A plugin answered with an error.
     #[error("plugin {plugin} failed {event} of {subject}: {message} (code {code})")]
     Plugin {
@@ -85,7 +89,7 @@ pub enum Error {
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
         /// Those among all of these that did not judge at all: they failed, were late, or are
-        /// gone. What a validator does not judge is not applied.
+        /// disconnected. What a validator does not judge is not applied.
         unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
@@ -147,7 +151,7 @@ impl Error {
     /// | [`Plugin`](Error::Plugin) | the plugin's, if it is one of gRPC's that stands for an error; otherwise 2, `UNKNOWN` |
     /// | [`Invalid`](Error::Invalid) | 3, `INVALID_ARGUMENT` |
     /// | [`Late`](Error::Late), [`OutOfTime`](Error::OutOfTime) | 4, `DEADLINE_EXCEEDED` |
-    /// | [`Rejected`](Error::Rejected), [`Refused`](Error::Refused) | 7, `PERMISSION_DENIED` |
+    /// | [`Rejected`](Error::Rejected), [`Refused`](Error::Refused), [`Denied`](Error::Denied) | 7, `PERMISSION_DENIED` |
     /// | [`TooLarge`](Error::TooLarge) | 8, `RESOURCE_EXHAUSTED` |
     /// | [`Merge`](Error::Merge), [`Lifecycle`](Error::Lifecycle), [`Instance`](Error::Instance) | 9, `FAILED_PRECONDITION` |
     /// | [`Gone`](Error::Gone) | 14, `UNAVAILABLE` |
@@ -165,7 +169,7 @@ impl Error {
             Self::Plugin { .. } => UNKNOWN,
             Self::Invalid(_) => 3,
             Self::Late { .. } | Self::OutOfTime { .. } => 4,
-            Self::Rejected { .. } | Self::Refused { .. } => 7,
+            Self::Rejected { .. } | Self::Refused { .. } | Self::Denied(_) => 7,
             Self::TooLarge { .. } => 8,
             Self::Merge(_) | Self::Lifecycle(_) | Self::Instance(_) => 9,
             Self::Gone { .. } => 14,

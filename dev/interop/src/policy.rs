@@ -120,7 +120,7 @@ fn dead(pairing: &Pairing<'_>, words: &str, fails: bool) -> Result<(), String> {
     let (mut runtime, mut first, mut second) = wishing(pairing, words)?;
     unanswered((&mut runtime, &mut first, &mut second), "kill", fails)?;
     first.wait_for_death()?;
-    // One that is gone when its turn comes fails nothing.
+    // One that is disconnected when its turn comes fails nothing.
     runtime.done("run-pod", json!({"pod": pod("after")}))?;
     runtime.quit()
 }

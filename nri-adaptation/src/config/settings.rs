@@ -122,7 +122,7 @@ impl Notes {
     /// The error, with the key that it is about.
     pub(super) fn explain<E: de::Error>(&self, error: E) -> E {
         match self.failed.take() {
-            Some(path) => E::custom(format!("key `{}`: {error}", path.join("."))),
+            Some(path) => E::custom(format!("key `{}`: {error}", joined(&path))),
             None => error,
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn strictly<'de, T: Settings, D: Deserializer<'de>>(from: D) -> Resul
     let read = read.map_err(|error| notes.explain(error))?;
     match notes.unknown.take().into_iter().next() {
         Some((path, nearest)) => Err(D::Error::custom(UnknownKey {
-            key: path.join("."),
+            key: joined(&path),
             line: None,
             nearest,
         })),
@@ -157,6 +157,18 @@ pub(super) fn noting<'de, T: Settings, D: Deserializer<'de>>(
     (read, notes)
 }
 
+/// A path as one key: `policy.rules[0].fields`.
+pub(super) fn joined(path: &[String]) -> String {
+    let mut key = String::new();
+    for part in path {
+        if !key.is_empty() && !part.starts_with('[') {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
+}
+
 /// Where a value is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -166,7 +178,8 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn below<'b>(&'b self, key: &'b str) -> Place<'b>
+    /// A value in this one.
+    pub(super) fn below<'b>(&'b self, key: &'b str) -> Place<'b>
     where
         'a: 'b,
     {
@@ -175,6 +188,13 @@ impl<'a> Place<'a> {
             key,
             notes: self.notes,
         }
+    }
+
+    /// What reads the value here.
+    pub(super) fn seed<T: Setting>(
+        self,
+    ) -> impl for<'de> DeserializeSeed<'de, Value = T> + use<'a, T> {
+        Seed(self, PhantomData)
     }
 
     /// The keys that lead here, as they were written.

@@ -221,8 +221,10 @@ mod tests {
             ..Config::default()
         };
         for number in 0..1000 {
-            let mut plugin = PluginConfig::default();
-            plugin.max_in_flight = Some(2);
+            let plugin = PluginConfig {
+                max_in_flight: Some(2),
+                ..PluginConfig::default()
+            };
             config.plugins.insert(format!("p{number:03}"), plugin);
         }
         let told = without_effect(&config);

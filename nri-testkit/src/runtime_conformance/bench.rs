@@ -253,7 +253,7 @@ impl<'a> Bench<'a> {
             .ok_or_else(|| format!("{who} cannot connect to {:?}", self.driver.socket()))?;
         let registered = connected.register().await;
         registered.map_err(|error| format!("{who} cannot register: {error}"))?;
-        match self.sees(plugin, |seen| last_part(seen)).await {
+        match self.sees(plugin, last_part).await {
             true => Ok(connected),
             false => Err(format!("{who} is not synchronised within {:?}", self.time).into()),
         }

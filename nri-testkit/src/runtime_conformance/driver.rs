@@ -18,6 +18,9 @@ pub enum DriverError {
     Failed(String),
 }
 
+/// What came of a scene that is played with a driver.
+pub(super) type Played = Result<(), DriverError>;
+
 impl From<String> for DriverError {
     fn from(reason: String) -> Self {
         Self::Failed(reason)

@@ -5,7 +5,7 @@ use nri_core::api::{UpdateContainerRequest, UpdateContainerResponse};
 use nri_core::{Event, Request};
 use nri_proto::transport::Code;
 
-use super::Played;
+use super::super::driver::Played;
 use crate::runtime_conformance::bench::{Bench, MEMORY, memory, memory_update, times};
 use crate::runtime_conformance::driver::DriverError;
 use crate::runtime_conformance::report::Check;

@@ -2,7 +2,7 @@
 
 use nri_core::Event;
 
-use super::Played;
+use super::super::driver::Played;
 use crate::FakePlugin;
 use crate::runtime_conformance::bench::{Bench, heard};
 use crate::runtime_conformance::report::Check;

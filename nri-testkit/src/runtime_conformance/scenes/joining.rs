@@ -3,7 +3,7 @@
 use nri_core::Event;
 use nri_core::api::ContainerState;
 
-use super::Played;
+use super::super::driver::Played;
 use crate::FakePlugin;
 use crate::runtime_conformance::bench::{Bench, heard, shown, times};
 use crate::runtime_conformance::driver::DriverError;

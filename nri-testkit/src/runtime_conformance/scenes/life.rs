@@ -5,7 +5,7 @@ use nri_core::api::{
 };
 use nri_core::{Event, Request};
 
-use super::Played;
+use super::super::driver::Played;
 use crate::runtime_conformance::bench::{Bench, heard, memory};
 use crate::runtime_conformance::report::Check;
 use crate::{Behavior, FakePlugin};

@@ -11,11 +11,10 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::bench::Bench;
-use super::driver::DriverError;
+use super::driver::Played;
 use super::report::Check;
 
 type Play = for<'a> fn(&'a Bench<'a>) -> Pin<Box<dyn Future<Output = Played> + Send + 'a>>;
-type Played = Result<(), DriverError>;
 
 /// A scene and the promises that it is about.
 pub(super) struct Scene {

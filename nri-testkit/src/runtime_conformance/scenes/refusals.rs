@@ -4,7 +4,7 @@ use nri_core::api::{ContainerAdjustment, ContainerState, KeyValue};
 use nri_core::{Event, Request};
 use nri_proto::transport::Code;
 
-use super::Played;
+use super::super::driver::Played;
 use crate::runtime_conformance::bench::{Bench, first_id, heard, times};
 use crate::runtime_conformance::driver::DriverError;
 use crate::runtime_conformance::report::Check;

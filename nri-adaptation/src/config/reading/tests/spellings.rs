@@ -12,6 +12,7 @@ fn cases() -> Vec<Case> {
         match key {
             "plugins" => "{ x = { restart = false } }",
             "default_validator" => "{}",
+            "policy" => "{ default = 'deny' }",
             "after_late" => "'resync'",
             "side_update_failure" => "'fail'",
             "on_error" | "on_late" | "on_absent" => "'skip'",
