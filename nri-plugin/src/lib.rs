@@ -12,29 +12,35 @@
 //!
 //! What is here: where the connection comes from, who the plugin is, registration and the bounded
 //! waits around it, the service that turns the runtime's requests into handler calls, reconnection,
-//! and [`handlers`], which makes a plugin of closures. What a plugin is ([`Plugin`]) and what
+//! and [`handlers`] and [`stateful`], which make plugins of functions. What a plugin is ([`Plugin`]) and what
 //! events mean is `nri-core`'s; bytes and frames are `nri-proto`'s.
 //!
 //! What may not enter: merging, policy, anything of the runtime's end, and process-wide state.
 
+mod answer;
 mod backoff;
 #[cfg(test)]
 mod captured;
 mod error;
+mod event_table;
 mod handlers;
 mod identity;
 mod level;
 mod link;
 pub mod manual;
 mod plugin_service;
+pub mod prelude;
 mod runner;
 mod session;
 mod source;
 mod state;
+mod stateful;
 mod sync_assembler;
 
+pub use answer::{Adjustment, IntoAnswer, NoRoom, Updates};
 pub use backoff::{AfterShutdown, Backoff};
 pub use error::Error;
+pub use event_table::Proposal;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
 pub use level::RuntimeLevel;
 pub use link::RuntimeLink;
@@ -42,6 +48,7 @@ pub use runner::{Builder, Handle, Runner};
 pub use session::Connected;
 pub use source::DEFAULT_SOCKET;
 pub use state::{Ended, Registration, State};
+pub use stateful::{SharedState, StatefulBuilder, stateful};
 
 // All that our own signatures name, and what handlers are written with: a plugin depends on this
 // crate alone.

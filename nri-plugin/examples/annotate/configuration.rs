@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use nri_plugin::api;
+use nri_plugin::{Adjustment, api};
 use serde::Deserialize;
 
 /// The whole configuration.
@@ -96,7 +96,7 @@ impl Additions {
     }
 
     /// What is added.
-    pub(crate) fn adjustment(&self) -> api::ContainerAdjustment {
+    pub(crate) fn adjustment(&self) -> Adjustment {
         let env = self.env.iter().map(|(key, value)| api::KeyValue {
             key: key.clone(),
             value: value.clone(),
@@ -107,12 +107,13 @@ impl Additions {
             r#type: mount.kind.clone(),
             options: mount.options.clone(),
         });
-        api::ContainerAdjustment {
+        let message = api::ContainerAdjustment {
             annotations: self.annotations.clone(),
             env: env.collect(),
             mounts: mounts.collect(),
             ..Default::default()
-        }
+        };
+        message.into()
     }
 }
 

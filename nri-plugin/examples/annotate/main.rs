@@ -30,11 +30,11 @@ mod program;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::Parser;
 use configuration::Additions;
-use nri_plugin::{HandlerError, api, handlers};
+use nri_plugin::stateful;
 
 /// Adds annotations, environment variables and mounts to containers.
 #[derive(Parser)]
@@ -53,49 +53,22 @@ fn read(file: &Path) -> Result<Additions, Box<dyn Error>> {
         .map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-/// What the plugin answers for a container.
-fn adjustment(additions: &Additions, request: &api::CreateContainerRequest) -> Answer {
-    let pod = request.pod.as_ref().ok_or("the request has no pod")?;
-    let container = request
-        .container
-        .as_ref()
-        .ok_or("the request has no container")?;
-    let adjust = additions
-        .apply_to(&pod.namespace, &pod.name, &container.name)
-        .then(|| additions.adjustment());
-    Ok(api::CreateContainerResponse {
-        adjust,
-        ..Default::default()
-    })
-}
-
-type Answer = Result<api::CreateContainerResponse, HandlerError>;
-
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let from_file = options.config.as_deref().map(read).transpose()?;
-    let current = Arc::new(RwLock::new(Additions::default()));
-    let used = Arc::clone(&current);
-    let plugin = handlers()
-        .on_configure(move |_cx, configuration| {
-            let additions = match (configuration.config.trim(), &from_file) {
-                ("", Some(additions)) => Ok(additions.clone()),
+    let plugin = stateful(Additions::default())
+        .on_configure(move |current, _cx, configuration| {
+            *current = match (configuration.config.trim(), &from_file) {
+                ("", Some(additions)) => additions.clone(),
                 ("", None) => {
-                    Err("no configuration: write NN-annotate.conf for the runtime, or give --config FILE".into())
+                    return Err("no configuration: write NN-annotate.conf for the runtime, or give --config FILE".into());
                 }
-                (text, _) => text.parse(),
+                (text, _) => text.parse()?,
             };
-            let set = additions.map(|additions| match current.write() {
-                Ok(mut current) => *current = additions,
-                Err(poisoned) => *poisoned.into_inner() = additions,
-            });
-            async move { Ok(set.map(|()| None)?) }
+            Ok(None)
         })
-        .on_create_container(move |_cx, request| {
-            let answer = match used.read() {
-                Ok(additions) => adjustment(&additions, &request),
-                Err(poisoned) => adjustment(&poisoned.into_inner(), &request),
-            };
-            async move { answer }
+        .on_create_container(|additions, _cx, pod, container| {
+            let wanted = additions.apply_to(&pod.namespace, &pod.name, &container.name);
+            Ok(wanted.then(|| additions.adjustment()))
         })
         .build();
     program::run(

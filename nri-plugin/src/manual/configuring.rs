@@ -29,11 +29,11 @@
 //!             Ok(None) // the events that it has handlers for
 //!         }
 //!     })
-//!     .on_create_container(move |_cx, _request| {
+//!     .on_create_container(move |_cx, _pod, _container| {
 //!         let greeting = greeting.lock().unwrap().clone();
 //!         async move {
 //!             println!("{greeting}");
-//!             Ok(Default::default())
+//!             Ok(())
 //!         }
 //!     })
 //!     .build();

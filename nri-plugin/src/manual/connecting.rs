@@ -46,7 +46,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), nri_plugin::Error> {
-//! let plugin = handlers().on_remove_container(|_cx, _request| async { Ok(()) }).build();
+//! let plugin = handlers().on_remove_container(|_cx, _pod, _container| async { Ok(()) }).build();
 //! let runner = Runner::builder(plugin).identity("50-cleaner").build()?;
 //! let mut state = runner.handle().state();
 //! tokio::spawn(async move {

@@ -14,24 +14,19 @@
 //! says no:
 //!
 //! ```no_run
-//! use nri_plugin::build::Adjust as _;
-//! use nri_plugin::{Backoff, Runner, api, effective_annotation, handlers};
+//! use nri_plugin::prelude::*;
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let plugin = handlers()
-//!         .on_create_container(|_cx, request| async move {
-//!             let pod = request.pod.unwrap_or_default();
-//!             let container = request.container.unwrap_or_default();
+//!         .on_create_container(|_cx, pod, container| async move {
 //!             let key = "example.com/node";
 //!             let said = effective_annotation(&pod.annotations, key, &container.name);
-//!             let mut response = api::CreateContainerResponse::default();
+//!             let mut adjust = Adjustment::new();
 //!             if said.is_none_or(|(_, value)| value != "no") {
-//!                 let mut adjust = api::ContainerAdjustment::default();
 //!                 adjust.add_env("NODE", "node-1")?;
-//!                 response.adjust = Some(adjust);
 //!             }
-//!             Ok(response)
+//!             Ok(adjust)
 //!         })
 //!         .build();
 //!     let runner = Runner::builder(plugin).default_identity("10-node").build()?;
@@ -40,8 +35,8 @@
 //! }
 //! ```
 //!
-//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state,
-//! or with many handlers, implements [`Plugin`](crate::Plugin) instead.
+//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state is
+//! made with [`stateful`](crate::stateful), which gives its handlers the state to change.
 //!
 //! # 3. Try it
 //!
@@ -66,10 +61,10 @@
 //! `nri-testkit`.
 //!
 //! ```
-//! use nri_plugin::{Event, EventMask, Plugin as _, api, handlers};
+//! use nri_plugin::prelude::*;
 //!
 //! let plugin = handlers()
-//!     .on_create_container(|_cx, _request| async { Ok(api::CreateContainerResponse::default()) })
+//!     .on_create_container(|_cx, _pod, _container| async { Ok(Adjustment::new()) })
 //!     .build();
 //! assert_eq!(plugin.events(), EventMask::from(Event::CreateContainer));
 //! ```

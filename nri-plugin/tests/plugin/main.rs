@@ -12,6 +12,7 @@ mod examples;
 mod masks;
 mod reconnecting;
 mod registration;
+mod stateful;
 mod support;
 mod synchronizing;
 mod updates;
