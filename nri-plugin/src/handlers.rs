@@ -11,6 +11,7 @@ use crate::answer::IntoAnswer;
 use crate::event_table::{Proposal, handled_events, missing, part_type, take_part};
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send>>;
+type Taker = Box<dyn Fn(&Configuration) -> Result<(), HandlerError> + Send + Sync>;
 type Handler<Q, T> = Box<dyn Fn(PluginCtx, Q) -> Answer<T> + Send + Sync>;
 
 /// Begins a plugin made of closures.
@@ -83,6 +84,8 @@ macro_rules! define {
             synchronize: Option<Handler<(Vec<api::PodSandbox>, Vec<api::Container>), Vec<api::ContainerUpdate>>>,
             shutdown: Option<Handler<(), ()>>,
             failure_policy: Option<api::FailurePolicy>,
+            /// What takes the configuration before [`on_configure`](Self::on_configure)'s handler.
+            settings: Option<Taker>,
             $($handler: Option<Handler<($(part_type!($part),)+), $answer>>,)*
         }
 
@@ -110,6 +113,9 @@ macro_rules! define {
                 cx: &PluginCtx,
                 configuration: Configuration,
             ) -> Result<Option<EventMask>, HandlerError> {
+                if let Some(take) = &self.given.settings {
+                    take(&configuration)?;
+                }
                 call(&self.given.configure, cx, configuration).await
             }
 
@@ -186,6 +192,20 @@ impl HandlersBuilder {
         R: Future<Output = Result<Option<EventMask>, HandlerError>> + Send + 'static,
     {
         self.configure = Some(Box::new(move |cx, it| Box::pin(handler(cx, it))));
+        self
+    }
+
+    /// Has the plugin's configuration read into these settings, on every connection, before the
+    /// handler of [`on_configure`](Self::on_configure) is called; see
+    /// [`configuration`](crate::configuration).
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn configured_by<T>(mut self, settings: &crate::Settings<T>) -> Self
+    where
+        T: serde::de::DeserializeOwned + Default + Send + Sync + 'static,
+    {
+        let settings = settings.clone();
+        self.settings = Some(Box::new(move |configuration| settings.take(configuration)));
         self
     }
 

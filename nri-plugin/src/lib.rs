@@ -17,10 +17,15 @@
 //!
 //! What may not enter: merging, policy, anything of the runtime's end, and process-wide state.
 
+#[cfg(feature = "config")]
+mod annotation;
 mod answer;
 mod backoff;
 #[cfg(test)]
 mod captured;
+#[cfg(feature = "config")]
+mod configuration;
+mod configuration_file;
 mod error;
 mod event_table;
 mod handlers;
@@ -36,9 +41,17 @@ mod source;
 mod state;
 mod stateful;
 mod sync_assembler;
+#[cfg(feature = "config")]
+mod text;
 
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use annotation::{InvalidAnnotation, effective_annotation_as};
 pub use answer::{Adjustment, IntoAnswer, NoRoom, Updates};
 pub use backoff::{AfterShutdown, Backoff};
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use configuration::{InvalidConfiguration, Settings, configuration, read_configuration};
 pub use error::Error;
 pub use event_table::Proposal;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
@@ -49,6 +62,9 @@ pub use session::Connected;
 pub use source::DEFAULT_SOCKET;
 pub use state::{Ended, Registration, State};
 pub use stateful::{SharedState, StatefulBuilder, stateful};
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use text::Format;
 
 // All that our own signatures name, and what handlers are written with: a plugin depends on this
 // crate alone.

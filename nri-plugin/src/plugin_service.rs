@@ -1,6 +1,7 @@
 //! The service that a plugin offers on one connection: requests of the runtime become calls of the
 //! plugin's handlers. There is one way for all fourteen events.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
+use crate::configuration_file;
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
 use crate::state::Registration;
@@ -67,6 +69,8 @@ pub(crate) struct Parameters {
     pub(crate) max_sync_bytes: usize,
     /// In place of the plugin's own.
     pub(crate) failure_policy: Option<api::FailurePolicy>,
+    /// The plugin's configuration, if the runtime has none.
+    pub(crate) configuration_file: Option<PathBuf>,
 }
 
 /// The service on one connection.
@@ -112,7 +116,15 @@ impl PluginService {
         call: &CallContext,
         request: api::ConfigureRequest,
     ) -> Result<api::ConfigureResponse, Status> {
-        let configuration = configuration(request);
+        let mut configuration = configuration(request);
+        if let Some(file) = &self.parameters.configuration_file
+            && configuration.config.trim().is_empty()
+        {
+            configuration.config = configuration_file::read(file)
+                .await
+                .map_err(|reason| self.fail(Failure::Configure(reason)))?;
+            configuration.config_file = Some(file.display().to_string());
+        }
         let runtime = configuration.runtime.clone();
         let request_timeout = configuration.request_timeout;
         let level = match RuntimeLevel::of(&configuration) {

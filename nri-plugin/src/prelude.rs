@@ -8,6 +8,8 @@ pub use crate::backoff::Backoff;
 pub use crate::handlers::handlers;
 pub use crate::runner::Runner;
 pub use crate::stateful::stateful;
+#[cfg(feature = "config")]
+pub use crate::{annotation::effective_annotation_as, configuration::configuration};
 pub use nri_core::build::{Adjust, Evict, SetResources, Update};
 pub use nri_core::model::effective_annotation;
 pub use nri_core::{Event, EventMask, HandlerError, Plugin, PluginCtx, api};

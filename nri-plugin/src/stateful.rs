@@ -175,6 +175,18 @@ impl<S: Send + 'static> StatefulBuilder<S> {
         self
     }
 
+    /// Has the plugin's configuration read into these settings, on every connection; see
+    /// [`configuration`](crate::configuration).
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn configured_by<T>(mut self, settings: &crate::Settings<T>) -> Self
+    where
+        T: serde::de::DeserializeOwned + Default + Send + Sync + 'static,
+    {
+        self.handlers = self.handlers.configured_by(settings);
+        self
+    }
+
     /// Takes the pods and containers that exist, on every connection anew; see
     /// [`Plugin::synchronize`](crate::Plugin::synchronize). What the state has of an earlier
     /// connection may be out of date: begin afresh.

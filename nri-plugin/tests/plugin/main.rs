@@ -6,6 +6,8 @@
     reason = "a panic in a test or in what serves it is its report"
 )]
 
+#[cfg(feature = "config")]
+mod configuring;
 mod ending;
 mod events;
 mod examples;
