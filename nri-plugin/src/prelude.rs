@@ -1,5 +1,5 @@
-//! What nearly every plugin names, for one `use nri_plugin::prelude::*;`: the ways to make a plugin,
-//! what handlers get and answer, and the builders' traits.
+//! What nearly every plugin names, for one `use nri_plugin::prelude::*;`: the ways to make a
+//! plugin, what handlers get and answer, and the builders' traits.
 //!
 //! What may not enter: what runs a plugin, but for [`Runner`] and [`Backoff`].
 

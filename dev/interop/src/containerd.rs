@@ -181,7 +181,7 @@ pub(super) fn run(
     containerd.ctr(&case_dir, &import)?;
 
     let mut command = Command::new(examples.path("logger")?);
-    command.args(["--format", "json", "--socket"]);
+    command.args(["--once", "--format", "json", "--socket"]);
     command.arg(case_dir.socket());
     let mut logger = Program::start(scratch, "logger", &mut command)?;
     let mut heard = Vec::new();

@@ -35,8 +35,12 @@
 //! }
 //! ```
 //!
-//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state is
-//! made with [`stateful`](crate::stateful), which gives its handlers the state to change.
+//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state
+//! is made with [`stateful`](crate::stateful), which gives its handlers the state to change.
+//!
+//! With the features `cli` and `config` the program needs no `main`: `nri_plugin::main!("10-node",
+//! plugin())` gives it the command line of every plugin (`--socket`, `--config`, `--healthz` ...),
+//! logs, signals and exit codes.
 //!
 //! # 3. Try it
 //!
@@ -57,8 +61,16 @@
 //!
 //! # 4. Test it
 //!
-//! Handlers are plain async functions: call them. In one process with a runtime: `TestRuntime` of
-//! `nri-testkit`.
+//! `Harness` of the crate `nri-testkit` calls the handlers as a runtime would, and merges what they
+//! answer:
+//!
+//! ```ignore
+//! let created = Harness::new(plugin()).create(pod("web-1"), container("nginx")).await;
+//! assert_eq!(created.env("NODE"), Some("node-1"));
+//! ```
+//!
+//! In one process with a runtime: `TestRuntime` of the same crate. What is subscribed to needs
+//! neither:
 //!
 //! ```
 //! use nri_plugin::prelude::*;

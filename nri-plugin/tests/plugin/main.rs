@@ -10,8 +10,11 @@
 mod configuring;
 mod ending;
 mod events;
+#[cfg(all(feature = "cli", feature = "config"))]
 mod examples;
 mod masks;
+#[cfg(all(feature = "cli", feature = "config"))]
+mod program;
 mod reconnecting;
 mod registration;
 mod stateful;
