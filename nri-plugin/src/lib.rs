@@ -40,6 +40,7 @@ mod identity;
 mod level;
 mod link;
 pub mod manual;
+mod observer;
 mod plugin_service;
 pub mod prelude;
 #[cfg(feature = "cli")]
@@ -66,6 +67,7 @@ pub use event_table::Proposal;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
 pub use level::RuntimeLevel;
 pub use link::RuntimeLink;
+pub use observer::{Observed, Observer, observe};
 #[cfg(feature = "cli")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
 pub use program::{Program, Stop};
