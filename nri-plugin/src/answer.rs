@@ -116,6 +116,10 @@ impl Updates {
         self
     }
 
+    pub(crate) fn into_parts(self) -> (Vec<api::ContainerUpdate>, Vec<api::ContainerEviction>) {
+        (self.updates, self.evictions)
+    }
+
     /// Has a container evicted. Runtimes in Go do not carry that out; the answer to a stop has no
     /// room for it, so that there it is [an error](IntoAnswer::into_answer).
     pub fn evict(&mut self, eviction: api::ContainerEviction) -> &mut Self {

@@ -53,6 +53,7 @@ mod stateful;
 mod sync_assembler;
 #[cfg(feature = "config")]
 mod text;
+mod unsolicited;
 
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
@@ -80,6 +81,7 @@ pub use stateful::{SharedState, StatefulBuilder, stateful};
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub use text::Format;
 
+pub use unsolicited::{NotUpdated, Unsolicited, UpdateResults};
 
 // All that our own signatures name, and what handlers are written with: a plugin depends on this
 // crate alone.

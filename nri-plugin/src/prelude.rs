@@ -8,6 +8,7 @@ pub use crate::backoff::Backoff;
 pub use crate::handlers::handlers;
 pub use crate::runner::Runner;
 pub use crate::stateful::stateful;
+pub use crate::unsolicited::Unsolicited;
 #[cfg(feature = "config")]
 pub use crate::{annotation::effective_annotation_as, configuration::configuration};
 pub use nri_core::build::{Adjust, Evict, SetResources, Update};
