@@ -33,6 +33,7 @@ mod configuration;
 mod configuration_file;
 mod error;
 mod event_table;
+mod fields;
 mod handlers;
 #[cfg(feature = "cli")]
 mod health;

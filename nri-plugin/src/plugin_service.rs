@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
 use crate::configuration_file;
+use crate::fields::Ignored;
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
 use crate::state::Registration;
@@ -28,8 +29,9 @@ use crate::sync_assembler::{SyncAssembler, Taken};
 /// it gets the rarest event that every runtime knows, and does not see it.
 const PLACEHOLDER: Event = Event::RemovePodSandbox;
 
-/// A handler that uses more of its time than this is warned about.
-const WARN_AFTER: f64 = 0.8;
+/// A handler that uses more than these parts of its time is warned about at each of them, in
+/// percent.
+const WARN_AT: [u32; 2] = [50, 80];
 
 /// How far a plugin's service has come. What was reached stays: requests may be faster than whoever
 /// watches.
@@ -86,6 +88,8 @@ pub(crate) struct PluginService {
 struct Setup {
     cx: PluginCtx,
     events: EventMask,
+    /// What the runtime makes nothing of.
+    ignored: Arc<Ignored>,
     configured: bool,
 }
 
@@ -94,6 +98,7 @@ impl PluginService {
         let setup = Setup {
             cx: context(RuntimeInfo::default(), &parameters.link),
             events: EventMask::NONE,
+            ignored: Arc::default(),
             configured: false,
         };
         Self {
@@ -131,6 +136,8 @@ impl PluginService {
             RuntimeLevel::Unknown => self.parameters.assumed_level,
             known => known,
         };
+        let ignored = Ignored::of(&configuration);
+        let ignored_fields = ignored.fields();
         let base = context(runtime.clone(), &self.parameters.link);
         let cx = base.clone().with_deadline(deadline(call));
         let plugin = &self.parameters.plugin;
@@ -179,6 +186,7 @@ impl PluginService {
         *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Setup {
             cx: base,
             events,
+            ignored: Arc::new(ignored),
             configured: true,
         };
         let registration = Registration {
@@ -188,6 +196,7 @@ impl PluginService {
             events,
             missing,
             heeds_failure_policy,
+            ignored_fields,
         };
         self.progress
             .send_modify(|progress| progress.registration = Some(registration));
@@ -281,19 +290,30 @@ impl PluginService {
         if !setup.events.contains(event) {
             return Ok(Response::empty(event));
         }
-        let cx = setup.cx.with_deadline(deadline(call));
+        let cx = setup.cx.clone().with_deadline(deadline(call));
         let span = tracing::info_span!(
             "request", plugin = %self.parameters.id, %event, subject = request.subject()
         );
+        let runtime = setup.cx.runtime_info();
         let work = dispatch(&*self.parameters.plugin, &cx, request);
         let done = async {
-            timed(event.name(), call, work).await.map_err(|error| {
+            let response = timed(event.name(), call, work).await.map_err(|error| {
                 if error.is_unimplemented() {
                     return Status::new(Code::Unimplemented, error.to_string());
                 }
                 tracing::warn!(%error, "a handler failed");
                 Status::unknown(error)
-            })
+            })?;
+            for (field, since) in setup.ignored.news(&response) {
+                tracing::warn!(
+                    runtime = runtime.name,
+                    version = runtime.version,
+                    field = field.as_str_name(),
+                    since,
+                    "the runtime is older than this field of the answer, and ignores it"
+                );
+            }
+            Ok(response)
         };
         done.instrument(span).await
     }
@@ -396,8 +416,8 @@ fn configuration(request: api::ConfigureRequest) -> Configuration {
     configuration
 }
 
-/// Runs a handler, and warns while it runs as soon as most of its time is used, and again if it
-/// took all of it.
+/// Runs a handler, and warns while it runs as soon as half of its time is used, then most of it,
+/// and again if it took all of it.
 async fn timed<T>(
     method: &'static str,
     call: &CallContext,
@@ -409,12 +429,14 @@ async fn timed<T>(
     };
     let began = Instant::now();
     tokio::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = sleep_until(began + left.mul_f64(WARN_AFTER)) => {}
+    for percent in WARN_AT {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep_until(began + left * percent / 100) => {}
+        }
+        tracing::warn!(method, allowed = ?left, "a handler has used more than {percent} % of its time");
     }
-    tracing::warn!(method, allowed = ?left, "a handler has used more than 80 % of its time");
     let done = work.await;
     let took = began.elapsed();
     if took > left {
@@ -447,10 +469,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handler_is_warned_about_once_it_is_slow_and_again_if_it_is_late() {
-        assert_eq!(warnings(2000, 1500).await, 0);
-        assert_eq!(warnings(2000, 1700).await, 1);
-        assert_eq!(warnings(2000, 2100).await, 2);
+    async fn a_handler_is_warned_about_at_half_and_four_fifths_of_its_time_and_if_it_is_late() {
+        assert_eq!(warnings(2000, 900).await, 0);
+        assert_eq!(warnings(2000, 1500).await, 1);
+        assert_eq!(warnings(2000, 1700).await, 2);
+        assert_eq!(warnings(2000, 2100).await, 3);
     }
 
     /// Law: one that never ends is warned about, too.

@@ -67,10 +67,11 @@
 //!
 //! A runtime waits for an answer for 2 s by default, waiting for the plugin's turn not included,
 //! then goes on without it; some close it at once. The deadline is
-//! [`cx.deadline()`](crate::PluginCtx::deadline). A handler that has used 80 % of its time is
-//! warned about in the log. [`failure_policy`](crate::Plugin::failure_policy) says what is to
-//! happen to the request and the plugin then: `fail_request` for plugins without which nothing may
-//! start, `keep_connected` for those that would rather miss something than be closed.
+//! [`cx.deadline()`](crate::PluginCtx::deadline). A handler that has used half of its time is
+//! warned about in the log, again at 80 %, and if it is late.
+//! [`failure_policy`](crate::Plugin::failure_policy) says what is to happen to the request and the
+//! plugin then: `fail_request` for plugins without which nothing may start, `keep_connected` for
+//! those that would rather miss something than be closed.
 //!
 //! **Handlers that block.** A handler runs on tokio's workers, so one that blocks (a file on a slow
 //! disk, a program, a lock that is held for long) stalls what else runs there, this plugin's
