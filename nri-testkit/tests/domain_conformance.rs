@@ -15,7 +15,7 @@ use nri_core::{Ctx, Domain, DomainError, RuntimeApi};
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriDomain, CriState, CriStore, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks,
+    ResolvedUpdate, SpecHooks, StoreError,
 };
 use nri_testkit::MemoryDomain;
 use nri_testkit::domain_conformance::{Adapter, Rule, check, check_within};
@@ -441,18 +441,17 @@ struct CriRuntime {
     containers: Mutex<BTreeMap<String, ContainerRecord>>,
 }
 
+#[async_trait]
 impl CriStore for CriRuntime {
-    fn pods(&self) -> Vec<PodRecord> {
-        self.pods.lock().unwrap().values().cloned().collect()
+    async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError> {
+        let pods = self.pods.lock().unwrap();
+        let shown = |pod: &PodRecord| Arc::new(pod.clone()) as Arc<dyn PodSandbox>;
+        Ok(pods.values().map(shown).collect())
     }
-    fn containers(&self) -> Vec<ContainerRecord> {
-        self.containers.lock().unwrap().values().cloned().collect()
-    }
-    fn pod(&self, id: &str) -> Option<PodRecord> {
-        self.pods.lock().unwrap().get(id).cloned()
-    }
-    fn container(&self, id: &str) -> Option<ContainerRecord> {
-        self.containers.lock().unwrap().get(id).cloned()
+    async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError> {
+        let containers = self.containers.lock().unwrap();
+        let shown = |container: &ContainerRecord| Arc::new(container.clone()) as Arc<dyn Container>;
+        Ok(containers.values().map(shown).collect())
     }
 }
 
