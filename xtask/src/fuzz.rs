@@ -36,7 +36,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 15] = [
+const TARGETS: [(&str, &str, Option<&str>); 16] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -57,6 +57,7 @@ const TARGETS: [(&str, &str, Option<&str>); 15] = [
         Some("nri-adaptation/testdata/config"),
     ),
     ("cri_json", "CRI in JSON", None),
+    ("cri_wire", "CRI in bytes of protobuf", None),
     ("cri_yaml", "CRI in YAML", None),
     ("durations", "durations", None),
     ("messages_json", "messages in proto3 JSON", None),
