@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
+    &["nri-runtime"],
     &["nri-dev"],
     &[
         "nri-codegen",
