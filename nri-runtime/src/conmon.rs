@@ -10,7 +10,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Interest};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -112,13 +112,15 @@ impl Conmon {
         let talk = async {
             // It has forked and left us once it is up; its child reports.
             child.wait().await?;
-            report.take(MOST).read_to_end(&mut said).await
+            // It keeps the pipe, so there is no end to read to.
+            BufReader::new(report.take(MOST))
+                .read_until(b'\n', &mut said)
+                .await
         };
         let done = timeout(LIMIT, talk).await;
         done.map_err(|_| Error::deadline(format!("conmon has not created {id} after {LIMIT:?}")))?
             .map_err(failed)?;
-        let line = said.split(|byte| *byte == b'\n').next().unwrap_or(&said);
-        let report: Report = serde_json::from_slice(line).map_err(|_| {
+        let report: Report = serde_json::from_slice(&said).map_err(|_| {
             Error::internal(format!(
                 "conmon has died before it created {id}: {}",
                 last_words(&said)
