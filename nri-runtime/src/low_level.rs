@@ -78,8 +78,8 @@ impl LowLevel {
     }
 
     async fn run(&self, arguments: &[&str], input: Option<&[u8]>) -> Result<()> {
-        program::run(&mut self.command(arguments), input, LIMIT).await?;
-        Ok(())
+        let done = program::run(&mut self.command(arguments), input, LIMIT).await;
+        done.map(drop).map_err(|error| error.of(arguments[0]))
     }
 
     /// Starts a created container.

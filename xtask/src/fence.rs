@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "nri-public-api",
         "nri-low-level",
         "nri-demo",
+        "nri-e2e",
         "nri-interop",
     ],
     &["xtask"],
