@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nri_core::Ctx;
 use nri_domain_cri::{ResolvedUpdate, host, resources};
+use tokio::time::{sleep, timeout};
 
 use crate::conmon::{Created, Creation};
 use crate::cri;
@@ -330,13 +331,28 @@ impl Daemon {
             .await
     }
 
-    /// Has a container's log written to a new file.
+    /// Has a container's log written to a new file, and waits until that is there.
     ///
     /// # Errors
-    /// The container does not run.
+    /// The container does not run, or has no log; the file is not there in time.
     pub(crate) async fn reopen_log(&self, id: &str) -> Result<()> {
+        const LIMIT: Duration = Duration::from_secs(10);
         let container = self.running(id)?;
-        conmon::reopen_log(&self.engine.store.dir::<Container>(&container.id)).await
+        if container.log.is_empty() {
+            return Err(Error::precondition(format!(
+                "container {} has no log",
+                container.id
+            )));
+        }
+        conmon::reopen_log(&self.engine.store.dir::<Container>(&container.id)).await?;
+        let log = Path::new(&container.log);
+        let there = async {
+            while !log.exists() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let late = |_| Error::file("reopen", log, "conmon does not do it");
+        timeout(LIMIT, there).await.map_err(late)
     }
 }
 

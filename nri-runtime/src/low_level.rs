@@ -1,10 +1,12 @@
 //! The OCI runtime that runs containers: runc or crun, by its command line.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::{interval, timeout};
 
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
@@ -13,6 +15,8 @@ use crate::program::{self, Output};
 
 /// Longer than any of its commands takes, on however busy a machine.
 const LIMIT: Duration = Duration::from_secs(120);
+/// What the end of a command that was killed may take.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// An OCI runtime that is there.
 #[derive(Debug, Clone)]
@@ -135,10 +139,30 @@ impl LowLevel {
         exec.arg(pid_file).arg(id).args(command);
         // A year is no limit.
         let limit = limit.unwrap_or(Duration::from_secs(365 * 24 * 3600));
-        let output = program::output(&mut exec, None, limit).await;
-        if output.is_err() {
-            kill_process(pid_file);
-        }
+        let mut running = pin!(program::output(&mut exec, None, limit + ENDING));
+        let output = match timeout(limit, &mut running).await {
+            Ok(output) => output,
+            Err(_) => {
+                // The process first, so that the one who has started it sees its end. If that were
+                // killed, the process would be left to whoever is the first of ours, and one that
+                // does not reap it would keep the container from ending.
+                let mut again = interval(Duration::from_millis(100));
+                let ended = async {
+                    loop {
+                        again.tick().await;
+                        kill_process(pid_file);
+                        if let Ok(done) = timeout(Duration::from_millis(100), &mut running).await {
+                            return done;
+                        }
+                    }
+                };
+                let _ = timeout(ENDING, ended).await;
+                let name = command.first().map(String::as_str).unwrap_or_default();
+                Err(Error::deadline(format!(
+                    "{name} is not done after {limit:?}"
+                )))
+            }
+        };
         files::remove_file(pid_file)?;
         output
     }

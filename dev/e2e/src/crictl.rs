@@ -150,7 +150,7 @@ pub(crate) fn container(name: &str) -> Value {
             "security_context": {
                 "namespace_options": {"pid": 1},
                 "seccomp": {"profile_type": 0},
-                "masked_paths": ["/proc/kcore"],
+                "masked_paths": ["/proc/version"],
                 "readonly_paths": ["/proc/sys"],
             },
         },

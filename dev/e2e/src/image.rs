@@ -85,6 +85,9 @@ fn add(
     } else {
         0o755
     });
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(contents.len() as u64);
     match link {
         "" => layer.append_data(&mut header, name, contents),

@@ -73,8 +73,9 @@ fn outside() -> Result<(), String> {
                 "--kill-child",
                 "--mount-proc",
             ])
+            // The first process reaps what others leave behind.
+            .args(["bash", "-c", "\"$0\" --inside \"$1\"; exit $?"])
             .arg(own)
-            .arg("--inside")
             .arg(directory.path()),
     );
     remove_cgroups();
