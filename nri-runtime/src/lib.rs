@@ -22,6 +22,7 @@ mod program;
 mod record;
 mod server;
 mod spec;
+mod stats;
 mod store;
 
 pub use check::{Finding, check};

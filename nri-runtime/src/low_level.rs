@@ -1,5 +1,6 @@
 //! The OCI runtime that runs containers: runc or crun, by its command line.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(crate) struct LowLevel {
     root: PathBuf,
     /// The first line of what it says of its version.
     version: String,
+    /// The options of mounts that it knows, if it says so.
+    mount_options: BTreeSet<String>,
 }
 
 impl LowLevel {
@@ -46,12 +49,15 @@ impl LowLevel {
                 let version = said.lines().next().unwrap_or_default().to_owned();
                 Ok::<_, Error>((program, version))
             };
+
             match version.await {
                 Ok((program, version)) => {
+                    let mount_options = mount_options(&program).await;
                     return Ok(Self {
                         program,
                         root,
                         version,
+                        mount_options,
                     });
                 }
                 Err(error) => why.push(error.to_string()),
@@ -73,6 +79,11 @@ impl LowLevel {
 
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether it knows an option of mounts.
+    pub(crate) fn knows_mount_option(&self, option: &str) -> bool {
+        self.mount_options.contains(option)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -166,6 +177,16 @@ impl LowLevel {
         files::remove_file(pid_file)?;
         output
     }
+}
+
+/// What an OCI runtime says of mounts, if it is new enough to say so.
+async fn mount_options(program: &Path) -> BTreeSet<String> {
+    let said = program::run(program::command(program).arg("features"), None, LIMIT).await;
+    let features: Value = serde_json::from_slice(&said.unwrap_or_default()).unwrap_or_default();
+    let options = features["mountOptions"].as_array().into_iter().flatten();
+    options
+        .filter_map(|option| Some(option.as_str()?.to_owned()))
+        .collect()
 }
 
 /// Kills the process of a pid file, if there is one.

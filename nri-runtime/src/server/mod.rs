@@ -2,6 +2,7 @@
 
 mod image;
 mod runtime;
+mod usage;
 mod views;
 
 use std::future::Future;

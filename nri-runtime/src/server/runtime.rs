@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::json;
 use tonic::{Request, Response, Status};
 
+use super::usage::usage;
 use super::{views, whole};
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::nri::NAME;
-use crate::record::{Container, Pod};
+use crate::record::{Container, Pod, State};
 
 pub(super) struct Runtime(pub(super) Daemon);
 
@@ -27,6 +28,23 @@ fn seconds(seconds: i64) -> Option<Duration> {
         .ok()
         .filter(|seconds| *seconds > 0)
         .map(Duration::from_secs)
+}
+
+impl Runtime {
+    /// What containers use. Files of many directories are looked at, so a thread does it that may
+    /// wait.
+    async fn stats(&self, containers: Vec<Container>) -> Result<Vec<cri::ContainerStats>> {
+        let engine = self.0.engine.clone();
+        let all = tokio::task::spawn_blocking(move || {
+            let stats = containers.iter().map(|container| {
+                let layer = engine.store.dir::<Container>(&container.id).join("upper");
+                views::container_stats(container, usage(&layer))
+            });
+            stats.collect()
+        });
+        all.await
+            .map_err(|error| Error::internal(error.to_string()))
+    }
 }
 
 fn condition(kind: &str, problem: Option<(&str, String)>) -> cri::RuntimeCondition {
@@ -78,7 +96,10 @@ impl RuntimeService for Runtime {
             info,
             runtime_handlers: vec![cri::RuntimeHandler {
                 name: String::new(),
-                features: Some(cri::RuntimeHandlerFeatures::default()),
+                features: Some(cri::RuntimeHandlerFeatures {
+                    recursive_read_only_mounts: engine.low.knows_mount_option("rro"),
+                    user_namespaces: false,
+                }),
             }],
             features: Some(cri::RuntimeFeatures {
                 supplemental_groups_policy: true,
@@ -296,6 +317,35 @@ impl RuntimeService for Runtime {
             Ok(cri::UpdatePodSandboxResourcesResponse {})
         })
         .await
+    }
+
+    async fn container_stats(
+        &self,
+        request: Request<cri::ContainerStatsRequest>,
+    ) -> Answer<cri::ContainerStatsResponse> {
+        let id = request.into_inner().container_id;
+        let container: Container = self.0.engine.store.find(&id)?;
+        let stats = self.stats(vec![container]).await?.pop();
+        Ok(Response::new(cri::ContainerStatsResponse { stats }))
+    }
+
+    async fn list_container_stats(
+        &self,
+        request: Request<cri::ListContainerStatsRequest>,
+    ) -> Answer<cri::ListContainerStatsResponse> {
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let filter = cri::ContainerFilter {
+            id: filter.id,
+            pod_sandbox_id: filter.pod_sandbox_id,
+            label_selector: filter.label_selector,
+            state: None,
+        };
+        let mut containers = self.0.engine.store.all::<Container>();
+        containers.retain(|container| {
+            container.state != State::Exited && views::container_matches(container, &filter)
+        });
+        let stats = self.stats(containers).await?;
+        Ok(Response::new(cri::ListContainerStatsResponse { stats }))
     }
 
     async fn exec_sync(

@@ -7,7 +7,8 @@ use prost::Message as _;
 
 use crate::cri;
 use crate::images::Image;
-use crate::record::{Container, Pod, State};
+use crate::record::{Container, Pod, State, now};
+use crate::stats::usage;
 
 /// Whether labels are among others.
 fn selected(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
@@ -138,6 +139,43 @@ pub(super) fn container_status(container: &Container) -> cri::ContainerStatus {
             }),
         }),
         stop_signal: container.config.stop_signal,
+    }
+}
+
+/// What a container uses; `writable` is what its own layer takes.
+pub(super) fn container_stats(
+    container: &Container,
+    writable: cri::FilesystemUsage,
+) -> cri::ContainerStats {
+    let used = usage(
+        container.spec["linux"]["cgroupsPath"]
+            .as_str()
+            .unwrap_or_default(),
+    );
+    let number = |value: Option<u64>| value.map(|value| cri::UInt64Value { value });
+    cri::ContainerStats {
+        attributes: Some(cri::ContainerAttributes {
+            id: container.id.clone(),
+            metadata: container.config.metadata.clone(),
+            labels: container.config.labels.clone(),
+            annotations: container.config.annotations.clone(),
+        }),
+        cpu: Some(cri::CpuUsage {
+            timestamp: now(),
+            usage_core_nano_seconds: number(used.cpu),
+            ..Default::default()
+        }),
+        memory: Some(cri::MemoryUsage {
+            timestamp: now(),
+            working_set_bytes: number(used.working_set),
+            usage_bytes: number(used.memory),
+            rss_bytes: number(used.anonymous),
+            page_faults: number(used.page_faults),
+            major_page_faults: number(used.major_page_faults),
+            ..Default::default()
+        }),
+        writable_layer: Some(writable),
+        ..Default::default()
     }
 }
 

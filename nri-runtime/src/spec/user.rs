@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// Groups beside `gid`.
+    /// All its groups.
     pub(super) groups: BTreeSet<u32>,
 }
 
@@ -76,7 +76,8 @@ pub(super) fn resolve(
             .and_then(|fields| number(fields, 3))
             .unwrap_or(0),
     };
-    let mut groups = BTreeSet::new();
+    // Its own too, so that a process which changes that does not lose what is denied to the group.
+    let mut groups = BTreeSet::from([gid]);
     if security.supplemental_groups_policy() == cri::SupplementalGroupsPolicy::Merge {
         let name = known.as_ref().and_then(|fields| fields.first().copied());
         for line in &group {
@@ -168,7 +169,7 @@ mod tests {
         User {
             uid,
             gid,
-            groups: groups.iter().copied().collect(),
+            groups: groups.iter().copied().chain([gid]).collect(),
         }
     }
 
