@@ -1,10 +1,9 @@
-//! Pods and containers as they are kept on disk, and as plugins are shown them.
+//! Pods and containers as they are kept on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nri_domain_cri::{ContainerRecord, CriState, ImageIdentity, OciSpec, PodRecord, PodState};
+use nri_domain_cri::OciSpec;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
@@ -87,27 +86,6 @@ pub(crate) struct Image {
 }
 
 impl Pod {
-    /// The pod as plugins are shown it.
-    ///
-    /// # Errors
-    /// A configuration that cannot be read.
-    pub(crate) fn seen(&self) -> Result<PodRecord> {
-        let config = nri_domain_cri::cri::PodSandboxConfig::decode(&self.config.encode_to_vec());
-        let mut record = PodRecord::new(&*self.id, Arc::new(config.map_err(unreadable)?));
-        record.runtime_handler.clone_from(&self.runtime_handler);
-        record.state = match self.ready {
-            true => PodState::Ready,
-            false => PodState::NotReady,
-        };
-        record.pid = self.pid;
-        record.ips.clone_from(&self.ips);
-        record.overhead = self.overhead.as_ref().map(resources).transpose()?;
-        record.resources = self.resources.as_ref().map(resources).transpose()?;
-        record.spec = Some(Arc::new(self.spec.clone()));
-        record.created_at = self.created_at;
-        Ok(record)
-    }
-
     /// What no other pod may be called.
     pub(crate) fn name(&self) -> String {
         let metadata = self.config.metadata.clone().unwrap_or_default();
@@ -133,36 +111,6 @@ impl Pod {
 }
 
 impl Container {
-    /// The container as plugins are shown it.
-    ///
-    /// # Errors
-    /// A configuration that cannot be read.
-    pub(crate) fn seen(&self) -> Result<ContainerRecord> {
-        let config = nri_domain_cri::cri::ContainerConfig::decode(&self.config.encode_to_vec());
-        let (config, spec) = (Arc::new(config.map_err(unreadable)?), self.spec.clone());
-        let mut record = ContainerRecord::new(&*self.id, &*self.pod_id, config, Arc::new(spec));
-        record.removed_annotations = self.removed_annotations.clone();
-        record.labels = self.image.labels.clone();
-        record.state = match self.state {
-            State::Created => CriState::Created,
-            State::Running => CriState::Running,
-            State::Exited => CriState::Exited,
-        };
-        record.pid = self.pid;
-        record.created_at = self.created_at;
-        record.started_at = self.started_at;
-        record.finished_at = self.finished_at;
-        record.exit_code = self.exit_code;
-        record.reason.clone_from(&self.reason);
-        record.message.clone_from(&self.message);
-        record.image = Some(ImageIdentity {
-            name: self.image.name.clone(),
-            digest: self.image.digest.clone(),
-            config_digest: self.image.id.clone(),
-        });
-        Ok(record)
-    }
-
     /// What no other container may be called.
     pub(crate) fn name(&self) -> String {
         let cri::ContainerMetadata { name, attempt } =
@@ -191,7 +139,7 @@ pub(crate) fn resources(
     nri_domain_cri::cri::LinuxContainerResources::decode(&bytes).map_err(unreadable)
 }
 
-fn unreadable(error: nri_domain_cri::cri::InvalidConfig) -> Error {
+pub(crate) fn unreadable(error: nri_domain_cri::cri::InvalidConfig) -> Error {
     Error::invalid(error.to_string())
 }
 
@@ -215,7 +163,6 @@ pub(crate) fn new_id() -> Result<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use nri_core::model::{Container as _, PodSandbox as _};
     use serde_json::json;
 
     pub(crate) fn container(id: &str) -> Container {
@@ -230,48 +177,6 @@ pub(crate) mod tests {
             "log": "", "stop_signal": "TERM",
         }))
         .unwrap()
-    }
-
-    #[test]
-    fn plugins_see_what_cri_said() {
-        let pod: Pod = serde_json::from_value(json!({
-            "id": "p1", "runtime_handler": "", "ready": true, "spec": {}, "pid": 7,
-            "conmon": {"pid": 6, "started": 1}, "ips": ["10.0.0.2"],
-            "config": {"metadata": {"name": "web", "namespace": "shop", "uid": "u"},
-                       "labels": {"app": "web"}},
-            "overhead": null, "resources": {"cpu_shares": 2}, "created_at": 5,
-        }))
-        .unwrap();
-        assert_eq!(pod.name(), "web_shop_u_0");
-        let seen = pod.seen().unwrap().to_message();
-        assert_eq!(
-            (&*seen.name, &*seen.ips[0], seen.pid),
-            ("web", "10.0.0.2", 7)
-        );
-        assert_eq!(seen.labels["app"], "web");
-        let shares = seen
-            .linux
-            .unwrap()
-            .pod_resources
-            .unwrap()
-            .cpu
-            .unwrap()
-            .shares;
-        assert_eq!(shares.unwrap().value, 2);
-
-        let mut container = container("c1");
-        container.state = State::Exited;
-        assert_eq!(
-            (container.reason(), &*container.name()),
-            ("OOMKilled", "p1_app_0")
-        );
-        let seen = container.seen().unwrap().to_message();
-        assert_eq!(
-            (&*seen.name, &*seen.status_reason, seen.exit_code),
-            ("app", "OOMKilled", 137)
-        );
-        assert_eq!(seen.cdi_devices[0].name, "v.com/gpu=0");
-        assert_eq!(seen.labels["from"], "image");
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
                     pods,
                     vec![life.pod.clone()],
                 )?;
-                let there = (2..=6).contains(&cut);
+                // One that has ended is not shown, and its removal is told all the same.
+                let there = (2..=5).contains(&cut);
                 is(
                     "whether it is shown the container",
                     containers.contains(&life.container),
@@ -45,6 +46,14 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
             })?;
         }
         if let Some((plugin, _)) = listener {
+            if cut <= 6 {
+                let removed = format!("RemoveContainer {}", life.container);
+                is(
+                    "whether it hears of the removal",
+                    plugin.events().contains(&removed),
+                    true,
+                )?;
+            }
             let last = format!("RemovePodSandbox {}", life.pod);
             is("the last that it hears", plugin.events().pop(), Some(last))?;
         }

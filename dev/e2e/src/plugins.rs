@@ -201,7 +201,7 @@ async fn updated(stage: &Stage, pod_id: &str) -> Result<(), String> {
         status["status"]["message"].as_str(),
         Some("noisy"),
     )?;
-    plugin.wait_for("StopContainer").await;
+    plugin.wait_for(&format!("StopContainer {id}")).await;
     stage.crictl.run(&["rm", &id]).map(drop)
 }
 
@@ -255,7 +255,14 @@ async fn refused(stage: &Stage, pod_id: &str) -> Result<(), String> {
         is("the directories that are left", left.ok(), Some(0))?;
     }
     // Plugins that saw a creation that came to nothing hear of its end.
-    plugin.wait_for_nth("RemoveContainer", 2).await;
+    until("the ends of two creations", || {
+        let events = plugin.events();
+        Ok(events
+            .iter()
+            .filter(|event| event.starts_with("RemoveContainer "))
+            .count()
+            >= 2)
+    })?;
 
     let id = create(stage, pod_id, "unstarted")?;
     is(
