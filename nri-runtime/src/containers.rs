@@ -98,7 +98,8 @@ impl Daemon {
             .map(|id| engine.images.layer(id))
             .collect();
         let rootfs = images::mount(&dir, &layers)?;
-        container.spec = self.spec(pod, &container, image, &rootfs)?;
+        let config = self.mount_volumes(&dir, &mut container)?;
+        container.spec = self.spec(pod, &container, &config, image, &rootfs)?;
 
         // The spec is complete and nothing is created yet: plugins are asked. From here on an early
         // return drops the token, which tells them that the container never came to be.
@@ -137,10 +138,45 @@ impl Daemon {
         Ok(())
     }
 
+    /// Mounts images that are to be mounted into the container; its configuration with the mounts
+    /// in the places of the images.
+    fn mount_volumes(&self, dir: &Path, container: &mut Container) -> Result<cri::ContainerConfig> {
+        let images = &self.engine.images;
+        let mut config = container.config.clone();
+        let shown = container.config.mounts.iter_mut();
+        for (number, (mount, shown)) in config.mounts.iter_mut().zip(shown).enumerate() {
+            let Some(spec) = mount.image.take().filter(|spec| !spec.image.is_empty()) else {
+                continue;
+            };
+            let at = mount.container_path.clone();
+            let named = |error: Error| error.of(format!("the mount at {at:?}"));
+            if !mount.readonly {
+                return Err(named(Error::invalid(
+                    "an image can be mounted read-only only",
+                )));
+            }
+            let image = images.find(&spec.image).ok_or_else(|| {
+                named(Error::not_found(format!(
+                    "there is no image {:?}: pull it first",
+                    spec.image
+                )))
+            })?;
+            let layers: Vec<PathBuf> = image.layers.iter().map(|id| images.layer(id)).collect();
+            container.layers.extend(image.layers);
+            let path = images::mount_volume(dir, number, &layers, &mount.image_sub_path);
+            mount.host_path = path.map_err(named)?.display().to_string();
+            if let Some(shown) = &mut shown.image {
+                shown.image_ref = image.id;
+            }
+        }
+        Ok(config)
+    }
+
     fn spec(
         &self,
         pod: &Pod,
         container: &Container,
+        config: &cri::ContainerConfig,
         image: &images::Image,
         rootfs: &Path,
     ) -> Result<nri_domain_cri::OciSpec> {
@@ -160,7 +196,7 @@ impl Daemon {
                 .has_own_network()
                 .then(|| engine.network_namespace(&pod.id)),
             target: target.map(|target| target.pid),
-            config: &container.config,
+            config,
             image: &image.config,
             rootfs,
             default_parent: &engine.config.low_level.cgroup_parent,

@@ -141,7 +141,6 @@ fn failed(error: Error) -> ActionError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nri_core::model::Container as _;
     use serde_json::json;
 
     #[test]

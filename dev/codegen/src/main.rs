@@ -136,7 +136,10 @@ fn nri(include: &Path) -> Result<BTreeMap<String, String>, String> {
     for text in files.values_mut() {
         *text = finished(&format!("nri-proto/proto/{PROTO}"), text)?;
     }
-    let envelope = finished(&format!("nri-proto/proto/{ENVELOPE_PROTO}"), &envelope(include)?)?;
+    let envelope = finished(
+        &format!("nri-proto/proto/{ENVELOPE_PROTO}"),
+        &envelope(include)?,
+    )?;
     files.insert("envelope.rs".to_owned(), envelope);
     Ok(files)
 }

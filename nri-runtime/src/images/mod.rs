@@ -19,7 +19,7 @@ use crate::config::{self, Config, Mirror};
 use crate::error::{Error, Result};
 use crate::{files, program};
 
-pub(crate) use self::rootfs::{mount, unmount};
+pub(crate) use self::rootfs::{mount, mount_volume, unmount};
 
 /// A registry may be slow, an image large.
 const PULL_LIMIT: Duration = Duration::from_secs(1800);
