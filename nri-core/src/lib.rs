@@ -4,8 +4,8 @@
 //! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the
 //! traits that plugins, runtimes and their domains implement ([`Plugin`], [`RuntimeApi`],
 //! [`Domain`], [`model`]), merging of what plugins ask for with an owner per item ([`merge`]), keys
-//! by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to
-//! call next and what the outcome is.
+//! by their meaning ([`keys`]), what plugins may ask for ([`policy`]), and flows ([`flow`]): small
+//! state machines that say which plugin to call next and what the outcome is.
 //!
 //! # For authors of plugins
 //!
@@ -58,6 +58,7 @@ mod error;
 mod event;
 pub mod flow;
 mod identity;
+mod instance_error;
 pub mod keys;
 pub mod lifecycle;
 pub mod merge;
@@ -66,6 +67,7 @@ pub mod model;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub mod oci;
 mod plugin;
+pub mod policy;
 mod relay;
 pub mod schedule;
 #[cfg(any(test, feature = "strategies"))]
@@ -80,6 +82,7 @@ pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, U
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};
+pub use instance_error::{InstanceError, StartFailure};
 pub use nri_proto::api;
 pub use plugin::{
     Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, UpdateFailure,

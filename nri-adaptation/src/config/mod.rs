@@ -6,10 +6,13 @@
 
 mod choices;
 mod dialects;
+#[cfg(test)]
+mod documented;
 mod error;
 mod in_force;
 mod json;
 mod plugin;
+mod policy;
 mod reading;
 mod settings;
 mod validator;
@@ -21,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::PluginName;
+use nri_core::policy::Policy;
 use nri_proto::items;
+use nri_proto::transport::MAX_MESSAGE;
 use serde::Serialize;
 
 pub use nri_core::flow::FailureAction;
@@ -53,6 +58,8 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DEFAULT_DOMAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a launched plugin stays down the first time that it ends, by default.
 pub const DEFAULT_RESTART_BACKOFF: Duration = Duration::from_secs(1);
+/// What a single connection may hold of messages that are not whole: an answer and a request.
+const FEWEST_INCOMPLETE_BYTES: usize = 2 * MAX_MESSAGE;
 /// The longest duration that a setting can have, 292 years; what Go can say.
 const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
@@ -125,12 +132,12 @@ pub struct Config {
     #[serde(with = "duration::text")]
     pub restart_backoff: Duration,
     /// How many times in a row it is launched again before it is given up. The row ends when it
-    /// has taken part for a minute. Default 5; 0 is never.
+    /// has been ready for a minute. Default 5; 0 is never.
     pub restart_limit: u32,
     /// How long a domain of the runtime may take for one call. Default 10 s.
     #[serde(with = "duration::text")]
     pub domain_timeout: Duration,
-    /// How many updates and evictions a plugin may ask for on its own account and when it is
+    /// How many updates and evictions a plugin may ask for, unsolicited and when it is
     /// synchronised, per second, in the long run; the plugin is whoever has its identity,
     /// however often it connects. Default 1000; 0 is without limit.
     pub update_rate_limit: u32,
@@ -144,6 +151,10 @@ pub struct Config {
     /// variables, annotations, and so on). A message with more is refused before it is built.
     /// Default 32768; at least 1.
     pub max_items: usize,
+    /// How many bytes of messages that have not arrived whole may be held, of all connections
+    /// together. When there are more, the connection that holds most of them is closed. Default 32
+    /// MiB; at least 8 MiB, which is what one connection alone may come to.
+    pub max_incomplete_bytes: usize,
     /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own
     /// user's alone, so whoever lists others has to let them reach it: by a listener of the
     /// runtime's, or by an access control list.
@@ -151,11 +162,14 @@ pub struct Config {
     /// Group ids whose processes may connect, beside the users. Only a process's primary group
     /// counts. Default empty: none.
     pub allowed_gids: Vec<u32>,
-    /// How many plugins may be there at a time. Default 256.
+    /// How many plugins may be connected at a time. Default 256.
     pub max_plugins: usize,
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
     /// before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// What plugins may ask for. Default: everything. It may also be read from a file of its own,
+    /// with [`Config::policy_from_toml`].
+    pub policy: Policy,
 }
 
 settings!(SnakeOrCamel Config {
@@ -180,10 +194,12 @@ settings!(SnakeOrCamel Config {
     update_burst,
     max_updates,
     max_items,
+    max_incomplete_bytes,
     allowed_uids,
     allowed_gids,
     max_plugins,
     plugins,
+    policy,
 });
 
 impl Default for Config {
@@ -210,15 +226,34 @@ impl Default for Config {
             update_burst: 10_000,
             max_updates: 4096,
             max_items: 32_768,
+            max_incomplete_bytes: 32 << 20,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             max_plugins: 256,
             plugins: BTreeMap::new(),
+            policy: Policy::default(),
         }
     }
 }
 
 impl Config {
+    /// The configuration with changes, as one expression.
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    ///
+    /// let config = Config::default().with(|config| {
+    ///     config.socket_path = "/run/mine/nri.sock".into();
+    ///     config.restart = false;
+    /// });
+    /// assert!(!config.restart);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The configuration with defaults in place of empty paths and zero durations.
     #[must_use]
     pub fn effective(&self) -> Self {
@@ -313,6 +348,12 @@ impl Config {
                 let reason = "it bounds every message of a plugin, so it must be at least 1";
                 return invalid(key.to_owned(), reason.to_owned());
             }
+        }
+        if self.max_incomplete_bytes < FEWEST_INCOMPLETE_BYTES {
+            let reason = format!(
+                "it must be at least {FEWEST_INCOMPLETE_BYTES}, or a single plugin's largest messages are too much"
+            );
+            return invalid("max_incomplete_bytes".to_owned(), reason);
         }
         for (name, settings) in &self.plugins {
             if name.parse::<PluginName>().is_err() {

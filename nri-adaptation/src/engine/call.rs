@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::clock::now;
 use crate::plugin::connected::ConnectedPlugin;
-use crate::plugin::endpoint::Failure;
+use crate::plugin::failure::Failure;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;

@@ -17,7 +17,7 @@ use std::time::Instant;
 use nri_core::flow::Reply;
 use nri_core::merge::Support;
 use nri_core::schedule::{self, CloseReason, RequestOutcome};
-use nri_core::{PluginId, RegisteredPlugin};
+use nri_core::{Domain, PluginId, RegisteredPlugin};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -28,7 +28,9 @@ use crate::engine::side_effects::SideEffects;
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::EndReason;
 use crate::shared::Shared;
 
 /// How many request deadlines a joining plugin waits for requests from before.
@@ -62,13 +64,35 @@ impl Engine {
         let side_effects = Arc::new(SideEffects::new(Arc::clone(&shared), Arc::clone(&domains)));
         let unsolicited =
             UnsolicitedUpdates::new(Arc::clone(&dispatch), Arc::clone(&side_effects), support);
-        Self {
+        let engine = Self {
             shared,
             dispatch,
             domains,
             side_effects,
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
+        };
+        for domain in engine.domains.all() {
+            engine.prepare_lives_of(&*domain);
+        }
+        engine
+    }
+
+    /// Adds a domain.
+    ///
+    /// # Errors
+    /// There is one of its name, or plugins may have been synchronised already.
+    pub(crate) fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), Error> {
+        self.domains.register(Arc::clone(&domain))?;
+        self.prepare_lives_of(&*domain);
+        Ok(())
+    }
+
+    fn prepare_lives_of(&self, domain: &dyn Domain) {
+        if domain.restartable() {
+            let mut state = self.dispatch.lock();
+            let lifecycles = state.scheduler.lifecycles_mut();
+            lifecycles.set_restartable(domain.name());
         }
     }
 
@@ -79,6 +103,7 @@ impl Engine {
         let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
         let mut state = self.dispatch.lock();
         state.scheduler.set_settle_timeout(settling);
+        state.scheduler.set_policy(config.policy.clone());
     }
 
     /// A registration of a plugin, later than all before it.
@@ -181,7 +206,7 @@ impl Engine {
                 state.scheduler.handle_shown(plugin, &shown);
                 Some(inventory)
             }),
-            Err(reason) => return self.reject(&connected, reason),
+            Err(error) => return self.reject(&connected, error.into()),
         };
         // It is not waited for any more.
         let Some(inventory) = inventory else { return };
@@ -193,15 +218,13 @@ impl Engine {
             Ok(updates) if updates.is_empty() || connected.is_built_in() => Ok(updates),
             Ok(updates) => {
                 let rate = self.unsolicited.check_rate(&plugin.id, updates.len());
-                rate.map(|()| updates)
+                rate.map(|()| updates).map_err(EndReason::TooManyUpdates)
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(EndReason::NotSynchronized(Box::new(failure))),
         };
         let updates = match updates {
             Ok(updates) => updates,
-            Err(reason) => {
-                return self.reject(&connected, format!("it cannot be synchronised: {reason}"));
-            }
+            Err(reason) => return self.reject(&connected, reason),
         };
         tracing::info!(
             %plugin, pods, containers, updates = updates.len(), "the plugin knows what exists"
@@ -229,7 +252,7 @@ impl Engine {
         }
     }
 
-    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: String) {
+    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: EndReason) {
         connected.close(reason);
         self.leave(connected);
     }
@@ -252,7 +275,7 @@ impl Engine {
         };
         self.shared.reporter.plugins_changed(required, || {
             let state = self.dispatch.lock();
-            // While a plugin takes over, the one before it is there too.
+            // While a plugin takes over, the one before it is ready too.
             let ready = state.all_plugins().filter(|plugin| plugin.is_available());
             let ready = ready.map(|connected| connected.plugin.id.clone()).collect();
             (state.active_plugins().count(), ready)
@@ -262,26 +285,31 @@ impl Engine {
     fn notify(self: &Arc<Self>, news: News) {
         match news {
             News::ReportCall(record) => record.report(&self.shared.reporter),
-            News::Close(connected, reason) => self.close(connected, &reason),
-            News::Complete(Some(completion), ended) => {
+            News::Close(connected, reason) => self.close(connected, reason),
+            News::Complete(completion, ended) => {
+                if let Ok(report) = &*ended {
+                    self.shared.reporter.judged(&report.verdicts);
+                }
+                let Some(completion) = completion else {
+                    return log_unheard(&ended);
+                };
                 // Whoever asked may have stopped waiting.
                 let _ = completion.send(*ended);
             }
-            News::Complete(None, ended) => log_unheard(&ended),
             News::Stopped(stopped) => self.stopped(*stopped),
         }
     }
 
-    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: &CloseReason) {
+    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: CloseReason) {
         let plugin = &connected.plugin;
         if let CloseReason::Replaced { .. } = reason {
             tracing::info!(%plugin, "another instance of the plugin takes over");
-            let reason = "another instance of the plugin has taken over";
-            self.shared.tasks.spawn(connected.shut_down(reason));
+            let replaced = connected.shut_down(EndReason::Replaced);
+            self.shared.tasks.spawn(replaced);
             return;
         }
         tracing::warn!(%plugin, %reason, "closing a plugin");
-        connected.close(reason.to_string());
+        connected.close(EndReason::Scheduler(reason));
     }
 
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells
@@ -294,6 +322,7 @@ impl Engine {
             cx,
             span,
         } = stopped;
+        self.shared.reporter.judged(&report.verdicts);
         let mut updates = Vec::new();
         if let Ok(RequestOutcome::Stop(stop)) = &report.result {
             if let Some(message) = message {

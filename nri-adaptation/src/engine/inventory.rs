@@ -1,7 +1,7 @@
 //! What exists, as a plugin is shown it: what the domains list, and what requests made known
 //! before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
@@ -22,6 +22,9 @@ pub(crate) struct Inventory {
 impl State {
     /// Learns from lists what exists.
     pub(crate) fn absorb_listing(&mut self, listing: Listing, lists: &[Listed]) {
+        for list in lists {
+            self.note_pods(list);
+        }
         let lifecycles = self.scheduler.lifecycles_mut();
         for list in lists {
             let pods = list.pods.iter().map(|(pod, ready)| {
@@ -41,6 +44,22 @@ impl State {
             }
         }
         self.unlisted.retain(self.scheduler.lifecycles());
+        self.scheduler
+            .known_pods()
+            .prune(self.scheduler.lifecycles());
+    }
+
+    /// Notes which pods containers are in, for the policy.
+    fn note_pods(&self, list: &Listed) {
+        let pods = list.pods.iter().map(|(pod, _)| (&*pod.id, pod));
+        let pods: BTreeMap<&str, &api::PodSandbox> = pods.collect();
+        for container in &list.containers {
+            if let Some(pod) = pods.get(&*container.pod_sandbox_id) {
+                let key = list.container_key(container);
+                let known = self.scheduler.known_pods();
+                known.note(&key, &list.pod_key(pod), pod);
+            }
+        }
     }
 
     /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and
@@ -69,14 +88,16 @@ impl State {
                 ready.is_some() && shows(lifecycles, ObjectKey::pod(Arc::clone(&domain), &*pod.id))
             });
             inventory.pods.extend(pods.map(|(pod, _)| pod));
-            let containers = containers.into_iter().filter(|container| {
-                container.state() != ContainerState::ContainerUnknown
-                    && shows(
-                        lifecycles,
-                        ObjectKey::container(Arc::clone(&domain), &*container.id),
-                    )
-            });
-            inventory.containers.extend(containers);
+            for mut container in containers {
+                let (key, listed) = (
+                    ObjectKey::container(Arc::clone(&domain), &*container.id),
+                    container.state(),
+                );
+                if listed != ContainerState::ContainerUnknown && shows(lifecycles, key.clone()) {
+                    container.set_state(lifecycles.shown_state(&key, listed));
+                    inventory.containers.push(container);
+                }
+            }
         }
         (inventory, shown)
     }

@@ -22,8 +22,9 @@ use crate::launch::supervisor::Supervisor;
 use crate::listen::listener::Listener;
 use crate::plugin::builtin::BuiltIn;
 use crate::plugin::connected::Origin;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::live_validator::LiveValidator;
-use crate::session::stages::Configuring;
+use crate::session::stages::{Configuring, Started};
 use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::observer::Observer;
@@ -146,9 +147,9 @@ impl Instance {
     async fn start_all(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a
         // plugin is there or not.
-        if let Err(reason) = self.engine.recover().await {
+        if let Err(error) = self.engine.recover().await {
             tracing::error!(
-                reason,
+                %error,
                 "what exists already is not known: its stop and removal will not be relayed"
             );
         }
@@ -205,27 +206,22 @@ impl Instance {
             .await
             .map_err(|reason| Error::BuiltIn {
                 plugin: id.clone(),
-                reason,
+                reason: reason.to_string(),
             })
     }
 
     /// Spawns a plugin's life and waits until it is ready, or is known not to be.
-    async fn begin<F>(
-        &self,
-        life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
-    ) -> Result<(), String>
+    async fn begin<F>(&self, life: impl FnOnce(Started) -> F) -> Result<(), EndReason>
     where
-        F: Future<Output = String> + Send + 'static,
+        F: Future<Output = EndReason> + Send + 'static,
     {
         let (started, outcome) = oneshot::channel();
         self.shared.tasks.spawn(life(started));
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
+        outcome.await.unwrap_or(Err(EndReason::Stopped))
     }
 
-    /// Shuts all plugins down, and returns when all is gone, or after a bounded time. May be
-    /// repeated. Dropping the future only stops waiting.
+    /// Shuts all plugins down, and returns when all are disconnected, or after a bounded time. May
+    /// be repeated. Dropping the future only stops waiting.
     pub(crate) async fn stop(self: &Arc<Self>) {
         self.begin_stop();
         self.shared.stopped_within(STOP_TIME).await;
@@ -242,7 +238,7 @@ impl Instance {
         for connected in plugins {
             self.shared
                 .tasks
-                .spawn(connected.shut_down("the runtime stops NRI"));
+                .spawn(connected.shut_down(EndReason::Stopping));
         }
         let (shared, dispatch) = (Arc::clone(&self.shared), Arc::clone(&self.engine.dispatch));
         self.shared.tasks.spawn_uncounted(async move {
@@ -259,7 +255,7 @@ impl Instance {
         self.shared.begin_stop();
         self.listener.stop_listening();
         for connected in self.engine.close_admission() {
-            connected.close("the runtime has dropped NRI");
+            connected.close(EndReason::Dropped);
         }
         self.shared.set_stopped();
         self.engine.dispatch.wake_timekeeper();

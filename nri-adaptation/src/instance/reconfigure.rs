@@ -12,6 +12,7 @@ use crate::instance::lifecycle::Instance;
 use crate::launch::discovery::Installed;
 use crate::launch::supervised::Supervised;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::EndReason;
 use crate::session::admission::may_register_as;
 use crate::telemetry::plugin_info::PluginKind;
 
@@ -153,18 +154,18 @@ impl Instance {
 }
 
 /// Why a plugin is to go, if it is.
-fn unwanted(connected: &ConnectedPlugin, config: &Config, us: u32) -> Option<&'static str> {
+fn unwanted(connected: &ConnectedPlugin, config: &Config, us: u32) -> Option<EndReason> {
     let id = &connected.plugin.id;
     match connected.kind() {
         PluginKind::BuiltIn => {
             let validator = id.to_string() == DefaultValidator::IDENTITY;
-            (validator && !config.default_validator.enable).then_some("it is disabled")
+            (validator && !config.default_validator.enable).then_some(EndReason::Disabled)
         }
         PluginKind::External => {
             let allowed = connected
                 .peer()
                 .is_none_or(|peer| may_register_as(config, id, &peer, us));
-            (!allowed).then_some("its user may not be this plugin any more")
+            (!allowed).then_some(EndReason::NotAllowed)
         }
         PluginKind::Launched => None,
     }

@@ -16,12 +16,14 @@ use crate::engine::driver::Engine;
 use crate::error::Error;
 use crate::launch::discovery::{Installed, Places, discover};
 use crate::launch::life::launched;
-use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked};
+use crate::launch::overlooked::{is_built_in, overlooked};
 use crate::launch::restarts::{Restarts, Rule};
 use crate::launch::supervised::{Down, Launched, Over, Supervised};
-use crate::launch::way::Trust;
+use crate::launch::without_effect::without_effect;
+use crate::plugin::end_reason::EndReason;
 use crate::session::stages::Started;
 use crate::text::printable_path;
+use crate::way::Trust;
 
 /// So many mistakes of a kind are logged one by one.
 const MOST_TOLD: usize = 20;
@@ -93,7 +95,7 @@ impl Supervisor {
         Ok(found.plugins)
     }
 
-    /// Says which names in the configuration no plugin has.
+    /// Says which names in the configuration no plugin has, and which settings cannot matter.
     ///
     /// # Errors
     /// The configuration is strict, and no plugin that connects can have such a name: it is
@@ -128,10 +130,8 @@ impl Supervisor {
             }
         }
         and_more(names.len(), "names in the configuration are no plugin's");
-        if validator_is_overlooked(&config.default_validator) {
-            tracing::warn!(
-                "`default_validator` says what to reject, and `default_validator.enable` is false: nothing is rejected"
-            );
+        for advice in without_effect(config) {
+            tracing::warn!("{advice}");
         }
         Ok(())
     }
@@ -202,11 +202,11 @@ async fn supervise(
     before: Option<Arc<Supervised>>,
     first: Started,
 ) {
-    let over = Over(supervised);
+    let all_over = Over(supervised);
     if let Some(before) = before {
         before.over().await;
     }
-    let supervised = &over.0;
+    let supervised = &all_over.0;
     let plugin = &supervised.installed.plugin;
     let mut first = Some(first);
     let mut restarts = Restarts::default();
@@ -215,9 +215,7 @@ async fn supervise(
         let life = launched(Arc::clone(&engine), Arc::clone(supervised), started);
         let hear = async {
             // Without an answer it was cut off before it was known.
-            let outcome = outcome
-                .await
-                .unwrap_or_else(|_| Err(Error::Stopped.to_string()));
+            let outcome = outcome.await.unwrap_or(Err(EndReason::Stopped));
             let since = outcome.is_ok().then(Instant::now);
             if let Some(first) = first.take() {
                 // Whoever waited may have stopped waiting.
@@ -225,7 +223,8 @@ async fn supervise(
             }
             since
         };
-        let (reason, since) = tokio::join!(life, hear);
+        let (over, since) = tokio::join!(life, hear);
+        let reason = over.to_string();
         let took_part = since.map(|since| since.elapsed());
         if engine.shared.is_stopping() || supervised.is_told_to_stop() {
             return;

@@ -13,6 +13,7 @@ use nri_proto::transport::Code;
 use crate::config::PluginSettings;
 use crate::lock::Lock;
 use crate::plugin::credentials::Credentials;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Endpoint, Subscription};
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
 use crate::telemetry::statistics::Statistics;
@@ -42,7 +43,7 @@ pub(crate) struct ConnectedPlugin {
     /// The events that it has said it does not know, as a mask.
     unknown_events: AtomicI32,
     /// Why we closed it, if we did; or else why it went.
-    closed: Lock<Option<String>>,
+    closed: Lock<Option<EndReason>>,
 }
 
 impl fmt::Debug for ConnectedPlugin {
@@ -177,20 +178,21 @@ impl ConnectedPlugin {
         self.synchronized.load(Ordering::Acquire)
     }
 
-    /// Cuts it off; the first reason counts.
-    pub(crate) fn close(&self, reason: impl Into<String>) {
-        self.closed.lock().get_or_insert(reason.into());
+    /// Cuts it off; the first reason counts, and is returned.
+    pub(crate) fn close(&self, reason: EndReason) -> EndReason {
+        let reason = self.closed.lock().get_or_insert(reason).clone();
         self.endpoint.close();
+        reason
     }
 
     /// Sends it `Shutdown`, and cuts it off when it has answered or its time for that is over.
-    pub(crate) async fn shut_down(self: Arc<Self>, reason: &'static str) {
+    pub(crate) async fn shut_down(self: Arc<Self>, reason: EndReason) {
         self.endpoint.shutdown(SHUTDOWN_TIMEOUT).await;
         self.close(reason);
     }
 
-    /// Why it is cut off or gone, if it is.
-    pub(crate) fn close_reason(&self) -> Option<String> {
+    /// Why it is cut off or disconnected, if it is.
+    pub(crate) fn close_reason(&self) -> Option<EndReason> {
         self.closed.get()
     }
 }

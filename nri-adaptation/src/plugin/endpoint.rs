@@ -12,40 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nri_core::{Configuration, EventMask, Response, api};
 
+use crate::plugin::end_reason::EndReason;
+use crate::plugin::failure::Failure;
 use crate::plugin::prepared::Prepared;
-use crate::telemetry::metrics::ErrorClass;
-
-/// Why a plugin did not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It answered with an error, or the request or its answer was impossible.
-    Status { code: i32, message: String },
-    /// It is gone.
-    Closed(String),
-    /// The request could not be handed over in time.
-    Late,
-}
-
-impl Failure {
-    /// What it counts as.
-    pub(crate) fn class(&self) -> ErrorClass {
-        match self {
-            Self::Status { code, .. } => ErrorClass::of_code(*code),
-            Self::Late => ErrorClass::DEADLINE_EXCEEDED,
-            Self::Closed(_) => ErrorClass::CLOSED,
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Status { code, message } => write!(f, "{message} (code {code})"),
-            Self::Closed(reason) => f.write_str(reason),
-            Self::Late => f.write_str("it did not answer in time"),
-        }
-    }
-}
 
 /// Whether a request was handed to the transport whole, so that the plugin may know of it.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +84,6 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Cuts the plugin off.
     fn close(&self);
 
-    /// Resolves when the plugin is cut off or has gone, with the reason.
-    async fn closed(&self) -> String;
+    /// Resolves when the plugin is cut off or disconnected, with the reason.
+    async fn closed(&self) -> EndReason;
 }

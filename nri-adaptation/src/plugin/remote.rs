@@ -16,7 +16,9 @@ use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::lock::Lock;
-use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
+use crate::plugin::end_reason::EndReason;
+use crate::plugin::endpoint::{Delivery, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::failure::Failure;
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::observer::Observer;
@@ -290,8 +292,8 @@ impl Endpoint for Remote {
         self.connection.close();
     }
 
-    async fn closed(&self) -> String {
-        self.connection.closed().await.to_string()
+    async fn closed(&self) -> EndReason {
+        self.connection.closed().await.into()
     }
 }
 

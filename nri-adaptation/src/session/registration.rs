@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::lock::Lock;
 use crate::plugin::credentials::Credentials;
+use crate::plugin::end_reason::EndReason;
 use crate::session::admission::may_register_as;
 use crate::text::sanitized;
 
@@ -51,7 +52,7 @@ pub(crate) struct RegistrationService {
 
 #[derive(Debug)]
 enum State {
-    Waiting(oneshot::Sender<Result<Registration, String>>),
+    Waiting(oneshot::Sender<Result<Registration, EndReason>>),
     Registered(PluginId),
     Refused,
 }
@@ -61,7 +62,10 @@ impl RegistrationService {
     pub(crate) fn new(
         unsolicited: &Arc<UnsolicitedUpdates>,
         claim: Claim,
-    ) -> (Arc<Self>, oneshot::Receiver<Result<Registration, String>>) {
+    ) -> (
+        Arc<Self>,
+        oneshot::Receiver<Result<Registration, EndReason>>,
+    ) {
         let (introduce, introduced) = oneshot::channel();
         let state = Lock::new(State::Waiting(introduce));
         let violation = watch::Sender::new(None);
@@ -117,7 +121,7 @@ impl RegistrationService {
         let _ = self.registered.set(plugin);
     }
 
-    /// Lets a plugin ask for updates and evictions on its own account, by what its request comes
+    /// Lets a plugin ask for unsolicited updates and evictions, by what its request comes
     /// to.
     fn check_request(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
         let early = |text: String| Status::new(Code::FailedPrecondition, text);
@@ -155,7 +159,8 @@ impl RegistrationService {
                 limits.asked
             ))
         })?;
-        unsolicited.check_rate(&plugin, count).map_err(exhausted)?;
+        let rate = unsolicited.check_rate(&plugin, count);
+        rate.map_err(|error| exhausted(error.to_string()))?;
         Ok(passing)
     }
 }
@@ -262,7 +267,8 @@ impl RuntimeService for RegistrationService {
                     Ok(api::Empty::default())
                 }
                 Err(status) => {
-                    let _ = introduce.send(Err(status.message.clone()));
+                    let _ =
+                        introduce.send(Err(EndReason::RegistrationRefused(status.message.clone())));
                     Err(status)
                 }
             },

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
+use nri_core::policy::Verdict;
 use nri_core::{Event, PluginId, Request, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,6 +32,8 @@ pub(crate) struct Reporter {
     pub(crate) observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
     readiness: watch::Sender<Readiness>,
+    /// How many plugins the metrics know of.
+    plugin_count: AtomicUsize,
     /// Told when the plugins or their states may have changed.
     plugin_states: watch::Sender<()>,
     /// What the log gets of peers that do not become plugins.
@@ -50,13 +54,14 @@ impl Reporter {
             observer,
             metrics,
             readiness: watch::Sender::default(),
+            plugin_count: AtomicUsize::new(0),
             plugin_states: watch::Sender::new(()),
             lines_of_peers: Lock::default(),
             since: Instant::now(),
         }
     }
 
-    /// Whether the plugins are there that have to be, now and from now on.
+    /// Whether the required plugins are ready, now and from now on.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
     }
@@ -105,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins
-    /// requests include, and which are ready.
+    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many
+    /// plugins requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
         required: &[String],
@@ -115,7 +120,9 @@ impl Reporter {
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
             let (count, ready) = now();
-            self.metrics.set_plugin_count(count);
+            if self.plugin_count.swap(count, Ordering::Relaxed) != count {
+                self.metrics.set_plugin_count(count);
+            }
             let now = Readiness::of(required, ready.iter());
             let changed = *readiness != now;
             *readiness = now;
@@ -167,6 +174,34 @@ impl Reporter {
         }
     }
 
+    /// The policy had something to say of what plugins asked for.
+    pub(crate) fn judged(&self, verdicts: &[Verdict]) {
+        for verdict in verdicts {
+            self.observer.policy_applied(verdict);
+        }
+        let (said, unsaid) = verdicts.split_at(verdicts.len().min(LINES_EACH));
+        for verdict in said {
+            let Verdict {
+                plugin,
+                rule,
+                action,
+                target,
+                ..
+            } = verdict;
+            let field = target.name();
+            let (rule, verdict) = (sanitized(rule), sanitized(&verdict.to_string()));
+            if action.is_against() {
+                tracing::warn!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            } else {
+                tracing::info!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            }
+        }
+        if !unsaid.is_empty() {
+            let more = unsaid.len();
+            tracing::warn!(target: "nri::audit", more, "the policy had more to say than this");
+        }
+    }
+
     /// A peer did not become a plugin.
     pub(crate) fn refused(&self, peer: &str, reason: &str, what: &'static str) {
         self.log_refusal(peer, reason, what);
@@ -185,7 +220,7 @@ impl Reporter {
         }
     }
 
-    /// A plugin asks for something on its own account.
+    /// A plugin asks for unsolicited updates.
     pub(crate) fn record_unsolicited(
         &self,
         plugin: &PluginId,

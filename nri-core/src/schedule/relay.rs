@@ -11,7 +11,7 @@ use super::{AfterLate, CallId, CloseReason, Effect, Job, RequestId, Scheduler, S
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
 use crate::model::State;
-use crate::{Error, Event, RegisteredPlugin, Response, Settlement};
+use crate::{Error, Event, RegisteredPlugin, Request, Response, Settlement, Subject};
 
 impl<J: Job> Scheduler<J> {
     /// Begins a request that has its pod's slot.
@@ -23,6 +23,7 @@ impl<J: Job> Scheduler<J> {
             return self.request_is_out_of_time(id);
         }
         let step = self.step(id);
+        self.note_pod(id);
         let began = self.next_number();
         let Some(active) = self.requests.get_mut(&id) else {
             return;
@@ -45,7 +46,8 @@ impl<J: Job> Scheduler<J> {
                     judge.events = judging.into();
                     judge
                 });
-                Roster::new(those.cloned().chain(judges)).with_support(self.config.support)
+                self.config
+                    .roster(those.cloned().chain(judges), &self.known_pods)
             }
         };
         let flow = active.job.begin(&roster);
@@ -58,6 +60,18 @@ impl<J: Job> Scheduler<J> {
             return self.finish(id, Some(error.into()));
         }
         self.work.push_back(Work::Advance(id));
+    }
+
+    /// Notes which pod the container of a request is in.
+    fn note_pod(&self, id: RequestId) {
+        let Some(active) = self.requests.get(&id) else {
+            return;
+        };
+        let pod = active.job.message().and_then(Request::pod);
+        if let Some(pod) = pod.filter(|_| active.object.subject() == Subject::Container) {
+            self.known_pods.note(&active.object, &active.pod, pod);
+            self.known_pods.prune(&self.lives);
+        }
     }
 
     /// Begins the step in an object's life that a request is, and says what is due. An undoing is
@@ -76,6 +90,7 @@ impl<J: Job> Scheduler<J> {
             return Ok(Due::Event);
         }
         let appears = active.is_appearance();
+        active.restarts = self.lives.may_restart(&active.object);
         let due = self.lives.begin(&active.object, active.event)?;
         let (object, event) = (active.object.clone(), active.event);
         if appears {
@@ -263,7 +278,7 @@ impl<J: Job> Scheduler<J> {
             return;
         }
         if let Reply::Answer(_) | Reply::Error { .. } = reply {
-            instance.strikes = 0;
+            *instance.strikes.row(turn.message.event()) = 0;
         }
         let timing = Timing {
             since: turn.since,
@@ -321,8 +336,9 @@ impl<J: Job> Scheduler<J> {
             since: turn.since,
             took: Some(now - turn.began),
         };
-        instance.strikes += u32::from(blamed);
-        let strikes = instance.strikes;
+        let row = instance.strikes.row(event);
+        *row += u32::from(blamed);
+        let strikes = *row;
         let away = instance.turn_away();
         let late = Reply::Late {
             after: limits.request_timeout,
@@ -460,9 +476,10 @@ impl<J: Job> Scheduler<J> {
         if let Some(error) = ended_by {
             report.result = Err(error);
         }
-        if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
+        let begins = active.event == Event::RunPodSandbox && !active.restarts;
+        if begins && refused && report.result.is_err() {
             // The runtime tells of its end: to those that heard of it, and to those that want to
-            // hear of ends alone.
+            // hear of ends alone. One that was to run again is known to all.
             let heard = |plugin: &RegisteredPlugin| {
                 let mut handed = records.iter().filter(|record| record.handed);
                 handed.any(|record| record.actual == *plugin)

@@ -116,6 +116,15 @@ impl World {
             ),
             _ => drop(peer.strange.remove(&container)),
         }
+        if event == Event::StopContainer {
+            let heard = peer.stops.entry(container.clone()).or_default();
+            *heard += 1;
+            let restarts = match self.restartable {
+                true => self.starts.get(&container).copied().unwrap_or_default(),
+                false => 0,
+            };
+            assert!(*heard <= 1 + restarts, "{plugin} hears a stop twice");
+        }
         if let Some(seen) = self.undone.get(&container) {
             assert!(
                 seen.contains(plugin),
@@ -384,6 +393,14 @@ impl World {
             self.store.remove(&asked.container);
             self.expect_undo(request, &asked);
             self.count("creations failed");
+        }
+        let took_place = !matches!(report.result, Err(Error::Lifecycle(_)));
+        if asked.event == Event::StartContainer && took_place {
+            let starts = self.starts.entry(asked.container.clone()).or_default();
+            *starts += 1;
+            if self.restartable && *starts > 1 {
+                self.count("restarts");
+            }
         }
         if asked.event == Event::RemoveContainer {
             self.store.remove(&asked.container);

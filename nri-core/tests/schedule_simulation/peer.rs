@@ -83,6 +83,8 @@ pub(crate) struct Peer {
     pub(crate) last: BTreeMap<String, RequestId>,
     /// What it heard of containers whose creation was undone.
     pub(crate) undone: BTreeMap<String, Vec<Event>>,
+    /// How often it heard of the stop of each container.
+    pub(crate) stops: BTreeMap<String, usize>,
     /// The containers that exist and it was not shown, nor will hear of as they appear.
     pub(crate) strange: BTreeSet<String>,
 }
@@ -125,6 +127,7 @@ impl Peer {
             met: BTreeMap::new(),
             last: BTreeMap::new(),
             undone: BTreeMap::new(),
+            stops: BTreeMap::new(),
             strange: BTreeSet::new(),
         }
     }

@@ -161,6 +161,10 @@ pub(crate) struct World {
     pub(crate) store: BTreeMap<String, Stored>,
     /// The containers whose creations were undone, with the plugins that had to hear of it.
     pub(crate) undone: BTreeMap<String, BTreeSet<RegisteredPlugin>>,
+    /// How often each container was started.
+    pub(crate) starts: BTreeMap<String, usize>,
+    /// Whether pods and containers may run again.
+    pub(crate) restartable: bool,
     /// When a creation of a pod was undone last.
     pub(crate) last_undo: BTreeMap<String, Instant>,
     /// What became of creations that are not settled.
@@ -177,7 +181,7 @@ const IDENTITIES: [&str; 7] = ["00-a", "10-b", "10-c", "20-d", "50-e", "90-f", "
 const MOST_REQUESTS: usize = 40;
 
 impl World {
-    pub(crate) fn new(seed: u64, serial: bool) -> Self {
+    pub(crate) fn new(seed: u64, serial: bool, restartable: bool) -> Self {
         let mut config = Config::default();
         config.serial = serial;
         config.settle_timeout = Duration::from_millis(1500);
@@ -200,6 +204,8 @@ impl World {
             pods: Vec::new(),
             store: BTreeMap::new(),
             undone: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            restartable,
             last_undo: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             blocks: 0,
@@ -208,6 +214,9 @@ impl World {
             counts: BTreeMap::new(),
             longest: Duration::ZERO,
         };
+        if restartable {
+            world.scheduler.lifecycles_mut().set_restartable("");
+        }
         world.plan(Duration::ZERO, Plan::Operate);
         world
     }
@@ -435,11 +444,13 @@ impl World {
         let Some(pod) = self.chance.pick(&self.pods).cloned() else {
             return;
         };
+        let kinds = if self.restartable { 4 } else { 3 };
         let event = [
             Event::UpdatePodSandbox,
             Event::StopPodSandbox,
             Event::RemovePodSandbox,
-        ][self.chance.below(3)];
+            Event::RunPodSandbox,
+        ][self.chance.below(kinds)];
         if event == Event::RemovePodSandbox {
             if self.store.values().any(|stored| stored.pod == pod) {
                 return;

@@ -20,10 +20,12 @@
 
 mod assembler;
 mod client;
+mod connect;
 mod connection;
 mod envelope;
 mod error;
 mod inbound;
+mod incomplete;
 mod limits;
 mod message;
 mod outbound;
@@ -40,8 +42,10 @@ pub mod ttrpc;
 mod writer;
 
 pub use client::{CallOptions, Client, Pending, StartError, Started};
+pub use connect::connect;
 pub use connection::{Connection, ConnectionBuilder, Role};
 pub use error::{CallError, CloseReason};
+pub use incomplete::IncompleteBytes;
 pub use limits::{Limits, MAX_MESSAGE, Stats};
 pub use service::{CallContext, Service};
 pub use status::{Code, Status};

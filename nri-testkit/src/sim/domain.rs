@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
-use nri_core::model::{Container, LinuxPodSandbox, PodSandbox};
+use nri_core::model::{Container, PodSandbox, PodSnapshot};
 use nri_core::{Ctx, Domain, DomainError};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -30,37 +30,18 @@ pub(super) struct SimDomain {
     evicted: UnboundedSender<api::Container>,
 }
 
-/// A pod with whether it is ready.
-struct Listed {
-    pod: api::PodSandbox,
-    ready: bool,
-}
-
-impl PodSandbox for Listed {
-    fn id(&self) -> String {
-        self.pod.id.clone()
-    }
-    fn ready(&self) -> Option<bool> {
-        Some(self.ready)
-    }
-    fn linux(&self) -> Option<&dyn LinuxPodSandbox> {
-        PodSandbox::linux(&self.pod)
-    }
-    fn to_message(&self) -> api::PodSandbox {
-        self.pod.clone()
-    }
-}
-
 /// Whether a container has not ended yet.
 pub(super) fn lives(container: &api::Container) -> bool {
     container.state() != ContainerState::ContainerStopped
 }
 
 impl SimDomain {
-    /// Without pods and containers.
-    pub(super) fn new(evicted: UnboundedSender<api::Container>) -> Self {
+    /// Without pods and containers; `restartable` if they may run again after a stop.
+    pub(super) fn new(evicted: UnboundedSender<api::Container>, restartable: bool) -> Self {
+        let memory = MemoryDomain::new("nri-sim");
+        memory.set_restartable(restartable);
         Self {
-            memory: MemoryDomain::new("nri-sim"),
+            memory,
             stopped_pods: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             evicted,
@@ -172,10 +153,16 @@ impl Domain for SimDomain {
         self.memory.name()
     }
 
+    fn restartable(&self) -> bool {
+        self.memory.restartable()
+    }
+
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
         let pods = self.pods().await.into_iter();
         Ok(pods
-            .map(|(pod, ready)| Arc::new(Listed { pod, ready }) as Arc<dyn PodSandbox>)
+            .map(|(pod, ready)| {
+                Arc::new(PodSnapshot::new(pod).with_ready(ready)) as Arc<dyn PodSandbox>
+            })
             .collect())
     }
 
@@ -186,7 +173,7 @@ impl Domain for SimDomain {
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
         let pod = self.pod(id)?;
         let ready = self.is_ready(id);
-        Some(Arc::new(Listed { pod, ready }))
+        Some(Arc::new(PodSnapshot::new(pod).with_ready(ready)))
     }
 
     async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>> {

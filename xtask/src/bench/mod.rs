@@ -3,6 +3,7 @@
 //!
 //! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
 
+mod hostile;
 mod merge;
 mod sockets;
 
@@ -20,6 +21,8 @@ enum What {
     Merge(merge::Options),
     /// What a creation costs through plugin processes: latency, throughput, memory.
     Sockets,
+    /// What hostile plugins cost the creation of an unrelated container.
+    Hostile,
 }
 
 /// Runs what is asked for; without anything, all.
@@ -31,6 +34,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
         Some(What::Merge(options)) => merge::run(options),
         Some(What::Sockets) => sockets::run(),
-        None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
+        Some(What::Hostile) => hostile::run(),
+        None => merge::run(&merge::Options::default())
+            .and_then(|()| sockets::run())
+            .and_then(|()| hostile::run()),
     }
 }

@@ -3,6 +3,7 @@
 
 mod joining;
 mod policies;
+mod restarting;
 mod turns;
 mod undoing;
 

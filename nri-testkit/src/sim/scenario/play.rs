@@ -121,9 +121,10 @@ pub async fn play(
         plugins: Some(started.plugins()),
         plugin_config: Some(started.configs()),
         config: None,
+        restartable: scenario.restartable,
     };
     let setup = paths.setup_with(scenario.config.clone())?;
-    let sim = Simulator::new(setup.config.clone())?;
+    let sim = Simulator::build(setup.config.clone(), setup.restartable)?;
     let result = async {
         come_together(
             scenario,
@@ -206,7 +207,7 @@ async fn come_together(
             after: options.wait,
             details: format!(
                 "{}. It connects to {}, or is started with --plugin '{id}=COMMAND'; the log on stderr says what became of those that tried (--log debug says more)",
-                started.tail(id),
+                started.tail(id).await,
                 sim.socket()
                     .map(|socket| socket.display().to_string())
                     .unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
-use nri_core::merge;
+use nri_core::{Domain as _, merge};
 
 use super::inner::{Done, Inner, Reserved, all_the_same, nevertheless};
 use super::order::Turn;
@@ -113,13 +113,21 @@ impl Inner {
 
     pub(super) async fn start_container(&self, cx: &Ctx, id: &str, start: Start) -> Done {
         let (_turn, pod, mut container) = self.used(id).await?;
-        if container.state() != ContainerState::ContainerCreated {
+        let before = container.state();
+        let again = before == ContainerState::ContainerStopped && self.domain.restartable();
+        if before != ContainerState::ContainerCreated && !again {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
-                state: state_in_words(container.state()),
-                needed: "created",
+                state: state_in_words(before),
+                needed: match self.domain.restartable() {
+                    true => "created or stopped",
+                    false => "created",
+                },
                 action: "started",
             });
+        }
+        if again && !self.domain.is_ready(&pod.id) {
+            return Err(SimError::PodStopped { id: pod.id });
         }
         let _block = self.keep_from_joining().await;
         // A runtime has made the process by now; it waits for leave to run.
@@ -127,9 +135,12 @@ impl Inner {
         self.nri.start_container(cx, &pod, &container).await?;
         let run = |container: &mut api::Container| {
             // It may have been evicted meanwhile.
-            if !lives(container) {
+            if container.state() != before {
                 return;
             }
+            container.exit_code = 0;
+            container.finished_at = 0;
+            container.status_reason.clear();
             container.set_state(ContainerState::ContainerRunning);
             container.pid = start.pid.unwrap_or(container.pid);
             container.started_at = start.started_at.unwrap_or(container.started_at);
