@@ -7,8 +7,12 @@ use std::process::{Command, Output};
 use nri_dev::process;
 use serde_json::{Value, json};
 
-use crate::stage::{IMAGE, LOGS};
+use crate::expect::is;
 
+/// The image, as containers name it.
+pub(crate) const IMAGE: &str = "e2e.local/busybox:1";
+/// Where the logs of containers are.
+pub(crate) const LOGS: &str = "/run/e2e/logs";
 const CONFIG: &str = "/run/crictl.yaml";
 
 /// crictl at our runtime.
@@ -115,6 +119,22 @@ impl Crictl {
         let state = status["status"]["state"].as_str().unwrap_or_default();
         Ok(state.trim_start_matches("CONTAINER_").to_owned())
     }
+
+    /// The exit code, reason and message of a container that has ended.
+    ///
+    /// # Errors
+    /// It is not there, or has not ended.
+    pub(crate) fn ended(&self, container: &str) -> Result<(i64, String, String), String> {
+        let status = self.json(&["inspect", container])?["status"].take();
+        is(
+            "the state",
+            status["state"].as_str(),
+            Some("CONTAINER_EXITED"),
+        )?;
+        let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
+        let code = status["exitCode"].as_i64().unwrap_or_default();
+        Ok((code, text("reason"), text("message")))
+    }
 }
 
 fn file(name: &str, value: &Value) -> Result<String, String> {
@@ -145,6 +165,9 @@ pub(crate) fn container(name: &str) -> Value {
         "command": ["sh", "-c", script],
         "envs": [{"key": "OWN", "value": "1"}],
         "log_path": format!("{name}.log"),
+        "mounts": [
+            {"container_path": "/image", "readonly": true, "image": {"image": IMAGE}, "image_sub_path": "bin"},
+        ],
         "linux": {
             "resources": {"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512},
             "security_context": {

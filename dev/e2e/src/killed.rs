@@ -4,9 +4,10 @@ use std::fs;
 
 use nri_testkit::FakePlugin;
 
-use crate::crictl::{container, pod};
+use crate::crictl::{LOGS, container, pod};
+use crate::expect::{is, until};
 use crate::life::{Life, STEPS};
-use crate::stage::{LOGS, Stage, is, until};
+use crate::stage::Stage;
 
 /// Kills it at every place.
 ///
@@ -81,17 +82,7 @@ fn while_dead(stage: &mut Stage) -> Result<(), String> {
         Ok(fs::exists(format!("{end}/exit/{id}")).unwrap_or(false))
     })?;
     stage.start()?;
-    let status = stage.crictl.json(&["inspect", &id])?;
-    is(
-        "the state",
-        status["status"]["state"].as_str(),
-        Some("CONTAINER_EXITED"),
-    )?;
-    is(
-        "the exit code",
-        status["status"]["exitCode"].as_i64(),
-        Some(5),
-    )?;
+    is("the exit code", stage.crictl.ended(&id)?.0, 5)?;
     let log = fs::read_to_string(format!("{LOGS}/short.log")).unwrap_or_default();
     is("the log", log.contains(" stdout F last\n"), true)?;
     stage.crictl.run(&["rmp", "--force", &pod_id])?;

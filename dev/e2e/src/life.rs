@@ -5,8 +5,9 @@ use std::net::TcpStream;
 
 use nri_testkit::FakePlugin;
 
-use crate::crictl::{container, pod};
-use crate::stage::{LOGS, Stage, is, until};
+use crate::crictl::{LOGS, container, pod};
+use crate::expect::{is, until};
+use crate::stage::Stage;
 
 /// How far a life is.
 #[derive(Debug, Default)]
@@ -136,6 +137,20 @@ fn exec(stage: &Stage, life: &mut Life) -> Result<(), String> {
         &*inside("cat /proc/version | wc -c")?,
         "0",
     )?;
+    is(
+        "an image that is mounted",
+        &*inside("ls /image/busybox")?,
+        "/image/busybox",
+    )?;
+    is("writing to it", inside("touch /image/new").is_err(), true)?;
+    let stats = crictl.json(&["stats", "--output", "json", &life.container])?;
+    let memory = &stats["stats"][0]["memory"]["usageBytes"]["value"];
+    let memory = memory.as_str().and_then(|bytes| bytes.parse::<u64>().ok());
+    is(
+        "whether it uses memory",
+        memory.is_some_and(|bytes| bytes > 0),
+        true,
+    )?;
     let failing = crictl.output(&["exec", "--sync", &life.container, "sh", "-c", "exit 7"])?;
     is(
         "a command that fails",
@@ -192,17 +207,7 @@ fn stop(stage: &Stage, life: &mut Life) -> Result<(), String> {
     stage
         .crictl
         .run(&["stop", "--timeout", "60", &life.container])?;
-    let status = stage.crictl.json(&["inspect", &life.container])?;
-    is(
-        "the state",
-        status["status"]["state"].as_str(),
-        Some("CONTAINER_EXITED"),
-    )?;
-    is(
-        "the exit code",
-        status["status"]["exitCode"].as_i64(),
-        Some(3),
-    )?;
+    is("the exit code", stage.crictl.ended(&life.container)?.0, 3)?;
     is("the log", log()?.contains(" stdout F bye\n"), true)
 }
 

@@ -5,6 +5,7 @@
 //! however it ends.
 
 mod crictl;
+mod expect;
 mod image;
 mod killed;
 mod life;

@@ -8,8 +8,9 @@ use nri_proto::transport::Code;
 use nri_testkit::{Behavior, FakePlugin, When};
 
 use crate::crictl::{container, pod};
+use crate::expect::{is, until};
 use crate::life::memory;
-use crate::stage::{Stage, is, until};
+use crate::stage::Stage;
 
 /// Lets plugins adjust, update, evict and refuse.
 ///
@@ -185,22 +186,8 @@ async fn updated(stage: &Stage, pod_id: &str) -> Result<(), String> {
         .update(Vec::new(), vec![eviction])
         .await
         .map_err(failed)?;
-    let status = stage.crictl.json(&["inspect", &id])?;
-    is(
-        "the state",
-        status["status"]["state"].as_str(),
-        Some("CONTAINER_EXITED"),
-    )?;
-    is(
-        "the reason",
-        status["status"]["reason"].as_str(),
-        Some("Evicted"),
-    )?;
-    is(
-        "the message",
-        status["status"]["message"].as_str(),
-        Some("noisy"),
-    )?;
+    let (_, reason, message) = stage.crictl.ended(&id)?;
+    is("why it ended", (&*reason, &*message), ("Evicted", "noisy"))?;
     plugin.wait_for(&format!("StopContainer {id}")).await;
     stage.crictl.run(&["rm", &id]).map(drop)
 }
@@ -270,17 +257,8 @@ async fn refused(stage: &Stage, pod_id: &str) -> Result<(), String> {
         stage.crictl.run(&["start", &id]).is_err(),
         true,
     )?;
-    let status = stage.crictl.json(&["inspect", &id])?;
-    is(
-        "the reason",
-        status["status"]["reason"].as_str(),
-        Some("StartError"),
-    )?;
-    is(
-        "the exit code",
-        status["status"]["exitCode"].as_i64(),
-        Some(128),
-    )?;
+    let (code, reason, _) = stage.crictl.ended(&id)?;
+    is("how it ended", (code, &*reason), (128, "StartError"))?;
     stage.crictl.run(&["rm", &id])?;
 
     is(

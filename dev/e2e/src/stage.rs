@@ -3,26 +3,21 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nri_dev::process;
 use nri_testkit::{Connected, FakePlugin};
 use serde_json::json;
 
 use crate::CGROUP;
-use crate::crictl::Crictl;
+use crate::crictl::{Crictl, IMAGE};
+use crate::expect::LIMIT;
 use crate::needs::Needs;
 
-/// The image, as containers name it.
-pub(crate) const IMAGE: &str = "e2e.local/busybox:1";
-/// How long anything may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
 const SOCKET: &str = "/run/e2e/cri.sock";
 const NRI: &str = "/run/e2e/nri.sock";
 const ROOT: &str = "/run/e2e/root";
 const RUN: &str = "/run/e2e/run";
-/// Where the logs of containers are.
-pub(crate) const LOGS: &str = "/run/e2e/logs";
 
 /// The runtime in its surroundings.
 pub(crate) struct Stage {
@@ -263,37 +258,4 @@ fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-}
-
-/// Waits until something holds.
-///
-/// # Errors
-/// It does not in time; what was waited for.
-pub(crate) fn until(
-    what: &str,
-    mut holds: impl FnMut() -> Result<bool, String>,
-) -> Result<(), String> {
-    let begin = Instant::now();
-    while !holds()? {
-        if begin.elapsed() > LIMIT {
-            return Err(format!("not in time: {what}"));
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
-/// Compares.
-///
-/// # Errors
-/// What it is and what it should be.
-pub(crate) fn is<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    found: T,
-    wanted: T,
-) -> Result<(), String> {
-    match found == wanted {
-        true => Ok(()),
-        false => Err(format!("{what} is {found:?}, and should be {wanted:?}")),
-    }
 }
