@@ -4,6 +4,7 @@
 //! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
 
 mod merge;
+mod pair;
 mod sockets;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,8 @@ enum What {
     Merge(merge::Options),
     /// What a creation costs through plugin processes: latency, throughput, memory.
     Sockets,
+    /// Ours beside the reference, alternating (needs Go); or what does not depend on the machine.
+    Pair(pair::Options),
 }
 
 /// Runs what is asked for; without anything, all.
@@ -31,6 +34,15 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
         Some(What::Merge(options)) => merge::run(options),
         Some(What::Sockets) => sockets::run(),
+        Some(What::Pair(options)) => pair::run(options),
         None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
     }
+}
+
+/// Asserts what is counted of a call between two processes, where the machine has what counts.
+///
+/// # Errors
+/// There is more of something than there may be.
+pub(crate) fn assert_counts() -> Result<(), String> {
+    pair::assert_counts()
 }

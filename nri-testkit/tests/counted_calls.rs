@@ -1,0 +1,118 @@
+//! What a call costs the runtime, counted: allocations on the thread that it has for itself, with
+//! plugins on threads of their own. Counts do not depend on the machine, so they have bounds here;
+//! `cargo xtask bench pair --counts` prints them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is the report of a test"
+)]
+
+#[path = "../benches/pair/plugin.rs"]
+mod plugin;
+#[path = "../benches/pair/work.rs"]
+mod work;
+
+use nri_adaptation::RuntimeApi as _;
+use nri_core::model::{Container as _, PodSandbox as _};
+use work::{Setup, What, Work};
+
+/// Calls before the first that counts: tables have the size that they keep then.
+const WARM_UP: usize = 100;
+const COUNTED: usize = 200;
+
+/// Allocations of the runtime for one call, without those for its own copy of the caller's message.
+fn allocations(plugins: usize, items: usize, what: What) -> f64 {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("nri.sock");
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let setup = Setup {
+        socket: socket.clone(),
+        request: include_str!("../../nri-core/testdata/realistic-create-request.b64").to_owned(),
+        containers: 0,
+        in_flight: 1,
+    };
+    let work = tokio.block_on(Work::start(setup)).unwrap();
+    let threads: Vec<_> = (0..plugins)
+        .map(|number| {
+            let socket = socket.clone();
+            let join = move || plugin::join(&socket, &format!("{:02}", 10 + number), items);
+            std::thread::spawn(move || join().map_err(|error| error.to_string()))
+        })
+        .collect();
+    tokio.block_on(work.wait(plugins)).unwrap();
+    let mut counted = 0;
+    for number in 0..WARM_UP + COUNTED {
+        let call = work.prepare(what, 0, number);
+        let mut made = None;
+        let all = allocation_counter::measure(|| {
+            made = tokio.block_on(call.make(&work.nri)).unwrap();
+        });
+        let own = allocation_counter::measure(|| match what {
+            What::Create => drop((call.pod.to_message(), call.container.to_message())),
+            What::Run | What::Unheard => drop(call.pod.to_message()),
+        });
+        tokio.block_on(call.end(&work.nri, made)).unwrap();
+        if number >= WARM_UP {
+            counted += all.count_total as i64 - own.count_total as i64;
+        }
+    }
+    tokio.block_on(work.nri.stop());
+    for thread in threads {
+        thread.join().unwrap().unwrap();
+    }
+    counted as f64 / COUNTED as f64
+}
+
+#[test]
+fn a_call_allocates_no_more_than_it_may() {
+    let mut broken = Vec::new();
+    for (name, plugins, items, what, most) in [
+        (
+            "create, 1 plugin that changes nothing",
+            1,
+            0,
+            What::Create,
+            400.0,
+        ),
+        (
+            "create, 1 plugin that changes two items",
+            1,
+            2,
+            What::Create,
+            600.0,
+        ),
+        (
+            "create, 10 plugins that change nothing",
+            10,
+            0,
+            What::Create,
+            4000.0,
+        ),
+        (
+            "create, 10 plugins that change two items",
+            10,
+            2,
+            What::Create,
+            9000.0,
+        ),
+        ("run, 1 plugin", 1, 0, What::Run, 200.0),
+        (
+            "an event of which no plugin wants to hear",
+            1,
+            0,
+            What::Unheard,
+            100.0,
+        ),
+    ] {
+        let allocations = allocations(plugins, items, what);
+        println!("counted: {name}: {allocations:.1} allocations, at most {most}");
+        if allocations > most {
+            broken.push(format!("{name}: {allocations} > {most}"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
