@@ -4,11 +4,12 @@ use std::io::BufRead as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nri_adaptation::RuntimeApi as _;
+use nri_adaptation::{Creation, RuntimeApi as _};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::runtime::Runtime;
 
-use crate::work::{Setup, What, Work};
+use crate::work::{Call, Setup, What, Work};
 use crate::{Failure, Options};
 
 /// A line of stdin.
@@ -53,7 +54,14 @@ pub(crate) fn serve(options: &Options) -> Result<(), Failure> {
                 what,
                 callers,
                 calls,
-            } => tokio.block_on(measure(&work, what, callers, calls))?,
+            } => {
+                let begun = Instant::now();
+                let took = match options.current_thread && callers == 1 {
+                    true => alone(&tokio, &work, what, calls)?,
+                    false => tokio.block_on(together(&work, what, callers, calls))?,
+                };
+                summary(took, begun.elapsed())
+            }
         };
         println!("{answer}");
     }
@@ -61,14 +69,45 @@ pub(crate) fn serve(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What calls took, and all of them together.
+fn summary(mut took: Vec<Duration>, elapsed: Duration) -> serde_json::Value {
+    took.sort_unstable();
+    let at = |percent: usize| {
+        let there = took.get(took.len().saturating_sub(1) * percent / 100);
+        there.copied().unwrap_or(Duration::ZERO).as_nanos() as u64
+    };
+    json!({
+        "event": "measure", "calls": took.len(), "elapsed": elapsed.as_nanos() as u64,
+        "p50": at(50), "p99": at(99),
+    })
+}
+
+/// Makes calls one after the other, each of which is all that its thread does.
+fn alone(tokio: &Runtime, work: &Work, what: What, calls: usize) -> Result<Vec<Duration>, Failure> {
+    let mut took = Vec::with_capacity(calls);
+    for number in 0..calls {
+        let call = work.prepare(what, 0, number);
+        let begun = Instant::now();
+        let made = measured_call(tokio, work, &call)?;
+        took.push(begun.elapsed());
+        tokio.block_on(call.end(&work.nri, made))?;
+    }
+    Ok(took)
+}
+
+/// One call and nothing else: a function of its own, so that who counts instructions finds it.
+#[inline(never)]
+fn measured_call(tokio: &Runtime, work: &Work, call: &Call) -> Result<Option<Creation>, Failure> {
+    tokio.block_on(call.make(&work.nri))
+}
+
 /// Lets so many callers make so many calls together, each with a pod of its own.
-async fn measure(
+async fn together(
     work: &Arc<Work>,
     what: What,
     callers: usize,
     calls: usize,
-) -> Result<serde_json::Value, Failure> {
-    let begun = Instant::now();
+) -> Result<Vec<Duration>, Failure> {
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let work = Arc::clone(work);
@@ -79,15 +118,7 @@ async fn measure(
     for task in tasks {
         all.extend(task.await??);
     }
-    let elapsed = begun.elapsed().as_nanos() as u64;
-    all.sort_unstable();
-    let at = |percent: usize| {
-        let there = all.get(all.len().saturating_sub(1) * percent / 100);
-        there.copied().unwrap_or(Duration::ZERO).as_nanos() as u64
-    };
-    Ok(json!({
-        "event": "measure", "calls": all.len(), "elapsed": elapsed, "p50": at(50), "p99": at(99),
-    }))
+    Ok(all)
 }
 
 /// Makes calls one after the other, and returns how long each took.

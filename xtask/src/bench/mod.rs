@@ -5,6 +5,7 @@
 
 mod merge;
 mod pair;
+mod sizes;
 mod sockets;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,8 @@ enum What {
     Sockets,
     /// Ours beside the reference, alternating (needs Go); or what does not depend on the machine.
     Pair(pair::Options),
+    /// How large programs are that are built for size, and what features bring to that.
+    Sizes,
 }
 
 /// Runs what is asked for; without anything, all.
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Merge(options)) => merge::run(options),
         Some(What::Sockets) => sockets::run(),
         Some(What::Pair(options)) => pair::run(options),
+        Some(What::Sizes) => sizes::run(),
         None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
     }
 }

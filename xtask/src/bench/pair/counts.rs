@@ -192,12 +192,16 @@ fn instructions(programs: &Programs, row: &Row, side: Side, event: &str) -> Resu
     let file = programs.file("callgrind");
     let file = file.to_string_lossy().into_owned();
     let log = format!("--log-file={file}");
-    let under = [
+    let mut under = vec![
         "valgrind",
         "--tool=callgrind",
         "--callgrind-out-file=/dev/null",
         &log,
     ];
+    if side == Side::Runtime {
+        // The call itself, not what leads to it and what takes it back.
+        under.push("--toggle-collect=*measured_call*");
+    }
     let mut counted = 0.0;
     for (calls, sign) in [
         (CALLS_OF_INSTRUCTIONS, -1.0),
