@@ -38,6 +38,21 @@ pub fn yaml(input: &[u8]) {
     again(ContainerConfig::from_yaml(text), ContainerConfig::from_json);
 }
 
+/// Reads bytes of protobuf. What is read is written so that it is read again.
+///
+/// # Panics
+/// A law does not hold.
+pub fn wire(input: &[u8]) {
+    if let Ok(pod) = PodSandboxConfig::decode(input) {
+        let written = pod.encode();
+        assert_eq!(PodSandboxConfig::decode(&written).ok(), Some(pod));
+    }
+    if let Ok(container) = ContainerConfig::decode(input) {
+        let written = container.encode();
+        assert_eq!(ContainerConfig::decode(&written).ok(), Some(container));
+    }
+}
+
 fn again<T: Serialize + PartialEq + Debug>(
     read: Result<T, InvalidConfig>,
     from_json: fn(&str) -> Result<T, InvalidConfig>,

@@ -123,7 +123,7 @@ impl Builder {
     /// # Errors
     /// The configuration has an impossible value, or two domains or plugins have one name.
     pub fn build(self) -> Result<Nri, Error> {
-        self.config.check()?;
+        let config = self.config.into_force()?;
         let domains = Domains::default();
         for domain in self.domains {
             domains.register(domain)?;
@@ -139,7 +139,6 @@ impl Builder {
             return Err(Error::DuplicatePlugin(id.clone()));
         }
         let info = RuntimeInfo::new(self.name, self.version, NRI_VERSION);
-        let config = self.config.effective();
         Ok(Nri::new(Instance::new(Parts {
             config,
             info,

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use nri_core::{InvalidIdentity, PluginId};
+use nri_core::{InstanceError, InvalidIdentity, PluginId, StartFailure};
 
 use crate::config::ConfigError;
 use crate::text::printable_path;
@@ -23,10 +23,10 @@ pub enum Error {
     #[error("the domain {0:?} must be registered before the instance is started")]
     LateDomain(String),
     /// The instance was started before.
-    #[error("the NRI instance is started already")]
+    #[error("{}", InstanceError::AlreadyStarted)]
     AlreadyStarted,
     /// The instance was stopped; build a new one.
-    #[error("the NRI instance is stopped; build a new one to start again")]
+    #[error("{}", InstanceError::Stopped)]
     Stopped,
     /// The socket cannot be opened.
     #[error("cannot open the NRI socket {}: {reason}", path.display())]
@@ -78,6 +78,10 @@ pub enum Error {
 
 impl From<Error> for nri_core::Error {
     fn from(error: Error) -> Self {
-        Self::Instance(error.to_string())
+        Self::Instance(match error {
+            Error::AlreadyStarted => InstanceError::AlreadyStarted,
+            Error::Stopped => InstanceError::Stopped,
+            other => InstanceError::Start(StartFailure::new(other)),
+        })
     }
 }

@@ -10,11 +10,13 @@ mod error;
 mod instance;
 mod launch;
 mod listen;
+mod lock;
 mod nri;
 mod plugin;
 mod rate;
 mod session;
 mod shared;
+pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
@@ -22,6 +24,7 @@ mod text;
 pub use builder::Builder;
 pub use config::Config;
 pub use error::Error;
+pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;
 pub use nri::Nri;
 /// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and
@@ -34,9 +37,9 @@ pub use nri_core::schedule::CallOutcome;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
-    InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock, RegisteredPlugin,
-    RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StopResult, UpdateFailure, UpdateResult,
-    api, build, merge, model, validate,
+    InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
+    RegisteredPlugin, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
+    UpdateFailure, UpdateResult, api, build, merge, model, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::engine::driver::Engine;
 use crate::engine::target::RequestTarget;
 use crate::instance::lifecycle::Instance;
+use crate::instance::plugin_watch::PluginWatch;
 use crate::instance::reconfigure::Reconfigured;
 use crate::telemetry::plugin_info::PluginInfo;
 use crate::telemetry::readiness::Readiness;
@@ -62,7 +63,7 @@ impl Nri {
     /// # Errors
     /// There is one of this name, or the instance was started.
     pub fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), crate::Error> {
-        self.engine().domains.register(domain)
+        self.engine().register_domain(domain)
     }
 
     /// The domain of a name; with its [`Domain::get_pod_sandbox`] and [`Domain::get_container`]
@@ -119,6 +120,12 @@ impl Nri {
         self.instance().plugins()
     }
 
+    /// The plugins of the instance, to be waited for: who comes and goes, and how far each is.
+    #[must_use]
+    pub fn watch_plugins(&self) -> PluginWatch {
+        PluginWatch::new(self.instance())
+    }
+
     /// Whether the plugins are there that have to be.
     ///
     /// ```
@@ -152,14 +159,34 @@ impl Nri {
     }
 
     /// Relays an event that says no more than what it is about.
-    async fn tell(&self, cx: &Ctx, entered: Entered<'_>, event: Event) -> Result<(), Error> {
-        let Some((engine, target)) = entered? else {
+    async fn notify(
+        &self,
+        cx: &Ctx,
+        event: Event,
+        pod: &dyn PodSandbox,
+        container: Option<&dyn Container>,
+    ) -> Result<(), Error> {
+        let Some((engine, target)) = self.enter(pod, container)? else {
             return Ok(());
         };
         let keys = target.keys.clone();
         engine
             .notify_plugins(cx, &keys, target.into_request(event)?)
             .await
+    }
+
+    /// Relays a removal, which implies the stop.
+    async fn remove(
+        &self,
+        cx: &Ctx,
+        events: [Event; 2],
+        pod: &dyn PodSandbox,
+        container: Option<&dyn Container>,
+    ) -> Result<(), Error> {
+        match self.enter(pod, container)? {
+            Some((engine, target)) => engine.relay_removal(cx, target, events).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -206,23 +233,17 @@ impl RuntimeApi for Nri {
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        self.tell(cx, self.enter(pod, None), Event::PostUpdatePodSandbox)
+        self.notify(cx, Event::PostUpdatePodSandbox, pod, None)
             .await
     }
 
     async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        self.tell(cx, self.enter(pod, None), Event::StopPodSandbox)
-            .await
+        self.notify(cx, Event::StopPodSandbox, pod, None).await
     }
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        match self.enter(pod, None)? {
-            Some((engine, target)) => {
-                let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
-                engine.relay_removal(cx, target, events).await
-            }
-            None => Ok(()),
-        }
+        let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
+        self.remove(cx, events, pod, None).await
     }
 
     async fn create_container(
@@ -243,12 +264,8 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.tell(
-            cx,
-            self.enter(pod, Some(container)),
-            Event::PostCreateContainer,
-        )
-        .await
+        self.notify(cx, Event::PostCreateContainer, pod, Some(container))
+            .await
     }
 
     async fn start_container(
@@ -257,7 +274,7 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.tell(cx, self.enter(pod, Some(container)), Event::StartContainer)
+        self.notify(cx, Event::StartContainer, pod, Some(container))
             .await
     }
 
@@ -267,12 +284,8 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.tell(
-            cx,
-            self.enter(pod, Some(container)),
-            Event::PostStartContainer,
-        )
-        .await
+        self.notify(cx, Event::PostStartContainer, pod, Some(container))
+            .await
     }
 
     async fn update_container(
@@ -294,12 +307,8 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        self.tell(
-            cx,
-            self.enter(pod, Some(container)),
-            Event::PostUpdateContainer,
-        )
-        .await
+        self.notify(cx, Event::PostUpdateContainer, pod, Some(container))
+            .await
     }
 
     async fn stop_container(
@@ -331,13 +340,8 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        match self.enter(pod, Some(container))? {
-            Some((engine, target)) => {
-                let events = [Event::StopContainer, Event::RemoveContainer];
-                engine.relay_removal(cx, target, events).await
-            }
-            None => Ok(()),
-        }
+        let events = [Event::StopContainer, Event::RemoveContainer];
+        self.remove(cx, events, pod, Some(container)).await
     }
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {

@@ -4,7 +4,7 @@
 //! What may not enter: plugins, requests, sockets, processes.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::RuntimeInfo;
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::lock::Lock;
 use crate::tasks::Tasks;
 use crate::telemetry::reporter::Reporter;
 
@@ -29,7 +30,7 @@ enum Phase {
 /// What all parts of an instance share.
 pub(crate) struct Shared {
     /// With defaults in place.
-    config: Mutex<Arc<Config>>,
+    config: Lock<Arc<Config>>,
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) tasks: Tasks,
     pub(crate) reporter: Reporter,
@@ -46,9 +47,9 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     /// `config` is the one in force from the beginning, with defaults in place.
-    pub(crate) fn new(config: Config, info: RuntimeInfo, reporter: Reporter) -> Self {
+    pub(crate) fn new(config: Arc<Config>, info: RuntimeInfo, reporter: Reporter) -> Self {
         Self {
-            config: Mutex::new(Arc::new(config)),
+            config: Lock::new(config),
             info: Arc::new(info),
             tasks: Tasks::default(),
             reporter,
@@ -58,12 +59,12 @@ impl Shared {
 
     /// The configuration in force.
     pub(crate) fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+        self.config.get()
     }
 
     /// Puts another configuration in force.
     pub(crate) fn set_config(&self, config: Arc<Config>) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        self.config.set(config);
     }
 
     /// Whether requests are to be relayed.
@@ -100,10 +101,16 @@ impl Shared {
         let _ = phase.wait_for(|phase| *phase >= Phase::Stopping).await;
     }
 
+    /// Resolves when nothing happens any more.
+    pub(crate) async fn stopped(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`, so waiting cannot fail.
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
     /// Resolves when nothing happens any more, or after `time`.
     pub(crate) async fn stopped_within(&self, time: Duration) {
-        let mut phase = self.phase.subscribe();
-        let _ = timeout(time, phase.wait_for(|phase| *phase == Phase::Stopped)).await;
+        let _ = timeout(time, self.stopped()).await;
     }
 
     /// The start begins.

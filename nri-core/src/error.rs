@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::brief::{listed, quoted};
+use crate::instance_error::InstanceError;
 use crate::merge::MergeError;
 use crate::{DomainError, Event, PluginId};
 
@@ -128,8 +129,8 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The instance could not start or is in a state that does not allow the call.
-    #[error("{0}")]
-    Instance(String),
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
 }
 
 impl Error {
@@ -258,7 +259,7 @@ mod tests {
             (Error::Invalid("x".into()), 3),
             (out_of_time, 4),
             (Error::Lifecycle("x".into()), 9),
-            (Error::Instance("x".into()), 9),
+            (InstanceError::Stopped.into(), 9),
             (Error::Several(vec![plugin(7), plugin(7)]), 7),
             (Error::Several(vec![plugin(7), plugin(5)]), 2),
             (Error::Several(Vec::new()), 2),

@@ -155,18 +155,6 @@ impl Event {
                 | Event::ValidateContainerAdjustment
         )
     }
-
-    /// Whether plugins built before v0.12 get the event through the old `StateChange` method.
-    pub fn has_state_change_form(self) -> bool {
-        !matches!(
-            self,
-            Event::CreateContainer
-                | Event::UpdateContainer
-                | Event::StopContainer
-                | Event::UpdatePodSandbox
-                | Event::ValidateContainerAdjustment
-        )
-    }
 }
 
 impl fmt::Display for Event {

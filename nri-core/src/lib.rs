@@ -58,6 +58,7 @@ mod error;
 mod event;
 pub mod flow;
 mod identity;
+mod instance_error;
 pub mod keys;
 pub mod lifecycle;
 pub mod merge;
@@ -80,6 +81,7 @@ pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, U
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};
+pub use instance_error::{InstanceError, StartFailure};
 pub use nri_proto::api;
 pub use plugin::{
     Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, UpdateFailure,

@@ -64,6 +64,15 @@ macro_rules! container_of {
     };
 }
 
+macro_rules! is_old {
+    (own) => {
+        false
+    };
+    (old) => {
+        true
+    };
+}
+
 macro_rules! of_state_change {
     (own $about:ident $event:ident($request:ident) $change:ident) => {
         None
@@ -92,6 +101,14 @@ macro_rules! define_messages {
         #[non_exhaustive]
         #[allow(missing_docs, clippy::large_enum_variant)]
         pub enum Response { $($event(api::$response),)* }
+
+        impl Event {
+            /// Whether plugins built before v0.12 get the event through the old `StateChange`
+            /// method.
+            pub fn has_state_change_form(self) -> bool {
+                match self { $(Event::$event => is_old!($form),)* }
+            }
+        }
 
         impl Request {
             /// The event that is asked about.

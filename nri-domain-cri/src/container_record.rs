@@ -137,16 +137,18 @@ impl ContainerRecord {
 
     /// The reason that was stored; else what the exit code says.
     fn status_reason(&self) -> String {
-        let by_code = match (self.state, self.exit_code) {
-            (CriState::Exited, 0) => "Completed",
-            (CriState::Exited, _) => "Error",
-            _ => "",
-        };
-        if self.reason.is_empty() {
-            by_code.to_owned()
-        } else {
-            self.reason.clone()
+        if self.reason.is_empty() && self.state == CriState::Exited {
+            return exit_reason(self.exit_code).to_owned();
         }
+        self.reason.clone()
+    }
+}
+
+/// The reason of an exit of which only the code is known.
+pub(crate) fn exit_reason(code: i32) -> &'static str {
+    match code {
+        0 => "Completed",
+        _ => "Error",
     }
 }
 

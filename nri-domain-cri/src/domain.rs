@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Domain, DomainError, api};
+use nri_core::api::{self, ContainerState};
+use nri_core::model::{Container, ContainerSnapshot, PodSandbox, PodSnapshot};
+use nri_core::{Ctx, Domain, DomainError};
 
 use crate::cri::LinuxContainerResources;
 use crate::{
-    ActionError, ContainerRecord, CriActions, CriState, CriStore, DOMAIN, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks,
+    ActionError, CriActions, CriError, CriStore, DOMAIN, ResolvedUpdate, SpecHooks, StoreError,
 };
 
 /// A CRI runtime as a domain of NRI, named [`DOMAIN`] if not told otherwise.
@@ -38,31 +38,49 @@ impl<R> CriDomain<R> {
         self
     }
 
-    fn named_pod(&self, mut pod: PodRecord) -> PodRecord {
-        pod.domain.clone_from(&self.name);
-        pod
+    fn named_pod(&self, pod: Arc<dyn PodSandbox>) -> Arc<dyn PodSandbox> {
+        if pod.domain() == self.name {
+            return pod;
+        }
+        Arc::new(PodSnapshot::of(&*pod).with_domain(&*self.name))
     }
 
-    fn named_container(&self, mut container: ContainerRecord) -> ContainerRecord {
-        container.domain.clone_from(&self.name);
-        container
+    fn named_container(&self, container: Arc<dyn Container>) -> Arc<dyn Container> {
+        if container.domain() == self.name {
+            return container;
+        }
+        Arc::new(ContainerSnapshot::of(&*container).with_domain(&*self.name))
     }
 }
 
 impl<R: CriStore> CriDomain<R> {
-    fn find(&self, id: &str) -> Result<ContainerRecord, DomainError> {
-        self.runtime
-            .container(id)
-            .filter(|container| container.id == id)
-            .ok_or_else(|| DomainError::NotFound(id.to_owned()))
+    async fn pods(&self) -> Result<impl Iterator<Item = Arc<dyn PodSandbox>>, DomainError> {
+        let pods = self.runtime.pods().await.map_err(failed)?;
+        Ok(pods.into_iter().filter(|pod| pod.ready().is_some()))
     }
 
-    fn pods(&self) -> impl Iterator<Item = PodRecord> {
-        self.runtime
-            .pods()
-            .into_iter()
-            .filter(|pod| pod.state != PodState::Unknown)
+    async fn pod(&self, id: &str) -> Result<Option<Arc<dyn PodSandbox>>, DomainError> {
+        let pod = self.runtime.pod(id).await.map_err(failed)?;
+        Ok(pod.filter(|pod| pod.id() == id))
     }
+
+    async fn container(&self, id: &str) -> Result<Option<Arc<dyn Container>>, DomainError> {
+        let container = self.runtime.container(id).await.map_err(failed)?;
+        Ok(container.filter(|container| container.id() == id))
+    }
+
+    async fn find(&self, id: &str) -> Result<Arc<dyn Container>, DomainError> {
+        let container = self.container(id).await?;
+        container.ok_or_else(|| DomainError::NotFound(id.to_owned()))
+    }
+}
+
+/// What there is; that a store does not answer is told here, since the caller cannot be.
+fn known<T>(found: Result<Option<T>, DomainError>, what: &str, id: &str) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!(id, %error, "a {what} that plugins are concerned with cannot be looked up");
+        None
+    })
 }
 
 #[async_trait]
@@ -72,22 +90,20 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
-        Ok(self
-            .pods()
-            .map(|pod| Arc::new(self.named_pod(pod)) as Arc<dyn PodSandbox>)
-            .collect())
+        Ok(self.pods().await?.map(|pod| self.named_pod(pod)).collect())
     }
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
-        let pods: BTreeSet<String> = self.pods().map(|pod| pod.id).collect();
+        let pods: BTreeSet<String> = self.pods().await?.map(|pod| pod.id()).collect();
         let mut containers: Vec<Arc<dyn Container>> = Vec::new();
-        for container in self.runtime.containers() {
-            if pods.contains(&container.pod_id) {
-                containers.push(Arc::new(self.named_container(container)));
+        for container in self.runtime.containers().await.map_err(failed)? {
+            let pod = container.pod_sandbox_id();
+            if pods.contains(&pod) {
+                containers.push(self.named_container(container));
             } else {
                 tracing::warn!(
-                    container = container.id,
-                    pod = container.pod_id,
+                    container = container.id(),
+                    pod,
                     "a container is not shown to plugins: its pod is not known"
                 );
             }
@@ -96,17 +112,17 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
-        let pod = self.runtime.pod(id).filter(|pod| pod.id == id)?;
-        Some(Arc::new(self.named_pod(pod)))
+        let pod = known(self.pod(id).await, "pod", id)?;
+        Some(self.named_pod(pod))
     }
 
     async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>> {
-        let container = self.find(id).ok()?;
-        Some(Arc::new(self.named_container(container)))
+        let container = known(self.container(id).await, "container", id)?;
+        Some(self.named_container(container))
     }
 
     async fn has_container(&self, id: &str) -> bool {
-        self.find(id).is_ok()
+        known(self.container(id).await, "container", id).is_some()
     }
 
     async fn update_container(
@@ -115,7 +131,7 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
         update: &api::ContainerUpdate,
     ) -> Result<(), DomainError> {
         let id = &update.container_id;
-        let container = self.find(id)?;
+        let container = self.find(id).await?;
         let invalid = |reason: String| DomainError::Invalid {
             id: id.clone(),
             reason,
@@ -125,13 +141,17 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
             .as_ref()
             .and_then(|linux| linux.resources.clone())
             .ok_or_else(|| invalid("the update has no Linux resources".to_owned()))?;
-        match container.state {
-            CriState::Created | CriState::Running | CriState::Paused => {}
-            CriState::Exited => return Err(wrong_state(id, "stopped")),
-            CriState::Unknown => return Err(wrong_state(id, "in an unknown state")),
+        match container.status().state {
+            ContainerState::ContainerCreated
+            | ContainerState::ContainerRunning
+            | ContainerState::ContainerPaused => {}
+            ContainerState::ContainerStopped => return Err(wrong_state(id, "stopped")),
+            ContainerState::ContainerUnknown => {
+                return Err(wrong_state(id, "in an unknown state"));
+            }
         }
-        let options = match self.runtime.pod(&container.pod_id) {
-            Some(pod) => self.runtime.apply_options(&pod),
+        let options = match self.pod(&container.pod_sandbox_id()).await? {
+            Some(pod) => self.runtime.apply_options(&*pod),
             None => crate::host::apply_options(),
         };
         let resolved =
@@ -149,7 +169,7 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
         eviction: &api::ContainerEviction,
     ) -> Result<(), DomainError> {
         let id = &eviction.container_id;
-        if self.find(id)?.state == CriState::Exited {
+        if self.find(id).await?.status().state == ContainerState::ContainerStopped {
             return Ok(());
         }
         self.runtime
@@ -157,6 +177,10 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
             .await
             .map_err(|error| domain_error(id, error))
     }
+}
+
+fn failed(error: StoreError) -> DomainError {
+    DomainError::Failed(CriError::Store(error).to_string())
 }
 
 fn wrong_state(id: &str, state: &str) -> DomainError {

@@ -4,6 +4,7 @@
 
 mod annotations;
 mod container_record;
+mod create_token;
 pub mod cri;
 mod domain;
 pub mod host;
@@ -14,10 +15,11 @@ mod runtime;
 
 pub use annotations::IDENTITY_ANNOTATIONS;
 pub use container_record::{ContainerRecord, CriState, ImageIdentity};
+pub use create_token::CreateToken;
 pub use domain::CriDomain;
-pub use nri::{CreateToken, CriError, CriNri};
+pub use nri::{CriError, CriNri};
 pub use pod_record::{PodRecord, PodState};
-pub use runtime::{ActionError, CriActions, CriStore, ResolvedUpdate, SpecHooks};
+pub use runtime::{ActionError, CriActions, CriStore, ResolvedUpdate, SpecHooks, StoreError};
 
 /// The domain of Kubernetes' containers, as every CRI runtime calls it.
 pub const DOMAIN: &str = "k8s.io";

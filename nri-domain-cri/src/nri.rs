@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use nri_core::oci::{ApplyError, Warning, apply, resources::InvalidResource};
-use nri_core::{Creation, Ctx, PluginSyncBlock, RuntimeApi};
+use nri_core::api::{self, ContainerState};
+use nri_core::model::{Container, ContainerSnapshot, PodSandbox, PodSnapshot};
+use nri_core::oci::{ApplyError, resources::InvalidResource};
+use nri_core::{Ctx, PluginSyncBlock, RuntimeApi};
 
+use crate::container_record::exit_reason;
 use crate::cri::LinuxContainerResources;
 use crate::resources::{self, InvalidResources};
-use crate::{
-    ContainerRecord, CriActions, CriState, CriStore, PodRecord, ResolvedUpdate, SpecHooks,
-};
+use crate::{CreateToken, CriActions, CriStore, ResolvedUpdate, SpecHooks, StoreError};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +19,8 @@ pub enum CriError {
     /// NRI or a plugin says no.
     #[error(transparent)]
     Nri(#[from] nri_core::Error),
-    /// The adjustment cannot be applied to the container's spec. The creation has been undone
-    /// towards the plugins.
+    /// The adjustment cannot be applied to the container's spec. Drop the token of the creation,
+    /// and the plugins know.
     #[error("container {container:?}: {source}")]
     Apply {
         /// The container.
@@ -40,12 +41,30 @@ pub enum CriError {
         /// The value, and the rule that it breaks.
         source: InvalidResource,
     },
+    /// The runtime's store does not answer. What could be done without it has been done.
+    #[error("the runtime's store does not answer: {0}")]
+    Store(#[source] StoreError),
+}
+
+impl CriError {
+    /// The status code of gRPC for a CRI server's answer, never 0: for NRI's errors
+    /// [theirs](nri_core::Error::code), 3 (invalid argument) for resources that make no sense, 9
+    /// (failed precondition) for what cannot be applied, 13 (internal) for the store.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Nri(error) => error.code(),
+            Self::Resources(_) => 3,
+            Self::Apply { .. } | Self::PluginResources { .. } => 9,
+            Self::Store(_) => 13,
+        }
+    }
 }
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
 ///
-/// All methods are cheap no-ops while NRI is off. They take records as they are at that place, read
-/// them before anything is awaited, and hold no lock.
+/// All methods are cheap no-ops while NRI is off. They take pods and containers as they are at that
+/// place, whatever types the runtime has for them. No lock of the runtime's that its [`CriStore`] or
+/// [`CriActions`] take may be held meanwhile.
 pub struct CriNri<R> {
     api: Arc<dyn RuntimeApi>,
     runtime: Arc<R>,
@@ -75,12 +94,12 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     ///
     /// # Errors
     /// A plugin refused the pod. Those that saw it hear that it is stopped and removed.
-    pub async fn run_pod_sandbox(&self, cx: &Ctx, pod: &PodRecord) -> Result<(), CriError> {
+    pub async fn run_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), CriError> {
         let Err(error) = self.api.run_pod_sandbox(cx, pod).await else {
             return Ok(());
         };
         if let Err(error) = self.api.remove_pod_sandbox(cx, pod).await {
-            tracing::warn!(pod = pod.id, %error, "plugins did not hear of the end of a refused pod");
+            tracing::warn!(pod = pod.id(), %error, "plugins did not hear of the end of a refused pod");
         }
         Err(error.into())
     }
@@ -92,7 +111,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn update_pod_sandbox(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
+        pod: &dyn PodSandbox,
         overhead: Option<&LinuxContainerResources>,
         resources: Option<&LinuxContainerResources>,
     ) -> Result<(), CriError> {
@@ -108,7 +127,11 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     ///
     /// # Errors
     /// What plugins said; nothing that has to be undone.
-    pub async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &PodRecord) -> Result<(), CriError> {
+    pub async fn post_update_pod_sandbox(
+        &self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+    ) -> Result<(), CriError> {
         Ok(self.api.post_update_pod_sandbox(cx, pod).await?)
     }
 
@@ -117,73 +140,66 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     ///
     /// # Errors
     /// What plugins said, of the pod or the first of its containers; nothing that has to be undone.
-    pub async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &PodRecord) -> Result<(), CriError> {
+    pub async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), CriError> {
         if !self.api.is_enabled() {
             return Ok(());
         }
-        let mut result = Ok(());
-        for container in self.runtime.containers() {
-            if container.pod_id == pod.id {
-                let stopped = self.api.stop_container(cx, pod, &container).await;
-                result = result.and(stopped.map(drop));
+        let id = pod.id();
+        let (containers, mut result) = match self.runtime.containers().await {
+            Ok(containers) => (containers, Ok(())),
+            Err(error) => (Vec::new(), Err(CriError::Store(error))),
+        };
+        for container in containers {
+            if container.pod_sandbox_id() == id {
+                let stopped = self.api.stop_container(cx, pod, &*container).await;
+                result = result.and(stopped.map(drop).map_err(CriError::from));
             }
         }
-        Ok(result.and(self.api.stop_pod_sandbox(cx, pod).await)?)
+        result.and(
+            self.api
+                .stop_pod_sandbox(cx, pod)
+                .await
+                .map_err(CriError::from),
+        )
     }
 
     /// The pod is removed.
     ///
     /// # Errors
     /// What plugins said; nothing that has to be undone.
-    pub async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &PodRecord) -> Result<(), CriError> {
+    pub async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), CriError> {
         Ok(self.api.remove_pod_sandbox(cx, pod).await?)
     }
 
-    /// The container's spec is complete, and nothing is created yet: asks the plugins, and adjusts
-    /// `container.spec`.
+    /// The container's spec is complete, and nothing is created yet: asks the plugins.
     ///
-    /// Create the container from the spec, then [`commit`](CreateToken::commit) the token. Dropping
-    /// the token tells the plugins that the container never came to be.
+    /// [Apply](CreateToken::apply) what they ask for, create the container, then
+    /// [`commit`](CreateToken::commit) the token. Dropping the token, as an early return does,
+    /// tells the plugins that the container never came to be.
     ///
     /// # Errors
-    /// A plugin refused, or what they ask for cannot be combined or applied. The record is as it
-    /// was, and the plugins know.
-    pub async fn adjust_container(
+    /// A plugin refused, or what they ask for cannot be combined. The plugins know.
+    pub async fn create_container(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &mut ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
     ) -> Result<CreateToken, CriError> {
+        let id = container.id();
         let creation = self.api.create_container(cx, pod, container).await?;
-        let mut warnings = Vec::new();
-        if let Some(adjustment) = creation.adjustment() {
+        let options = creation.adjustment().map(|_| {
             let mut options = self.runtime.apply_options(pod);
             let protected = self.runtime.protected_annotations();
             options.protected_annotations.extend(protected);
-            let owners = (creation.owners(), &container.id);
-            let applied =
-                apply(&container.spec, adjustment, &options, owners).map_err(|source| {
-                    CriError::Apply {
-                        container: container.id.clone(),
-                        source,
-                    }
-                })?;
-            let annotations = &applied.spec["annotations"];
-            container.removed_annotations = adjustment
-                .annotations
-                .keys()
-                .filter_map(|key| key.strip_prefix('-'))
-                .filter(|key| annotations.get(key).is_none())
-                .map(str::to_owned)
-                .collect();
-            container.spec = Arc::new(applied.spec);
-            warnings = applied.warnings;
-        }
-        Ok(CreateToken {
-            api: self.api.clone(),
+            options
+        });
+        let api = self.api.clone();
+        Ok(CreateToken::new(
+            api,
+            id,
             creation,
-            warnings,
-        })
+            options.unwrap_or_default(),
+        ))
     }
 
     /// The container is about to be started.
@@ -194,8 +210,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn start_container(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
         Ok(self.api.start_container(cx, pod, container).await?)
     }
@@ -207,8 +223,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn post_start_container(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
         Ok(self.api.post_start_container(cx, pod, container).await?)
     }
@@ -220,8 +236,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn start_failed(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
         self.api.stop_container(cx, pod, container).await?;
         Ok(())
@@ -236,8 +252,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn update_container(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
         request: &LinuxContainerResources,
     ) -> Result<Option<ResolvedUpdate>, CriError> {
         if !self.api.is_enabled() {
@@ -255,7 +271,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         ResolvedUpdate::with_options(request, answer, &options)
             .map(Some)
             .map_err(|source| CriError::PluginResources {
-                container: container.id.clone(),
+                container: container.id(),
                 source,
             })
     }
@@ -267,8 +283,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn post_update_container(
         &self,
         cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
         Ok(self.api.post_update_container(cx, pod, container).await?)
     }
@@ -280,10 +296,13 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn stop_container(
         &self,
         cx: &Ctx,
-        container: &ContainerRecord,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
-        let pod = self.pod_of(container);
-        self.api.stop_container(cx, &pod, container).await?;
+        if !self.api.is_enabled() {
+            return Ok(());
+        }
+        let pod = self.pod_of(container).await;
+        self.api.stop_container(cx, &*pod, container).await?;
         Ok(())
     }
 
@@ -294,20 +313,31 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     pub async fn remove_container(
         &self,
         cx: &Ctx,
-        container: &ContainerRecord,
+        container: &dyn Container,
     ) -> Result<(), CriError> {
-        let pod = self.pod_of(container);
-        Ok(self.api.remove_container(cx, &pod, container).await?)
+        if !self.api.is_enabled() {
+            return Ok(());
+        }
+        let pod = self.pod_of(container).await;
+        Ok(self.api.remove_container(cx, &*pod, container).await?)
     }
 
     /// The container's process ended by itself, at `exited_at` (nanoseconds since the epoch).
-    /// Queued; never blocks.
-    pub fn notify_exit(&self, mut container: ContainerRecord, exit_code: i32, exited_at: i64) {
-        let pod = self.pod_of(&container);
-        container.state = CriState::Exited;
-        container.exit_code = exit_code;
-        container.finished_at = exited_at;
-        self.api.notify_container_exit(&pod, &container);
+    /// Queued: waits for the store, and for no plugin.
+    pub async fn notify_exit(&self, container: &dyn Container, exit_code: i32, exited_at: i64) {
+        if !self.api.is_enabled() {
+            return;
+        }
+        let mut container = ContainerSnapshot::of(container);
+        let message = &mut container.message;
+        message.set_state(ContainerState::ContainerStopped);
+        if message.status_reason.is_empty() {
+            message.status_reason = exit_reason(exit_code).to_owned();
+        }
+        message.exit_code = exit_code;
+        message.finished_at = exited_at;
+        let pod = self.pod_of(&container).await;
+        self.api.notify_container_exit(&*pod, &container);
     }
 
     /// Keeps new plugins from being synchronised while it lives. For parity with other
@@ -316,50 +346,21 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         self.api.block_plugin_sync().await
     }
 
-    /// The container's pod. One that the runtime has forgotten is known by its id alone.
-    fn pod_of(&self, container: &ContainerRecord) -> PodRecord {
-        self.runtime.pod(&container.pod_id).unwrap_or_else(|| {
-            let mut pod = PodRecord::new(container.pod_id.clone(), Arc::default());
-            pod.domain.clone_from(&container.domain);
-            pod
+    /// The container's pod. One that the runtime has forgotten, or cannot look up, is known by its
+    /// id alone.
+    async fn pod_of(&self, container: &dyn Container) -> Arc<dyn PodSandbox> {
+        let id = container.pod_sandbox_id();
+        let found = self.runtime.pod(&id).await.unwrap_or_else(|error| {
+            let container = container.id();
+            tracing::warn!(container, pod = id, %error, "the pod of a container that ends cannot be looked up");
+            None
+        });
+        found.unwrap_or_else(|| {
+            let message = api::PodSandbox {
+                id,
+                ..Default::default()
+            };
+            Arc::new(PodSnapshot::new(message).with_domain(container.domain()))
         })
-    }
-}
-
-/// A container that plugins have adjusted and that does not exist yet.
-///
-/// Dropping it without [`commit`](CreateToken::commit) tells the plugins that the container never
-/// came to be.
-#[must_use = "dropping the token tells the plugins that the container never came to be"]
-pub struct CreateToken {
-    api: Arc<dyn RuntimeApi>,
-    creation: Creation,
-    warnings: Vec<Warning>,
-}
-
-impl CreateToken {
-    /// What plugins asked for, and who asked for what.
-    pub fn creation(&self) -> &Creation {
-        &self.creation
-    }
-
-    /// What was applied but may not have the effect that was asked for.
-    pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
-    }
-
-    /// Says that the container exists; `container` shows it as it is now.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn commit(
-        self,
-        cx: &Ctx,
-        pod: &PodRecord,
-        container: &ContainerRecord,
-    ) -> Result<(), CriError> {
-        // First and without waiting, so that dropping this future does not undo what is there.
-        self.creation.commit();
-        Ok(self.api.post_create_container(cx, pod, container).await?)
     }
 }

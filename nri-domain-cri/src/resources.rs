@@ -1,4 +1,5 @@
-//! CRI resources and NRI resources, both ways.
+//! CRI resources, NRI resources and those of OCI specs, all ways: [`to_nri`], [`from_nri`], [`to_oci`],
+//! [`from_oci`]; and an answer of plugins laid over a request, [`overlay`].
 //!
 //! In CRI a number that is 0 and a text that is empty mean "not specified"; in NRI a member is
 //! there or not. So 0 never turns into a limit of 0, and an answer is laid over the request that it
@@ -10,20 +11,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nri_core::api;
 use nri_core::keys::KeyKind;
+use nri_core::oci::resources::InvalidResource;
+use nri_core::oci::{ApplyOptions, apply_resources_with};
 
+use crate::OciSpec;
 use crate::cri::{HugepageLimit, LinuxContainerResources};
 
 /// How the sizes of huge pages are spelled.
 const SIZES: KeyKind = KeyKind::PageSize;
 
-/// A CRI resource that no container can have.
+/// Resources that no container can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}, and must not be negative")]
-pub struct InvalidResources {
-    /// The field of the CRI message.
-    pub field: &'static str,
-    /// Its value.
-    pub value: i64,
+#[non_exhaustive]
+pub enum InvalidResources {
+    /// A number is negative that cannot be.
+    #[error("{field} is {value}, and must not be negative")]
+    Negative {
+        /// The field of the CRI message.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// A value breaks one of the [rules](nri_core::oci::values::RULES).
+    #[error(transparent)]
+    Rule(#[from] InvalidResource),
 }
 
 /// What NRI knows of CRI resources.
@@ -46,10 +57,51 @@ pub fn to_nri(cri: &LinuxContainerResources) -> Result<api::LinuxResources, Inva
         ("cpu_period", cri.cpu_period),
     ] {
         if value < 0 {
-            return Err(InvalidResources { field, value });
+            return Err(InvalidResources::Negative { field, value });
         }
     }
     Ok(shown(cri))
+}
+
+/// CRI resources as the `linux.resources` of an OCI spec, for the creation of a container or an
+/// update. The OOM score is not among them: in a spec it belongs to the process.
+///
+/// # Errors
+/// As [`to_nri`]; a value that breaks one of the [rules](nri_core::oci::values::RULES) and is not
+/// left to the low-level runtime.
+///
+/// ```
+/// use nri_core::oci::ApplyOptions;
+/// use nri_domain_cri::{cri::LinuxContainerResources, resources};
+/// use serde_json::json;
+///
+/// let cri = LinuxContainerResources {
+///     cpu_shares: 512,
+///     memory_limit_in_bytes: 4096,
+///     ..Default::default()
+/// };
+/// let oci = resources::to_oci(&cri, &ApplyOptions::default())?;
+/// assert_eq!(oci, json!({"cpu": {"shares": 512}, "memory": {"limit": 4096, "swap": 4096}}));
+/// assert_eq!(resources::from_oci(&oci).cpu_shares, 512);
+/// # Ok::<(), resources::InvalidResources>(())
+/// ```
+pub fn to_oci(
+    cri: &LinuxContainerResources,
+    options: &ApplyOptions,
+) -> Result<OciSpec, InvalidResources> {
+    let mut oci = OciSpec::Object(Default::default());
+    apply_resources_with(&to_nri(cri)?, &mut oci, options)?;
+    Ok(oci)
+}
+
+/// What CRI can carry of the `linux.resources` of an OCI spec.
+pub fn from_oci(oci: &OciSpec) -> LinuxContainerResources {
+    from_nri(&nri_core::oci::resources::from_oci(oci))
+}
+
+/// What CRI can carry of NRI resources; see [`not_in_cri`] for the rest.
+pub fn from_nri(nri: &api::LinuxResources) -> LinuxContainerResources {
+    overlay(&LinuxContainerResources::default(), nri)
 }
 
 /// As [`to_nri`]; what is invalid is left out.
@@ -443,7 +495,22 @@ mod tests {
             prop_assert_eq!(filled(&cri, api::LinuxResources::default()), nri.clone());
             prop_assert_eq!(filled(&cri, nri.clone()), nri.clone());
             let without_score = LinuxContainerResources { oom_score_adj: 0, ..cri };
-            prop_assert_eq!(overlay(&LinuxContainerResources::default(), &nri), without_score);
+            prop_assert_eq!(from_nri(&nri), without_score);
+        }
+
+        /// Law: what a spec can have comes back from it.
+        #[test]
+        fn resources_come_back_from_a_spec(cri in any_resources()) {
+            let mut options = ApplyOptions::default();
+            if let Ok(oci) = to_oci(&cri, &options) {
+                let back = from_oci(&oci);
+                prop_assert_eq!(
+                    (back.cpu_shares, back.cpu_quota, back.cpu_period, back.memory_limit_in_bytes),
+                    (cri.cpu_shares, cri.cpu_quota, cri.cpu_period, cri.memory_limit_in_bytes)
+                );
+                options.swap_supported = false;
+                prop_assert!(to_oci(&back, &options).is_ok());
+            }
         }
 
         /// Law: what is written as JSON is read back.

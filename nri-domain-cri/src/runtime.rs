@@ -2,30 +2,86 @@
 //! them, and its choices about OCI specs.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nri_core::model::{Container, PodSandbox};
 use nri_core::oci::{ApplyOptions, apply_resources_with, resources as oci};
 use nri_core::{Ctx, api};
 
 use crate::cri::LinuxContainerResources;
-use crate::{ContainerRecord, IDENTITY_ANNOTATIONS, OciSpec, PodRecord, host, resources};
+use crate::{IDENTITY_ANNOTATIONS, OciSpec, host, resources};
+
+/// Why a runtime's store did not answer.
+pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// The runtime's pods and containers, without infrastructure containers.
 ///
-/// Cheap: no I/O, no lock held after the call. Ids are full ids.
+/// Anything that plugins can be shown goes: records ([`PodRecord`](crate::PodRecord),
+/// [`ContainerRecord`](crate::ContainerRecord)), messages ([`PodSnapshot`], [`ContainerSnapshot`]),
+/// or types of the runtime's own. Ids are full ids, never prefixes. A method may wait for a lock or
+/// a disk; no lock may be held once it has returned, nor by whoever calls NRI.
+///
+/// ```
+/// use std::sync::Arc;
+/// use nri_core::api;
+/// use nri_core::model::{Container, PodSandbox, PodSnapshot};
+/// use nri_domain_cri::{CriStore, StoreError};
+/// use tokio::sync::RwLock;
+///
+/// struct Pod { id: String, name: String, up: bool }
+/// struct Daemon { pods: RwLock<Vec<Pod>> }
+///
+/// #[async_trait::async_trait]
+/// impl CriStore for Daemon {
+///     async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError> {
+///         let seen = |pod: &Pod| -> Arc<dyn PodSandbox> {
+///             let (id, name) = (pod.id.clone(), pod.name.clone());
+///             let message = api::PodSandbox { id, name, ..Default::default() };
+///             Arc::new(PodSnapshot::new(message).with_ready(pod.up))
+///         };
+///         Ok(self.pods.read().await.iter().map(seen).collect())
+///     }
+///
+///     async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError> {
+///         Ok(Vec::new())
+///     }
+/// }
+/// ```
+///
+/// [`PodSnapshot`]: nri_core::model::PodSnapshot
+/// [`ContainerSnapshot`]: nri_core::model::ContainerSnapshot
+#[async_trait]
 pub trait CriStore: Send + Sync + 'static {
     /// All pods.
-    fn pods(&self) -> Vec<PodRecord>;
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError>;
 
     /// All containers.
-    fn containers(&self) -> Vec<ContainerRecord>;
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError>;
 
-    /// The pod of a full id.
-    fn pod(&self, id: &str) -> Option<PodRecord>;
+    /// The pod of a full id. Default: looked for among [all](CriStore::pods).
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering; that there is no such pod is none.
+    async fn pod(&self, id: &str) -> Result<Option<Arc<dyn PodSandbox>>, StoreError> {
+        Ok(self.pods().await?.into_iter().find(|pod| pod.id() == id))
+    }
 
-    /// The container of a full id.
-    fn container(&self, id: &str) -> Option<ContainerRecord>;
+    /// The container of a full id. Default: looked for among [all](CriStore::containers).
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering; that there is no such container is none.
+    async fn container(&self, id: &str) -> Result<Option<Arc<dyn Container>>, StoreError> {
+        let mut all = self.containers().await?.into_iter();
+        Ok(all.find(|container| container.id() == id))
+    }
 }
 
 /// What plugins may have done to containers outside of their own lifecycle events.
@@ -65,7 +121,7 @@ pub trait CriActions: Send + Sync + 'static {
 pub trait SpecHooks: Send + Sync + 'static {
     /// How adjustments are applied to the specs of a pod's containers. Default:
     /// [`host::apply_options`].
-    fn apply_options(&self, pod: &PodRecord) -> ApplyOptions {
+    fn apply_options(&self, pod: &dyn PodSandbox) -> ApplyOptions {
         let _ = pod;
         host::apply_options()
     }

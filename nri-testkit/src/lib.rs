@@ -13,6 +13,7 @@ mod journal;
 mod memory_domain;
 #[cfg(feature = "vectors")]
 pub mod oci_vectors;
+mod ready;
 pub mod sim;
 mod test_runtime;
 #[cfg(feature = "vectors")]

@@ -13,6 +13,8 @@ use nri_core::merge;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError};
 
+use crate::Journal;
+
 /// What a domain can be made to refuse once; see [`MemoryDomain::fail_next`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DomainOperation {
@@ -46,6 +48,8 @@ type HookResult = Result<(), DomainError>;
 pub struct MemoryDomain {
     name: String,
     contents: Mutex<Contents>,
+    updates: Journal<api::ContainerUpdate>,
+    evictions: Journal<api::ContainerEviction>,
 }
 
 impl fmt::Debug for MemoryDomain {
@@ -55,8 +59,8 @@ impl fmt::Debug for MemoryDomain {
             .field("name", &self.name)
             .field("pods", &contents.pods.len())
             .field("containers", &contents.containers.len())
-            .field("updates", &contents.updates)
-            .field("evictions", &contents.evictions)
+            .field("updates", &self.updates)
+            .field("evictions", &self.evictions)
             .finish_non_exhaustive()
     }
 }
@@ -65,12 +69,12 @@ impl fmt::Debug for MemoryDomain {
 struct Contents {
     pods: BTreeMap<String, api::PodSandbox>,
     containers: BTreeMap<String, api::Container>,
-    updates: Vec<api::ContainerUpdate>,
-    evictions: Vec<api::ContainerEviction>,
     refusals: BTreeMap<(String, DomainOperation), String>,
     no_listing: Option<String>,
+    restartable: bool,
     on_update: Option<Hook<api::ContainerUpdate>>,
     on_evict: Option<Hook<api::ContainerEviction>>,
+    on_list: Option<Hook<()>>,
 }
 
 impl MemoryDomain {
@@ -79,12 +83,20 @@ impl MemoryDomain {
         Self {
             name: name.into(),
             contents: Mutex::default(),
+            updates: Journal::default(),
+            evictions: Journal::default(),
         }
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
         // Nothing panics while it holds the lock, so a poisoned one is as good as any.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says, before the domain is registered, whether its pods and containers may run again after a
+    /// stop; see [`Domain::restartable`]. They may not by default.
+    pub fn set_restartable(&self, restartable: bool) {
+        self.contents().restartable = restartable;
     }
 
     /// Adds a pod, or replaces the one with its id.
@@ -134,12 +146,22 @@ impl MemoryDomain {
 
     /// The updates that were applied, in order.
     pub fn updates(&self) -> Vec<api::ContainerUpdate> {
-        self.contents().updates.clone()
+        self.updates.all()
     }
 
     /// The evictions that were carried out, in order.
     pub fn evictions(&self) -> Vec<api::ContainerEviction> {
-        self.contents().evictions.clone()
+        self.evictions.all()
+    }
+
+    /// The updates themselves, to wait for something in them.
+    pub fn update_journal(&self) -> &Journal<api::ContainerUpdate> {
+        &self.updates
+    }
+
+    /// The evictions themselves, to wait for something in them.
+    pub fn eviction_journal(&self) -> &Journal<api::ContainerEviction> {
+        &self.evictions
     }
 
     /// Makes the next update or eviction of a container fail with `reason`.
@@ -174,6 +196,16 @@ impl MemoryDomain {
         R: Future<Output = HookResult> + Send + 'static,
     {
         self.contents().on_update = Some(Arc::new(move |update| Box::pin(hook(update))));
+    }
+
+    /// Runs `hook` before every listing of pods, as [`on_update`](Self::on_update) does before
+    /// updates. Its error fails the listing.
+    pub fn on_list<F, R>(&self, hook: F)
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = HookResult> + Send + 'static,
+    {
+        self.contents().on_list = Some(Arc::new(move |()| Box::pin(hook())));
     }
 
     /// Runs `hook` before every eviction, as [`on_update`](Self::on_update) does before updates.
@@ -229,7 +261,15 @@ impl Domain for MemoryDomain {
         &self.name
     }
 
+    fn restartable(&self) -> bool {
+        self.contents().restartable
+    }
+
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        let hook = self.contents().on_list.clone();
+        if let Some(hook) = hook {
+            hook(()).await?;
+        }
         let mut contents = self.contents();
         contents.may_be_listed()?;
         Ok(contents
@@ -286,7 +326,7 @@ impl Domain for MemoryDomain {
             });
         };
         *container = updated(container, resources);
-        contents.updates.push(update.clone());
+        self.updates.push(update.clone());
         Ok(())
     }
 
@@ -306,7 +346,7 @@ impl Domain for MemoryDomain {
             container.state = ContainerState::ContainerStopped.into();
             container.status_reason.clone_from(&eviction.reason);
         }
-        contents.evictions.push(eviction.clone());
+        self.evictions.push(eviction.clone());
         Ok(())
     }
 }

@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::{Builder, Config, Nri, PluginState, RuntimeApi, UpdateResult};
+use nri_adaptation::{Builder, Config, Nri, PluginInfo, PluginState, RuntimeApi, UpdateResult};
 use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
 use nri_core::merge;
 use nri_core::{Creation, Ctx, Error, Plugin};
 use tempfile::TempDir;
 
+use crate::ready::ready;
 use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
-
-/// How often something is looked at that nobody tells about.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// A container runtime without containers: an NRI instance with a socket, a domain in memory, and
 /// an observer to wait for, all in a temporary directory. Dropping it cuts off the plugins and
@@ -238,17 +236,7 @@ impl TestRuntime {
     /// # Panics
     /// It does not.
     pub async fn join(&self, plugin: &FakePlugin) -> Connected {
-        let notice = format!("synchronized {}", plugin.identity());
-        let before = self.watcher.count(&notice);
-        let connected = match plugin.connect(self.socket()).await {
-            Ok(connected) => connected,
-            Err(error) => panic!("{} cannot connect: {error}", plugin.identity()),
-        };
-        if let Err(error) = connected.register().await {
-            panic!("{} cannot register: {error}", plugin.identity());
-        }
-        self.watcher.wait_for_nth(&notice, before + 1).await;
-        connected
+        plugin.join(&self.nri).await
     }
 
     /// Runs any plugin in this process, connected as one of its own would be, and waits until it is
@@ -279,8 +267,7 @@ impl TestRuntime {
     /// # Panics
     /// The identity is none, or the plugin does not become ready; the message says why.
     pub async fn join_plugin(&self, identity: &str, plugin: impl Plugin) -> Joined {
-        let notice = format!("synchronized {identity}");
-        let before = self.watcher.count(&notice);
+        let ready = ready(&self.nri, identity);
         let runner = nri_plugin::Runner::builder(plugin)
             .identity(identity)
             .socket(self.socket())
@@ -293,8 +280,11 @@ impl TestRuntime {
         let handle = runner.handle();
         let mut task = tokio::spawn(runner.run());
         tokio::select! {
-            _ = self.watcher.wait_for_nth(&notice, before + 1) => {}
-            ended = &mut task => panic!("{identity} ended before it took part: {ended:?}"),
+            Ok(()) = ready => {}
+            ended = &mut task => panic!("{identity} ended before it was ready: {ended:?}"),
+            () = tokio::time::sleep(TEST_TIMEOUT) => {
+                panic!("waited {TEST_TIMEOUT:?} in vain for {identity} to be ready; there were {:#?}", self.watcher.notices())
+            }
         }
         Joined { handle, task }
     }
@@ -314,25 +304,28 @@ impl TestRuntime {
     /// # Panics
     /// That did not happen within [`TEST_TIMEOUT`].
     pub async fn wait_for_plugins(&self, expected: &[&str]) {
-        self.wait_until(&format!("the plugins to be {expected:?}"), || {
-            self.plugins() == expected && self.nri.plugins().len() == expected.len()
+        let what = format!("the plugins to be {expected:?}");
+        self.wait_for_states(&what, |plugins| {
+            let ready = plugins.iter().map(|info| match info.state {
+                PluginState::Ready => info.plugin.to_string(),
+                _ => String::new(),
+            });
+            ready.eq(expected.iter().copied())
         })
         .await;
     }
 
-    /// Waits until something holds that nobody tells about.
+    /// Waits until the plugins are as `holds` wants them: who is there, and how far each is.
     ///
     /// # Panics
-    /// It did not within [`TEST_TIMEOUT`]; `what` says what it is.
-    pub async fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let waiting = async {
-            while !holds() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        if tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_err() {
+    /// They were not within [`TEST_TIMEOUT`], or the instance was stopped; `what` says what was
+    /// waited for.
+    pub async fn wait_for_states(&self, what: &str, holds: impl FnMut(&[PluginInfo]) -> bool) {
+        let mut watch = self.nri.watch_plugins();
+        let waited = tokio::time::timeout(TEST_TIMEOUT, watch.wait_for(holds)).await;
+        if !matches!(waited, Ok(Ok(_))) {
             panic!(
-                "waited {TEST_TIMEOUT:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
+                "waited up to {TEST_TIMEOUT:?} in vain for {what}; the plugins are {:#?}, and there were {:#?}",
                 self.nri.plugins(),
                 self.watcher.notices()
             );

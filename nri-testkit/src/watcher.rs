@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use nri_adaptation::{CallOutcome, Observer, PluginCallReport, PluginInfo};
-use nri_core::Event;
+use nri_adaptation::{AuditRecord, CallOutcome, Observer, PluginCallReport, PluginInfo};
+use nri_core::merge::Omission;
+use nri_core::{DomainError, Event, PluginId, api};
 
 use crate::Journal;
 
-/// What an instance told about its plugins. It displays as one line: `synchronized 10-a`, `gone
+/// What an instance told about its plugins, and what they did. It displays as one line: `synchronized 10-a`, `gone
 /// 10-a: closed by the peer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +31,35 @@ pub enum PluginEvent {
         /// Why.
         reason: String,
     },
+    /// Plugins asked for something: the line that records it.
+    Adjusted(String),
+    /// Something that a plugin asked for was left out.
+    Omitted(Omission),
+    /// A plugin got an event in its old form, for the first time.
+    Deprecated {
+        /// The plugin.
+        plugin: PluginId,
+        /// The event.
+        event: Event,
+    },
+    /// A container was updated because plugins asked for it, or could not be.
+    Updated {
+        /// The container's id.
+        container: String,
+        /// Who asked.
+        plugins: Vec<PluginId>,
+        /// What the domain said.
+        result: Result<(), DomainError>,
+    },
+    /// A container was evicted because plugins asked for it, or could not be.
+    Evicted {
+        /// The container's id.
+        container: String,
+        /// Who asked, and why.
+        reasons: Vec<(PluginId, String)>,
+        /// What the domain said.
+        result: Result<(), DomainError>,
+    },
 }
 
 impl fmt::Display for PluginEvent {
@@ -39,6 +69,19 @@ impl fmt::Display for PluginEvent {
             Self::Synchronized(info) => write!(f, "synchronized {}", info.plugin),
             Self::Gone { plugin, reason } => write!(f, "gone {}: {reason}", plugin.plugin),
             Self::Refused { peer, reason } => write!(f, "refused {peer}: {reason}"),
+            Self::Adjusted(line) => write!(f, "adjusted {line}"),
+            Self::Omitted(omission) => omission.fmt(f),
+            Self::Deprecated { plugin, event } => write!(f, "deprecated {plugin} {event}"),
+            Self::Updated {
+                container,
+                plugins,
+                result,
+            } => write!(f, "updated {container} for {plugins:?}: {result:?}"),
+            Self::Evicted {
+                container,
+                reasons,
+                result,
+            } => write!(f, "evicted {container} for {reasons:?}: {result:?}"),
         }
     }
 }
@@ -163,6 +206,45 @@ impl Observer for Watcher {
         self.notices.push(PluginEvent::Refused {
             peer: peer.to_owned(),
             reason: reason.to_owned(),
+        });
+    }
+
+    fn adjusted(&self, record: &AuditRecord<'_>) {
+        self.notices.push(PluginEvent::Adjusted(record.to_line()));
+    }
+
+    fn omitted(&self, omission: &Omission) {
+        self.notices.push(PluginEvent::Omitted(omission.clone()));
+    }
+
+    fn plugin_deprecated(&self, plugin: &PluginId, event: Event) {
+        let plugin = plugin.clone();
+        self.notices.push(PluginEvent::Deprecated { plugin, event });
+    }
+
+    fn container_updated(
+        &self,
+        plugins: &[PluginId],
+        update: &api::ContainerUpdate,
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices.push(PluginEvent::Updated {
+            container: update.container_id.clone(),
+            plugins: plugins.to_vec(),
+            result: result.map_err(Clone::clone),
+        });
+    }
+
+    fn container_evicted(
+        &self,
+        container: &str,
+        reasons: &[(PluginId, String)],
+        result: Result<(), &DomainError>,
+    ) {
+        self.notices.push(PluginEvent::Evicted {
+            container: container.to_owned(),
+            reasons: reasons.to_vec(),
+            result: result.map_err(Clone::clone),
         });
     }
 }

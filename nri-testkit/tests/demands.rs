@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use nri_adaptation::config::{PluginConfig, Trouble};
-use nri_adaptation::{CallOutcome, RuntimeApi as _};
+use nri_adaptation::config::{FailureAction, PluginConfig};
+use nri_adaptation::{CallOutcome, PluginState, RuntimeApi as _};
 use nri_core::{Ctx, Error, Event, PluginCtx, api};
 use nri_plugin::{HandlerError, Plugin, Runner};
 use nri_proto::frame::Header;
@@ -80,8 +80,10 @@ async fn a_required_plugin_that_was_late_has_not_processed_the_container() {
     // Late is not dead: once it has answered it counts again.
     gate.open();
     runtime
-        .wait_until("the plugin to be back", || {
-            runtime.plugins().contains(&"10-must".to_owned())
+        .wait_for_states("the plugin to be back", |plugins| {
+            plugins.iter().any(|info| {
+                info.plugin.to_string() == "10-must" && info.state == PluginState::Ready
+            })
         })
         .await;
     runtime.create(&pod, "c2").await;
@@ -102,7 +104,7 @@ async fn a_required_plugin_is_required_for_pods_too() {
 /// The same by the plugin's own policy, without a validator.
 #[tokio::test]
 async fn a_plugins_lateness_can_be_made_to_refuse_a_pod() {
-    let runtime = with_hasty("must", |hasty| hasty.on_late = Some(Trouble::Fail))
+    let runtime = with_hasty("must", |hasty| hasty.on_late = Some(FailureAction::Fail))
         .start()
         .await;
     let plugin = FakePlugin::new("10-must").on(Event::RunPodSandbox, Behavior::hang());
@@ -224,7 +226,7 @@ async fn a_plugin_that_reads_no_more_is_late_like_any_other() {
     let nri = runtime.nri();
     nri.run_pod_sandbox(&Ctx::new(), &large).await.unwrap();
     runtime.run_pod("small").await;
-    assert!(begun.elapsed() < TEST_TIMEOUT / 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
     other.assert_events(&["RunPodSandbox large", "RunPodSandbox small"]);
     // What is stuck in the middle of a message cannot be gone on with.
     runtime.watcher().wait_for("gone 10-deaf").await;

@@ -15,7 +15,7 @@ use nri_core::{Ctx, Domain, DomainError, RuntimeApi};
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriDomain, CriState, CriStore, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks,
+    ResolvedUpdate, SpecHooks, StoreError,
 };
 use nri_testkit::MemoryDomain;
 use nri_testkit::domain_conformance::{Adapter, Rule, check, check_within};
@@ -94,6 +94,13 @@ impl Adapter for InMemory {
         Ok(())
     }
 
+    async fn start_again(&self, id: &str) -> Result<(), String> {
+        let mut container = self.domain().container(id).ok_or("it is gone")?;
+        container.set_state(ContainerState::ContainerRunning);
+        self.domain().put_container(container);
+        Ok(())
+    }
+
     fn attach(&self, nri: Arc<dyn RuntimeApi>) {
         *self.api.lock().unwrap() = Some(nri);
     }
@@ -105,6 +112,18 @@ async fn a_domain_in_memory_keeps_the_rules() {
     let report = check(domain.clone(), &InMemory::of(&domain)).await.unwrap();
     report.assert_ok();
     assert_eq!(report.to_string(), "the domain keeps all rules");
+}
+
+#[tokio::test]
+async fn a_domain_whose_containers_run_again_keeps_the_rules() {
+    let domain = Arc::new(MemoryDomain::new("test"));
+    domain.set_restartable(true);
+    let adapter = InMemory::of(&domain);
+    check(domain.clone(), &adapter).await.unwrap().assert_ok();
+    let evictions = domain.evictions();
+    let ids = evictions.iter().map(|eviction| &eviction.container_id);
+    let first: Vec<_> = ids.filter(|id| *id == "container-00000001").collect();
+    assert_eq!(first.len(), 4, "twice in each of its runs");
 }
 
 #[tokio::test]
@@ -161,6 +180,9 @@ enum How {
     ClearsOnNothing,
     KeepsRunning,
     EvictsOnce,
+    ForgetsStopped,
+    Wavers,
+    StaysStopped,
     LosesUpdates,
     LocksNriOut,
     Hangs,
@@ -215,6 +237,14 @@ impl Domain for Broken {
         }
     }
 
+    fn restartable(&self) -> bool {
+        match self.how {
+            How::Wavers => self.calls.fetch_add(1, Ordering::Relaxed) % 2 == 1,
+            How::ForgetsStopped | How::StaysStopped => true,
+            _ => false,
+        }
+    }
+
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
         self.inner.list_pod_sandboxes().await
     }
@@ -235,6 +265,19 @@ impl Domain for Broken {
                     match self.how {
                         How::HidesState => message.state = 0,
                         _ => message.pod_sandbox_id = "pod".into(),
+                    }
+                    *container = Arc::new(message);
+                }
+            }
+            How::ForgetsStopped => {
+                all.retain(|c| c.status().state != ContainerState::ContainerStopped);
+            }
+            How::StaysStopped => {
+                let evicted = self.inner.evictions();
+                for container in &mut all {
+                    let mut message = container.to_message();
+                    if evicted.iter().any(|it| it.container_id == message.id) {
+                        message.set_state(ContainerState::ContainerStopped);
                     }
                     *container = Arc::new(message);
                 }
@@ -381,6 +424,8 @@ async fn every_rule_is_caught_when_it_is_broken() {
         ),
         (Rule::EvictionStops, vec![How::KeepsRunning]),
         (Rule::EvictedTwice, vec![How::EvictsOnce]),
+        (Rule::KeepsStopped, vec![How::ForgetsStopped, How::Wavers]),
+        (Rule::RunsAgain, vec![How::StaysStopped]),
         (Rule::Parallel, vec![How::LosesUpdates]),
         (Rule::Reentrant, vec![How::LocksNriOut]),
         (Rule::Answers, vec![How::Hangs, How::Panics]),
@@ -441,18 +486,17 @@ struct CriRuntime {
     containers: Mutex<BTreeMap<String, ContainerRecord>>,
 }
 
+#[async_trait]
 impl CriStore for CriRuntime {
-    fn pods(&self) -> Vec<PodRecord> {
-        self.pods.lock().unwrap().values().cloned().collect()
+    async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError> {
+        let pods = self.pods.lock().unwrap();
+        let shown = |pod: &PodRecord| Arc::new(pod.clone()) as Arc<dyn PodSandbox>;
+        Ok(pods.values().map(shown).collect())
     }
-    fn containers(&self) -> Vec<ContainerRecord> {
-        self.containers.lock().unwrap().values().cloned().collect()
-    }
-    fn pod(&self, id: &str) -> Option<PodRecord> {
-        self.pods.lock().unwrap().get(id).cloned()
-    }
-    fn container(&self, id: &str) -> Option<ContainerRecord> {
-        self.containers.lock().unwrap().get(id).cloned()
+    async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError> {
+        let containers = self.containers.lock().unwrap();
+        let shown = |container: &ContainerRecord| Arc::new(container.clone()) as Arc<dyn Container>;
+        Ok(containers.values().map(shown).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use nri_adaptation::{CallOutcome, PluginKind};
+use nri_adaptation::{CallOutcome, PluginKind, PluginState};
 use nri_core::{Error, Event};
 use nri_testkit::{FakeProcess, TestRuntime, TestRuntimeBuilder};
 
@@ -142,6 +142,11 @@ async fn launched_by_a_runtime_it_finds_its_script_and_its_connection() {
     assert_eq!(runtime.nri().plugins()[0].kind, PluginKind::Launched);
     let pod = runtime.run_pod("p").await;
     runtime.watcher().wait_for("gone 20-dies").await;
+    runtime
+        .wait_for_states("the second one to be launched again", |plugins| {
+            plugins[1].restarts == 1 && plugins[1].state == PluginState::Ready
+        })
+        .await;
     assert_eq!(runtime.create(&pod, "c").await.annotations["a"], "b");
 }
 

@@ -37,9 +37,7 @@ async fn a_plugin_that_comes_again_while_it_joins_holds_nobody_up() {
     joining.register().await.unwrap();
     runtime.watcher().wait_for("connected 20-other").await;
     runtime
-        .wait_until("the other one to be admitted", || {
-            runtime.nri().plugins().len() == 2
-        })
+        .wait_for_states("the other one to be admitted", |plugins| plugins.len() == 2)
         .await;
     let old = runtime.pod("old");
     let updating =

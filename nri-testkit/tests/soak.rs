@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nri_adaptation::config::PluginConfig;
-use nri_adaptation::{Observer, RuntimeApi as _};
+use nri_adaptation::{Observer, PluginInfo, PluginState, RuntimeApi as _};
 use nri_core::{Event, EventMask};
 use nri_testkit::{Behavior, FakePlugin, FakeProcess, TEST_TIMEOUT, TestRuntime, When};
 use tokio::runtime::Handle;
@@ -250,9 +250,14 @@ async fn soak(events: usize, plugins: usize, seed: u64) {
         connected.register().await.unwrap();
         stay.push(connected);
     }
-    let there = |id: &str| runtime.plugins().iter().any(|plugin| plugin == id);
+    let is_ready = |info: &PluginInfo, id: &str| {
+        info.state == PluginState::Ready && info.plugin.to_string() == id
+    };
     runtime
-        .wait_until("the healthy plugins", || HEALTHY.iter().all(|id| there(id)))
+        .wait_for_states("the healthy plugins", |plugins| {
+            let ready = |id| plugins.iter().any(|info| is_ready(info, id));
+            HEALTHY.into_iter().all(ready)
+        })
         .await;
 
     // Pods, and those who are asked about them.

@@ -7,7 +7,7 @@ use clap::Args;
 use nri_dev::process;
 
 use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
-use crate::{bench, fence, fuzz, soak, stress, wasm, weight, width};
+use crate::{bench, deny, fence, fuzz, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ("layers and MSRV", fence::run),
     ("no circles, layers inside crates", || CIRCLES.run(&[])),
     ("what the libraries bring", weight::run),
+    ("licences, sources and crates", deny::run),
     ("clippy", || {
         cargo(&[
             "clippy",

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +17,8 @@ use clap::Args;
 use serde_json::Value;
 
 use nri_dev::{process, workspace};
+
+use crate::tools;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,7 +38,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 15] = [
+const TARGETS: [(&str, &str, Option<&str>); 16] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -57,6 +59,7 @@ const TARGETS: [(&str, &str, Option<&str>); 15] = [
         Some("nri-adaptation/testdata/config"),
     ),
     ("cri_json", "CRI in JSON", None),
+    ("cri_wire", "CRI in bytes of protobuf", None),
     ("cri_yaml", "CRI in YAML", None),
     ("durations", "durations", None),
     ("messages_json", "messages in proto3 JSON", None),
@@ -100,7 +103,7 @@ const REALISTIC: &str = "nri-core/testdata/realistic-create-request.b64";
 /// A tool is missing, or the fuzzer found something; the text says how to see it again. Of all
 /// targets, every one is run.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    tools()?;
+    prepare()?;
     let wanted = |name: &str| options.target == name || options.target == ALL;
     let mut found = Vec::new();
     for (name, what, more) in TARGETS.iter().filter(|(name, ..)| wanted(name)) {
@@ -154,24 +157,15 @@ fn fuzz(options: &Options, name: &str, more: Option<&str>) -> Result<(), String>
     result.map_err(|error| [vec![error], found].concat().join("\n"))
 }
 
-fn works(command: &mut Command) -> bool {
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
-}
-
-/// Sees to it that the tools are there.
-fn tools() -> Result<(), String> {
+/// Sees to it that what a fuzzer is made with is there.
+fn prepare() -> Result<(), String> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    if !works(Command::new(&compiler).arg("--version")) {
+    if !tools::works(Command::new(&compiler).arg("--version")) {
         return Err(format!(
             "{compiler} does not run, and the fuzzer is made with a C++ compiler: install one, such as g++, or name it in CXX"
         ));
     }
-    if !works(process::cargo().args(["fuzz", "--version"])) {
-        println!("cargo-fuzz is missing: installing it");
-        process::run(process::cargo().args(["install", "--locked", "cargo-fuzz"]))?;
-    }
-    Ok(())
+    tools::provide("fuzz")
 }
 
 /// Puts inputs made of checked-in data into the corpus, where they are not checked in as they are.

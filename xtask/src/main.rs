@@ -6,12 +6,14 @@
 
 mod bench;
 mod ci;
+mod deny;
 mod fence;
 mod fuzz;
 mod laws;
 mod packages;
 mod soak;
 mod stress;
+mod tools;
 mod wasm;
 mod weight;
 mod width;

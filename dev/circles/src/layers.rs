@@ -17,7 +17,8 @@ pub(super) struct Layers {
 pub(super) const ALL: &[Layers] = &[Layers {
     name: "nri-adaptation",
     layers: &[
-        &["clock.rs", "duration.rs", "tasks.rs", "text.rs"],
+        &["clock.rs", "duration.rs", "lock.rs", "tasks.rs", "text.rs"],
+        &["solo/"],
         &["config/", "rate.rs"],
         &["error.rs"],
         &["telemetry/"],

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use nri_core::flow::{OnTrouble, Policy};
-use nri_core::schedule::PluginLimits;
+use nri_core::flow::{FailureAction, Policy};
+use nri_core::schedule::{AfterLate, PluginLimits};
 use nri_core::{PluginId, api};
 
-use super::{AfterLate, Config, DEFAULT_REQUEST_TIMEOUT, PluginConfig, Trouble};
+use super::{Config, DEFAULT_REQUEST_TIMEOUT, PluginConfig};
 
 /// The settings in force for one plugin.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,15 +52,14 @@ impl Config {
     /// before what holds for all.
     ///
     /// ```
-    /// use nri_adaptation::config::{AfterLate, Config};
-    /// use nri_core::api::FailurePolicy;
-    /// use nri_core::flow::OnTrouble;
+    /// use nri_adaptation::api::FailurePolicy;
+    /// use nri_adaptation::config::{AfterLate, Config, FailureAction};
     /// let config = Config::from_toml("[plugins.tamed]\non_late = 'skip'")?;
     /// let wish = FailurePolicy { fail_request: true, keep_connected: true };
     /// let settings = config.wishing_plugin(&"10-strict".parse()?, Some(&wish));
-    /// assert_eq!(settings.policy.on_late, OnTrouble::Fail);
+    /// assert_eq!(settings.policy.on_late, FailureAction::Fail);
     /// assert_eq!((settings.after_late, settings.strikes), (AfterLate::Keep, 0));
-    /// assert_eq!(config.wishing_plugin(&"10-tamed".parse()?, Some(&wish)).policy.on_late, OnTrouble::Skip);
+    /// assert_eq!(config.wishing_plugin(&"10-tamed".parse()?, Some(&wish)).policy.on_late, FailureAction::Skip);
     /// assert_eq!(config.wishing_plugin(&"10-other".parse()?, None).strikes, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -80,8 +79,9 @@ impl Config {
             layers.iter().find_map(|layer| field(layer).clone())
         }
         let mut policy = wish.map(Policy::wished).unwrap_or_default();
-        let trouble = |field: fn(&PluginConfig) -> &Option<Trouble>, default: OnTrouble| {
-            first(&layers, field).map_or(default, OnTrouble::from)
+        let trouble = |field: fn(&PluginConfig) -> &Option<FailureAction>,
+                       default: FailureAction| {
+            first(&layers, field).unwrap_or(default)
         };
         policy.on_error = trouble(|layer| &layer.on_error, policy.on_error);
         policy.on_late = trouble(|layer| &layer.on_late, policy.on_late);
@@ -90,7 +90,7 @@ impl Config {
         policy.on_absent = trouble(|layer| &layer.on_absent, policy.on_absent);
         let after_late = first(&layers, |layer| &layer.after_late);
         let mut limits = PluginLimits::default();
-        limits.after_late = after_late.unwrap_or(self.after_late).into();
+        limits.after_late = after_late.unwrap_or(self.after_late);
         limits.strikes = self.plugin_strikes;
         if let (None, Some(wish)) = (after_late, wish) {
             limits = limits.wished(wish);
@@ -103,7 +103,7 @@ impl Config {
                 .unwrap_or(1)
                 .max(1),
             policy,
-            after_late: limits.after_late.into(),
+            after_late: limits.after_late,
             strikes: limits.strikes,
             validate_updates: first(&layers, |layer| &layer.validate_updates).unwrap_or(false),
             restart: first(&layers, |layer| &layer.restart).unwrap_or(self.restart),

@@ -24,7 +24,10 @@ use nri_core::PluginName;
 use nri_proto::items;
 use serde::Serialize;
 
-pub use self::choices::{AfterLate, SideUpdateFailure, Trouble};
+pub use nri_core::flow::FailureAction;
+pub use nri_core::schedule::AfterLate;
+
+pub use self::choices::SideUpdateFailure;
 pub use self::dialects::{CrioConfig, CrioValidatorConfig, MobyConfig};
 pub use self::error::{ConfigError, UnknownKey};
 pub use self::in_force::PluginSettings;
@@ -237,6 +240,16 @@ impl Config {
             domain_timeout: time(self.domain_timeout, DEFAULT_DOMAIN_TIMEOUT),
             ..self.clone()
         }
+    }
+
+    /// The configuration as an instance goes by it: possible, and with defaults in place. The first
+    /// one and any other one come in through here.
+    ///
+    /// # Errors
+    /// It has a value that cannot be.
+    pub(crate) fn into_force(self) -> Result<Self, ConfigError> {
+        self.check()?;
+        Ok(self.effective())
     }
 
     /// A file with every key, its default and what it means, for operators to start from. It reads

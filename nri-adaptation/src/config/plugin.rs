@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::choices::{AfterLate, Trouble};
 use super::settings::settings;
 use crate::duration;
+use nri_core::flow::FailureAction;
+use nri_core::schedule::AfterLate;
 
 /// Settings of one plugin. What is absent is as for all plugins.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -23,16 +24,16 @@ pub struct PluginConfig {
     pub max_in_flight: Option<usize>,
     /// What an error it answers means for the request. Default `"fail"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_error: Option<Trouble>,
+    pub on_error: Option<FailureAction>,
     /// What its lateness means for the request. Default: what its own failure policy says, else
     /// `"skip"`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_late: Option<Trouble>,
+    pub on_late: Option<FailureAction>,
     /// What the loss of its connection means for the request that it is asked, or would be next.
     /// Default `"skip"`, unless its own failure policy says otherwise of the request that it
     /// is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_absent: Option<Trouble>,
+    pub on_absent: Option<FailureAction>,
     /// What happens to it when it was late. Default: what its own failure policy says, else
     /// [`Config::after_late`](super::Config::after_late).
     #[serde(skip_serializing_if = "Option::is_none")]

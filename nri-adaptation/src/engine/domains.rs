@@ -4,17 +4,19 @@
 //! for without a limit.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError, api};
 
 use crate::error::Error;
+use crate::lock::Lock;
+use crate::plugin::end_reason::ListingError;
 
 /// The domains of an instance, in the order of their registration.
 #[derive(Default)]
-pub(crate) struct Domains(Mutex<Registry>);
+pub(crate) struct Domains(Lock<Registry>);
 
 #[derive(Default)]
 struct Registry {
@@ -34,8 +36,7 @@ pub(crate) struct Listed {
 
 impl Domains {
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a domain.
@@ -65,7 +66,8 @@ impl Domains {
         self.lock().time = time;
     }
 
-    fn all(&self) -> Vec<Arc<dyn Domain>> {
+    /// The domains that are registered.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Domain>> {
         self.lock().domains.clone()
     }
 
@@ -91,11 +93,14 @@ impl Domains {
     /// What there is in all domains.
     ///
     /// # Errors
-    /// The name of the domain that cannot list, and why.
-    pub(crate) async fn list(&self) -> Result<Vec<Listed>, (String, DomainError)> {
+    /// A domain cannot list.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, ListingError> {
         let mut lists = Vec::new();
         for domain in self.all() {
-            let failed = |error| (domain.name().to_owned(), error);
+            let failed = |source| ListingError {
+                domain: domain.name().to_owned(),
+                source,
+            };
             let pods = self
                 .bounded(domain.list_pod_sandboxes())
                 .await

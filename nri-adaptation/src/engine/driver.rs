@@ -17,7 +17,7 @@ use std::time::Instant;
 use nri_core::flow::Reply;
 use nri_core::merge::Support;
 use nri_core::schedule::{self, CloseReason, RequestOutcome};
-use nri_core::{PluginId, RegisteredPlugin};
+use nri_core::{Domain, PluginId, RegisteredPlugin};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -28,7 +28,9 @@ use crate::engine::side_effects::SideEffects;
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::EndReason;
 use crate::shared::Shared;
 
 /// How many request deadlines a joining plugin waits for requests from before.
@@ -51,11 +53,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine with the configuration in force.
+    /// An engine. What it keeps of the configuration and can change is told to it by
+    /// [`Engine::configure`].
     pub(crate) fn new(shared: Arc<Shared>, domains: Domains, support: Support) -> Self {
-        let config = shared.config();
         let mut scheduling = schedule::Config::default();
-        scheduling.serial = config.serial;
+        scheduling.serial = shared.config().serial;
         scheduling.support = support;
         let dispatch = Arc::new(Dispatch::new(scheduling));
         let domains = Arc::new(domains);
@@ -70,8 +72,28 @@ impl Engine {
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
         };
-        engine.configure(&config);
+        for domain in engine.domains.all() {
+            engine.prepare_lives_of(&*domain);
+        }
         engine
+    }
+
+    /// Adds a domain.
+    ///
+    /// # Errors
+    /// There is one of its name, or plugins may have been synchronised already.
+    pub(crate) fn register_domain(&self, domain: Arc<dyn Domain>) -> Result<(), Error> {
+        self.domains.register(Arc::clone(&domain))?;
+        self.prepare_lives_of(&*domain);
+        Ok(())
+    }
+
+    fn prepare_lives_of(&self, domain: &dyn Domain) {
+        if domain.restartable() {
+            let mut state = self.dispatch.lock();
+            let lifecycles = state.scheduler.lifecycles_mut();
+            lifecycles.set_restartable(domain.name());
+        }
     }
 
     /// Takes over what a configuration says of times. What holds for a plugin is told to it by its
@@ -123,6 +145,7 @@ impl Engine {
         let Actions {
             calls,
             members,
+            plugins_changed,
             news,
         } = actions;
         for member in members {
@@ -136,6 +159,9 @@ impl Engine {
                     self.shared.tasks.spawn(synchronized);
                 }
             }
+        }
+        if plugins_changed {
+            self.shared.reporter.plugin_states_changed();
         }
         if !news.is_empty() {
             Telling {
@@ -179,7 +205,7 @@ impl Engine {
                 state.scheduler.handle_shown(plugin, &shown);
                 Some(inventory)
             }),
-            Err(reason) => return self.reject(&connected, reason),
+            Err(error) => return self.reject(&connected, error.into()),
         };
         // It is not waited for any more.
         let Some(inventory) = inventory else { return };
@@ -191,15 +217,13 @@ impl Engine {
             Ok(updates) if updates.is_empty() || connected.is_built_in() => Ok(updates),
             Ok(updates) => {
                 let rate = self.unsolicited.check_rate(&plugin.id, updates.len());
-                rate.map(|()| updates)
+                rate.map(|()| updates).map_err(EndReason::TooManyUpdates)
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(EndReason::NotSynchronized(Box::new(failure))),
         };
         let updates = match updates {
             Ok(updates) => updates,
-            Err(reason) => {
-                return self.reject(&connected, format!("it cannot be synchronised: {reason}"));
-            }
+            Err(reason) => return self.reject(&connected, reason),
         };
         tracing::info!(
             %plugin, pods, containers, updates = updates.len(), "the plugin knows what exists"
@@ -227,7 +251,7 @@ impl Engine {
         }
     }
 
-    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: String) {
+    fn reject(self: &Arc<Self>, connected: &ConnectedPlugin, reason: EndReason) {
         connected.close(reason);
         self.leave(connected);
     }
@@ -243,7 +267,11 @@ impl Engine {
 
     /// Reports that plugins are ready or disconnected, or that what is required has changed.
     pub(crate) fn plugins_changed(&self) {
-        let required = &self.shared.config().default_validator.required_plugins;
+        let config = self.shared.config();
+        let required = match config.disable {
+            true => &[][..],
+            false => &config.default_validator.required_plugins,
+        };
         self.shared.reporter.plugins_changed(required, || {
             let state = self.dispatch.lock();
             // While a plugin takes over, the one before it is there too.
@@ -256,7 +284,7 @@ impl Engine {
     fn notify(self: &Arc<Self>, news: News) {
         match news {
             News::ReportCall(record) => record.report(&self.shared.reporter),
-            News::Close(connected, reason) => self.close(connected, &reason),
+            News::Close(connected, reason) => self.close(connected, reason),
             News::Complete(Some(completion), ended) => {
                 // Whoever asked may have stopped waiting.
                 let _ = completion.send(*ended);
@@ -266,16 +294,16 @@ impl Engine {
         }
     }
 
-    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: &CloseReason) {
+    fn close(self: &Arc<Self>, connected: Arc<ConnectedPlugin>, reason: CloseReason) {
         let plugin = &connected.plugin;
         if let CloseReason::Replaced { .. } = reason {
             tracing::info!(%plugin, "another instance of the plugin takes over");
-            let reason = "another instance of the plugin has taken over";
-            self.shared.tasks.spawn(connected.shut_down(reason));
+            let replaced = connected.shut_down(EndReason::Replaced);
+            self.shared.tasks.spawn(replaced);
             return;
         }
         tracing::warn!(%plugin, %reason, "closing a plugin");
-        connected.close(reason.to_string());
+        connected.close(EndReason::Scheduler(reason));
     }
 
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells

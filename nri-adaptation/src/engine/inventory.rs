@@ -69,14 +69,16 @@ impl State {
                 ready.is_some() && shows(lifecycles, ObjectKey::pod(Arc::clone(&domain), &*pod.id))
             });
             inventory.pods.extend(pods.map(|(pod, _)| pod));
-            let containers = containers.into_iter().filter(|container| {
-                container.state() != ContainerState::ContainerUnknown
-                    && shows(
-                        lifecycles,
-                        ObjectKey::container(Arc::clone(&domain), &*container.id),
-                    )
-            });
-            inventory.containers.extend(containers);
+            for mut container in containers {
+                let (key, listed) = (
+                    ObjectKey::container(Arc::clone(&domain), &*container.id),
+                    container.state(),
+                );
+                if listed != ContainerState::ContainerUnknown && shows(lifecycles, key.clone()) {
+                    container.set_state(lifecycles.shown_state(&key, listed));
+                    inventory.containers.push(container);
+                }
+            }
         }
         (inventory, shown)
     }

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use crate::engine::driver::Engine;
 use crate::engine::state::{PluginEntry, State};
 use crate::engine::synchronize;
-use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::{EndReason, ListingError};
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind};
 
 impl Engine {
@@ -21,30 +21,30 @@ impl Engine {
     pub(crate) async fn join(
         self: &Arc<Self>,
         connected: &Arc<ConnectedPlugin>,
-    ) -> Result<(), String> {
+    ) -> Result<(), EndReason> {
         let reason = match self.admit(connected) {
             Err(reason) => reason,
             Ok(joined) => tokio::select! {
                 biased;
                 joined = joined => match joined {
                     Ok(()) => return Ok(()),
-                    // It was closed meanwhile, with a reason.
-                    Err(_) => String::new(),
+                    // It was closed meanwhile, and that reason counts.
+                    Err(_) => EndReason::Gone,
                 },
                 reason = connected.endpoint.closed() => reason,
-                () = self.shared.stopping() => Error::Stopped.to_string(),
+                () = self.shared.stopping() => EndReason::Stopped,
             },
         };
-        connected.close(reason);
+        let reason = connected.close(reason);
         self.leave(connected);
-        Err(connected.close_reason().unwrap_or_default())
+        Err(reason)
     }
 
     /// Has the scheduler let a plugin in.
     fn admit(
         self: &Arc<Self>,
         connected: &Arc<ConnectedPlugin>,
-    ) -> Result<oneshot::Receiver<()>, String> {
+    ) -> Result<oneshot::Receiver<()>, EndReason> {
         let limits = connected.limits();
         let most = self.shared.config().max_plugins;
         // What is not let in is closed at once.
@@ -84,7 +84,7 @@ impl Engine {
     ///
     /// # Errors
     /// A domain cannot say.
-    pub(crate) async fn recover(&self) -> Result<(), String> {
+    pub(crate) async fn recover(&self) -> Result<(), ListingError> {
         let (listing, lists) = synchronize::list_domains(&self.dispatch, &self.domains).await?;
         self.dispatch.lock().absorb_listing(listing, &lists);
         Ok(())
@@ -120,8 +120,7 @@ impl Engine {
             .into_iter()
             .find(|active| active.plugin.id == *plugin && active.kind() == PluginKind::Launched);
         if let Some(launched) = launched {
-            let reason = "it is no longer installed like that";
-            launched.shut_down(reason).await;
+            launched.shut_down(EndReason::NotInstalled).await;
         }
     }
 
@@ -142,25 +141,20 @@ impl Drop for Block {
     }
 }
 
-fn may_join(state: &State, connected: &ConnectedPlugin, most: usize) -> Result<(), String> {
+fn may_join(state: &State, connected: &ConnectedPlugin, most: usize) -> Result<(), EndReason> {
     if state.closed {
-        return Err(Error::Stopped.to_string());
+        return Err(EndReason::Stopped);
     }
     let mut others = 0;
     for other in state.all_plugins() {
         if other.plugin.id != connected.plugin.id {
             others += 1;
         } else if other.is_built_in() {
-            return Err(format!(
-                "plugin {} is part of the runtime",
-                connected.plugin
-            ));
+            return Err(EndReason::PartOfRuntime(connected.plugin.clone()));
         }
     }
     if others >= most {
-        return Err(format!(
-            "there are {most} plugins already; raise `max_plugins`"
-        ));
+        return Err(EndReason::TooManyPlugins(most));
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
-use nri_core::{Ctx, Error, Event, PluginId, Request, Settlement, StopResult, UpdateResult, api};
+use nri_core::{
+    Ctx, Error, Event, InstanceError, PluginId, Request, Settlement, StopResult, UpdateResult, api,
+};
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
@@ -43,7 +45,7 @@ impl PendingRequest {
     pub(crate) async fn end(mut self) -> Ended {
         let ended = (&mut self.submitted.ended).await;
         self.over = true;
-        ended.unwrap_or_else(|_| Err(Error::Instance("the request was given up".to_owned())))
+        ended.unwrap_or_else(|_| Err(InstanceError::GivenUp.into()))
     }
 }
 
@@ -166,10 +168,10 @@ impl Engine {
         let taken = self.update(|state, now| state.submit_exit(&keys, request, MOST_EXITS, now));
         match taken {
             true => Ok(()),
-            false => Err(Error::Instance(format!(
-                "{MOST_EXITS} exits wait to be relayed; plugins hear of that of {} when it is removed",
-                keys.object()
-            ))),
+            false => Err(Error::from(InstanceError::TooManyExits {
+                limit: MOST_EXITS,
+                container: keys.object().to_string(),
+            })),
         }
     }
 

@@ -7,7 +7,7 @@
 //! how it is reached, anything that is awaited.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use nri_core::flow::Report;
@@ -23,6 +23,7 @@ use crate::clock::now;
 use crate::engine::call::{CallRecord, Outgoing};
 use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
+use crate::lock::Lock;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::prepared::Preparation;
 use crate::telemetry::plugin_info::{PluginInfo, PluginState};
@@ -72,11 +73,13 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     /// When the task that keeps the time looks by itself.
     armed: Option<Instant>,
+    /// The scheduler's revision when it was last looked at.
+    revision: u64,
 }
 
 /// The scheduler of an instance, with those who wait for it.
 pub(crate) struct Dispatch {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Something is to happen earlier than it was.
     pub(crate) earlier: Arc<Notify>,
 }
@@ -91,6 +94,8 @@ pub(crate) struct Actions {
     pub(crate) calls: Vec<Box<Outgoing>>,
     /// Plugins that are to be synchronised, and those that are ready.
     pub(crate) members: Vec<MemberAction>,
+    /// Whether others are included in requests than before, or others are late.
+    pub(crate) plugins_changed: bool,
     /// Not empty only for the one who is to tell it, and all that comes up meanwhile:
     /// [`Dispatch::more_news`].
     pub(crate) news: VecDeque<News>,
@@ -132,7 +137,7 @@ enum Action {
 impl Dispatch {
     pub(crate) fn new(config: Config) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 scheduler: Scheduler::new(config),
                 plugins: BTreeMap::new(),
                 unlisted: Unlisted::default(),
@@ -142,6 +147,7 @@ impl Dispatch {
                 exits: 0,
                 closed: false,
                 armed: None,
+                revision: 0,
             }),
             earlier: Arc::default(),
         }
@@ -150,8 +156,7 @@ impl Dispatch {
     /// Not to be held while anything is awaited. What is told to the scheduler goes through
     /// [`Dispatch::tell`].
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Tells the scheduler something; what it wants to be done then is the caller's to do.
@@ -173,6 +178,8 @@ impl Dispatch {
             state.armed = next;
             self.earlier.notify_one();
         }
+        let revision = state.scheduler.revision();
+        actions.plugins_changed = std::mem::replace(&mut state.revision, revision) != revision;
         actions.news = state.take_news();
         (result, actions)
     }

@@ -9,6 +9,7 @@ use crate::engine::domains::{Domains, Listed};
 use crate::engine::inventory::Inventory;
 use crate::engine::state::Dispatch;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::ListingError;
 use crate::plugin::endpoint::{Failure, Progress};
 use crate::telemetry::reporter::Reporter;
 
@@ -19,12 +20,9 @@ use crate::telemetry::reporter::Reporter;
 pub(crate) async fn list_domains(
     dispatch: &Dispatch,
     domains: &Domains,
-) -> Result<(Listing, Vec<Listed>), String> {
+) -> Result<(Listing, Vec<Listed>), ListingError> {
     let listing = dispatch.lock().scheduler.lifecycles().begin_listing();
-    let lists = domains.list().await.map_err(|(domain, error)| {
-        format!("domain {domain:?} cannot list its pods and containers: {error}")
-    })?;
-    Ok((listing, lists))
+    Ok((listing, domains.list().await?))
 }
 
 /// Sends a plugin what exists, and returns what it asks for then.

@@ -49,6 +49,7 @@ impl Unlisted {
                     let mut container = message.container()?.clone();
                     container.set_state(match state {
                         State::Running => ContainerState::ContainerRunning,
+                        State::Stopped => ContainerState::ContainerStopped,
                         _ => ContainerState::ContainerCreated,
                     });
                     Shown::Container(container)

@@ -3,7 +3,7 @@
 //! reviewed, and applies them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use nri_core::merge::{StopMerge, StopOutcome, Support};
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use crate::engine::review::Reviewers;
 use crate::engine::side_effects::{SideEffects, Tally, others_have_their_turn, says_nothing};
 use crate::engine::state::Dispatch;
+use crate::lock::Lock;
+use crate::plugin::end_reason::RateExceeded;
 use crate::rate::{Buckets, NotYet, Rate};
 use crate::shared::Shared;
 use crate::telemetry::reporter::LINES_EACH;
@@ -24,7 +26,7 @@ pub(crate) struct UnsolicitedUpdates {
     side_effects: Arc<SideEffects>,
     support: Support,
     /// What plugins have asked for, whatever connection it came over.
-    asked: Mutex<Buckets<PluginId>>,
+    asked: Lock<Buckets<PluginId>>,
     /// From when on times are counted.
     since: Instant,
 }
@@ -69,7 +71,7 @@ impl UnsolicitedUpdates {
             dispatch,
             side_effects,
             support,
-            asked: Mutex::default(),
+            asked: Lock::default(),
             since: Instant::now(),
         }
     }
@@ -96,13 +98,13 @@ impl UnsolicitedUpdates {
     ///
     /// # Errors
     /// Why it may not now.
-    pub(crate) fn check_rate(&self, plugin: &PluginId, count: usize) -> Result<(), String> {
+    pub(crate) fn check_rate(&self, plugin: &PluginId, count: usize) -> Result<(), RateExceeded> {
         let config = self.shared().config();
         let rate = Rate {
             per_second: config.update_rate_limit,
             burst: config.update_burst,
         };
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         // Asking for nothing costs something as well.
         let taken = asked.take(plugin, rate, count.max(1), self.since.elapsed());
         drop(asked);
@@ -114,12 +116,15 @@ impl UnsolicitedUpdates {
                     "the plugin asks for more updates than it may, and is refused for now"
                 );
             }
-            format!(
-                "plugin {plugin} asks for too many updates: {per_second} per second and {burst} at once are allowed \
-                 (`update_rate_limit`, `update_burst`); try again in {wait:?}"
-            )
+            RateExceeded {
+                plugin: plugin.clone(),
+                per_second,
+                burst,
+                wait,
+            }
         })
     }
+
     /// Carries out what a plugin asks for on its own account, as far as validators that judge
     /// updates accept it; returns the updates that could not be applied. It waits for nothing
     /// that the plugin may hold up, so the plugin may wait for it inside a handler.

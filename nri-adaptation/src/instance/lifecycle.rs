@@ -22,13 +22,13 @@ use crate::launch::supervisor::Supervisor;
 use crate::listen::listener::Listener;
 use crate::plugin::builtin::BuiltIn;
 use crate::plugin::connected::Origin;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::live_validator::LiveValidator;
-use crate::session::stages::Configuring;
+use crate::session::stages::{Configuring, Started};
 use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::observer::Observer;
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind};
-use crate::telemetry::readiness::Readiness;
 use crate::telemetry::reporter::Reporter;
 
 /// How long stopping may take in all, shutting plugins down and the ends of processes included.
@@ -69,34 +69,33 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let config = parts.config;
-        let required = &config.default_validator.required_plugins;
-        let readiness = match config.disable {
-            true => Readiness::default(),
-            false => Readiness::of(required, std::iter::empty()),
-        };
-        let validator = Arc::new(LiveValidator::new(&config.default_validator));
-        let reporter = Reporter::new(parts.observer, parts.metrics, readiness);
-        let shared = Arc::new(Shared::new(config, parts.info, reporter));
+        let config = Arc::new(parts.config);
+        let reporter = Reporter::new(parts.observer, parts.metrics);
+        let shared = Arc::new(Shared::new(Arc::clone(&config), parts.info, reporter));
         let engine = Engine::new(Arc::clone(&shared), parts.domains, parts.support);
         let engine = Arc::new(engine);
         let built_in = parts.built_in.iter().map(|(id, _)| id.clone()).collect();
-        Self {
+        let instance = Self {
             shared,
             supervisor: Supervisor::new(Arc::clone(&engine), built_in),
             engine,
             listener: Listener::new(parts.listener),
-            validator,
+            validator: Arc::default(),
             reconfiguring: tokio::sync::Mutex::default(),
             built_in: parts.built_in,
-        }
+        };
+        instance.apply(config);
+        instance
     }
 
-    /// Puts another configuration in force.
-    pub(crate) fn set_config(&self, config: Arc<Config>) {
+    /// Puts a configuration in force, the first one or another one: tells it to all who keep
+    /// something of it.
+    pub(crate) fn apply(&self, config: Arc<Config>) {
         self.engine.configure(&config);
         self.validator.set(&config.default_validator);
         self.shared.set_config(config);
+        // Others may be required.
+        self.engine.plugins_changed();
     }
 
     /// All plugins, in the order in which they are called: those that requests include, and
@@ -148,9 +147,9 @@ impl Instance {
     async fn start_all(self: &Arc<Self>) -> Result<(), Error> {
         // Pods and containers from before still have a stop and a removal before them, whether a
         // plugin is there or not.
-        if let Err(reason) = self.engine.recover().await {
+        if let Err(error) = self.engine.recover().await {
             tracing::error!(
-                reason,
+                %error,
                 "what exists already is not known: its stop and removal will not be relayed"
             );
         }
@@ -207,23 +206,18 @@ impl Instance {
             .await
             .map_err(|reason| Error::BuiltIn {
                 plugin: id.clone(),
-                reason,
+                reason: reason.to_string(),
             })
     }
 
     /// Spawns a plugin's life and waits until it is ready, or is known not to be.
-    async fn begin<F>(
-        &self,
-        life: impl FnOnce(oneshot::Sender<Result<(), String>>) -> F,
-    ) -> Result<(), String>
+    async fn begin<F>(&self, life: impl FnOnce(Started) -> F) -> Result<(), EndReason>
     where
-        F: Future<Output = String> + Send + 'static,
+        F: Future<Output = EndReason> + Send + 'static,
     {
         let (started, outcome) = oneshot::channel();
         self.shared.tasks.spawn(life(started));
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(Error::Stopped.to_string()))
+        outcome.await.unwrap_or(Err(EndReason::Stopped))
     }
 
     /// Shuts all plugins down, and returns when all is gone, or after a bounded time. May be
@@ -244,7 +238,7 @@ impl Instance {
         for connected in plugins {
             self.shared
                 .tasks
-                .spawn(connected.shut_down("the runtime stops NRI"));
+                .spawn(connected.shut_down(EndReason::Stopping));
         }
         let (shared, dispatch) = (Arc::clone(&self.shared), Arc::clone(&self.engine.dispatch));
         self.shared.tasks.spawn_uncounted(async move {
@@ -261,7 +255,7 @@ impl Instance {
         self.shared.begin_stop();
         self.listener.stop_listening();
         for connected in self.engine.close_admission() {
-            connected.close("the runtime has dropped NRI");
+            connected.close(EndReason::Dropped);
         }
         self.shared.set_stopped();
         self.engine.dispatch.wake_timekeeper();

@@ -12,6 +12,7 @@ use crate::instance::lifecycle::Instance;
 use crate::launch::discovery::Installed;
 use crate::launch::supervised::Supervised;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::end_reason::EndReason;
 use crate::session::admission::may_register_as;
 use crate::telemetry::plugin_info::PluginKind;
 
@@ -33,15 +34,13 @@ impl Instance {
         self: &Arc<Self>,
         config: Config,
     ) -> Result<Reconfigured, Error> {
-        config.check()?;
-        let new = Arc::new(config.effective());
+        let new = Arc::new(config.into_force()?);
         let _alone = self.reconfiguring.lock().await;
         let up = self.shared.is_up().await.ok_or(Error::Stopped)?;
         let old = self.shared.config();
         self.check_fixed(&old, &new)?;
         if !up || new.disable {
-            self.set_config(new);
-            self.engine.plugins_changed();
+            self.apply(new);
             return Ok(Reconfigured::default());
         }
 
@@ -57,7 +56,7 @@ impl Instance {
         }
 
         // Nothing fails from here on.
-        self.set_config(Arc::clone(&new));
+        self.apply(Arc::clone(&new));
         self.apply_to_plugins(&new);
         match opened {
             Some(opened) => self.listener.listen(&self.engine, opened),
@@ -155,18 +154,18 @@ impl Instance {
 }
 
 /// Why a plugin is to go, if it is.
-fn unwanted(connected: &ConnectedPlugin, config: &Config, us: u32) -> Option<&'static str> {
+fn unwanted(connected: &ConnectedPlugin, config: &Config, us: u32) -> Option<EndReason> {
     let id = &connected.plugin.id;
     match connected.kind() {
         PluginKind::BuiltIn => {
             let validator = id.to_string() == DefaultValidator::IDENTITY;
-            (validator && !config.default_validator.enable).then_some("it is disabled")
+            (validator && !config.default_validator.enable).then_some(EndReason::Disabled)
         }
         PluginKind::External => {
             let allowed = connected
                 .peer()
                 .is_none_or(|peer| may_register_as(config, id, &peer, us));
-            (!allowed).then_some("its user may not be this plugin any more")
+            (!allowed).then_some(EndReason::NotAllowed)
         }
         PluginKind::Launched => None,
     }

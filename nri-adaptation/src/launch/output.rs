@@ -2,13 +2,14 @@
 //! a plugin may have. It is always read, so that no plugin is held up by a full pipe. May not
 //! enter: what else is known of the plugin.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::PluginId;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep_until};
 
+use crate::lock::Lock;
 use crate::text::sanitized;
 
 /// The longest line of output that is logged whole, in bytes.
@@ -144,7 +145,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 pub(crate) struct Output {
     plugin: PluginId,
     begun: Instant,
-    allowance: Arc<Mutex<Allowance>>,
+    allowance: Arc<Lock<Allowance>>,
 }
 
 impl Output {
@@ -157,11 +158,7 @@ impl Output {
     }
 
     fn allowance<T>(&self, act: impl FnOnce(&mut Allowance) -> T) -> T {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        act(&mut self
-            .allowance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.allowance.lock())
     }
 
     /// Logs what comes by a stream, to its end.
@@ -214,6 +211,8 @@ mod tests {
 
     use tokio::io::ReadBuf;
     use tracing::instrument::WithSubscriber as _;
+
+    use std::sync::Mutex;
 
     use super::*;
 

@@ -1,19 +1,20 @@
 //! A pre-installed plugin and what became of it so far, and all of an instance.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use nri_core::{EventMask, PluginId, RegisteredPlugin};
 use tokio::sync::watch;
 
 use crate::launch::discovery::Installed;
+use crate::lock::Lock;
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
 
 /// A pre-installed plugin and what became of it so far.
 #[derive(Debug)]
 pub(crate) struct Supervised {
     pub(crate) installed: Installed,
-    life: Mutex<Life>,
+    life: Lock<Life>,
     /// Whether it is to stop, for good.
     told_to_stop: watch::Sender<bool>,
     /// Whether nothing of it is left.
@@ -41,15 +42,14 @@ impl Supervised {
     pub(crate) fn new(installed: Installed) -> Arc<Self> {
         Arc::new(Self {
             installed,
-            life: Mutex::default(),
+            life: Lock::default(),
             told_to_stop: watch::Sender::new(false),
             over: watch::Sender::new(false),
         })
     }
 
     pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.lock()
     }
 
     /// Tells it to stop, for good.
@@ -108,12 +108,11 @@ impl Supervised {
 
 /// All of an instance.
 #[derive(Debug, Default)]
-pub(crate) struct Launched(Mutex<BTreeMap<PluginId, Arc<Supervised>>>);
+pub(crate) struct Launched(Lock<BTreeMap<PluginId, Arc<Supervised>>>);
 
 impl Launched {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PluginId, Arc<Supervised>>> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(crate) fn get(&self, plugin: &PluginId) -> Option<Arc<Supervised>> {

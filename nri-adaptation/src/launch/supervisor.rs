@@ -20,6 +20,7 @@ use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked
 use crate::launch::restarts::{Restarts, Rule};
 use crate::launch::supervised::{Down, Launched, Over, Supervised};
 use crate::launch::way::Trust;
+use crate::plugin::end_reason::EndReason;
 use crate::session::stages::Started;
 use crate::text::printable_path;
 
@@ -152,6 +153,7 @@ impl Supervisor {
             ));
             starts.push(outcome);
         }
+        self.engine.shared.reporter.plugin_states_changed();
         for outcome in starts {
             // What went wrong is logged where it is known; the others go on without it.
             let _ = outcome.await;
@@ -201,11 +203,11 @@ async fn supervise(
     before: Option<Arc<Supervised>>,
     first: Started,
 ) {
-    let over = Over(supervised);
+    let all_over = Over(supervised);
     if let Some(before) = before {
         before.over().await;
     }
-    let supervised = &over.0;
+    let supervised = &all_over.0;
     let plugin = &supervised.installed.plugin;
     let mut first = Some(first);
     let mut restarts = Restarts::default();
@@ -214,9 +216,7 @@ async fn supervise(
         let life = launched(Arc::clone(&engine), Arc::clone(supervised), started);
         let hear = async {
             // Without an answer it was cut off before it was known.
-            let outcome = outcome
-                .await
-                .unwrap_or_else(|_| Err(Error::Stopped.to_string()));
+            let outcome = outcome.await.unwrap_or(Err(EndReason::Stopped));
             let since = outcome.is_ok().then(Instant::now);
             if let Some(first) = first.take() {
                 // Whoever waited may have stopped waiting.
@@ -224,34 +224,33 @@ async fn supervise(
             }
             since
         };
-        let (reason, since) = tokio::join!(life, hear);
+        let (over, since) = tokio::join!(life, hear);
+        let reason = over.to_string();
         let took_part = since.map(|since| since.elapsed());
         if engine.shared.is_stopping() || supervised.is_told_to_stop() {
             return;
         }
-        let Some(pause) = next_restart(&engine, supervised, &mut restarts, took_part, &reason)
-        else {
-            engine
-                .shared
-                .reporter
-                .observer
-                .plugin_exited(&supervised.info(), &reason, None);
-            return;
-        };
-        tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
-        engine
-            .shared
-            .reporter
+        let pause = next_restart(&engine, supervised, &mut restarts, took_part, &reason);
+        let reporter = &engine.shared.reporter;
+        reporter.plugin_states_changed();
+        if let Some(pause) = pause {
+            tracing::warn!(%plugin, %reason, ?pause, "a launched plugin has ended; launching it again");
+        }
+        reporter
             .observer
-            .plugin_exited(&supervised.info(), &reason, Some(pause));
+            .plugin_exited(&supervised.info(), &reason, pause);
+        let Some(pause) = pause else { return };
         tokio::select! {
             () = sleep(pause) => {}
             () = engine.shared.stopping() => return,
             () = supervised.told_to_stop() => return,
         }
-        let mut life = supervised.life();
-        life.state = Down::Starting;
-        life.restarts += 1;
+        {
+            let mut life = supervised.life();
+            life.state = Down::Starting;
+            life.restarts += 1;
+        }
+        reporter.plugin_states_changed();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -10,6 +10,7 @@ use crate::engine::driver::Engine;
 use crate::error::Error;
 use crate::listen::accept::accept;
 use crate::listen::socket::{SocketFile, open};
+use crate::lock::Lock;
 use crate::plugin::places::{Places, most_unadmitted};
 use crate::text::printable_path;
 
@@ -45,8 +46,8 @@ pub(crate) struct Listener {
     /// Whether the runtime brought a listener along.
     pub(crate) is_given: bool,
     /// That listener, until it is used.
-    given: Mutex<Option<UnixListener>>,
-    listening: Mutex<Option<Listening>>,
+    given: Lock<Option<UnixListener>>,
+    listening: Lock<Option<Listening>>,
     /// The places of connections that are not admitted.
     places: Arc<Places>,
 }
@@ -56,19 +57,15 @@ impl Listener {
     pub(crate) fn new(given: Option<UnixListener>) -> Self {
         Self {
             is_given: given.is_some(),
-            given: Mutex::new(given),
-            listening: Mutex::default(),
+            given: Lock::new(given),
+            listening: Lock::default(),
             places: Places::new(most_unadmitted()),
         }
     }
 
     /// Opens the socket, or takes the listener that the runtime brought along.
     pub(crate) async fn open(&self, path: &Path) -> Result<Opened, Error> {
-        let given = self
-            .given
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let given = self.given.lock().take();
         let (listener, file) = match given {
             Some(listener) => (listener, None),
             None => {
@@ -110,10 +107,7 @@ impl Listener {
     }
 
     fn swap_listening(&self, now: Option<Listening>) -> Option<Listening> {
-        let mut place = self
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.listening.lock();
         std::mem::replace(&mut *place, now)
     }
 }

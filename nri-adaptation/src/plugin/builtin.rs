@@ -16,10 +16,9 @@ use nri_core::{
 use nri_proto::transport::Code;
 use tokio::sync::watch;
 
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
 use crate::plugin::prepared::Prepared;
-
-const CLOSED: &str = "closed by the runtime";
 
 /// A plugin in this process.
 pub(crate) struct BuiltIn {
@@ -105,7 +104,7 @@ impl Endpoint for BuiltIn {
                 biased;
                 answer = caught(dispatch(&*plugin, &context, request)) => answer,
                 // A handler that never ends must not outlive the plugin.
-                _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(CLOSED.to_owned())),
+                _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(EndReason::Closed.to_string())),
             }
         };
         Relaying {
@@ -157,10 +156,10 @@ impl Endpoint for BuiltIn {
         self.closed.send_replace(true);
     }
 
-    async fn closed(&self) -> String {
+    async fn closed(&self) -> EndReason {
         let mut closed = self.closed.subscribe();
         // The sender is in `self`, so waiting cannot fail.
         let _ = closed.wait_for(|closed| *closed).await;
-        CLOSED.to_owned()
+        EndReason::Closed
     }
 }

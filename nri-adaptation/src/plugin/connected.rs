@@ -1,8 +1,8 @@
 //! A plugin that is connected and configured: who it is and how it is reached.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_core::flow::Member;
@@ -11,7 +11,9 @@ use nri_core::{Event, EventMask, RegisteredPlugin};
 use nri_proto::transport::Code;
 
 use crate::config::PluginSettings;
+use crate::lock::Lock;
 use crate::plugin::credentials::Credentials;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Endpoint, Subscription};
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind, PluginState};
 use crate::telemetry::statistics::Statistics;
@@ -32,7 +34,7 @@ pub(crate) struct Origin {
 /// A plugin that is connected and configured.
 pub(crate) struct ConnectedPlugin {
     pub(crate) plugin: RegisteredPlugin,
-    settings: Mutex<Arc<PluginSettings>>,
+    settings: Lock<Arc<PluginSettings>>,
     pub(crate) subscription: Subscription,
     pub(crate) endpoint: Arc<dyn Endpoint>,
     pub(crate) statistics: Statistics,
@@ -41,7 +43,7 @@ pub(crate) struct ConnectedPlugin {
     /// The events that it has said it does not know, as a mask.
     unknown_events: AtomicI32,
     /// Why we closed it, if we did; or else why it went.
-    closed: Mutex<Option<String>>,
+    closed: Lock<Option<EndReason>>,
 }
 
 impl fmt::Debug for ConnectedPlugin {
@@ -62,14 +64,14 @@ impl ConnectedPlugin {
     ) -> Self {
         Self {
             plugin,
-            settings: Mutex::new(Arc::new(settings)),
+            settings: Lock::new(Arc::new(settings)),
             subscription,
             endpoint,
             statistics: Statistics::default(),
             origin,
             synchronized: AtomicBool::new(false),
             unknown_events: AtomicI32::new(0),
-            closed: Mutex::default(),
+            closed: Lock::default(),
         }
     }
 
@@ -89,12 +91,12 @@ impl ConnectedPlugin {
 
     /// The settings in force for it.
     pub(crate) fn settings(&self) -> Arc<PluginSettings> {
-        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+        self.settings.get()
     }
 
     /// Puts other settings in force. The scheduler has to be told too.
     pub(crate) fn set_settings(&self, settings: PluginSettings) {
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.settings.set(Arc::new(settings));
     }
 
     /// What holds for its turns.
@@ -104,7 +106,7 @@ impl ConnectedPlugin {
         limits.request_timeout = settings.request_timeout;
         limits.max_in_flight = settings.max_in_flight;
         limits.strikes = settings.strikes;
-        limits.after_late = settings.after_late.into();
+        limits.after_late = settings.after_late;
         limits
     }
 
@@ -176,26 +178,21 @@ impl ConnectedPlugin {
         self.synchronized.load(Ordering::Acquire)
     }
 
-    /// Cuts it off; the first reason counts.
-    pub(crate) fn close(&self, reason: impl Into<String>) {
-        self.closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(reason.into());
+    /// Cuts it off; the first reason counts, and is returned.
+    pub(crate) fn close(&self, reason: EndReason) -> EndReason {
+        let reason = self.closed.lock().get_or_insert(reason).clone();
         self.endpoint.close();
+        reason
     }
 
     /// Sends it `Shutdown`, and cuts it off when it has answered or its time for that is over.
-    pub(crate) async fn shut_down(self: Arc<Self>, reason: &'static str) {
+    pub(crate) async fn shut_down(self: Arc<Self>, reason: EndReason) {
         self.endpoint.shutdown(SHUTDOWN_TIMEOUT).await;
         self.close(reason);
     }
 
     /// Why it is cut off or gone, if it is.
-    pub(crate) fn close_reason(&self) -> Option<String> {
-        self.closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(crate) fn close_reason(&self) -> Option<EndReason> {
+        self.closed.get()
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nri_core::{Configuration, EventMask, Response, api};
 
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::metrics::ErrorClass;
 
@@ -116,5 +117,5 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     fn close(&self);
 
     /// Resolves when the plugin is cut off or has gone, with the reason.
-    async fn closed(&self) -> String;
+    async fn closed(&self) -> EndReason;
 }

@@ -1,29 +1,26 @@
 //! The default validator with the options that are in force now.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nri_core::validate::DefaultValidator;
 use nri_core::{EventMask, HandlerError, Plugin, PluginCtx, api};
 
 use crate::config::DefaultValidatorConfig;
+use crate::lock::Lock;
 
 /// The default validator; its options can be changed while it is ready.
-#[derive(Debug)]
-pub(crate) struct LiveValidator(Mutex<Arc<DefaultValidator>>);
+#[derive(Debug, Default)]
+pub(crate) struct LiveValidator(Lock<Arc<DefaultValidator>>);
 
 impl LiveValidator {
-    pub(crate) fn new(config: &DefaultValidatorConfig) -> Self {
-        Self(Mutex::new(Arc::new(DefaultValidator::new(config.into()))))
-    }
-
     pub(crate) fn set(&self, config: &DefaultValidatorConfig) {
         let now = Arc::new(DefaultValidator::new(config.into()));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.0.set(now);
     }
 
     fn now(&self) -> Arc<DefaultValidator> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.get()
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod builtin;
 pub(crate) mod config_file;
 pub(crate) mod connected;
 pub(crate) mod credentials;
+pub(crate) mod end_reason;
 pub(crate) mod endpoint;
 pub(crate) mod live_validator;
 pub(crate) mod places;

@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::oneshot;
 
@@ -35,7 +35,7 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Places {
     most: usize,
-    taken: Mutex<Taken>,
+    taken: Lock<Taken>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl Places {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
-            taken: Mutex::default(),
+            taken: Lock::default(),
         })
     }
 
@@ -98,7 +98,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     /// A place for a connection, for which another one gives way if there is none.
@@ -186,6 +186,7 @@ impl Drop for Place {
         self.places.lock().by_number.remove(&self.number);
     }
 }
+use crate::lock::Lock;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 //! v0.12.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,8 @@ use nri_proto::{Method as _, items, rpc};
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
+use crate::lock::Lock;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Delivery, Endpoint, Failure, Progress, Relaying, Subscription};
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;
@@ -28,7 +30,7 @@ pub(crate) struct Remote {
     client: PluginClient,
     old: Arc<OldForm>,
     /// Its place among those that are not admitted, until it is.
-    place: Mutex<Option<Place>>,
+    place: Lock<Option<Place>>,
 }
 
 /// How many items an answer may have, now.
@@ -54,7 +56,7 @@ impl Remote {
             connection,
             client,
             old,
-            place: Mutex::new(place),
+            place: Lock::new(place),
         }
     }
 }
@@ -281,11 +283,7 @@ impl Endpoint for Remote {
 
     fn admitted(&self) {
         self.connection.lift_budget();
-        let place = self
-            .place
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let place = self.place.lock().take();
         drop(place);
     }
 
@@ -293,8 +291,8 @@ impl Endpoint for Remote {
         self.connection.close();
     }
 
-    async fn closed(&self) -> String {
-        self.connection.closed().await.to_string()
+    async fn closed(&self) -> EndReason {
+        self.connection.closed().await.into()
     }
 }
 

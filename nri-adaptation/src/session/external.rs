@@ -1,6 +1,7 @@
 //! A plugin that somebody else started, from its connection to its end: it has a place among those
 //! that are not admitted, and may have to give way.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,12 +10,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::engine::driver::Engine;
-use crate::error::Error;
 use crate::plugin::connected::Origin;
 use crate::plugin::credentials::Credentials;
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::places::{GivesWay, Place, Places, Stage};
 use crate::session::registration::Claim;
-use crate::session::stages::{Registering, out_of_time, watch_over};
+use crate::session::stages::{Registering, watch_over};
 use crate::telemetry::plugin_info::PluginKind;
 
 /// The life of a plugin that connected to the socket, with its place among those that are not
@@ -27,27 +28,22 @@ pub(crate) async fn external(
     (place, mut gives_way): (Place, GivesWay),
 ) {
     let since = Instant::now();
-    let refused = |reason: &str| {
+    let refused = |reason: &EndReason| {
         let what = "a connection to the NRI socket did not become a plugin";
         engine
             .shared
             .reporter
-            .refused(&peer.to_string(), reason, what);
+            .refused(&peer.to_string(), &reason.to_string(), what);
     };
-    let crowded = || {
-        let places = places.most();
-        format!(
-            "it gave way to another one: all {places} places of connections that are no plugins yet were taken"
-        )
-    };
+    let crowded = || EndReason::GaveWay(places.most());
     // Until it says something, it costs a descriptor and no buffer.
     let limit = engine.shared.config().plugin_registration_timeout;
     let silent = tokio::select! {
         biased;
-        said = stream.readable() => said.err().map(|error| format!("it did not register: {error}")),
+        said = stream.readable() => said.err().map(|error| EndReason::Unreadable(error.to_string())),
         () = told(&mut gives_way) => Some(crowded()),
-        () = sleep_until(since + limit) => Some(out_of_time(limit)),
-        () = engine.shared.stopping() => Some(Error::Stopped.to_string()),
+        () = sleep_until(since + limit) => Some(EndReason::RegistrationLate(limit)),
+        () = engine.shared.stopping() => Some(EndReason::Stopped),
     };
     if let Some(reason) = silent {
         drop(stream);
@@ -86,12 +82,12 @@ pub(crate) async fn external(
         gave_way.store(true, Ordering::Relaxed);
         // Its life ends by that.
         connection.close();
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
         () = life => {}
-        () = watch_over(&connection, &service) => {}
-        () = giving_way => {}
+        never = watch_over(&connection, &service) => match never {},
+        never = giving_way => match never {},
     }
 }
 

@@ -3,7 +3,7 @@
 //! built.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use nri_proto::{Method as _, rpc};
 use tokio::sync::{oneshot, watch};
 
 use crate::engine::unsolicited::UnsolicitedUpdates;
+use crate::lock::Lock;
 use crate::plugin::credentials::Credentials;
+use crate::plugin::end_reason::EndReason;
 use crate::session::admission::may_register_as;
 use crate::text::sanitized;
 
@@ -39,7 +41,7 @@ pub(crate) struct RegistrationService {
     /// Weakly: the engine holds the plugin, which holds its connection, which holds this.
     unsolicited: Weak<UnsolicitedUpdates>,
     claim: Claim,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Which registration it became.
     registered: OnceLock<RegisteredPlugin>,
     /// How many updates and evictions it has asked for that are not done.
@@ -50,7 +52,7 @@ pub(crate) struct RegistrationService {
 
 #[derive(Debug)]
 enum State {
-    Waiting(oneshot::Sender<Result<Registration, String>>),
+    Waiting(oneshot::Sender<Result<Registration, EndReason>>),
     Registered(PluginId),
     Refused,
 }
@@ -60,9 +62,12 @@ impl RegistrationService {
     pub(crate) fn new(
         unsolicited: &Arc<UnsolicitedUpdates>,
         claim: Claim,
-    ) -> (Arc<Self>, oneshot::Receiver<Result<Registration, String>>) {
+    ) -> (
+        Arc<Self>,
+        oneshot::Receiver<Result<Registration, EndReason>>,
+    ) {
         let (introduce, introduced) = oneshot::channel();
-        let state = Mutex::new(State::Waiting(introduce));
+        let state = Lock::new(State::Waiting(introduce));
         let violation = watch::Sender::new(None);
         (
             Arc::new(Self {
@@ -120,7 +125,7 @@ impl RegistrationService {
     /// to.
     fn check_request(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
         let early = |text: String| Status::new(Code::FailedPrecondition, text);
-        let plugin = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        let plugin = match &*self.state.lock() {
             State::Registered(plugin) => plugin.clone(),
             State::Waiting(_) | State::Refused => return Err(early("register first".to_owned())),
         };
@@ -154,7 +159,8 @@ impl RegistrationService {
                 limits.asked
             ))
         })?;
-        unsolicited.check_rate(&plugin, count).map_err(exhausted)?;
+        let rate = unsolicited.check_rate(&plugin, count);
+        rate.map_err(|error| exhausted(error.to_string()))?;
         Ok(passing)
     }
 }
@@ -246,7 +252,7 @@ impl RuntimeService for RegistrationService {
         _: CallContext,
         request: api::RegisterPluginRequest,
     ) -> Result<api::Empty, Status> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Refused) {
             State::Waiting(introduce) => match self.identify(&request) {
                 Ok(plugin) => {
@@ -261,7 +267,8 @@ impl RuntimeService for RegistrationService {
                     Ok(api::Empty::default())
                 }
                 Err(status) => {
-                    let _ = introduce.send(Err(status.message.clone()));
+                    let _ =
+                        introduce.send(Err(EndReason::RegistrationRefused(status.message.clone())));
                     Err(status)
                 }
             },

@@ -1,6 +1,7 @@
 //! A plugin's life: Registering, Configuring, Synchronizing, Ready, and then it is over. Each stage
 //! has what it needs, and becomes the next one or ends with a reason; none can be entered twice.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,14 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
-use crate::error::Error;
 use crate::plugin::config_file::ConfigFile;
 use crate::plugin::connected::{ConnectedPlugin, Origin};
+use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::Endpoint;
 use crate::plugin::places::{Place, Stage};
 use crate::plugin::remote::{LimitsNow, Remote};
 use crate::session::registration::{Claim, Gate, Registration, RegistrationService};
 use crate::telemetry::plugin_info::PluginKind;
-use crate::text::printable_path;
 
 /// Bytes that a peer may send before it is admitted.
 const BYTES_BEFORE_ADMISSION: u64 = 64 << 10;
@@ -32,14 +32,13 @@ const BYTES_IN_PROGRESS: usize = 1 << 20;
 pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Told once: whether the plugin is ready.
-pub(crate) type Started = oneshot::Sender<Result<(), String>>;
-
-pub(crate) fn out_of_time(limit: Duration) -> String {
-    format!("it did not register within {limit:?}")
-}
+pub(crate) type Started = oneshot::Sender<Result<(), EndReason>>;
 
 /// Closes the connection when the peer has broken the protocol and been told so. Never resolves.
-pub(crate) async fn watch_over(connection: &Connection, service: &RegistrationService) {
+pub(crate) async fn watch_over(
+    connection: &Connection,
+    service: &RegistrationService,
+) -> Infallible {
     let reason = service.violated().await;
     tracing::warn!(
         reason,
@@ -47,7 +46,7 @@ pub(crate) async fn watch_over(connection: &Connection, service: &RegistrationSe
     );
     answered(connection).await;
     connection.close();
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 /// Waits until the answers to the peer's requests are written, or for a bounded time.
@@ -61,7 +60,7 @@ pub(crate) struct Registering {
     engine: Arc<Engine>,
     pub(crate) connection: Connection,
     pub(crate) service: Arc<RegistrationService>,
-    introduced: oneshot::Receiver<Result<Registration, String>>,
+    introduced: oneshot::Receiver<Result<Registration, EndReason>>,
     origin: Origin,
     config: Option<ConfigFile>,
     /// When its time to register began.
@@ -100,7 +99,7 @@ impl Registering {
     }
 
     /// Waits for the registration.
-    pub(crate) async fn register(self) -> Result<Configuring, String> {
+    pub(crate) async fn register(self) -> Result<Configuring, EndReason> {
         let Self {
             engine,
             connection,
@@ -114,10 +113,10 @@ impl Registering {
         let limit = engine.shared.config().plugin_registration_timeout;
         let introduction = tokio::select! {
             biased;
-            introduction = introduced => introduction.unwrap_or_else(|_| Err("it has gone".to_owned())),
-            reason = connection.closed() => Err(format!("it did not register: {reason}")),
-            () = sleep_until(since + limit) => Err(out_of_time(limit)),
-            () = engine.shared.stopping() => Err(Error::Stopped.to_string()),
+            introduction = introduced => introduction.unwrap_or(Err(EndReason::Gone)),
+            reason = connection.closed() => Err(EndReason::Unregistered(reason)),
+            () = sleep_until(since + limit) => Err(EndReason::RegistrationLate(limit)),
+            () = engine.shared.stopping() => Err(EndReason::Stopped),
         };
         match introduction {
             Ok(Registration {
@@ -178,7 +177,7 @@ pub(crate) struct Configuring {
 
 impl Configuring {
     /// The rest of its life. Returns why it is over.
-    pub(crate) async fn live(self, started: Started) -> String {
+    pub(crate) async fn live(self, started: Started) -> EndReason {
         let (plugin, engine) = (self.plugin.clone(), Arc::clone(&self.engine));
         let kind = self.origin.kind;
         let result = match self.configure().await {
@@ -188,7 +187,7 @@ impl Configuring {
                     .shared
                     .reporter
                     .observer
-                    .plugin_refused(&plugin.to_string(), &reason);
+                    .plugin_refused(&plugin.to_string(), &reason.to_string());
                 Err(reason)
             }
         };
@@ -202,12 +201,11 @@ impl Configuring {
                 let what = "a plugin is not ready";
                 match kind {
                     // They come as often as they like.
-                    PluginKind::External => {
-                        engine
-                            .shared
-                            .reporter
-                            .log_refusal(&plugin.to_string(), &reason, what)
-                    }
+                    PluginKind::External => engine.shared.reporter.log_refusal(
+                        &plugin.to_string(),
+                        &reason.to_string(),
+                        what,
+                    ),
                     _ => tracing::warn!(%plugin, %reason, "{what}"),
                 }
                 let _ = started.send(Err(reason.clone()));
@@ -216,7 +214,7 @@ impl Configuring {
         }
     }
 
-    async fn configure(self) -> Result<Synchronizing, String> {
+    async fn configure(self) -> Result<Synchronizing, EndReason> {
         let Self {
             engine,
             plugin,
@@ -233,8 +231,8 @@ impl Configuring {
         configuration.request_timeout = settings.request_timeout;
         let time = settings.request_timeout;
         let subscription = tokio::select! {
-            configured = endpoint.configure(configuration, time) => configured.map_err(|e| e.to_string()),
-            () = engine.shared.stopping() => Err(Error::Stopped.to_string()),
+            configured = endpoint.configure(configuration, time) => configured.map_err(Some),
+            () = engine.shared.stopping() => Err(None),
         };
         match subscription {
             Ok(subscription) => {
@@ -252,14 +250,15 @@ impl Configuring {
                     active: Arc::new(active),
                 })
             }
-            Err(reason) => {
+            Err(failure) => {
                 endpoint.close();
-                let file =
-                    path.map(|path| format!(" (its configuration is {})", printable_path(&path)));
-                Err(format!(
-                    "it cannot be configured: {reason}{}",
-                    file.unwrap_or_default()
-                ))
+                Err(match failure.map(Box::new) {
+                    Some(failure) => EndReason::NotConfigured {
+                        failure,
+                        file: path,
+                    },
+                    None => EndReason::StoppedConfiguring(path),
+                })
             }
         }
     }
@@ -272,7 +271,7 @@ struct Synchronizing {
 }
 
 impl Synchronizing {
-    async fn synchronize(self) -> Result<Ready, String> {
+    async fn synchronize(self) -> Result<Ready, EndReason> {
         let Self { engine, active } = self;
         let info = active.info();
         tracing::info!(
@@ -287,7 +286,7 @@ impl Synchronizing {
                     .shared
                     .reporter
                     .observer
-                    .plugin_disconnected(&active.info(), &reason);
+                    .plugin_disconnected(&active.info(), &reason.to_string());
                 Err(reason)
             }
         }
@@ -302,19 +301,18 @@ struct Ready {
 
 impl Ready {
     /// Waits until it is gone, and sees to it that nobody waits for it.
-    async fn serve(self) -> String {
+    async fn serve(self) -> EndReason {
         let Self { engine, active } = self;
         let reason = active.endpoint.closed().await;
         // If we closed it, that reason counts.
-        active.close(reason);
+        let reason = active.close(reason);
         engine.leave(&active);
-        let reason = active.close_reason().unwrap_or_default();
         tracing::info!(plugin = %active.plugin, %reason, "a plugin is gone");
         engine
             .shared
             .reporter
             .observer
-            .plugin_disconnected(&active.info(), &reason);
+            .plugin_disconnected(&active.info(), &reason.to_string());
         reason
     }
 }

@@ -2,7 +2,8 @@
 //! which whoever makes a call reports it. What it tells is handed in as data.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
@@ -10,6 +11,7 @@ use nri_core::{Event, PluginId, Request, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lock::Lock;
 use crate::rate::Lines;
 use crate::telemetry::audit::{AuditRecord, owners_of};
 use crate::telemetry::call_report::PluginCallReport;
@@ -29,8 +31,12 @@ pub(crate) struct Reporter {
     pub(crate) observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
     readiness: watch::Sender<Readiness>,
+    /// How many plugins the metrics know of.
+    plugin_count: AtomicUsize,
+    /// Told when the plugins or their states may have changed.
+    plugin_states: watch::Sender<()>,
     /// What the log gets of peers that do not become plugins.
-    lines_of_peers: Mutex<Lines>,
+    lines_of_peers: Lock<Lines>,
     /// From when on times are counted.
     since: Instant,
 }
@@ -42,16 +48,14 @@ impl fmt::Debug for Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(
-        observer: Arc<dyn Observer>,
-        metrics: Arc<dyn Metrics>,
-        readiness: Readiness,
-    ) -> Self {
+    pub(crate) fn new(observer: Arc<dyn Observer>, metrics: Arc<dyn Metrics>) -> Self {
         Self {
             observer,
             metrics,
-            readiness: watch::Sender::new(readiness),
-            lines_of_peers: Mutex::default(),
+            readiness: watch::Sender::default(),
+            plugin_count: AtomicUsize::new(0),
+            plugin_states: watch::Sender::new(()),
+            lines_of_peers: Lock::default(),
             since: Instant::now(),
         }
     }
@@ -59,6 +63,16 @@ impl Reporter {
     /// Whether the plugins are there that have to be, now and from now on.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
+    }
+
+    /// Told whenever the plugins or their states may have changed.
+    pub(crate) fn plugin_states(&self) -> watch::Receiver<()> {
+        self.plugin_states.subscribe()
+    }
+
+    /// The plugins or their states may have changed. To be called once they have.
+    pub(crate) fn plugin_states_changed(&self) {
+        self.plugin_states.send_replace(());
     }
 
     /// A call is over.
@@ -105,12 +119,15 @@ impl Reporter {
         // Whoever comes later looks later, so the last one to tell is right.
         self.readiness.send_if_modified(|readiness| {
             let (count, ready) = now();
-            self.metrics.set_plugin_count(count);
+            if self.plugin_count.swap(count, Ordering::Relaxed) != count {
+                self.metrics.set_plugin_count(count);
+            }
             let now = Readiness::of(required, ready.iter());
             let changed = *readiness != now;
             *readiness = now;
             changed
         });
+        self.plugin_states_changed();
     }
 
     /// Plugins asked for something in a request.
@@ -165,8 +182,7 @@ impl Reporter {
     /// Logs that a peer did not become a plugin. Peers come as often as they like, so not every one
     /// gets a line.
     pub(crate) fn log_refusal(&self, peer: &str, reason: &str, what: &'static str) {
-        let lines = self.lines_of_peers.lock();
-        let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines_of_peers.lock();
         let next = lines.next(self.since.elapsed());
         drop(lines);
         if let Some(more) = next {

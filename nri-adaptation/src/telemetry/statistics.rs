@@ -1,11 +1,12 @@
 //! What the calls of one plugin came to so far.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use nri_core::schedule::CallOutcome;
 
 use crate::duration::nanoseconds;
+use crate::lock::Lock;
 use crate::telemetry::call_report::PluginCallReport;
 
 /// What the calls of one plugin came to so far, since it connected; a snapshot.
@@ -61,7 +62,7 @@ impl Latency {
 
 /// The counters of one plugin.
 #[derive(Debug, Default)]
-pub(crate) struct Statistics(Mutex<Counters>);
+pub(crate) struct Statistics(Lock<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -82,8 +83,7 @@ impl Drop for InFlight<'_> {
 
 impl Statistics {
     fn lock(&self) -> MutexGuard<'_, Counters> {
-        // No foreign code runs under the lock, so a poisoned one is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A call begins.

@@ -1,6 +1,6 @@
 //! From the connection to the first event: who may become a plugin, and what becomes of the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nri_adaptation::{Ctx, PluginKind, PluginState, RuntimeApi};
 use nri_core::api;
@@ -20,7 +20,11 @@ fn status(result: Result<api::Empty, CallError>) -> (Code, String) {
 
 #[tokio::test]
 async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
-    let world = World::started().await;
+    let world = World::started_with(|config| {
+        config.plugin_registration_timeout = TEST_TIMEOUT;
+        config.plugin_request_timeout = TEST_TIMEOUT * 2;
+    })
+    .await;
     let early = world.pod("p0").await;
     world.container(&early, "c0").await;
     let fake = Fake::all_events("10-good");
@@ -28,10 +32,9 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
 
     let configured = fake.got.all();
     let request = api::ConfigureRequest::decode(&*configured[0].payload).unwrap();
-    assert_eq!(
-        (request.registration_timeout, request.request_timeout),
-        (5000, 2000)
-    );
+    let times = [request.registration_timeout, request.request_timeout].map(i64::from);
+    let milliseconds = TEST_TIMEOUT.as_millis() as i64;
+    assert_eq!(times, [milliseconds, 2 * milliseconds]);
     assert_eq!(
         (
             request.runtime_name.as_str(),
@@ -117,10 +120,9 @@ async fn a_second_registration_is_an_error_and_the_end() {
 #[tokio::test]
 async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
     let world = World::started_with(|config| {
-        config.plugin_registration_timeout = Duration::from_secs(3);
+        config.plugin_registration_timeout = Duration::from_secs(3600);
     })
     .await;
-    let begun = Instant::now();
     let mut silent = Vec::new();
     for _ in 0..8 {
         silent.push(UnixStream::connect(world.socket()).await.unwrap());
@@ -137,31 +139,14 @@ async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
 
     let good = Fake::all_events("10-good");
     let peer = good.join(&world).await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
     world.pod("p1").await;
     assert_eq!(good.events_seen(), ["RunPodSandbox p1"]);
 
-    // They are all closed in the end: silent ones when their time is over.
+    // Garbage ends its connection, and so do too many bytes.
     let mut rest = Vec::new();
     let _ = garbage.read_to_end(&mut rest).await;
-    for mut silent in silent {
-        tokio::time::timeout(TEST_TIMEOUT, silent.read_to_end(&mut rest))
-            .await
-            .unwrap()
-            .unwrap();
-    }
-    world.observer.wait_for_count("refused", 10).await;
+    world.observer.wait_for_count("refused", 2).await;
     let notices = world.observer.notices.all();
-    assert!(
-        notices
-            .iter()
-            .any(|n| n.contains("did not register within 3s")),
-        "{notices:?}"
-    );
     assert!(
         notices.iter().any(|n| n.contains("before registration")),
         "{notices:?}"
@@ -171,7 +156,7 @@ async fn silent_and_garbage_peers_do_not_hold_up_a_good_one() {
 }
 
 #[tokio::test]
-async fn more_unregistered_peers_than_places_wait_their_turn() {
+async fn silent_peers_are_closed_when_their_time_is_over() {
     let world = World::started_with(|config| {
         config.plugin_registration_timeout = Duration::from_millis(300);
     })
@@ -180,9 +165,16 @@ async fn more_unregistered_peers_than_places_wait_their_turn() {
     for _ in 0..20 {
         silent.push(UnixStream::connect(world.socket()).await.unwrap());
     }
-    let good = Fake::all_events("10-good");
-    let _peer = good.join(&world).await;
     world.observer.wait_for_count("refused", 20).await;
+    let mut rest = Vec::new();
+    for mut silent in silent {
+        let end = silent.read_to_end(&mut rest);
+        let end = tokio::time::timeout(TEST_TIMEOUT, end).await.unwrap();
+        assert_eq!(end.unwrap(), 0);
+    }
+    let notices = world.observer.notices.all();
+    let late = "did not register within 300ms";
+    assert!(notices.iter().all(|n| n.contains(late)), "{notices:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nri_adaptation::config::{AfterLate, PluginConfig, Trouble};
+use nri_adaptation::config::{AfterLate, FailureAction, PluginConfig};
 use nri_adaptation::{CallOutcome, Ctx, PluginState, RuntimeApi};
 use nri_core::{Error, Event};
 use tokio::sync::Notify;
@@ -77,8 +77,8 @@ async fn policies_say_what_lateness_errors_and_absence_mean() {
     let world = World::started_with(|config| {
         config.plugin_request_timeout = TIME;
         let mut strict = PluginConfig::default();
-        strict.on_late = Some(Trouble::Fail);
-        strict.on_absent = Some(Trouble::Fail);
+        strict.on_late = Some(FailureAction::Fail);
+        strict.on_absent = Some(FailureAction::Fail);
         config.plugins.insert("strict".into(), strict);
     })
     .await;
@@ -178,8 +178,7 @@ async fn a_plugin_can_be_closed_as_soon_as_it_is_late() {
 
 #[tokio::test]
 async fn the_callers_deadline_is_not_the_plugins_fault() {
-    let world =
-        World::started_with(|config| config.plugin_request_timeout = Duration::from_secs(10)).await;
+    let world = World::started_with(|config| config.plugin_request_timeout = TEST_TIMEOUT).await;
     let release = Arc::new(Notify::new());
     let slow = hanging("10-slow", &release);
     let other = Fake::all_events("20-other");
@@ -210,8 +209,7 @@ async fn the_callers_deadline_is_not_the_plugins_fault() {
 
 #[tokio::test]
 async fn notifications_go_on_without_their_caller() {
-    let world =
-        World::started_with(|config| config.plugin_request_timeout = Duration::from_secs(10)).await;
+    let world = World::started_with(|config| config.plugin_request_timeout = TEST_TIMEOUT).await;
     let release = Arc::new(Notify::new());
     let hold = Arc::clone(&release);
     let slow = Fake::all_events("10-slow").on("StopPodSandbox", move |_| {
@@ -279,11 +277,7 @@ async fn a_plugin_that_stops_reading_holds_nobody_up_for_long() {
         .await
         .unwrap();
     world.pod("b").await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
     world.observer.wait_for("gone 10-deaf").await;
     world.pod("c").await;
 }

@@ -100,11 +100,7 @@ async fn stopping_is_bounded_whatever_plugins_do() {
     let _peer = fake.join(&world).await;
     let begun = std::time::Instant::now();
     tokio::join!(world.nri.stop(), world.nri.stop());
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@
     reason = "a panic is the report of a test"
 )]
 
-mod cancelling;
 mod crowd;
 mod gating;
 mod handshake;
@@ -22,6 +21,4 @@ mod recorder;
 mod requests;
 mod side_effects;
 mod support;
-mod supporting;
-mod undoing;
 mod wishes;

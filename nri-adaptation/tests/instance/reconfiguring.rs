@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nri_adaptation::config::{PluginConfig, Trouble};
+use nri_adaptation::config::{FailureAction, PluginConfig};
 use nri_adaptation::{Config, Ctx, Error, RuntimeApi as _};
 use nri_core::Event;
 
@@ -34,7 +34,7 @@ async fn limits_and_policies_hold_from_the_next_request_on() {
     let config = changed(&world, |config| {
         let mut own = PluginConfig::default();
         own.request_timeout = Some(Duration::from_millis(50));
-        own.on_late = Some(Trouble::Fail);
+        own.on_late = Some(FailureAction::Fail);
         config.plugins.insert("a".into(), own);
     });
     let done = world.nri.reconfigure(config.clone()).await.unwrap();

@@ -453,6 +453,9 @@ impl World {
         config.socket_path = dir.path().join("nri.sock");
         config.plugin_path = dir.path().join("plugins");
         config.plugin_config_path = dir.path().join("conf.d");
+        // Nobody is late, on a machine however busy, unless a test says so.
+        config.plugin_registration_timeout = TEST_TIMEOUT;
+        config.plugin_request_timeout = TEST_TIMEOUT;
         config
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_adaptation::config::{AfterLate, PluginConfig, Trouble};
+use nri_adaptation::config::{AfterLate, FailureAction, PluginConfig};
 use nri_adaptation::{Config, Ctx, RuntimeApi as _};
 use nri_core::{Error, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
 use tokio::sync::Notify;
@@ -156,7 +156,7 @@ async fn the_operator_has_the_last_word() {
     // A plugin that would fail requests, and be kept, is neither.
     let world = World::started_with(|config| {
         hasty(config, |own| {
-            own.on_late = Some(Trouble::Skip);
+            own.on_late = Some(FailureAction::Skip);
             own.after_late = Some(AfterLate::Close);
         });
     })
@@ -169,7 +169,7 @@ async fn the_operator_has_the_last_word() {
     // And the other way round: it stays for its three times.
     let world = World::started_with(|config| {
         hasty(config, |own| {
-            own.on_late = Some(Trouble::Fail);
+            own.on_late = Some(FailureAction::Fail);
             own.after_late = Some(AfterLate::Keep);
         });
     })
@@ -208,7 +208,7 @@ async fn a_wish_outlives_another_configuration() {
     assert!(matches!(error, Error::Late { .. }), "{error}");
     assert_eq!(world.nri.plugins().len(), 1);
     // A word of the operator about it is heard at once.
-    hasty(&mut config, |own| own.on_late = Some(Trouble::Skip));
+    hasty(&mut config, |own| own.on_late = Some(FailureAction::Skip));
     world.nri.reconfigure(config).await.unwrap();
     world.pod("b").await;
     world.nri.stop().await;

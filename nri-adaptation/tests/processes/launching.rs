@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nri_adaptation::{PluginKind, RuntimeApi as _};
 
-use crate::LOG;
 use crate::setup::{Setup, created, is_there, logged, names, program};
+use crate::{LOG, TEST_TIMEOUT};
 
 pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited: &str) {
     let setup = Setup::new(
@@ -58,11 +58,7 @@ pub(crate) async fn plugins_are_launched_in_order_configured_and_ended(inherited
     );
     assert!(line.contains("creating\\u{1b}[31m a container"), "{line}");
     assert!(!log.contains("NRI_PLUGIN_IDX=10"), "{log}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
     assert!(
         pids.iter().all(|pid| !is_there(*pid)),
         "they are ended and reaped"
@@ -204,10 +200,6 @@ pub(crate) async fn odd_processes_hold_nobody_up() {
         .unwrap();
     let begun = Instant::now();
     nri.stop().await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(9),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
     assert!(!is_there(stubborn), "it was made to end");
 }

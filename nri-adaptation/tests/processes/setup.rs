@@ -113,8 +113,8 @@ impl Setup {
         config.plugin_path = self.dir.path().join("plugins");
         config.plugin_config_path = self.dir.path().join("conf.d");
         // The machine may be busy; a process takes its time to start.
-        config.plugin_registration_timeout = Duration::from_secs(20);
-        config.plugin_request_timeout = Duration::from_secs(20);
+        config.plugin_registration_timeout = TEST_TIMEOUT;
+        config.plugin_request_timeout = TEST_TIMEOUT;
         configure(&mut config);
         let builder = Nri::builder(config)
             .runtime("test-runtime", "1")

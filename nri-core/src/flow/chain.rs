@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::outcome::UNIMPLEMENTED;
-use super::{Call, Member, OnTrouble, Outcome, PluginOutcome, Reply, Roster, Step};
+use super::{Call, FailureAction, Member, Outcome, PluginOutcome, Reply, Roster, Step};
 use crate::{Error, Event, RegisteredPlugin, Request, Response};
 
 /// What differs from event to event: the request for the next plugin, and what its response
@@ -177,7 +177,8 @@ pub(super) fn judge(
     absorb: impl FnOnce(Response) -> Result<(), Error>,
 ) -> (Outcome, bool, Option<Error>) {
     let plugin = &member.plugin.id;
-    let fails = |policy: OnTrouble, error: Error| (policy == OnTrouble::Fail).then_some(error);
+    let fails =
+        |policy: FailureAction, error: Error| (policy == FailureAction::Fail).then_some(error);
     let late = |after| Error::Late {
         plugin: plugin.clone(),
         event,
@@ -233,7 +234,7 @@ pub(super) fn judge(
         ),
         Reply::Gone { delivered } => {
             let policy = match delivered {
-                true if member.policy.on_lost == OnTrouble::Fail => OnTrouble::Fail,
+                true if member.policy.on_lost == FailureAction::Fail => FailureAction::Fail,
                 _ => member.policy.on_absent,
             };
             let error = Error::Gone {

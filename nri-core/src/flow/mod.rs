@@ -41,7 +41,7 @@ use std::sync::Arc;
 pub use create::CreateFlow;
 pub use notify::NotifyFlow;
 pub use outcome::{Outcome, PluginOutcome, Reply, Report};
-pub use roster::{Member, OnTrouble, Policy, Roster};
+pub use roster::{FailureAction, Member, Policy, Roster};
 pub use synchronize::{ENVELOPE_RESERVE, MESSAGE_LIMIT, SynchronizeError, SynchronizeFlow};
 pub use update::{StopFlow, UpdateFlow};
 pub use validating::ValidateFlow;

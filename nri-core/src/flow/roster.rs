@@ -9,10 +9,12 @@ use crate::{Event, EventMask, RegisteredPlugin};
 
 /// What a plugin's trouble means for the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnTrouble {
+#[cfg_attr(feature = "policy-serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "policy-serde", serde(rename_all = "lowercase"))]
+pub enum FailureAction {
     /// The request fails.
     Fail,
-    /// The request goes on as if the plugin had answered nothing.
+    /// The request goes on without the plugin, as if it had answered nothing.
     Skip,
 }
 
@@ -23,16 +25,16 @@ pub enum OnTrouble {
 #[non_exhaustive]
 pub struct Policy {
     /// The plugin answers with an error. Default: fail.
-    pub on_error: OnTrouble,
+    pub on_error: FailureAction,
     /// The plugin does not answer in time. Default: skip.
-    pub on_late: OnTrouble,
+    pub on_late: FailureAction,
     /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default:
     /// skip.
-    pub on_absent: OnTrouble,
+    pub on_absent: FailureAction,
     /// The plugin's connection goes after the request was handed to it;
     /// [`on_absent`](Self::on_absent) covers that too, so either of them fails the request.
     /// Default: skip.
-    pub on_lost: OnTrouble,
+    pub on_lost: FailureAction,
 }
 
 impl Policy {
@@ -46,8 +48,8 @@ impl Policy {
     #[must_use]
     pub fn wished(wish: &api::FailurePolicy) -> Self {
         let unanswered = match wish.fail_request {
-            true => OnTrouble::Fail,
-            false => OnTrouble::Skip,
+            true => FailureAction::Fail,
+            false => FailureAction::Skip,
         };
         Self {
             on_late: unanswered,
@@ -60,10 +62,10 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            on_error: OnTrouble::Fail,
-            on_late: OnTrouble::Skip,
-            on_absent: OnTrouble::Skip,
-            on_lost: OnTrouble::Skip,
+            on_error: FailureAction::Fail,
+            on_late: FailureAction::Skip,
+            on_absent: FailureAction::Skip,
+            on_lost: FailureAction::Skip,
         }
     }
 }

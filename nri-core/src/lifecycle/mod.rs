@@ -8,6 +8,31 @@
 //! A step counts from the moment in which it is begun, so of two callers only one gets it. That its
 //! event reaches all plugins, and in order with the others of its pod, is for whoever relays it.
 //!
+//! # Which step leads where
+//!
+//! | step | `Removed` | `Created` | `Running` | `Stopped` |
+//! |---|---|---|---|---|
+//! | RunPodSandbox | → `Running` | | error: it lives | error: it lives; *restart*: → `Running` |
+//! | CreateContainer | → `Created` | error: it lives | error: it lives | error: it lives |
+//! | StartContainer | → `Running`; error if its removal was announced | → `Running` | stays, due | error: its stop was announced; *restart*: → `Running` |
+//! | StopPodSandbox, StopContainer, exit | nothing is due | → `Stopped` | → `Stopped` | nothing is due |
+//! | RemovePodSandbox, RemoveContainer | nothing is due | stop first, → `Removed` | stop first, → `Removed` | → `Removed` |
+//! | updates, post events | due | due | due | due |
+//! | a list says created | → `Created` | stays | stays | stays |
+//! | a list says running, or does not know | → `Running` | stays | stays | stays |
+//! | a list says stopped | → `Stopped` | stays | stays | stays |
+//! | a list has it no more | | → `Removed` | → `Removed` | → `Removed` |
+//!
+//! `Removed` is also what nobody ever heard of; pods never are `Created`. Every arrow that is a step
+//! makes the step's event due. What only lists told of, in whatever state, may be run, created or
+//! started, since a runtime may list what it is about to announce.
+//!
+//! A *restart* is a step only where the domain says that what it stopped may run again
+//! ([`Lifecycles::set_restartable`]): Docker, podman and Nomad start stopped containers, CRI never
+//! does. Then a life has at most one stop per start, and it still has one removal, after which
+//! nothing but another creation follows. Plugins that join are shown what is stopped there
+//! ([`Lifecycles::shows`]), since it may run again without another creation.
+//!
 //! What is different from the Go implementation is listed in [`differences`].
 //!
 //! What may not enter: plugins, and the contents of pods and containers.
@@ -22,7 +47,8 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use error::LifecycleError;
 pub use key::ObjectKey;
@@ -110,6 +136,8 @@ struct Entry {
 pub struct Lifecycles {
     entries: BTreeMap<ObjectKey, Entry>,
     removed: Removed,
+    /// The domains in which what was stopped may run again.
+    restartable: BTreeSet<Arc<str>>,
     /// Counts what happens, so that earlier and later can be told apart.
     tick: u64,
 }
@@ -118,6 +146,31 @@ impl Lifecycles {
     /// No pod and no container.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says that pods and containers of a domain may run again after they were stopped: RunPodSandbox
+    /// after StopPodSandbox, and StartContainer after StopContainer, are steps there. In other
+    /// domains they are errors.
+    ///
+    /// ```
+    /// use nri_core::lifecycle::{Due, Lifecycles, ObjectKey};
+    /// use nri_core::Event;
+    ///
+    /// let mut lives = Lifecycles::new();
+    /// lives.set_restartable("moby");
+    /// let container = ObjectKey::container("moby", "c1");
+    /// for event in [Event::StartContainer, Event::StopContainer, Event::StartContainer] {
+    ///     assert_eq!(lives.begin(&container, event)?, Due::Event);
+    /// }
+    /// # Ok::<(), nri_core::lifecycle::LifecycleError>(())
+    /// ```
+    pub fn set_restartable(&mut self, domain: impl Into<Arc<str>>) {
+        self.restartable.insert(domain.into());
+    }
+
+    /// Whether what was stopped may run again in a domain.
+    pub fn is_restartable(&self, domain: &str) -> bool {
+        self.restartable.contains(domain)
     }
 
     /// The state of a pod or container; [`State::Removed`] for what is not known.
@@ -189,10 +242,12 @@ impl Lifecycles {
 
     fn take_step(&mut self, key: &ObjectKey, event: Event) -> Result<Due, LifecycleError> {
         match event {
+            Event::RunPodSandbox if self.restart(key) => Ok(Due::Event),
             Event::RunPodSandbox => {
                 self.appear(key, event, State::Running, Creation::Settled)?;
                 Ok(Due::Event)
             }
+            Event::StartContainer if self.restart(key) => Ok(Due::Event),
             Event::StartContainer => self.start(key, event),
             Event::StopPodSandbox | Event::StopContainer => self.stop(key, event),
             Event::RemovePodSandbox | Event::RemoveContainer => self.remove(key, event),
@@ -297,6 +352,34 @@ impl Lifecycles {
             State::Stopped => Due::Event,
             _ => Due::StopFirst,
         }
+    }
+
+    /// Makes run again what was announced as stopped, where that may be; false if this is no such
+    /// case. No creation can be under way any more: it was settled before, or its stop was told.
+    fn restart(&mut self, key: &ObjectKey) -> bool {
+        if !self.may_restart(key) {
+            return false;
+        }
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.state = State::Running;
+        }
+        true
+    }
+
+    /// Whether the next RunPodSandbox or StartContainer of a pod or container makes it run again
+    /// after its stop was announced.
+    pub(crate) fn may_restart(&self, key: &ObjectKey) -> bool {
+        let stopped = self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.announced && entry.state == State::Stopped);
+        stopped && self.is_restartable(key.domain())
+    }
+
+    /// Whether a pod that is to be run is one that plugins know, so that this does not begin its life.
+    pub(crate) fn runs_again(&self, key: &ObjectKey) -> bool {
+        let announced = self.entries.get(key).is_some_and(|entry| entry.announced);
+        announced && self.is_restartable(key.domain())
     }
 
     fn start(&mut self, key: &ObjectKey, event: Event) -> Result<Due, LifecycleError> {

@@ -97,25 +97,43 @@ impl Lifecycles {
     }
 
     /// Whether a plugin that is synchronised is to be shown an object that a list has: pods and
-    /// containers that live, but no stopped containers, and nothing whose creation is not
-    /// settled or whose removal was announced.
+    /// containers that live, but no stopped containers unless they may run again, and nothing
+    /// whose creation is not settled or whose removal was announced.
     pub fn shows(&self, key: &ObjectKey) -> bool {
         self.entries.get(key).is_some_and(|entry| {
             entry.creation == Creation::Settled
-                && (key.subject() == Subject::Pod || entry.state != State::Stopped)
+                && (key.subject() == Subject::Pod || self.may_run_again(key, entry))
         })
+    }
+
+    /// The state in which a plugin that is synchronised is shown a container of which a list says
+    /// another one. Where containers run again after a stop, what was announced counts: the list
+    /// may lag behind, and the plugin hears from here on what leads on from there.
+    pub fn shown_state(&self, key: &ObjectKey, listed: ContainerState) -> ContainerState {
+        let announced = self.entries.get(key).filter(|entry| entry.announced);
+        let stopped = listed == ContainerState::ContainerStopped;
+        match announced.map(|entry| entry.state) {
+            _ if !self.is_restartable(key.domain()) => listed,
+            Some(State::Stopped) => ContainerState::ContainerStopped,
+            Some(State::Running) if stopped => ContainerState::ContainerRunning,
+            _ => listed,
+        }
+    }
+
+    fn may_run_again(&self, key: &ObjectKey, entry: &Entry) -> bool {
+        entry.state != State::Stopped || self.is_restartable(key.domain())
     }
 
     /// What was announced and lives, and no list of the runtime has ever had: a list may lag behind
     /// the events. A plugin that is synchronised has to be shown it as well. No stopped pods
-    /// and containers, and nothing that is not settled.
+    /// and containers unless they may run again, and nothing that is not settled.
     pub fn unlisted(&self) -> impl Iterator<Item = (&ObjectKey, State)> {
         self.entries
             .iter()
-            .filter(|(_, entry)| {
+            .filter(|(key, entry)| {
                 !entry.listed
                     && entry.creation == Creation::Settled
-                    && entry.state != State::Stopped
+                    && self.may_run_again(key, entry)
             })
             .map(|(key, entry)| (key, entry.state))
     }

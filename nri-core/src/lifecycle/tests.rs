@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use nri_proto::api::ContainerState;
 use proptest::prelude::*;
 
 use super::*;
@@ -272,6 +273,97 @@ fn s11_memory_is_bounded_by_what_lives() {
     assert!(lives.removed.len() <= removed::REMEMBERED);
 }
 
+fn restartable() -> Lifecycles {
+    let mut lives = Lifecycles::new();
+    lives.set_restartable("k8s.io");
+    lives
+}
+
+#[test]
+fn where_a_domain_says_so_what_was_stopped_runs_again_until_it_is_removed() {
+    let mut lives = restartable();
+    created(&mut lives, &container());
+    for (key, run, stop, remove) in [
+        (
+            pod(),
+            Event::RunPodSandbox,
+            Event::StopPodSandbox,
+            Event::RemovePodSandbox,
+        ),
+        (
+            container(),
+            Event::StartContainer,
+            Event::StopContainer,
+            Event::RemoveContainer,
+        ),
+    ] {
+        for _ in 0..3 {
+            assert_eq!(lives.begin(&key, run), Ok(Due::Event));
+            assert_eq!(lives.state(&key), State::Running);
+            assert_eq!(lives.begin(&key, stop), Ok(Due::Event));
+            assert_eq!(lives.begin(&key, stop), Ok(Due::Nothing));
+        }
+        assert_eq!(lives.begin(&key, run), Ok(Due::Event));
+        assert_eq!(lives.begin(&key, remove), Ok(Due::StopFirst));
+    }
+    let start = lives.begin(&container(), Event::StartContainer);
+    assert!(matches!(start, Err(LifecycleError::Removed { .. })));
+}
+
+#[test]
+fn only_a_stop_makes_room_for_another_run_and_only_in_its_domain() {
+    let mut lives = restartable();
+    let _ = lives.begin(&pod(), Event::RunPodSandbox).unwrap();
+    let run = lives.begin(&pod(), Event::RunPodSandbox);
+    assert!(matches!(run, Err(LifecycleError::Alive { .. })));
+    created(&mut lives, &container());
+    let _ = lives.begin(&container(), Event::StopContainer).unwrap();
+    assert!(lives.create(&container()).is_err());
+
+    let elsewhere = ObjectKey::container("other", "c");
+    created(&mut lives, &elsewhere);
+    let _ = lives.begin(&elsewhere, Event::StopContainer).unwrap();
+    let start = lives.begin(&elsewhere, Event::StartContainer);
+    assert!(matches!(start, Err(LifecycleError::Stopped { .. })));
+    assert!(!lives.shows(&elsewhere) && lives.shows(&container()));
+}
+
+#[test]
+fn plugins_are_shown_what_may_run_again_in_the_state_that_was_announced() {
+    use ContainerState::{ContainerCreated, ContainerRunning, ContainerStopped};
+    let (mut lives, key) = (restartable(), container());
+    let shown = |lives: &Lifecycles, listed| lives.shown_state(&container(), listed);
+    created(&mut lives, &key);
+    assert_eq!(shown(&lives, ContainerCreated), ContainerCreated);
+    let _ = lives.begin(&key, Event::StopContainer).unwrap();
+    assert!(lives.unlisted().any(|(unlisted, _)| *unlisted == key));
+    let _ = listed(&mut lives, &[(key.clone(), Observed::Running)]);
+    assert!(lives.shows(&key));
+    assert_eq!(shown(&lives, ContainerRunning), ContainerStopped);
+    let _ = lives.begin(&key, Event::StartContainer).unwrap();
+    assert_eq!(shown(&lives, ContainerStopped), ContainerRunning);
+    assert_eq!(
+        shown(&lives, ContainerState::ContainerPaused),
+        ContainerState::ContainerPaused
+    );
+    // Without restarts the stop is still to come, and that is how it is shown.
+    let mut lives = Lifecycles::new();
+    created(&mut lives, &key);
+    assert_eq!(shown(&lives, ContainerStopped), ContainerStopped);
+}
+
+#[test]
+fn a_creation_that_ran_and_stopped_before_it_was_settled_runs_again_as_what_exists() {
+    let (mut lives, key) = (restartable(), container());
+    let mut birth = lives.create(&key).unwrap();
+    lives.asked(&mut birth);
+    let _ = lives.begin(&key, Event::StopContainer).unwrap();
+    assert!(!lives.shows(&key), "it may still come to nothing");
+    let _ = lives.begin(&key, Event::StartContainer).unwrap();
+    assert!(lives.shows(&key));
+    assert_eq!(lives.settle(birth, Abandoned), Due::StopFirst);
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Create(u8),
@@ -304,6 +396,8 @@ struct Heard {
     removals: usize,
     /// A list told of it as stopped, so its stop was announced by an earlier process.
     born_stopped: bool,
+    /// Whether it may run again after a stop.
+    restartable: bool,
 }
 
 impl Heard {
@@ -332,6 +426,9 @@ impl Heard {
             (Due::Event, Event::StopContainer) => self.stop(),
             (Due::Event, Event::RemoveContainer) => self.remove(),
             (Due::Event, Event::StartContainer) => {
+                if self.restartable {
+                    self.stops = 0;
+                }
                 assert_eq!((self.stops, self.removals), (0, 0), "a step backwards");
                 self.born_stopped = false;
             }
@@ -352,12 +449,19 @@ fn many_cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(many_cases())]
 
-    /// Law: whatever a runtime announces in whatever order, each life yields at most one stop and
-    /// at most one removal, never a removal before the stop, and nothing but a creation after the
-    /// removal.
+    /// Law: whatever a runtime announces in whatever order, each life yields at most one stop (one
+    /// per start, where what was stopped may run again) and at most one removal, never a removal
+    /// before the stop, and nothing but a creation after the removal.
     #[test]
-    fn each_life_is_stopped_once_then_removed_once(acts in prop::collection::vec(act(), 1..60)) {
+    fn each_life_is_stopped_once_then_removed_once(
+        acts in prop::collection::vec(act(), 1..60),
+        restartable in any::<bool>(),
+    ) {
         let mut lives = Lifecycles::new();
+        if restartable {
+            lives.set_restartable("k8s.io");
+        }
+        let begins = || Heard { restartable, ..Heard::default() };
         let key = |id: u8| ObjectKey::container("k8s.io", id.to_string());
         let mut heard: BTreeMap<u8, Heard> = BTreeMap::new();
         let mut births: BTreeMap<u8, Vec<PendingCreation>> = BTreeMap::new();
@@ -369,7 +473,7 @@ proptest! {
                         Ok(birth) => {
                             prop_assert!(!alive);
                             births.entry(id).or_default().push(birth);
-                            heard.insert(id, Heard::default());
+                            heard.insert(id, begins());
                         }
                         Err(_) => prop_assert!(alive),
                     }
@@ -386,7 +490,7 @@ proptest! {
                     let current = lives.newborn(&birth).is_some();
                     let due = lives.settle(birth, if commit { Committed } else { Abandoned });
                     prop_assert!(current || due == Due::Nothing);
-                    heard.entry(id).or_default().hear(due, Event::RemoveContainer);
+                    heard.entry(id).or_insert_with(begins).hear(due, Event::RemoveContainer);
                 }
                 Act::Step(id, event) => {
                     let known = lives.entries.contains_key(&key(id));
@@ -394,9 +498,9 @@ proptest! {
                         if !known && event == Event::StartContainer {
                             // A life that nobody told of before; not one that ended.
                             prop_assert!(heard.get(&id).is_none_or(|heard| heard.removals == 0));
-                            heard.insert(id, Heard::default());
+                            heard.insert(id, begins());
                         }
-                        heard.entry(id).or_default().hear(due, event);
+                        heard.entry(id).or_insert_with(begins).hear(due, event);
                     }
                 }
                 Act::List(objects) => {
@@ -414,7 +518,7 @@ proptest! {
                     for id in 0..3 {
                         let state = lives.state(&key(id));
                         if state != State::Removed && !before.contains(&id) {
-                            heard.insert(id, Heard { born_stopped: state == State::Stopped, ..Heard::default() });
+                            heard.insert(id, Heard { born_stopped: state == State::Stopped, ..begins() });
                         }
                     }
                 }

@@ -149,7 +149,7 @@ pub trait Container: Send + Sync {
             env: self.env(),
             mounts: self.mounts(),
             hooks: self.hooks(),
-            linux: self.linux().map(LinuxContainer::to_message),
+            linux: self.linux().map(LinuxContainer::to_linux_message),
             pid: status.pid,
             rlimits: self.rlimits(),
             created_at: status.created_at,
@@ -228,7 +228,7 @@ pub trait LinuxContainer: Send + Sync {
     }
 
     /// The message that plugins get.
-    fn to_message(&self) -> api::LinuxContainer {
+    fn to_linux_message(&self) -> api::LinuxContainer {
         api::LinuxContainer {
             namespaces: self.namespaces(),
             devices: self.devices(),
@@ -346,7 +346,7 @@ impl LinuxContainer for api::LinuxContainer {
     fn rdt(&self) -> Option<api::LinuxRdt> {
         self.rdt.clone()
     }
-    fn to_message(&self) -> api::LinuxContainer {
+    fn to_linux_message(&self) -> api::LinuxContainer {
         self.clone()
     }
 }

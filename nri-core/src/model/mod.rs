@@ -8,11 +8,13 @@
 mod annotation;
 mod container;
 mod pod;
+mod snapshot;
 mod state;
 
 pub use annotation::effective_annotation;
 pub use container::{Container, ContainerStatus, LinuxContainer};
 pub use pod::{LinuxPodSandbox, PodSandbox};
+pub use snapshot::{ContainerSnapshot, PodSnapshot};
 pub use state::State;
 
 #[cfg(test)]
@@ -53,6 +55,29 @@ mod tests {
         };
         assert_eq!(Accessors(&pod).to_message(), pod);
         assert_eq!(pod.to_message(), pod);
+    }
+
+    #[test]
+    fn a_snapshot_is_what_it_was_taken_of() {
+        let container = api::Container {
+            id: "c1".into(),
+            state: ContainerState::ContainerPaused.into(),
+            pid: 7,
+            args: vec!["/app".into()],
+            linux: Some(api::LinuxContainer::default()),
+            ..Default::default()
+        };
+        let snapshot = ContainerSnapshot::of(&container).with_domain("edge.io");
+        assert_eq!(
+            (snapshot.to_message(), snapshot.status(), snapshot.pid()),
+            (container.clone(), Container::status(&container), 7)
+        );
+        assert_eq!(ContainerSnapshot::of(&snapshot), snapshot);
+        let pod = PodSnapshot::new(api::PodSandbox::default())
+            .with_ready(None)
+            .with_domain("edge.io");
+        assert_eq!(PodSnapshot::of(&pod), pod);
+        assert_eq!((pod.ready(), &*pod.domain()), (None, "edge.io"));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub trait PodSandbox: Send + Sync {
             labels: self.labels(),
             annotations: self.annotations(),
             runtime_handler: self.runtime_handler(),
-            linux: self.linux().map(LinuxPodSandbox::to_message),
+            linux: self.linux().map(LinuxPodSandbox::to_linux_message),
             pid: self.pid(),
             ips: self.ips(),
         }
@@ -126,7 +126,7 @@ pub trait LinuxPodSandbox: Send + Sync {
     }
 
     /// The message that plugins get.
-    fn to_message(&self) -> api::LinuxPodSandbox {
+    fn to_linux_message(&self) -> api::LinuxPodSandbox {
         api::LinuxPodSandbox {
             pod_overhead: self.pod_overhead(),
             pod_resources: self.pod_resources(),
@@ -195,7 +195,7 @@ impl LinuxPodSandbox for api::LinuxPodSandbox {
     fn resources(&self) -> Option<api::LinuxResources> {
         self.resources.clone()
     }
-    fn to_message(&self) -> api::LinuxPodSandbox {
+    fn to_linux_message(&self) -> api::LinuxPodSandbox {
         self.clone()
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Active<J: Job> {
     /// Whether something else that happened to its object shows that a creation came to something,
     /// settled or not.
     pub(super) exists: bool,
+    /// Whether its object runs again by it after a stop.
+    pub(super) restarts: bool,
 }
 
 impl<J: Job> Active<J> {
@@ -79,6 +81,7 @@ impl<J: Job> Active<J> {
             undoes: None,
             birth: None,
             exists: false,
+            restarts: false,
         }
     }
 

@@ -160,6 +160,7 @@ impl<J: Job> Scheduler<J> {
         let plugin = self.calls.remove(&call)?;
         let turn = self.plugins.get_mut(&plugin)?.turns.remove(&call)?;
         self.cancel_timers(call, &turn);
+        self.revision += u64::from(turn.late);
         self.work.push_back(Work::Turns(plugin));
         self.work.push_back(Work::Phases);
         Some(turn)

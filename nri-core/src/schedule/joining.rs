@@ -173,11 +173,21 @@ impl<J: Job> Scheduler<J> {
         let exclude = self
             .requests
             .values()
-            .filter(|active| active.is_appearance() && self.is_hidden(active, plugin, events))
+            .filter(|active| self.appears(active) && self.is_hidden(active, plugin, events))
             .map(|active| active.object.clone())
             .collect();
         self.set_phase(plugin, Phase::Synchronizing { until: deadline });
         Some(SyncPlan { deadline, exclude })
+    }
+
+    /// Whether a request makes its object appear; a pod that runs again has been there all along, and
+    /// so have its containers.
+    fn appears(&self, active: &Active<J>) -> bool {
+        let again = match active.stage {
+            Stage::Queued => self.lives.runs_again(&active.object),
+            Stage::Running(_) | Stage::Unsettled(_) => active.restarts,
+        };
+        active.is_appearance() && !again
     }
 
     /// Takes note of what a plugin gets to know, and what it does not.
@@ -370,5 +380,6 @@ impl<J: Job> Scheduler<J> {
             members.insert(&plugin.id, member);
         }
         self.roster = Roster::new(members.into_values()).with_support(self.config.support);
+        self.revision += 1;
     }
 }

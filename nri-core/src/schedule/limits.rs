@@ -38,16 +38,20 @@ impl Default for Config {
     }
 }
 
-/// What is done with a plugin once its late answer has come.
+/// What happens to a plugin that was late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "policy-serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "policy-serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum AfterLate {
-    /// It goes on as if nothing had happened. What it missed it learns from later events.
+    /// It goes on once its answer has come; the answer is dropped. What it missed it learns from
+    /// later events. The default.
     #[default]
     Keep,
-    /// It is synchronised again.
+    /// It is synchronised again once its answer has come, so that it learns what was done without
+    /// it.
     Resync,
-    /// It is closed, right when it becomes late.
+    /// It is closed right when it becomes late, as the reference does.
     Close,
 }
 
@@ -62,7 +66,7 @@ pub struct PluginLimits {
     /// After how many late answers in a row it is closed. It is closed as well when it owes one
     /// answer for this many times `request_timeout`, since a plugin that hangs gets no further
     /// request that it could be late with. 0 is never: then an answer that is owed for
-    /// [`TEST_TIMEOUT`] times `request_timeout` is given up, and the plugin gets requests again.
+    /// [`LATE_ANSWER_TIMEOUTS`] times `request_timeout` is given up, and the plugin gets requests again.
     /// Default: 3.
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
@@ -82,7 +86,7 @@ impl Default for PluginLimits {
 
 /// For how many times its request timeout an answer is waited for, where owing it does not close
 /// the plugin.
-pub const TEST_TIMEOUT: u32 = 3;
+pub const LATE_ANSWER_TIMEOUTS: u32 = 3;
 
 impl PluginLimits {
     /// The same limits for a plugin with a wish of its own (protocol v0.12.4): with
@@ -107,7 +111,7 @@ impl PluginLimits {
     /// How long after its deadline the answer to a call is waited for at most.
     pub(super) fn owed(&self) -> Duration {
         let times = match self.strikes {
-            0 => TEST_TIMEOUT,
+            0 => LATE_ANSWER_TIMEOUTS,
             strikes => strikes,
         };
         // A clock must be able to say when that is.

@@ -100,5 +100,5 @@ mod scenes;
 
 pub use effect::{CallId, CallOutcome, CloseReason, Effect, RequestId, SyncPlan};
 pub use job::{Job, RequestFlow, RequestOutcome, Submission};
-pub use limits::{AfterLate, Config, PluginLimits, TEST_TIMEOUT};
+pub use limits::{AfterLate, Config, LATE_ANSWER_TIMEOUTS, PluginLimits};
 pub use state::Scheduler;

@@ -76,6 +76,7 @@ impl<J: Job> Scheduler<J> {
             return Ok(Due::Event);
         }
         let appears = active.is_appearance();
+        active.restarts = self.lives.may_restart(&active.object);
         let due = self.lives.begin(&active.object, active.event)?;
         let (object, event) = (active.object.clone(), active.event);
         if appears {
@@ -310,6 +311,7 @@ impl<J: Job> Scheduler<J> {
             return;
         };
         turn.late = true;
+        self.revision += 1;
         turn.blamed = blamed;
         self.timers.cancel(turn.deadline, Timer::Call(call));
         let until = now + limits.owed();
@@ -459,9 +461,10 @@ impl<J: Job> Scheduler<J> {
         if let Some(error) = ended_by {
             report.result = Err(error);
         }
-        if active.event == Event::RunPodSandbox && refused && report.result.is_err() {
+        let begins = active.event == Event::RunPodSandbox && !active.restarts;
+        if begins && refused && report.result.is_err() {
             // The runtime tells of its end: to those that heard of it, and to those that want to
-            // hear of ends alone.
+            // hear of ends alone. One that was to run again is known to all.
             let heard = |plugin: &RegisteredPlugin| {
                 let mut handed = records.iter().filter(|record| record.handed);
                 handed.any(|record| record.actual == *plugin)

@@ -33,6 +33,7 @@ impl<J: Job> Scheduler<J> {
             last_number: 0,
             blocks: 0,
             looked_through: 0,
+            revision: 0,
         }
     }
 
@@ -222,6 +223,12 @@ impl<J: Job> Scheduler<J> {
     /// The plugins that a request that begins now includes, in order.
     pub fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// A number that grows whenever the [roster](Self::roster) changes, or who is
+    /// [late](Self::is_late): as long as it is the same, both are.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Goes on with everything that can go on.

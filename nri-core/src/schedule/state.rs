@@ -58,6 +58,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     /// When lists were last looked through for what no event had told of, in the count of the
     /// lives.
     pub(super) looked_through: u64,
+    /// Changes with the roster, and with who is late.
+    pub(super) revision: u64,
 }
 
 impl<J: Job> Scheduler<J> {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use nri_core::build::{Adjust as _, SetResources as _, Update as _};
 use nri_core::flow::{
-    Call, CreateFlow, Flow, Member, NotifyFlow, OnTrouble, Outcome, Policy, Reply, Report, Roster,
-    Step, StopFlow, UpdateFlow,
+    Call, CreateFlow, FailureAction, Flow, Member, NotifyFlow, Outcome, Policy, Reply, Report,
+    Roster, Step, StopFlow, UpdateFlow,
 };
 use nri_core::merge::{CreateOutcome, MergeError};
 use nri_core::{Error, Event, EventMask, RegisteredPlugin, Request, Response, api};
@@ -61,9 +61,9 @@ fn gone() -> Reply {
 
 fn all_fail() -> Policy {
     let mut policy = Policy::default();
-    policy.on_error = OnTrouble::Fail;
-    policy.on_late = OnTrouble::Fail;
-    policy.on_absent = OnTrouble::Fail;
+    policy.on_error = FailureAction::Fail;
+    policy.on_late = FailureAction::Fail;
+    policy.on_absent = FailureAction::Fail;
     policy
 }
 
@@ -274,7 +274,7 @@ fn a_plugin_that_is_late_busy_or_gone_is_skipped_unless_its_policy_is_to_fail() 
 #[test]
 fn an_error_is_skipped_if_the_policy_says_so() {
     let mut policy = Policy::default();
-    policy.on_error = OnTrouble::Skip;
+    policy.on_error = FailureAction::Skip;
     let members = [member("10-a").with_policy(policy), member("20-b")];
     let (calls, report) = drive(creation(&roster(members)), |call| {
         if call.plugin == plugin("10-a") {
@@ -383,7 +383,7 @@ fn validators_are_asked_at_once_about_the_original_and_the_whole() {
 fn validation_fails_closed_whatever_the_policy_says() {
     for reply in [late(), Reply::Busy, gone(), failing(), verdict(true, "")] {
         let mut lenient = Policy::default();
-        lenient.on_error = OnTrouble::Skip;
+        lenient.on_error = FailureAction::Skip;
         let members = [member("10-a"), validator("99-v").with_policy(lenient)];
         let (_, report) = drive(creation(&roster(members)), |call| {
             if call.plugin == plugin("99-v") {

@@ -116,6 +116,15 @@ impl World {
             ),
             _ => drop(peer.strange.remove(&container)),
         }
+        if event == Event::StopContainer {
+            let heard = peer.stops.entry(container.clone()).or_default();
+            *heard += 1;
+            let restarts = match self.restartable {
+                true => self.starts.get(&container).copied().unwrap_or_default(),
+                false => 0,
+            };
+            assert!(*heard <= 1 + restarts, "{plugin} hears a stop twice");
+        }
         if let Some(seen) = self.undone.get(&container) {
             assert!(
                 seen.contains(plugin),
@@ -385,6 +394,14 @@ impl World {
             self.expect_undo(request, &asked);
             self.count("creations failed");
         }
+        let took_place = !matches!(report.result, Err(Error::Lifecycle(_)));
+        if asked.event == Event::StartContainer && took_place {
+            let starts = self.starts.entry(asked.container.clone()).or_default();
+            *starts += 1;
+            if self.restartable && *starts > 1 {
+                self.count("restarts");
+            }
+        }
         if asked.event == Event::RemoveContainer {
             self.store.remove(&asked.container);
         }
@@ -487,6 +504,21 @@ impl World {
                 "two instances in one request"
             );
         }
+    }
+
+    /// Who is in the roster, and who is late, changes with the scheduler's revision only.
+    pub(crate) fn check_revision(&mut self) {
+        let members = self.scheduler.roster().members().iter();
+        let now = members
+            .map(|member| &member.plugin)
+            .map(|plugin| (plugin.clone(), self.scheduler.is_late(plugin)))
+            .collect();
+        let (before, seen) = std::mem::replace(&mut self.revised, (self.scheduler.revision(), now));
+        assert!(
+            before < self.revised.0 || (before, &seen) == (self.revised.0, &self.revised.1),
+            "in one revision the plugins are {seen:?} and {:?}",
+            self.revised.1
+        );
     }
 
     /// When nothing is under way any more.

@@ -24,19 +24,28 @@ mod world;
 use world::World;
 
 /// Prints how to repeat a run that fails.
-struct Seed(u64, bool, usize);
+struct Seed(u64, Kind, usize);
+
+/// What differs between simulated runtimes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kind {
+    /// One request at a time.
+    serial: bool,
+    /// Pods and containers may run again after a stop.
+    restartable: bool,
+}
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}, serial: {}, step {}", self.0, self.1, self.2);
+            eprintln!("seed {}, {:?}, step {}", self.0, self.1, self.2);
         }
     }
 }
 
-fn run(seed: u64, serial: bool, steps: usize) -> World {
-    let mut at = Seed(seed, serial, 0);
-    let mut world = World::new(seed, serial);
+fn run(seed: u64, kind: Kind, steps: usize) -> World {
+    let mut at = Seed(seed, kind, 0);
+    let mut world = World::new(seed, kind.serial, kind.restartable);
     while at.2 < steps {
         at.2 += 1;
         assert!(world.step());
@@ -91,14 +100,30 @@ const EVERYTHING: [&str; 21] = [
 
 #[test]
 fn all_laws_hold_over_a_long_run() {
-    has_met(&run(1, false, 120_000), &EVERYTHING);
+    has_met(&run(1, Kind::default(), 120_000), &EVERYTHING);
 }
 
 #[test]
 fn all_laws_hold_over_a_long_run_with_one_request_at_a_time() {
+    let kind = Kind {
+        serial: true,
+        ..Kind::default()
+    };
     has_met(
-        &run(2, true, 120_000),
+        &run(2, kind, 120_000),
         &["commits", "replaced", "undo requests"],
+    );
+}
+
+#[test]
+fn all_laws_hold_where_pods_and_containers_run_again() {
+    let kind = Kind {
+        restartable: true,
+        ..Kind::default()
+    };
+    has_met(
+        &run(3, kind, 60_000),
+        &["commits", "replaced", "restarts", "undo requests"],
     );
 }
 
@@ -107,6 +132,10 @@ fn all_laws_hold_over_many_short_runs() {
     // For a longer campaign: SCHEDULE_SIMULATION_RUNS=10000.
     let runs = std::env::var("SCHEDULE_SIMULATION_RUNS").map_or(40, |runs| runs.parse().unwrap());
     for seed in 100..100 + runs {
-        run(seed, seed % 5 == 0, 3_000);
+        let kind = Kind {
+            serial: seed % 5 == 0,
+            restartable: seed % 3 == 0,
+        };
+        run(seed, kind, 3_000);
     }
 }

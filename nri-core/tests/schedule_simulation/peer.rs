@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use nri_core::flow::{Member, OnTrouble, Policy, Reply};
-use nri_core::schedule::{AfterLate, CallId, PluginLimits, RequestId, TEST_TIMEOUT};
+use nri_core::flow::{FailureAction, Member, Policy, Reply};
+use nri_core::schedule::{AfterLate, CallId, LATE_ANSWER_TIMEOUTS, PluginLimits, RequestId};
 use nri_core::{Event, EventMask, RegisteredPlugin, Response};
 
 use crate::chance::Chance;
@@ -83,6 +83,8 @@ pub(crate) struct Peer {
     pub(crate) last: BTreeMap<String, RequestId>,
     /// What it heard of containers whose creation was undone.
     pub(crate) undone: BTreeMap<String, Vec<Event>>,
+    /// How often it heard of the stop of each container.
+    pub(crate) stops: BTreeMap<String, usize>,
     /// The containers that exist and it was not shown, nor will hear of as they appear.
     pub(crate) strange: BTreeSet<String>,
 }
@@ -125,14 +127,15 @@ impl Peer {
             met: BTreeMap::new(),
             last: BTreeMap::new(),
             undone: BTreeMap::new(),
+            stops: BTreeMap::new(),
             strange: BTreeSet::new(),
         }
     }
 
     pub(crate) fn member(&self, chance: &mut Chance) -> Member {
         let mut trouble = |percent| match chance.percent(percent) {
-            true => OnTrouble::Fail,
-            false => OnTrouble::Skip,
+            true => FailureAction::Fail,
+            false => FailureAction::Skip,
         };
         let mut policy = Policy::default();
         policy.on_error = trouble(80);
@@ -145,7 +148,7 @@ impl Peer {
     /// For how long after its deadline an answer is waited for.
     pub(crate) fn patience(&self) -> Duration {
         let times = match self.limits.strikes {
-            0 => TEST_TIMEOUT,
+            0 => LATE_ANSWER_TIMEOUTS,
             strikes => strikes,
         };
         self.limits.request_timeout * (times - 1)

@@ -147,6 +147,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) config: Config,
     pub(crate) scheduler: Scheduler<Errand>,
+    /// The scheduler's revision, with who was in its roster and who was late then.
+    pub(crate) revised: (u64, Vec<(RegisteredPlugin, bool)>),
     pub(crate) peers: BTreeMap<RegisteredPlugin, Peer>,
     pub(crate) plans: BTreeMap<(Instant, u64), Plan>,
     pub(crate) last_number: u64,
@@ -159,6 +161,10 @@ pub(crate) struct World {
     pub(crate) store: BTreeMap<String, Stored>,
     /// The containers whose creations were undone, with the plugins that had to hear of it.
     pub(crate) undone: BTreeMap<String, BTreeSet<RegisteredPlugin>>,
+    /// How often each container was started.
+    pub(crate) starts: BTreeMap<String, usize>,
+    /// Whether pods and containers may run again.
+    pub(crate) restartable: bool,
     /// When a creation of a pod was undone last.
     pub(crate) last_undo: BTreeMap<String, Instant>,
     /// What became of creations that are not settled.
@@ -175,7 +181,7 @@ const IDENTITIES: [&str; 7] = ["00-a", "10-b", "10-c", "20-d", "50-e", "90-f", "
 const MOST_REQUESTS: usize = 40;
 
 impl World {
-    pub(crate) fn new(seed: u64, serial: bool) -> Self {
+    pub(crate) fn new(seed: u64, serial: bool, restartable: bool) -> Self {
         let mut config = Config::default();
         config.serial = serial;
         config.settle_timeout = Duration::from_millis(1500);
@@ -187,6 +193,7 @@ impl World {
             start,
             now: start,
             scheduler: Scheduler::new(config.clone()),
+            revised: Default::default(),
             config,
             peers: BTreeMap::new(),
             plans: BTreeMap::new(),
@@ -197,6 +204,8 @@ impl World {
             pods: Vec::new(),
             store: BTreeMap::new(),
             undone: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            restartable,
             last_undo: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             blocks: 0,
@@ -205,6 +214,9 @@ impl World {
             counts: BTreeMap::new(),
             longest: Duration::ZERO,
         };
+        if restartable {
+            world.scheduler.lifecycles_mut().set_restartable("");
+        }
         world.plan(Duration::ZERO, Plan::Operate);
         world
     }
@@ -241,6 +253,7 @@ impl World {
         }
         self.take_effects();
         self.check_deadlines();
+        self.check_revision();
         true
     }
 
@@ -431,11 +444,13 @@ impl World {
         let Some(pod) = self.chance.pick(&self.pods).cloned() else {
             return;
         };
+        let kinds = if self.restartable { 4 } else { 3 };
         let event = [
             Event::UpdatePodSandbox,
             Event::StopPodSandbox,
             Event::RemovePodSandbox,
-        ][self.chance.below(3)];
+            Event::RunPodSandbox,
+        ][self.chance.below(kinds)];
         if event == Event::RemovePodSandbox {
             if self.store.values().any(|stored| stored.pod == pod) {
                 return;

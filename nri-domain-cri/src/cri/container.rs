@@ -12,37 +12,37 @@ message! {
     /// The configuration of a container.
     pub struct ContainerConfig {
         /// Who the container is.
-        metadata / "metadata": Option<ContainerMetadata>,
+        metadata = 1 / "metadata": Option<ContainerMetadata>,
         /// The image.
-        image / "image": Option<ImageSpec>,
+        image = 2 / "image": Option<ImageSpec>,
         /// Replaces the image's entry point.
-        command / "command": Vec<String>,
+        command = 3 / "command": Vec<String>,
         /// Replaces the image's arguments.
-        args / "args": Vec<String>,
+        args = 4 / "args": Vec<String>,
         /// Working directory.
-        working_dir / "workingDir": String,
+        working_dir = 5 / "workingDir": String,
         /// Environment.
-        envs / "envs": Vec<KeyValue>,
+        envs = 6 / "envs": Vec<KeyValue>,
         /// Mounts beside the runtime's own.
-        mounts / "mounts": Vec<Mount>,
+        mounts = 7 / "mounts": Vec<Mount>,
         /// Devices of the host.
-        devices / "devices": Vec<Device>,
+        devices = 8 / "devices": Vec<Device>,
         /// Labels.
-        labels / "labels": BTreeMap<String, String>,
+        labels = 9 / "labels": BTreeMap<String, String>,
         /// Annotations.
-        annotations / "annotations": BTreeMap<String, String>,
+        annotations = 10 / "annotations": BTreeMap<String, String>,
         /// Path of the log, relative to the pod's log directory.
-        log_path / "logPath": String,
+        log_path = 11 / "logPath": String,
         /// Whether standard input is kept open.
-        stdin / "stdin": bool,
+        stdin = 12 / "stdin": bool,
         /// Whether standard input is closed after the first client.
-        stdin_once / "stdinOnce": bool,
+        stdin_once = 13 / "stdinOnce": bool,
         /// Whether the process gets a terminal.
-        tty / "tty": bool,
+        tty = 14 / "tty": bool,
         /// The Linux part.
-        linux / "linux": Option<LinuxContainerConfig>,
+        linux = 15 / "linux": Option<LinuxContainerConfig>,
         /// CDI devices.
-        cdi_devices as "CDI_devices" / "CDIDevices": Vec<CdiDevice>,
+        cdi_devices = 17 as "CDI_devices" / "CDIDevices": Vec<CdiDevice>,
     }
 }
 
@@ -50,9 +50,9 @@ message! {
     /// Who a container is.
     pub struct ContainerMetadata {
         /// Name in its pod.
-        name / "name": String,
+        name = 1 / "name": String,
         /// How often it was made anew.
-        attempt / "attempt": u32,
+        attempt = 2 / "attempt": u32,
     }
 }
 
@@ -60,9 +60,9 @@ message! {
     /// An image.
     pub struct ImageSpec {
         /// Its reference, as the runtime is to use it.
-        image / "image": String,
+        image = 1 / "image": String,
         /// Its reference, as the user wrote it.
-        user_specified_image / "userSpecifiedImage": String,
+        user_specified_image = 18 / "userSpecifiedImage": String,
     }
 }
 
@@ -70,9 +70,9 @@ message! {
     /// An environment variable.
     pub struct KeyValue {
         /// Name.
-        key / "key": String,
+        key = 1 / "key": String,
         /// Value.
-        value / "value": String,
+        value = 2 / "value": String,
     }
 }
 
@@ -80,15 +80,15 @@ message! {
     /// A mount of a path of the host.
     pub struct Mount {
         /// Where, in the container.
-        container_path / "containerPath": String,
+        container_path = 1 / "containerPath": String,
         /// What, on the host.
-        host_path / "hostPath": String,
+        host_path = 2 / "hostPath": String,
         /// Whether it is read-only.
-        readonly / "readonly": bool,
+        readonly = 3 / "readonly": bool,
         /// Whether the source gets an SELinux label that the container may use.
-        selinux_relabel / "selinuxRelabel": bool,
+        selinux_relabel = 4 / "selinuxRelabel": bool,
         /// How mounts below it propagate.
-        propagation / "propagation": MountPropagation,
+        propagation = 5 / "propagation": MountPropagation,
     }
 }
 
@@ -108,11 +108,11 @@ message! {
     /// A device of the host.
     pub struct Device {
         /// Where, in the container.
-        container_path / "containerPath": String,
+        container_path = 1 / "containerPath": String,
         /// What, on the host.
-        host_path / "hostPath": String,
+        host_path = 2 / "hostPath": String,
         /// Any of `r`, `w` and `m`.
-        permissions / "permissions": String,
+        permissions = 3 / "permissions": String,
     }
 }
 
@@ -120,7 +120,7 @@ message! {
     /// A CDI device.
     pub struct CdiDevice {
         /// Its full name, for example `vendor.com/gpu=0`.
-        name / "name": String,
+        name = 1 / "name": String,
     }
 }
 
@@ -128,9 +128,9 @@ message! {
     /// The Linux part of a container's configuration.
     pub struct LinuxContainerConfig {
         /// Resources.
-        resources / "resources": Option<LinuxContainerResources>,
+        resources = 1 / "resources": Option<LinuxContainerResources>,
         /// Security.
-        security_context / "securityContext": Option<LinuxContainerSecurityContext>,
+        security_context = 2 / "securityContext": Option<LinuxContainerSecurityContext>,
     }
 }
 

@@ -164,13 +164,13 @@ macro_rules! numbers {
 
 numbers!(i64, u64, i32, u32);
 
-/// Declares a message: every field with the other spelling of its name; and the name to write where
-/// it is not the field's.
+/// Declares a message: every field with its number on the wire and the other spelling of its name;
+/// and the name to write where it is not the field's.
 macro_rules! message {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $($(#[$field_meta:meta])* $field:ident $(as $written:literal)? / $other:literal: $type:ty,)*
+            $($(#[$field_meta:meta])* $field:ident = $number:literal $(as $written:literal)? / $other:literal: $type:ty,)*
         }
     ) => {
         $(#[$meta])*
@@ -182,9 +182,55 @@ macro_rules! message {
                 #[serde(skip_serializing_if = "crate::cri::field::is_default")]
                 pub $field: $type,
             )*
-            /// Fields that are not listed above, as they were read.
+            /// Fields that are not listed above, as they were read from JSON.
             #[serde(flatten)]
             pub rest: serde_json::Map<String, serde_json::Value>,
+            /// Fields that are not listed above, as they were read from the wire.
+            #[serde(skip)]
+            pub wire_rest: Vec<u8>,
+        }
+
+        impl $name {
+            /// Reads the bytes of the message, as any generator of protobuf code writes them.
+            ///
+            /// # Errors
+            /// Bytes that are no such message.
+            pub fn decode(bytes: &[u8]) -> Result<Self, crate::cri::InvalidConfig> {
+                let mut message = Self::default();
+                let what = stringify!($name);
+                crate::cri::wire::merge(&mut message, bytes)
+                    .map_err(|reason| crate::cri::InvalidConfig::Wire { what, reason })?;
+                Ok(message)
+            }
+
+            /// The bytes of the message, for any generator's reader. Fields that
+            /// [`decode`](Self::decode) did not know are there again.
+            pub fn encode(&self) -> Vec<u8> {
+                let mut bytes = Vec::new();
+                crate::cri::wire::Message::write_fields(self, &mut bytes);
+                bytes
+            }
+        }
+
+        impl crate::cri::wire::Message for $name {
+            fn merge_field(
+                &mut self,
+                field: &crate::cri::wire::RawField<'_>,
+            ) -> Result<(), String> {
+                match field.number {
+                    $($number => crate::cri::wire::WireField::merge(&mut self.$field, field.value)
+                        .map_err(|reason| format!("`{}`: {reason}", stringify!($field))),)*
+                    _ => {
+                        self.wire_rest.extend_from_slice(field.whole);
+                        Ok(())
+                    }
+                }
+            }
+
+            fn write_fields(&self, out: &mut Vec<u8>) {
+                $(crate::cri::wire::WireField::write(&self.$field, $number, out);)*
+                out.extend_from_slice(&self.wire_rest);
+            }
         }
 
         impl crate::cri::field::Field for $name {
@@ -266,11 +312,32 @@ macro_rules! enumeration {
                 }
             }
 
+            fn number(self) -> i32 {
+                match self {
+                    $(Self::$variant => $number,)*
+                    Self::Other(number) => number,
+                }
+            }
+
             fn from_name(name: &str) -> Option<Self> {
                 match name {
                     $($text => Some(Self::$variant),)*
                     _ => None,
                 }
+            }
+        }
+
+        impl crate::cri::wire::WireField for $name {
+            fn merge(&mut self, value: crate::cri::wire::Raw<'_>) -> Result<(), String> {
+                let mut number = 0;
+                crate::cri::wire::Value::read(&mut number, value)?;
+                *self = Self::from_number(number);
+                Ok(())
+            }
+
+            fn write(&self, field: u32, out: &mut Vec<u8>) {
+                let number: i32 = self.number();
+                crate::cri::wire::WireField::write(&number, field, out);
             }
         }
 

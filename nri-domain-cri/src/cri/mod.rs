@@ -1,10 +1,17 @@
-//! CRI messages as crictl and kubelets write them in JSON, as far as NRI needs to know them; with
-//! the feature `yaml` in YAML too.
+//! CRI messages as far as NRI needs to know them: as bytes of protobuf, as crictl and kubelets write
+//! them in JSON, and with the feature `yaml` in YAML.
 //!
-//! Both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to
+//! **Bytes** (`decode`, `encode`) are for runtimes that have types of their own, whatever version of
+//! whatever generator they come from: `ContainerConfig::decode(&theirs.encode_to_vec())`, and
+//! `Theirs::decode(&*ours.encode())` back. Fields that are not listed here are kept in `wire_rest` and
+//! written back. What is required of a message is not looked at: a server's request is what it is.
+//!
+//! **JSON:** both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to
 //! case, as crictl reads them; of a field that is there twice the last counts. 64-bit numbers may
 //! be texts; enums may be names or numbers; `null` stands for absent. Fields that are not listed
-//! here are kept in `rest` and written back. What may not enter: any meaning; what CRI says means
+//! here are kept in `rest` and written back.
+//!
+//! What may not enter: any meaning; what CRI says means
 //! to NRI is told elsewhere in this crate.
 
 mod container;
@@ -12,6 +19,7 @@ mod field;
 mod pod;
 mod resources;
 mod security;
+mod wire;
 #[cfg(feature = "yaml")]
 mod yaml;
 
@@ -44,6 +52,14 @@ pub enum InvalidConfig {
         /// The message expected, for example `PodSandboxConfig`.
         what: &'static str,
         /// What is wrong, with line and column where that is known.
+        reason: String,
+    },
+    /// Its bytes are no such message of protobuf.
+    #[error("this is no {what}: {reason}")]
+    Wire {
+        /// The message expected, for example `PodSandboxConfig`.
+        what: &'static str,
+        /// What is wrong, with the fields that lead there.
         reason: String,
     },
     /// A field that every runtime needs is not there.

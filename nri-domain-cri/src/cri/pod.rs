@@ -12,17 +12,17 @@ message! {
     /// The configuration of a pod sandbox.
     pub struct PodSandboxConfig {
         /// Who the pod is.
-        metadata / "metadata": Option<PodSandboxMetadata>,
+        metadata = 1 / "metadata": Option<PodSandboxMetadata>,
         /// Host name.
-        hostname / "hostname": String,
+        hostname = 2 / "hostname": String,
         /// Directory of the containers' logs on the host.
-        log_directory / "logDirectory": String,
+        log_directory = 3 / "logDirectory": String,
         /// Labels.
-        labels / "labels": BTreeMap<String, String>,
+        labels = 6 / "labels": BTreeMap<String, String>,
         /// Annotations.
-        annotations / "annotations": BTreeMap<String, String>,
+        annotations = 7 / "annotations": BTreeMap<String, String>,
         /// The Linux part.
-        linux / "linux": Option<LinuxPodSandboxConfig>,
+        linux = 8 / "linux": Option<LinuxPodSandboxConfig>,
     }
 }
 
@@ -30,13 +30,13 @@ message! {
     /// Who a pod is.
     pub struct PodSandboxMetadata {
         /// Name.
-        name / "name": String,
+        name = 1 / "name": String,
         /// Kubernetes UID.
-        uid / "uid": String,
+        uid = 2 / "uid": String,
         /// Kubernetes namespace.
-        namespace / "namespace": String,
+        namespace = 3 / "namespace": String,
         /// How often its sandbox was made anew.
-        attempt / "attempt": u32,
+        attempt = 4 / "attempt": u32,
     }
 }
 
@@ -44,15 +44,15 @@ message! {
     /// The Linux part of a pod sandbox's configuration.
     pub struct LinuxPodSandboxConfig {
         /// The cgroup that the pod's cgroups are made in.
-        cgroup_parent / "cgroupParent": String,
+        cgroup_parent = 1 / "cgroupParent": String,
         /// Security.
-        security_context / "securityContext": Option<LinuxSandboxSecurityContext>,
+        security_context = 2 / "securityContext": Option<LinuxSandboxSecurityContext>,
         /// Kernel parameters.
-        sysctls / "sysctls": BTreeMap<String, String>,
+        sysctls = 3 / "sysctls": BTreeMap<String, String>,
         /// Resources that the pod needs beside its containers'.
-        overhead / "overhead": Option<LinuxContainerResources>,
+        overhead = 4 / "overhead": Option<LinuxContainerResources>,
         /// Resources of the pod's containers together.
-        resources / "resources": Option<LinuxContainerResources>,
+        resources = 5 / "resources": Option<LinuxContainerResources>,
     }
 }
 

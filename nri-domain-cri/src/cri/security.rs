@@ -6,19 +6,19 @@ message! {
     /// Security of a pod's sandbox.
     pub struct LinuxSandboxSecurityContext {
         /// Namespaces.
-        namespace_options / "namespaceOptions": Option<NamespaceOption>,
+        namespace_options = 1 / "namespaceOptions": Option<NamespaceOption>,
         /// User of the sandbox's process.
-        run_as_user / "runAsUser": Option<Int64Value>,
+        run_as_user = 3 / "runAsUser": Option<Int64Value>,
         /// Group of the sandbox's process.
-        run_as_group / "runAsGroup": Option<Int64Value>,
+        run_as_group = 8 / "runAsGroup": Option<Int64Value>,
         /// Whether the root file system is read-only.
-        readonly_rootfs / "readonlyRootfs": bool,
+        readonly_rootfs = 4 / "readonlyRootfs": bool,
         /// Groups beside the main one.
-        supplemental_groups / "supplementalGroups": Vec<i64>,
+        supplemental_groups = 5 / "supplementalGroups": Vec<i64>,
         /// Whether the sandbox may run privileged containers.
-        privileged / "privileged": bool,
+        privileged = 6 / "privileged": bool,
         /// Seccomp profile.
-        seccomp / "seccomp": Option<SecurityProfile>,
+        seccomp = 9 / "seccomp": Option<SecurityProfile>,
     }
 }
 
@@ -26,29 +26,29 @@ message! {
     /// Security of a container.
     pub struct LinuxContainerSecurityContext {
         /// Capabilities beside the runtime's defaults.
-        capabilities / "capabilities": Option<Capability>,
+        capabilities = 1 / "capabilities": Option<Capability>,
         /// Whether the container is privileged.
-        privileged / "privileged": bool,
+        privileged = 2 / "privileged": bool,
         /// Namespaces.
-        namespace_options / "namespaceOptions": Option<NamespaceOption>,
+        namespace_options = 3 / "namespaceOptions": Option<NamespaceOption>,
         /// User of the process.
-        run_as_user / "runAsUser": Option<Int64Value>,
+        run_as_user = 5 / "runAsUser": Option<Int64Value>,
         /// Group of the process.
-        run_as_group / "runAsGroup": Option<Int64Value>,
+        run_as_group = 12 / "runAsGroup": Option<Int64Value>,
         /// User of the process, by name.
-        run_as_username / "runAsUsername": String,
+        run_as_username = 6 / "runAsUsername": String,
         /// Whether the root file system is read-only.
-        readonly_rootfs / "readonlyRootfs": bool,
+        readonly_rootfs = 7 / "readonlyRootfs": bool,
         /// Groups beside the main one.
-        supplemental_groups / "supplementalGroups": Vec<i64>,
+        supplemental_groups = 8 / "supplementalGroups": Vec<i64>,
         /// Whether the process may not gain privileges.
-        no_new_privs / "noNewPrivs": bool,
+        no_new_privs = 11 / "noNewPrivs": bool,
         /// Paths that the container must not see.
-        masked_paths / "maskedPaths": Vec<String>,
+        masked_paths = 13 / "maskedPaths": Vec<String>,
         /// Paths that the container must not write.
-        readonly_paths / "readonlyPaths": Vec<String>,
+        readonly_paths = 14 / "readonlyPaths": Vec<String>,
         /// Seccomp profile; absent is not the same as the runtime's default.
-        seccomp / "seccomp": Option<SecurityProfile>,
+        seccomp = 15 / "seccomp": Option<SecurityProfile>,
     }
 }
 
@@ -56,11 +56,11 @@ message! {
     /// Capabilities, names without `CAP_`, and `ALL`.
     pub struct Capability {
         /// To add.
-        add_capabilities / "addCapabilities": Vec<String>,
+        add_capabilities = 1 / "addCapabilities": Vec<String>,
         /// To drop.
-        drop_capabilities / "dropCapabilities": Vec<String>,
+        drop_capabilities = 2 / "dropCapabilities": Vec<String>,
         /// To add to the ambient set.
-        add_ambient_capabilities / "addAmbientCapabilities": Vec<String>,
+        add_ambient_capabilities = 3 / "addAmbientCapabilities": Vec<String>,
     }
 }
 
@@ -68,7 +68,7 @@ message! {
     /// A number that may be absent.
     pub struct Int64Value {
         /// The number.
-        value / "value": i64,
+        value = 1 / "value": i64,
     }
 }
 
@@ -76,13 +76,13 @@ message! {
     /// Whose namespaces are used.
     pub struct NamespaceOption {
         /// Network.
-        network / "network": NamespaceMode,
+        network = 1 / "network": NamespaceMode,
         /// Processes.
-        pid / "pid": NamespaceMode,
+        pid = 2 / "pid": NamespaceMode,
         /// Inter-process communication.
-        ipc / "ipc": NamespaceMode,
+        ipc = 3 / "ipc": NamespaceMode,
         /// The container whose processes are shared, for [`NamespaceMode::Target`].
-        target_id / "targetId": String,
+        target_id = 4 / "targetId": String,
     }
 }
 
@@ -104,9 +104,9 @@ message! {
     /// A security profile.
     pub struct SecurityProfile {
         /// Which one.
-        profile_type / "profileType": ProfileType,
+        profile_type = 1 / "profileType": ProfileType,
         /// The file on the host, for [`ProfileType::Localhost`].
-        localhost_ref / "localhostRef": String,
+        localhost_ref = 2 / "localhostRef": String,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use nri_core::build::SetResources;
 use nri_core::merge::{Owner, Owners};
-use nri_core::model::Container;
-use nri_core::oci::ApplyOptions;
+use nri_core::model::{Container, PodSnapshot};
 use nri_core::oci::values::Family;
+use nri_core::oci::{ApplyOptions, read};
 use nri_core::{Ctx, api};
 use nri_domain_cri::cri::LinuxContainerResources;
 use nri_domain_cri::{CriError, CriState, ResolvedUpdate};
@@ -20,7 +20,8 @@ async fn an_adjustment_is_applied_to_the_record_and_committed() {
     });
     let (cx, pod) = (Ctx::new(), pod("pod-1"));
     let mut record = container("new", "pod-1", CriState::Created);
-    let token = cri.adjust_container(&cx, &pod, &mut record).await.unwrap();
+    let mut token = cri.create_container(&cx, &pod, &record).await.unwrap();
+    token.apply_to_record(&mut record).unwrap();
     assert_eq!(record.spec["process"]["env"], json!(["A=1", "B=2"]));
     let seen = record.to_message();
     assert_eq!(seen.annotations["extra"], "1");
@@ -41,9 +42,9 @@ async fn an_adjustment_is_applied_to_the_record_and_committed() {
 #[tokio::test]
 async fn a_dropped_token_undoes_the_creation_once() {
     let (cri, log) = cri(Nri::default());
-    let mut record = container("new", "pod-1", CriState::Created);
+    let record = container("new", "pod-1", CriState::Created);
     let token = cri
-        .adjust_container(&Ctx::new(), &pod("pod-1"), &mut record)
+        .create_container(&Ctx::new(), &pod("pod-1"), &record)
         .await
         .unwrap();
     drop(token);
@@ -63,10 +64,16 @@ async fn plugins_cannot_change_who_a_container_is() {
     });
     let mut record = container("new", "pod-1", CriState::Created);
     let before = record.spec.clone();
-    let result = cri
-        .adjust_container(&Ctx::new(), &pod("pod-1"), &mut record)
-        .await;
-    let error = result.err().unwrap();
+    let mut token = cri
+        .create_container(&Ctx::new(), &pod("pod-1"), &record)
+        .await
+        .unwrap();
+    let mut spec = (*before).clone();
+    token.apply(&mut spec).unwrap_err();
+    assert_eq!(spec, *before);
+    let error = token.apply_to_record(&mut record).unwrap_err();
+    drop(token);
+    assert_eq!(error.code(), 9);
     assert_eq!(
         error.to_string(),
         format!(
@@ -237,7 +244,7 @@ async fn the_plain_calls_reach_nri() {
     cri.start_container(&cx, &pod, &record).await.unwrap();
     cri.post_start_container(&cx, &pod, &record).await.unwrap();
     cri.post_update_container(&cx, &pod, &record).await.unwrap();
-    cri.notify_exit(record.clone(), 3, 5);
+    cri.notify_exit(&record, 3, 5).await;
     cri.stop_container(&cx, &record).await.unwrap();
     cri.remove_container(&cx, &record).await.unwrap();
     cri.remove_pod_sandbox(&cx, &pod).await.unwrap();
@@ -267,7 +274,7 @@ async fn a_container_whose_pod_is_forgotten_is_still_stopped() {
         .await
         .unwrap();
     cri.stop_container(&Ctx::new(), &record).await.unwrap();
-    cri.notify_exit(record, 0, 0);
+    cri.notify_exit(&record, 0, 0).await;
     assert_eq!(
         take(&log),
         [
@@ -276,6 +283,59 @@ async fn a_container_whose_pod_is_forgotten_is_still_stopped() {
             "exit of ContainerStopped 0 in pod-gone c",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_keeps_no_end_from_plugins() {
+    let mut runtime = runtime();
+    runtime.store_fails = true;
+    let (cri, log) = cri_of(Nri::default(), runtime);
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let error = cri.stop_pod_sandbox(&cx, &pod).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.code()),
+        ("the runtime's store does not answer: the disk is gone", 13)
+    );
+    let record = container("c", "pod-1", CriState::Running);
+    cri.notify_exit(&record, 0, 0).await;
+    cri.stop_container(&cx, &record).await.unwrap();
+    cri.remove_container(&cx, &record).await.unwrap();
+    assert_eq!(
+        take(&log),
+        [
+            "stop_pod_sandbox pod-1",
+            "exit of ContainerStopped 0 in pod-1 c",
+            "stop_container c",
+            "remove_container c",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pods_and_containers_are_of_whatever_types_the_runtime_has() {
+    let (cri, log) = cri(Nri {
+        adjustment: adjustment(&[("extra", "1")]),
+        ..Default::default()
+    });
+    let cx = Ctx::new();
+    let pod = PodSnapshot::new(api::PodSandbox {
+        id: "pod-1".into(),
+        ..Default::default()
+    });
+    let mut spec = json!({"process": {"args": ["/app"]}});
+    let mut message = api::Container {
+        id: "new".into(),
+        pod_sandbox_id: "pod-1".into(),
+        ..read::container(&spec)
+    };
+    let mut token = cri.create_container(&cx, &pod, &message).await.unwrap();
+    token.apply(&mut spec).unwrap();
+    assert_eq!(spec["annotations"], json!({"extra": "1"}));
+    message.annotations = read::annotations(&spec);
+    token.commit(&cx, &pod, &message).await.unwrap();
+    cri.notify_exit(&message, 137, 5).await;
+    cri.remove_container(&cx, &message).await.unwrap();
+    assert_eq!(take(&log).len(), 5);
 }
 
 #[tokio::test]
@@ -297,5 +357,8 @@ async fn nothing_is_asked_while_nri_is_off() {
             .unwrap(),
         None
     );
+    cri.notify_exit(&record, 0, 0).await;
+    cri.stop_container(&cx, &record).await.unwrap();
+    cri.remove_container(&cx, &record).await.unwrap();
     assert_eq!(take(&log), Vec::<String>::new());
 }

@@ -123,3 +123,25 @@ async fn an_eviction_gives_no_grace() {
         Err(DomainError::NotFound(_))
     ));
 }
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_fails_what_can_fail() {
+    let mut runtime = runtime();
+    runtime.store_fails = true;
+    let domain = CriDomain::new(Arc::new(runtime));
+    let failed =
+        DomainError::Failed("the runtime's store does not answer: the disk is gone".into());
+    assert_eq!(
+        domain.list_pod_sandboxes().await.err(),
+        Some(failed.clone())
+    );
+    assert_eq!(domain.list_containers().await.err(), Some(failed.clone()));
+    let update = update("ctr-running", Some(memory(1)));
+    assert_eq!(
+        domain.update_container(&Ctx::new(), &update).await,
+        Err(failed)
+    );
+    assert!(domain.get_container("ctr-running").await.is_none());
+    assert!(domain.get_pod_sandbox("pod-1").await.is_none());
+    assert!(!domain.has_container("ctr-running").await);
+}

@@ -14,7 +14,7 @@ use nri_core::{
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriNri, CriState, CriStore, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks,
+    ResolvedUpdate, SpecHooks, StoreError,
 };
 use serde_json::json;
 
@@ -29,29 +29,44 @@ pub(crate) struct Runtime {
     pub(crate) pods: BTreeMap<String, PodRecord>,
     pub(crate) containers: BTreeMap<String, ContainerRecord>,
     pub(crate) fails: bool,
+    pub(crate) store_fails: bool,
     pub(crate) log: Log,
     pub(crate) updates: Mutex<Vec<ResolvedUpdate>>,
 }
 
-impl CriStore for Runtime {
-    fn pods(&self) -> Vec<PodRecord> {
-        self.pods.values().cloned().collect()
+impl Runtime {
+    fn answer(&self) -> Result<(), StoreError> {
+        match self.store_fails {
+            true => Err("the disk is gone".into()),
+            false => Ok(()),
+        }
     }
-    fn containers(&self) -> Vec<ContainerRecord> {
-        self.containers.values().cloned().collect()
+}
+
+#[async_trait]
+impl CriStore for Runtime {
+    async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError> {
+        self.answer()?;
+        let pods = self.pods.values().cloned();
+        Ok(pods
+            .map(|pod| Arc::new(pod) as Arc<dyn PodSandbox>)
+            .collect())
+    }
+    async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError> {
+        self.answer()?;
+        let containers = self.containers.values().cloned();
+        Ok(containers
+            .map(|container| Arc::new(container) as Arc<dyn Container>)
+            .collect())
     }
     /// By prefix, as runtimes look up what a person types.
-    fn pod(&self, id: &str) -> Option<PodRecord> {
-        self.pods
-            .values()
-            .find(|pod| pod.id.starts_with(id))
-            .cloned()
+    async fn pod(&self, id: &str) -> Result<Option<Arc<dyn PodSandbox>>, StoreError> {
+        let mut pods = self.pods().await?.into_iter();
+        Ok(pods.find(|pod| pod.id().starts_with(id)))
     }
-    fn container(&self, id: &str) -> Option<ContainerRecord> {
-        let mut containers = self.containers.values();
-        containers
-            .find(|container| container.id.starts_with(id))
-            .cloned()
+    async fn container(&self, id: &str) -> Result<Option<Arc<dyn Container>>, StoreError> {
+        let mut containers = self.containers().await?.into_iter();
+        Ok(containers.find(|container| container.id().starts_with(id)))
     }
 }
 
@@ -90,7 +105,7 @@ impl CriActions for Runtime {
 }
 
 impl SpecHooks for Runtime {
-    fn apply_options(&self, _: &PodRecord) -> ApplyOptions {
+    fn apply_options(&self, _: &dyn PodSandbox) -> ApplyOptions {
         ApplyOptions::default()
     }
 }
@@ -262,8 +277,12 @@ noting! {
 }
 
 pub(crate) fn cri(nri: Nri) -> (CriNri<Runtime>, Log) {
+    cri_of(nri, runtime())
+}
+
+pub(crate) fn cri_of(nri: Nri, runtime: Runtime) -> (CriNri<Runtime>, Log) {
     let log = nri.log.clone();
-    (CriNri::new(Arc::new(nri), Arc::new(runtime())), log)
+    (CriNri::new(Arc::new(nri), Arc::new(runtime)), log)
 }
 
 pub(crate) fn adjustment(annotations: &[(&str, &str)]) -> Option<api::ContainerAdjustment> {

@@ -36,6 +36,17 @@ pub trait Adapter: Send + Sync {
     /// In words; the check ends with it.
     async fn remove_pod(&self, id: &str) -> Result<(), String>;
 
+    /// Starts a container again that was made here and is stopped. Called only if the domain says
+    /// that it is [restartable](nri_core::Domain::restartable). Default: an error.
+    ///
+    /// # Errors
+    /// In words; the check ends with it.
+    async fn start_again(&self, id: &str) -> Result<(), String> {
+        Err(format!(
+            "the domain is restartable, and the adapter cannot start container {id:?} again: implement Adapter::start_again"
+        ))
+    }
+
     /// Two updates that the runtime can apply and that set different fields. Default: a memory
     /// limit, and CPU shares.
     fn updates(&self) -> [api::LinuxResources; 2] {

@@ -23,6 +23,7 @@ pub(super) async fn all(probe: &Probe<'_>) -> Result<(), String> {
     updates(probe, &container).await;
     parallel(probe, &pod).await?;
     eviction(probe, &container).await;
+    restarts(probe, &container).await?;
     probe.adapter.remove_container(&container).await?;
     probe.adapter.remove_pod(&pod).await?;
     removed(probe, &pod, &container).await;
@@ -346,6 +347,50 @@ async fn eviction(probe: &Probe<'_>, id: &str) {
     probe.expect(Rule::State, is_stopped(listed.map(|c| &**c)), || {
         format!("container {id:?} was stopped and is not listed as such")
     });
+}
+
+/// Whether a container that was evicted may run again, and does so.
+async fn restarts(probe: &Probe<'_>, id: &str) -> Result<(), String> {
+    let said = |domain: Arc<dyn Domain>| async move { domain.restartable() };
+    let (Ok(first), Ok(second)) = (
+        probe.call("restartable", said).await,
+        probe.call("restartable", said).await,
+    ) else {
+        return Ok(());
+    };
+    probe.expect(Rule::KeepsStopped, first == second, || {
+        format!("restartable was {first} and then {second}")
+    });
+    if !first || probe.has_found(Rule::EvictionStops) {
+        return Ok(());
+    }
+    let state = listed_state(probe, id).await;
+    let stopped = state == Some(ContainerState::ContainerStopped);
+    probe.expect(Rule::KeepsStopped, stopped, || {
+        format!("container {id:?} is stopped and may run again, and is listed as {state:?}")
+    });
+    if !stopped {
+        return Ok(());
+    }
+    probe.adapter.start_again(id).await?;
+    let state = listed_state(probe, id).await;
+    let runs = state == Some(ContainerState::ContainerRunning);
+    probe.expect(Rule::RunsAgain, runs, || {
+        format!("container {id:?} was started again, and is listed as {state:?}")
+    });
+    let [resources, _] = probe.adapter.updates();
+    let updated = probe.update(id, Some(resources)).await;
+    let what = "an update of a container that was started again";
+    if probe.succeeded(Rule::RunsAgain, what, &updated) {
+        eviction(probe, id).await;
+    }
+    Ok(())
+}
+
+async fn listed_state(probe: &Probe<'_>, id: &str) -> Option<ContainerState> {
+    let listed = probe.listed_containers().await;
+    let container = listed.iter().find(|container| container.id() == id);
+    container.map(|container| container.status().state)
 }
 
 async fn removed(probe: &Probe<'_>, pod: &str, container: &str) {

@@ -35,6 +35,10 @@ pub enum Rule {
     /// See [`text`](Rule::text).
     EvictedTwice,
     /// See [`text`](Rule::text).
+    KeepsStopped,
+    /// See [`text`](Rule::text).
+    RunsAgain,
+    /// See [`text`](Rule::text).
     Parallel,
     /// See [`text`](Rule::text).
     Reentrant,
@@ -44,7 +48,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order in which they are checked.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 19] = [
         Rule::Name,
         Rule::Listed,
         Rule::ListedIsFound,
@@ -59,6 +63,8 @@ impl Rule {
         Rule::EmptyUpdate,
         Rule::EvictionStops,
         Rule::EvictedTwice,
+        Rule::KeepsStopped,
+        Rule::RunsAgain,
         Rule::Parallel,
         Rule::Reentrant,
         Rule::Answers,
@@ -92,6 +98,12 @@ impl Rule {
             }
             Self::EvictedTwice => {
                 "the eviction of a container that is stopped already is a success"
+            }
+            Self::KeepsStopped => {
+                "a domain always says the same of whether what was stopped may run again, and if so it lists stopped containers until they are removed"
+            }
+            Self::RunsAgain => {
+                "a container that was started again is listed as running, and can be updated and evicted"
             }
             Self::Parallel => "calls may come at the same time, and none is lost",
             Self::Reentrant => {

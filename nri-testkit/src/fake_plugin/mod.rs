@@ -18,9 +18,8 @@ mod wire;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use nri_adaptation::{Nri, PluginState};
+use nri_adaptation::Nri;
 use nri_core::Plugin;
 use tokio::net::UnixStream;
 
@@ -32,9 +31,7 @@ use self::well_behaved::WellBehaved;
 pub use self::wire::Wire;
 pub(crate) use self::wire::connect;
 use crate::TEST_TIMEOUT;
-
-/// How often something is looked at that nobody tells about.
-const LOOK: Duration = Duration::from_millis(1);
+use crate::ready::ready;
 
 impl FakePlugin {
     /// Connects to a runtime's socket, without registering.
@@ -64,12 +61,7 @@ impl FakePlugin {
     /// It does not become ready within [`TEST_TIMEOUT`](crate::TEST_TIMEOUT); the message says why.
     pub async fn join(&self, nri: &Nri) -> Connected {
         let identity = self.identity();
-        let registrations = || {
-            let plugins = nri.plugins().into_iter();
-            let own = plugins.filter(|info| info.plugin.id.to_string() == identity);
-            own.map(|info| (info.plugin.registration, info.state))
-        };
-        let before = registrations().map(|(number, _)| number).max();
+        let ready = ready(nri, identity);
         let connected = match self.connect(&nri.config().socket_path).await {
             Ok(connected) => connected,
             Err(error) => panic!("{identity} cannot connect: {error}"),
@@ -77,15 +69,8 @@ impl FakePlugin {
         if let Err(error) = connected.register().await {
             panic!("{identity} cannot register: {error}");
         }
-        let takes_part = async {
-            while !registrations().any(|(number, state)| {
-                Some(number) > before && matches!(state, PluginState::Ready | PluginState::Late)
-            }) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
         tokio::select! {
-            () = takes_part => connected,
+            Ok(()) = ready => connected,
             reason = connected.connection().closed() => {
                 panic!("{identity} is cut off before it is ready: {reason}")
             }

@@ -57,10 +57,12 @@ pub(super) fn lives(container: &api::Container) -> bool {
 }
 
 impl SimDomain {
-    /// Without pods and containers.
-    pub(super) fn new(evicted: UnboundedSender<api::Container>) -> Self {
+    /// Without pods and containers; `restartable` if they may run again after a stop.
+    pub(super) fn new(evicted: UnboundedSender<api::Container>, restartable: bool) -> Self {
+        let memory = MemoryDomain::new("nri-sim");
+        memory.set_restartable(restartable);
         Self {
-            memory: MemoryDomain::new("nri-sim"),
+            memory,
             stopped_pods: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             evicted,
@@ -170,6 +172,10 @@ impl SimDomain {
 impl Domain for SimDomain {
     fn name(&self) -> &str {
         self.memory.name()
+    }
+
+    fn restartable(&self) -> bool {
+        self.memory.restartable()
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {

@@ -33,7 +33,7 @@ pub enum SimError {
     },
     /// The pod is stopped.
     #[error(
-        "pod {id:?} is stopped, so no container can be created in it: remove-pod and run-pod make a new one"
+        "pod {id:?} is stopped, so no container can be created or run in it: remove-pod and run-pod make a new one (where it is restartable, run-pod runs it again)"
     )]
     PodStopped {
         /// The pod's id.

@@ -30,6 +30,10 @@ pub struct RuntimeOptions {
     /// of containerd or CRI-O will do.
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub config: Option<PathBuf>,
+    /// Pods and containers may run again after a stop, as in Docker: run-pod of a stopped pod,
+    /// start-container of a container that has ended.
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub restartable: bool,
 }
 
 /// A runtime's configuration, and the temporary directory in which it is at home. The directory is
@@ -38,6 +42,8 @@ pub struct RuntimeOptions {
 pub struct Setup {
     /// The configuration.
     pub config: Config,
+    /// Whether pods and containers may run again after a stop.
+    pub restartable: bool,
     _home: TempDir,
 }
 
@@ -118,6 +124,7 @@ impl RuntimeOptions {
         }
         Ok(Setup {
             config,
+            restartable: self.restartable,
             _home: home,
         })
     }

@@ -118,7 +118,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), SimError> {
     let setup = options.setup()?;
-    let sim = Arc::new(Simulator::new(setup.config.clone())?);
+    let sim = Arc::new(Simulator::build(setup.config.clone(), setup.restartable)?);
     let (results, written) = Results::to(output);
     let mut session = Session {
         sim: Arc::clone(&sim),

@@ -99,7 +99,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "run-pod",
-        about: "RunPodSandbox. If a plugin refuses it, the pod is stopped and removed again.",
+        about: "RunPodSandbox. If a plugin refuses it, the pod is stopped and removed again. With --restartable also of a pod that is stopped.",
         members: &[POD],
         example: r#"{"cmd":"run-pod","pod":{"id":"p1","name":"web-1","namespace":"default","labels":{"app":"web"}}}"#,
         answers: "outcomes",
@@ -145,7 +145,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "start-container",
-        about: "StartContainer; the container runs from then on, unless a plugin refuses it.",
+        about: "StartContainer; the container runs from then on, unless a plugin refuses it. With --restartable also of one that has ended.",
         members: &[
             CONTAINER_ID,
             may("pid", "its process (a number)"),

@@ -335,3 +335,54 @@ async fn lives_are_whole_and_outcomes_say_what_was_heard() {
     let events: usize = heard.values().sum();
     assert!(events > COMMANDS / 2, "{events} events are too few");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_those_who_create_one_container_at_once_one_does_and_the_others_harm_nothing() {
+    const ROUNDS: usize = 100;
+    let home = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.socket_path = home.path().join("nri.sock");
+    config.plugin_path = home.path().join("plugins");
+    config.plugin_request_timeout = TEST_TIMEOUT;
+    let socket = config.socket_path.clone();
+    let sim = Arc::new(Simulator::new(config).unwrap());
+    sim.start().await.unwrap();
+    let plugin = FakePlugin::new("10-all");
+    let connected = plugin.connect(&socket).await.unwrap();
+    connected.register().await.unwrap();
+    plugin.wait_for("Synchronize").await;
+    let pod = api::PodSandbox {
+        id: "p".into(),
+        ..Default::default()
+    };
+    sim.execute(Command::RunPod { pod }).await.unwrap();
+    for round in 0..ROUNDS {
+        let container_id = format!("c{round}");
+        let container = api::Container {
+            id: container_id.clone(),
+            pod_sandbox_id: "p".into(),
+            ..Default::default()
+        };
+        let together = Arc::new(tokio::sync::Barrier::new(HANDS));
+        let mut hands = JoinSet::new();
+        for _ in 0..HANDS {
+            let (sim, together) = (Arc::clone(&sim), Arc::clone(&together));
+            let container = container.clone();
+            hands.spawn(async move {
+                together.wait().await;
+                sim.execute(Command::CreateContainer { container }).await
+            });
+        }
+        let results = hands.join_all().await;
+        let created = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(created, 1, "{results:?}");
+        let update = Command::PostUpdateContainer { container_id };
+        sim.execute(update).await.unwrap();
+    }
+    sim.stop().await;
+    let record = plugin.seen();
+    let knowledge = Knowledge::of(&record).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(knowledge.living().1.len(), ROUNDS);
+    let events = record.iter().filter(|seen| !seen.is_handshake()).count();
+    assert_eq!(events, 1 + 2 * ROUNDS, "each is created and updated once");
+}

@@ -201,11 +201,12 @@ async fn millions_of_empty_updates_cost_nobody_anything() {
             .into(),
     ];
     let mut attacks = tokio::task::JoinSet::new();
+    // They stay when they have asked: their connections are not to end before all have come.
+    let mut attackers = Vec::new();
     for n in 0..PLUGINS {
         let attacker = Arc::new(Hostile::asking().register(&socket, 10 + n).await);
-        stage
-            .serve
-            .ok(&format!(r#"{{"cmd":"wait-plugins","count":{}}}"#, n + 2));
+        attackers.push(Arc::clone(&attacker));
+        stage.serve.wait_plugins(n + 2);
         for payload in payloads.clone() {
             let attacker = Arc::clone(&attacker);
             attacks.spawn(async move { attacker.asks(payload).await });
@@ -278,7 +279,7 @@ async fn an_answer_with_millions_of_items_is_its_plugins_failure() {
         let socket = stage.serve.socket();
         let hostile = Hostile::answering(Event::CreateContainer.into(), "CreateContainer", answer);
         let _attacker = hostile.register(&socket, 10).await;
-        stage.serve.ok(r#"{"cmd":"wait-plugins","count":2}"#);
+        stage.serve.wait_plugins(2);
         let error = stage.serve.error(
             r#"{"cmd":"create-container","pod_id":"p1","container":{"id":"c2","name":"x"}}"#,
         );
@@ -295,7 +296,7 @@ async fn what_thousands_of_updates_come_to_is_a_line_in_the_log() {
     let mut stage = Stage::set().await;
     let socket = stage.serve.socket();
     let attacker = Hostile::asking().register(&socket, 10).await;
-    stage.serve.ok(r#"{"cmd":"wait-plugins","count":2}"#);
+    stage.serve.wait_plugins(2);
     let unknown = shares(&"x".repeat(500), 2);
     let eviction = api::ContainerEviction {
         container_id: "nobody".into(),

@@ -68,8 +68,7 @@ async fn a_plugin_that_is_launched_finds_what_was_added_before() {
     serve.send(r#"{"cmd":"add-container","pod_id":"p0","container":{"id":"c0"}}"#);
     serve.next();
     serve.next();
-    let waited = serve.ok(r#"{"cmd":"wait-plugins"}"#);
-    assert_eq!(waited["plugins"][0]["kind"], "launched");
+    assert_eq!(serve.wait_plugins(1)[0]["kind"], "launched");
     let created = serve.container();
     assert_eq!(
         created["adjustment"]["env"],
@@ -105,7 +104,7 @@ async fn a_configuration_counts() {
     };
     let plugin = script.connect(&serve.socket(), "10-guard").await;
     // What is part of the program does not count.
-    serve.ok(r#"{"cmd":"wait-plugins","count":1}"#);
+    serve.wait_plugins(1);
     let error = serve.error(create);
     assert!(
         error.contains("guard"),

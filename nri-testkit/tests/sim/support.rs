@@ -33,7 +33,8 @@ impl Serve {
         Self::with(|_, _| {})
     }
 
-    /// Starts it with more arguments; the directory is gone with the value.
+    /// Starts it with more arguments; the directory is gone with the value. Without a configuration
+    /// of its own it waits for plugins for as long as a test does.
     pub(crate) fn with(more: impl FnOnce(&mut Command, &Path)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = program();
@@ -44,6 +45,14 @@ impl Serve {
             // What it leaves behind when it is killed goes with the test.
             .env("TMPDIR", home.path());
         more(&mut command, home.path());
+        if !command.get_args().any(|arg| arg == "--config") {
+            // Nobody is late, on a machine however busy.
+            let (config, seconds) = (home.path().join("patient.toml"), TEST_TIMEOUT.as_secs());
+            let keys = ["plugin_registration_timeout", "plugin_request_timeout"];
+            let text = keys.map(|key| format!("{key} = '{seconds}s'\n")).concat();
+            std::fs::write(&config, text).unwrap();
+            command.arg("--config").arg(config);
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -111,6 +120,13 @@ impl Serve {
         let result = self.ask(line);
         assert_eq!(result["ok"], true, "{line}: {result}");
         result
+    }
+
+    /// Waits until so many plugins are ready; returns all that are connected.
+    pub(crate) fn wait_plugins(&mut self, count: usize) -> Value {
+        let within = TEST_TIMEOUT.as_millis();
+        let line = format!(r#"{{"cmd":"wait-plugins","count":{count},"timeout_ms":{within}}}"#);
+        self.ok(&line)["plugins"].take()
     }
 
     /// Sends a line whose result must be an error; returns its text.
@@ -294,10 +310,7 @@ impl Script {
             .unwrap()
             .len();
         let peer = self.connect(&serve.socket(), identity).await;
-        serve.ok(&format!(
-            r#"{{"cmd":"wait-plugins","count":{},"timeout_ms":60000}}"#,
-            there + 1
-        ));
+        serve.wait_plugins(there + 1);
         peer
     }
 

@@ -1,7 +1,7 @@
 use super::super::settings::Settings as _;
 use super::super::{
-    AfterLate, CrioConfig, CrioValidatorConfig, DefaultValidatorConfig, JsonConfig, MobyConfig,
-    PluginConfig, SideUpdateFailure, Trouble,
+    AfterLate, CrioConfig, CrioValidatorConfig, DefaultValidatorConfig, FailureAction, JsonConfig,
+    MobyConfig, PluginConfig, SideUpdateFailure,
 };
 use super::*;
 use std::time::Duration;
@@ -17,9 +17,9 @@ fn known_keys_are_those_of_the_struct() {
     let plugin = PluginConfig {
         request_timeout: Some(Duration::from_secs(1)),
         max_in_flight: Some(2),
-        on_error: Some(Trouble::Skip),
-        on_late: Some(Trouble::Fail),
-        on_absent: Some(Trouble::Fail),
+        on_error: Some(FailureAction::Skip),
+        on_late: Some(FailureAction::Fail),
+        on_absent: Some(FailureAction::Fail),
         after_late: Some(AfterLate::Resync),
         validate_updates: Some(true),
         restart: Some(false),
@@ -642,7 +642,10 @@ fn whole_files_are_read_by_the_table_that_is_ours() {
 
     let own = Config::from_whole_toml(&file("own.toml"), base()).unwrap();
     assert!(own.strict_discovery && own.default_validator.reject_oci_hook_adjustment);
-    assert_eq!(own.plugins["10-topology"].on_error, Some(Trouble::Skip));
+    assert_eq!(
+        own.plugins["10-topology"].on_error,
+        Some(FailureAction::Skip)
+    );
     assert_eq!(
         Config::from_containerd_toml(&file("containerd-without-nri.toml")),
         Ok(None)

@@ -3,6 +3,7 @@
 
 mod joining;
 mod policies;
+mod restarting;
 mod turns;
 mod undoing;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::flow::{Member, OnTrouble, Outcome, Policy, Reply};
+use crate::flow::{FailureAction, Member, Outcome, Policy, Reply};
 use crate::lifecycle::ObjectKey;
 use crate::{Error, Event, EventMask, RegisteredPlugin, Request, Response, Settlement, api};
 

@@ -272,7 +272,7 @@ fn what_holds_for_a_plugin_can_change_while_it_works() {
     let _ = scene.submit(START, "p1", "c1");
     assert!(scene.submit(START, "p2", "c2").1.is_empty());
     let policy = Policy {
-        on_late: OnTrouble::Fail,
+        on_late: FailureAction::Fail,
         ..Policy::default()
     };
     let member = Member::new(plugin("10-a", 1), EventMask::ALL).with_policy(policy);

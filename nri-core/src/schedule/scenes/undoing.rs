@@ -75,7 +75,7 @@ fn an_abandoned_creation_is_undone_as_far_as_that_is_due() {
 fn the_plugin_whose_lateness_failed_a_creation_hears_of_the_undoing_when_it_is_back() {
     let mut scene = Scene::new();
     let policy = Policy {
-        on_late: OnTrouble::Fail,
+        on_late: FailureAction::Fail,
         ..Policy::default()
     };
     let _ = scene.admit_member(creator("10-a", 1, policy), limits());
@@ -119,7 +119,7 @@ fn a_caller_that_leaves_ends_its_creation_and_what_was_handed_over_is_undone() {
 fn a_request_that_was_not_handed_over_is_nothing_to_undo() {
     let mut scene = Scene::new();
     let policy = Policy {
-        on_absent: OnTrouble::Fail,
+        on_absent: FailureAction::Fail,
         ..Policy::default()
     };
     let _ = scene.admit_member(creator("10-a", 1, policy), limits());

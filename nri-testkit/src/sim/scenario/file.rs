@@ -22,6 +22,8 @@ pub struct Scenario {
     pub name: String,
     /// The runtime's configuration.
     pub config: Config,
+    /// Whether pods and containers may run again after a stop.
+    pub restartable: bool,
     /// The plugins that are connected.
     pub plugins: Vec<PluginEntry>,
     /// Pods that are there before plugins come.
@@ -81,6 +83,8 @@ pub enum Action {
 #[serde(deny_unknown_fields)]
 struct File {
     name: Option<String>,
+    #[serde(default)]
+    restartable: bool,
     #[serde(default)]
     runtime: toml::Table,
     #[serde(default)]
@@ -226,6 +230,7 @@ impl Scenario {
         Ok(Self {
             name: file.name.unwrap_or_default(),
             config: config(file.runtime)?,
+            restartable: file.restartable,
             plugins,
             pods,
             containers,

@@ -43,7 +43,7 @@ A scenario:
 
 Of a result the members that are mentioned are compared; that a step works is expected unless `expect.ok = false` or `expect.error` (a
 part of its text) is there. [runtime] is the runtime's configuration; [[pods]] and [[containers]] (messages, a container with
-the pod_id of its pod) are there before plugins come. The step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
+the pod_id of its pod) are there before plugins come. With restartable = true what was stopped may run again. The step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
 the other commands and what they answer.
 
 Fields that have owners:

@@ -121,9 +121,10 @@ pub async fn play(
         plugins: Some(started.plugins()),
         plugin_config: Some(started.configs()),
         config: None,
+        restartable: scenario.restartable,
     };
     let setup = paths.setup_with(scenario.config.clone())?;
-    let sim = Simulator::new(setup.config.clone())?;
+    let sim = Simulator::build(setup.config.clone(), setup.restartable)?;
     let result = async {
         come_together(
             scenario,

@@ -2,9 +2,10 @@
 
 use nri_adaptation::{Ctx, RuntimeApi as _};
 use nri_core::api::{self, ContainerState};
-use nri_core::merge;
+use nri_core::{Domain as _, merge};
 
-use super::inner::{Done, Inner, all_the_same, nevertheless};
+use super::inner::{Done, Inner, Reserved, all_the_same, nevertheless};
+use super::order::Turn;
 use crate::sim::command::{End, Start};
 use crate::sim::domain::lives;
 use crate::sim::error::SimError;
@@ -20,23 +21,30 @@ fn state_in_words(state: ContainerState) -> &'static str {
     }
 }
 
+/// While it lives, nobody else makes a container of its id, or does anything with it.
+#[allow(dead_code, reason = "what counts is when they are dropped")]
+struct Making<'a> {
+    // First: when the turn is over, somebody may remove the container, and make another one.
+    reserved: Reserved<'a>,
+    turn: Turn,
+}
+
 impl Inner {
-    async fn new_container(&self, container: &api::Container) -> Result<api::PodSandbox, SimError> {
-        let pod = self.pod(&container.pod_sandbox_id).await?;
-        let id = &container.id;
-        if self.domain.container(id).is_none() && !self.pending().contains_key(id) {
-            return Ok(pod);
-        }
-        Err(SimError::Exists {
-            kind: "container",
-            id: id.clone(),
-            remove: "remove-container",
-        })
+    /// The making of a container, and the pod in which it is to be. Whoever wants to make one of
+    /// that id meanwhile is refused at once; whoever wants anything else of it waits.
+    async fn new_container(
+        &self,
+        container: &api::Container,
+    ) -> Result<(Making<'_>, api::PodSandbox), SimError> {
+        let (pod, id) = (&container.pod_sandbox_id, &container.id);
+        let reserved = self.reserve(id)?;
+        let turn = self.order.shared(pod, Some(id)).await;
+        let pod = self.pod(pod).await?;
+        Ok((Making { reserved, turn }, pod))
     }
 
     pub(super) async fn add_container(&self, mut container: api::Container) -> Done {
-        let _turn = self.order.shared(&container.pod_sandbox_id, None).await;
-        self.new_container(&container).await?;
+        let (_making, _) = self.new_container(&container).await?;
         if container.state() == ContainerState::ContainerUnknown {
             container.set_state(ContainerState::ContainerRunning);
         }
@@ -45,21 +53,17 @@ impl Inner {
     }
 
     pub(super) async fn create_container(&self, cx: &Ctx, mut container: api::Container) -> Done {
-        let _turn = self.order.shared(&container.pod_sandbox_id, None).await;
-        let pod = self.new_container(&container).await?;
+        let (_making, pod) = self.new_container(&container).await?;
         if !self.domain.is_ready(&pod.id) {
             return Err(SimError::PodStopped { id: pod.id });
         }
         container.set_state(ContainerState::ContainerCreated);
-        // Nobody else is to create it meanwhile.
-        self.pending().insert(container.id.clone(), None);
         self.watch.record_undoing(&container.id, cx);
         let asked = self.nri.create_container(cx, &pod, &container).await;
         let creation = match asked {
             Ok(creation) => creation,
             Err(error) => {
                 self.after_undoing(cx, &pod, &container).await;
-                self.pending().remove(&container.id);
                 return Err(error.into());
             }
         };
@@ -109,13 +113,21 @@ impl Inner {
 
     pub(super) async fn start_container(&self, cx: &Ctx, id: &str, start: Start) -> Done {
         let (_turn, pod, mut container) = self.used(id).await?;
-        if container.state() != ContainerState::ContainerCreated {
+        let before = container.state();
+        let again = before == ContainerState::ContainerStopped && self.domain.restartable();
+        if before != ContainerState::ContainerCreated && !again {
             return Err(SimError::WrongState {
                 id: id.to_owned(),
-                state: state_in_words(container.state()),
-                needed: "created",
+                state: state_in_words(before),
+                needed: match self.domain.restartable() {
+                    true => "created or stopped",
+                    false => "created",
+                },
                 action: "started",
             });
+        }
+        if again && !self.domain.is_ready(&pod.id) {
+            return Err(SimError::PodStopped { id: pod.id });
         }
         let _block = self.keep_from_joining().await;
         // A runtime has made the process by now; it waits for leave to run.
@@ -123,9 +135,12 @@ impl Inner {
         self.nri.start_container(cx, &pod, &container).await?;
         let run = |container: &mut api::Container| {
             // It may have been evicted meanwhile.
-            if !lives(container) {
+            if container.state() != before {
                 return;
             }
+            container.exit_code = 0;
+            container.finished_at = 0;
+            container.status_reason.clear();
             container.set_state(ContainerState::ContainerRunning);
             container.pid = start.pid.unwrap_or(container.pid);
             container.started_at = start.started_at.unwrap_or(container.started_at);

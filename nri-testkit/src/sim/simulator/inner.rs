@@ -26,9 +26,26 @@ pub(super) struct Inner {
     pub(super) nri: Nri,
     pub(super) domain: Arc<SimDomain>,
     pub(super) watch: Arc<Watch>,
-    /// Creations that can still be undone, by container; `None` while plugins are asked.
+    /// Creations that can still be undone, by container; `None` while it is being made.
     pub(super) pending: Mutex<BTreeMap<String, Option<Creation>>>,
     pub(super) order: Order,
+}
+
+/// The id of a container that is being made.
+#[derive(Debug)]
+pub(super) struct Reserved<'a> {
+    inner: &'a Inner,
+    id: String,
+}
+
+impl Drop for Reserved<'_> {
+    /// What was not made, or is there, is nobody's any more. A creation that is open stays.
+    fn drop(&mut self) {
+        let mut pending = self.inner.pending();
+        if let Some(None) = pending.get(&self.id) {
+            pending.remove(&self.id);
+        }
+    }
 }
 
 /// What a list of ids comes to in an error.
@@ -48,6 +65,25 @@ impl Inner {
     pub(super) fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Option<Creation>>> {
         // Nothing panics while it holds the lock, so a poisoned one is as good as any.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an id for a container that is to be made: looking whether it is free and taking it
+    /// are one step, so of two who want it one gets it.
+    ///
+    /// # Errors
+    /// There is a container of that id, or somebody else is making it.
+    pub(super) fn reserve(&self, id: &str) -> Result<Reserved<'_>, SimError> {
+        let mut pending = self.pending();
+        if self.domain.container(id).is_some() || pending.contains_key(id) {
+            return Err(SimError::Exists {
+                kind: "container",
+                id: id.to_owned(),
+                remove: "remove-container",
+            });
+        }
+        pending.insert(id.to_owned(), None);
+        let id = id.to_owned();
+        Ok(Reserved { inner: self, id })
     }
 
     /// A creation that plugins were asked about, if it is still open.

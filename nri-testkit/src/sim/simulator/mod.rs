@@ -65,8 +65,21 @@ impl Simulator {
     /// # Errors
     /// The configuration has an impossible value.
     pub fn new(config: Config) -> Result<Self, SimError> {
+        Self::build(config, false)
+    }
+
+    /// The same, whose pods and containers may run again after a stop, as in Docker: `run-pod` of a
+    /// pod that is stopped, and `start-container` of a container that has ended.
+    ///
+    /// # Errors
+    /// The configuration has an impossible value.
+    pub fn restartable(config: Config) -> Result<Self, SimError> {
+        Self::build(config, true)
+    }
+
+    pub(in crate::sim) fn build(config: Config, restartable: bool) -> Result<Self, SimError> {
         let (evicted, ended) = mpsc::unbounded_channel();
-        let domain = Arc::new(SimDomain::new(evicted));
+        let domain = Arc::new(SimDomain::new(evicted, restartable));
         let watch = Arc::new(Watch::new());
         let nri = Nri::builder(config)
             .runtime(NAME, env!("CARGO_PKG_VERSION"))

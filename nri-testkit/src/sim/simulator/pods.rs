@@ -1,7 +1,7 @@
 //! What a runtime does with its pods around their events.
 
 use nri_adaptation::{Ctx, RuntimeApi as _};
-use nri_core::api;
+use nri_core::{Domain as _, api};
 
 use super::inner::{Done, Inner, nevertheless};
 use crate::sim::command::End;
@@ -30,15 +30,20 @@ impl Inner {
 
     pub(super) async fn run_pod(&self, cx: &Ctx, pod: api::PodSandbox) -> Done {
         let _turn = self.order.alone(&pod.id).await;
-        self.new_pod(&pod)?;
+        let again = self.domain.restartable() && !self.domain.is_ready(&pod.id);
+        if !again {
+            self.new_pod(&pod)?;
+        }
         if let Err(error) = self.nri.run_pod_sandbox(cx, &pod).await {
-            for undone in [
-                self.nri.stop_pod_sandbox(cx, &pod).await,
-                self.nri.remove_pod_sandbox(cx, &pod).await,
-            ] {
+            let undo = |undone: Result<(), nri_core::Error>| {
                 if let Err(error) = undone {
                     tracing::warn!(pod = pod.id, %error, "undoing a pod went wrong");
                 }
+            };
+            undo(self.nri.stop_pod_sandbox(cx, &pod).await);
+            // One that was there before is stopped again, no more.
+            if !again {
+                undo(self.nri.remove_pod_sandbox(cx, &pod).await);
             }
             return Err(error.into());
         }

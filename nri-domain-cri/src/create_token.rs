@@ -1,0 +1,113 @@
+//! A container that plugins were asked about and that does not exist yet.
+
+use std::sync::Arc;
+
+use nri_core::model::{Container, PodSandbox};
+use nri_core::oci::{Applied, ApplyOptions, Warning, apply};
+use nri_core::{Creation, Ctx, RuntimeApi};
+
+use crate::{ContainerRecord, CriError, OciSpec};
+
+/// A container that plugins were asked about and that does not exist yet.
+///
+/// What they ask for is applied to what the runtime has: a spec, or a record. A runtime without OCI
+/// specs looks at the [adjustment](Creation::adjustment) itself. Dropping the token without
+/// [`commit`](CreateToken::commit) tells the plugins that the container never came to be.
+#[must_use = "dropping the token tells the plugins that the container never came to be"]
+pub struct CreateToken {
+    api: Arc<dyn RuntimeApi>,
+    container: String,
+    creation: Creation,
+    options: ApplyOptions,
+    warnings: Vec<Warning>,
+}
+
+impl CreateToken {
+    pub(crate) fn new(
+        api: Arc<dyn RuntimeApi>,
+        container: String,
+        creation: Creation,
+        options: ApplyOptions,
+    ) -> Self {
+        Self {
+            api,
+            container,
+            creation,
+            options,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What plugins asked for, and who asked for what.
+    pub fn creation(&self) -> &Creation {
+        &self.creation
+    }
+
+    /// What was applied but may not have the effect that was asked for.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Applies what plugins ask for to the container's OCI spec.
+    ///
+    /// # Errors
+    /// It cannot be applied; the spec is as it was. Drop the token then.
+    pub fn apply(&mut self, spec: &mut OciSpec) -> Result<(), CriError> {
+        if let Some(applied) = self.applied(spec)? {
+            *spec = applied.spec;
+            self.warnings.extend(applied.warnings);
+        }
+        Ok(())
+    }
+
+    /// Applies what plugins ask for to the spec of a record. Annotations of its configuration that
+    /// they remove are not shown to plugins any more.
+    ///
+    /// # Errors
+    /// As [`apply`](CreateToken::apply).
+    pub fn apply_to_record(&mut self, container: &mut ContainerRecord) -> Result<(), CriError> {
+        let Some(applied) = self.applied(&container.spec)? else {
+            return Ok(());
+        };
+        let annotations = &applied.spec["annotations"];
+        let asked = self.creation.adjustment().into_iter();
+        container.removed_annotations = asked
+            .flat_map(|adjustment| adjustment.annotations.keys())
+            .filter_map(|key| key.strip_prefix('-'))
+            .filter(|key| annotations.get(key).is_none())
+            .map(str::to_owned)
+            .collect();
+        container.spec = Arc::new(applied.spec);
+        self.warnings.extend(applied.warnings);
+        Ok(())
+    }
+
+    fn applied(&self, spec: &OciSpec) -> Result<Option<Applied>, CriError> {
+        let Some(adjustment) = self.creation.adjustment() else {
+            return Ok(None);
+        };
+        let owners = (self.creation.owners(), &self.container);
+        match apply(spec, adjustment, &self.options, owners) {
+            Ok(applied) => Ok(Some(applied)),
+            Err(source) => Err(CriError::Apply {
+                container: self.container.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Says that the container exists; `container` shows it as it is now.
+    ///
+    /// # Errors
+    /// What plugins said; nothing that has to be undone.
+    pub async fn commit(
+        self,
+        cx: &Ctx,
+        pod: &dyn PodSandbox,
+        container: &dyn Container,
+    ) -> Result<(), CriError> {
+        // First and without waiting, so that dropping this future does not undo what is there.
+        self.creation.commit();
+        Ok(self.api.post_create_container(cx, pod, container).await?)
+    }
+}
