@@ -43,6 +43,7 @@ pub use client::{CallOptions, Client, Pending, StartError, Started};
 pub use connection::{Connection, ConnectionBuilder, Role};
 pub use error::{CallError, CloseReason};
 pub use limits::{Limits, MAX_MESSAGE, Stats};
+pub use outbound::CallEnd;
 pub use service::{CallContext, Service};
 pub use status::{Code, Status};
 
