@@ -28,6 +28,14 @@ pub enum InstanceError {
         /// The container, with its domain.
         container: String,
     },
+    /// A domain cannot say what it has, and the call cannot go on without.
+    #[error("domain {domain:?} cannot list its containers: {error}")]
+    Unlisted {
+        /// The domain's name.
+        domain: String,
+        /// What it said.
+        error: crate::DomainError,
+    },
     /// It cannot be started.
     #[error(transparent)]
     Start(StartFailure),

@@ -1,7 +1,5 @@
 //! Bytes of protobuf: another implementation reads and writes the same.
 
-#![expect(clippy::unwrap_used, reason = "the panic of a test is its report")]
-
 use std::collections::{BTreeMap, HashMap};
 
 use nri_domain_cri::cri::{

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nri_core::model::Container;
-use nri_core::{Ctx, Error, RuntimeApi, StopResult, UpdateResult, api};
+use nri_core::{Ctx, Error, InstanceError, RuntimeApi, StopResult, UpdateResult, api};
 use tokio::sync::OwnedMutexGuard;
 
 use super::creation::SoloCreation;
@@ -194,10 +194,10 @@ impl<S: Source> SoloNri<S> {
     async fn recover(&self) -> Result<(), Error> {
         let recovered = self.domain.recover().await;
         recovered.map_err(|error| {
-            Error::Instance(format!(
-                "the source of domain {:?} cannot list its containers: {error}",
-                self.domain.name
-            ))
+            Error::from(InstanceError::Unlisted {
+                domain: self.domain.name.to_string(),
+                error,
+            })
         })
     }
 
