@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_proto::SocketPath;
+use nri_proto::transport::Socket;
 use rustix::net::{AddressFamily, Shutdown, SocketType, shutdown, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -140,7 +141,7 @@ async fn connect_patiently(path: &Path) -> io::Result<UnixStream> {
 async fn connect(path: PathBuf, timeout: Duration) -> Result<Opened, Error> {
     match tokio::time::timeout(timeout, connect_patiently(&path)).await {
         Ok(Ok(stream)) => Ok(Opened {
-            stream: Box::new(stream),
+            stream: Box::new(Socket::new(stream)),
             ender: None,
         }),
         Ok(Err(source)) => {
@@ -181,7 +182,7 @@ fn inherit(value: &str) -> Result<Opened, String> {
     stream.set_nonblocking(true).map_err(unusable)?;
     let stream = UnixStream::from_std(stream).map_err(unusable)?;
     Ok(Opened {
-        stream: Box::new(stream),
+        stream: Box::new(Socket::new(stream)),
         ender: Some(ender),
     })
 }

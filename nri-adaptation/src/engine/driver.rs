@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) side_effects: Arc<SideEffects>,
     pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
     registrations: AtomicU64,
+    /// Creations that succeeded, and of which it is not known whether the container exists.
+    pub(crate) unsettled: AtomicUsize,
 }
 
 impl fmt::Debug for Engine {
@@ -74,6 +76,7 @@ impl Engine {
             side_effects,
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
+            unsettled: AtomicUsize::new(0),
         };
         for domain in engine.domains.all() {
             engine.prepare_lives_of(&*domain);

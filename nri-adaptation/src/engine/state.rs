@@ -7,15 +7,16 @@
 //! how it is reached, anything that is awaited.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use nri_core::flow::{Reply, Report};
+use nri_core::flow::{Reply, Report, Roster};
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
-use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
+use nri_core::{Ctx, Error, Event, EventMask, RegisteredPlugin, Request, Settlement};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
@@ -63,6 +64,8 @@ pub(crate) struct State {
     pub(crate) plugins: BTreeMap<RegisteredPlugin, PluginEntry>,
     pub(crate) unlisted: Unlisted,
     requests: BTreeMap<RequestId, InFlightRequest>,
+    /// Those who hear of events, as the last one who looked saw them.
+    roster: Roster,
     /// The calls that were made and not answered.
     calls: BTreeMap<CallId, Arc<Outgoing>>,
     /// Of those calls, none is to be given up earlier.
@@ -85,6 +88,8 @@ pub(crate) struct State {
 /// The scheduler of an instance, with those who wait for it.
 pub(crate) struct Dispatch {
     state: Lock<State>,
+    /// The events that any plugin wants to hear of, those that join included, as a mask.
+    heard: AtomicI32,
     /// Something is to happen earlier than it was.
     pub(crate) earlier: Arc<Notify>,
 }
@@ -145,6 +150,7 @@ impl Dispatch {
                 plugins: BTreeMap::new(),
                 unlisted: Unlisted::default(),
                 requests: BTreeMap::new(),
+                roster: Roster::default(),
                 calls: BTreeMap::new(),
                 patience: None,
                 given_up: Vec::new(),
@@ -155,8 +161,14 @@ impl Dispatch {
                 armed: None,
                 revision: 0,
             }),
+            heard: AtomicI32::new(0),
             earlier: Arc::default(),
         }
+    }
+
+    /// Whether any plugin wants to hear of an event. Takes no lock.
+    pub(crate) fn is_heard(&self, event: Event) -> bool {
+        self.heard.load(Ordering::Acquire) & EventMask::from(event).bits() != 0
     }
 
     /// Not to be held while anything is awaited. What is told to the scheduler goes through
@@ -178,6 +190,9 @@ impl Dispatch {
                 Some(Action::News(news)) => state.news.push_back(news),
                 None => {}
             }
+        }
+        if let Some(heard) = state.heard_anew() {
+            self.heard.store(heard.bits(), Ordering::Release);
         }
         actions.given_up = std::mem::take(&mut state.given_up);
         let next = state.next_time();
@@ -271,6 +286,17 @@ impl State {
         self.armed
     }
 
+    /// The events that plugins want to hear of, if these plugins are not those of the last time.
+    fn heard_anew(&mut self) -> Option<EventMask> {
+        let roster = self.scheduler.roster();
+        if std::ptr::eq(self.roster.members(), roster.members()) {
+            return None;
+        }
+        self.roster = roster.clone();
+        let members = self.roster.members().iter();
+        Some(members.fold(EventMask::NONE, |heard, member| heard | member.events))
+    }
+
     /// When something is due.
     fn next_time(&self) -> Option<Instant> {
         let times = self.scheduler.poll_timeout().into_iter();
@@ -304,8 +330,9 @@ impl State {
     /// Gives up the calls that were waited for long enough.
     fn give_up(&mut self, now: Instant) {
         let calls = std::mem::take(&mut self.calls);
-        let (given_up, waited): (Vec<_>, Vec<_>) =
-            calls.into_iter().partition(|(_, call)| call.patience <= now);
+        let (given_up, waited): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .partition(|(_, call)| call.patience <= now);
         self.calls.extend(waited);
         self.patience = self.calls.values().map(|call| call.patience).min();
         for (call, outgoing) in given_up {

@@ -20,6 +20,7 @@ use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{
     Answered, Caller, Endpoint, Failure, Progress, Relaying, Subscription,
 };
+use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
 
 /// A plugin in this process.
@@ -132,12 +133,13 @@ impl Endpoint for BuiltIn {
 
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         _progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let context = self.context(time);
+        let (pods, containers) = inventory.into_messages();
+        let (pods, containers) = (pods.collect(), containers.collect());
         self.bounded(time, self.plugin.synchronize(&context, pods, containers))
             .await
     }

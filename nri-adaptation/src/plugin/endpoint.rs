@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
+use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::metrics::ErrorClass;
 
@@ -166,8 +167,7 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// message; `progress` is called when one of several is answered.
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure>;

@@ -22,6 +22,7 @@ use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{
     Again, Answered, Caller, Endpoint, Failure, Progress, Relaying, Subscription, UnderWay,
 };
+use crate::plugin::inventory::Inventory;
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::observer::Observer;
@@ -326,15 +327,15 @@ impl Endpoint for Remote {
 
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-        let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
-        while let Some(part) = flow.next_part() {
+        let (pods, containers) = inventory.into_messages();
+        let mut flow = SynchronizeFlow::new(pods, containers);
+        while let Some(part) = flow.next_part().map_err(impossible)? {
             // The deadline is for progress: every part has its own.
-            let (deadline, payload) = (Instant::now() + time, part.encode_to_vec().into());
+            let (deadline, payload) = (Instant::now() + time, part.bytes.into());
             let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
             let answer = call(client, name, payload, deadline);
             let bytes = timeout_at(deadline, answer)

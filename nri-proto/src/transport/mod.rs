@@ -33,6 +33,7 @@ mod reader;
 mod server;
 mod service;
 mod shared;
+mod socket;
 mod status;
 #[cfg(feature = "ttrpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "ttrpc")))]
@@ -45,6 +46,7 @@ pub use error::{CallError, CloseReason};
 pub use limits::{Limits, MAX_MESSAGE, Stats};
 pub use outbound::CallEnd;
 pub use service::{CallContext, Service};
+pub use socket::Socket;
 pub use status::{Code, Status};
 
 use self::service::answer;

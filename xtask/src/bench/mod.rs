@@ -3,6 +3,8 @@
 //!
 //! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
 
+mod callgrind;
+mod growth;
 mod merge;
 mod pair;
 mod sizes;
@@ -24,6 +26,8 @@ enum What {
     Sockets,
     /// Ours beside the reference, alternating (needs Go); or what does not depend on the machine.
     Pair(pair::Options),
+    /// What an event costs as there is more and more beside it, in instructions (needs valgrind).
+    Growth,
     /// How large programs are that are built for size, and what features bring to that.
     Sizes,
 }
@@ -39,6 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Sockets) => sockets::run(),
         Some(What::Pair(options)) => pair::run(options),
         Some(What::Sizes) => sizes::run(),
+        Some(What::Growth) => growth::run(),
         None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
     }
 }
@@ -48,5 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 /// # Errors
 /// There is more of something than there may be.
 pub(crate) fn assert_counts() -> Result<(), String> {
-    pair::assert_counts()
+    pair::assert_counts()?;
+    growth::run()
 }

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
 
 use nri_dev::process;
 
+use super::super::callgrind;
 use super::programs::{self, Programs};
 use super::rows::{End, Ends, Load, Row};
 
@@ -58,7 +58,7 @@ pub(super) fn run(with_go: bool) -> Result<(), String> {
     if !with_go {
         rows.retain(|row| row.ends.runtime != End::Go && row.ends.plugin != End::Go);
     }
-    if is_there("strace") {
+    if callgrind::is_there("strace") {
         print!("{:<40}", "system calls per creation");
         for (group, _) in GROUPS.iter().chain([&(OTHER, &[][..])]) {
             print!("{group:>12}");
@@ -77,7 +77,7 @@ pub(super) fn run(with_go: bool) -> Result<(), String> {
     } else {
         println!("system calls are not counted: strace is not installed");
     }
-    if is_there("valgrind") {
+    if callgrind::is_there("valgrind") {
         for event in EVENTS {
             let ours = row(End::OursCurrent, End::Ours);
             for side in [Side::Runtime, Side::Plugin] {
@@ -102,7 +102,7 @@ pub(super) fn run(with_go: bool) -> Result<(), String> {
 /// # Errors
 /// There are more.
 pub(in super::super) fn assert_counts() -> Result<(), String> {
-    if !is_there("strace") {
+    if !callgrind::is_there("strace") {
         println!("system calls are not counted: strace is not installed");
         return Ok(());
     }
@@ -189,31 +189,18 @@ fn system_calls(
 
 /// Instructions of one call.
 fn instructions(programs: &Programs, row: &Row, side: Side, event: &str) -> Result<f64, String> {
-    let file = programs.file("callgrind");
-    let file = file.to_string_lossy().into_owned();
-    let log = format!("--log-file={file}");
-    let mut under = vec![
-        "valgrind",
-        "--tool=callgrind",
-        "--callgrind-out-file=/dev/null",
-        &log,
-    ];
-    if side == Side::Runtime {
-        // The call itself, not what leads to it and what takes it back.
-        under.push("--toggle-collect=*measured_call*");
-    }
+    let log = programs.file("callgrind");
+    // The call itself, not what leads to it and what takes it back.
+    let function = (side == Side::Runtime).then_some("measured_call");
+    let before = callgrind::before(&log, function);
+    let under: Vec<&str> = before.iter().map(String::as_str).collect();
     let mut counted = 0.0;
     for (calls, sign) in [
         (CALLS_OF_INSTRUCTIONS, -1.0),
         (CALLS_OF_INSTRUCTIONS + MORE_OF_INSTRUCTIONS, 1.0),
     ] {
         once(programs, row, side, &under, event, calls)?;
-        let text = fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
-        let collected = text
-            .lines()
-            .find_map(|line| line.split_once("Collected :"))
-            .and_then(|(_, count)| count.trim().parse::<f64>().ok())
-            .ok_or_else(|| format!("callgrind does not say what it collected: {text}"))?;
+        let collected = callgrind::collected(&log)?;
         counted += sign * collected / MORE_OF_INSTRUCTIONS as f64;
     }
     Ok(counted)
@@ -241,11 +228,4 @@ fn allocations() -> Result<(), String> {
     let counted = text.lines().filter_map(|line| line.split_once("counted: "));
     counted.for_each(|(_, counted)| println!("{counted}"));
     Ok(())
-}
-
-fn is_there(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }
