@@ -1,6 +1,17 @@
-#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc = include_str!("../README.md")]
+//!
+//! # The manual
+//!
+//! It is in the module [`manual`]: [concepts](manual::concepts),
+//! [NRI in your runtime](manual::in_your_runtime),
+//! [the life of a request](manual::life_of_a_request), [configuration](manual::configuration),
+//! [security](manual::security), [observing](manual::observing), [costs](manual::costs),
+//! [migrating from Go](manual::migrating_from_go).
 
+#[cfg(feature = "blocking")]
+#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
+pub mod blocking;
 mod builder;
 mod clock;
 pub mod config;
@@ -11,7 +22,9 @@ mod instance;
 mod launch;
 mod listen;
 mod lock;
+pub mod manual;
 mod nri;
+mod pending;
 mod plugin;
 mod rate;
 mod session;
@@ -34,6 +47,7 @@ pub use nri_core::Error as EventError;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub use nri_core::oci;
 pub use nri_core::schedule::CallOutcome;
+pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,

@@ -16,6 +16,7 @@ use crate::engine::target::RequestTarget;
 use crate::instance::lifecycle::Instance;
 use crate::instance::plugin_watch::PluginWatch;
 use crate::instance::reconfigure::Reconfigured;
+use crate::pending::{HeldCreations, Pending};
 use crate::telemetry::plugin_info::PluginInfo;
 use crate::telemetry::readiness::Readiness;
 
@@ -31,21 +32,29 @@ use crate::telemetry::readiness::Readiness;
 pub struct Nri(Arc<Handle>);
 
 #[derive(Debug)]
-struct Handle(Arc<Instance>);
+struct Handle {
+    // First, so that what is held is undone while the instance is there.
+    held: HeldCreations,
+    instance: Arc<Instance>,
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.abort();
+        drop(self.held.take_all());
+        self.instance.abort();
     }
 }
 
 impl Nri {
     pub(crate) fn new(instance: Instance) -> Self {
-        Self(Arc::new(Handle(Arc::new(instance))))
+        Self(Arc::new(Handle {
+            held: HeldCreations::default(),
+            instance: Arc::new(instance),
+        }))
     }
 
     fn instance(&self) -> &Arc<Instance> {
-        &self.0.0
+        &self.0.instance
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -111,6 +120,43 @@ impl Nri {
             Some(task) => task.await.unwrap_or(Err(crate::Error::Stopped)),
             None => Err(crate::Error::Stopped),
         }
+    }
+
+    /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot travel
+    /// along to where that is known: [`pending`](Nri::pending) settles it. A creation that is held
+    /// under this id already is abandoned. Stopping the instance abandons what is held.
+    ///
+    /// `container` is its full id; where there are several domains, whatever tells containers apart.
+    /// Where it can, let a runtime keep the creation as a local: then no early return is without
+    /// its undoing.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Ctx, Nri, RuntimeApi, api};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let mut config = Config::default();
+    /// # (config.disable_connections, config.plugin_path) = (true, "/nonexistent".into());
+    /// let nri = Nri::builder(config).build()?;
+    /// # nri.start().await?;
+    /// let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
+    /// let container = api::Container { id: "c1".into(), ..Default::default() };
+    /// let creation = nri.create_container(&Ctx::new(), &pod, &container).await?;
+    /// let adjustment = creation.adjustment().cloned();
+    /// nri.hold("c1", creation);
+    /// // ... elsewhere, when the container exists (or `abandon`, when that failed):
+    /// assert!(nri.pending("c1").commit());
+    /// assert!(!nri.pending("c1").commit(), "it is settled");
+    /// # let _ = adjustment;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn hold(&self, container: impl Into<String>, creation: Creation) {
+        drop(self.0.held.put(container.into(), creation));
+    }
+
+    /// The creation that is [held](Nri::hold) under an id, to be settled.
+    pub fn pending<'a>(&'a self, container: &'a str) -> Pending<'a> {
+        let held = &self.0.held;
+        Pending { held, container }
     }
 
     /// The plugins of the instance, in the order in which they are called. Launched ones that are
@@ -207,6 +253,7 @@ impl RuntimeApi for Nri {
     }
 
     async fn stop(&self) {
+        drop(self.0.held.take_all());
         self.instance().stop().await;
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::RuntimeInfo;
+use nri_proto::transport::IncompleteBytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) info: Arc<RuntimeInfo>,
     pub(crate) tasks: Tasks,
     pub(crate) reporter: Reporter,
+    /// Bounds what all connections together hold of messages that have not arrived whole.
+    pub(crate) incomplete: IncompleteBytes,
     phase: watch::Sender<Phase>,
 }
 
@@ -49,6 +52,7 @@ impl Shared {
     /// `config` is the one in force from the beginning, with defaults in place.
     pub(crate) fn new(config: Arc<Config>, info: RuntimeInfo, reporter: Reporter) -> Self {
         Self {
+            incomplete: IncompleteBytes::new(config.max_incomplete_bytes),
             config: Lock::new(config),
             info: Arc::new(info),
             tasks: Tasks::default(),
@@ -64,6 +68,7 @@ impl Shared {
 
     /// Puts another configuration in force.
     pub(crate) fn set_config(&self, config: Arc<Config>) {
+        self.incomplete.set_limit(config.max_incomplete_bytes);
         self.config.set(config);
     }
 

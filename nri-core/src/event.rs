@@ -365,15 +365,23 @@ impl Sub for EventMask {
     }
 }
 
+/// With names as well.
 impl fmt::Debug for EventMask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EventMask({:#x})", self.0)
+        write!(f, "EventMask({self})")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mask_in_a_debug_output_has_the_names_of_its_events() {
+        let mask = EventMask::from_iter([Event::RunPodSandbox, Event::CreateContainer]);
+        let written = format!("{mask:?}");
+        assert_eq!(written, "EventMask(RunPodSandbox,CreateContainer)");
+    }
 
     #[test]
     fn every_mask_reads_what_it_writes() {

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::DomainError;
+
 /// Why an instance cannot be started, or does not take a call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -28,13 +30,13 @@ pub enum InstanceError {
         /// The container, with its domain.
         container: String,
     },
-    /// A domain cannot say what it has, and the call cannot go on without.
-    #[error("domain {domain:?} cannot list its containers: {error}")]
-    Unlisted {
+    /// It does not know what exists, since a domain cannot say.
+    #[error("the source of domain {domain:?} cannot list its containers: {source}")]
+    NotListed {
         /// The domain's name.
         domain: String,
-        /// What it said.
-        error: crate::DomainError,
+        /// Why it cannot.
+        source: DomainError,
     },
     /// It cannot be started.
     #[error(transparent)]

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
 //! What may not enter: merging, ordering, plugins, sockets. CRI types live here and nowhere else.

@@ -1,6 +1,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
+//! # The manual
+//!
+//! It is in the module [`manual`]: [a plugin in ten minutes](manual::ten_minutes),
+//! [handlers and answers](manual::handlers_and_answers), [connecting](manual::connecting),
+//! [unsolicited updates](manual::unsolicited_updates), [configuring](manual::configuring),
+//! [migrating from Go](manual::migrating_from_go).
+//!
 //! # Modules
 //!
 //! What is here: where the connection comes from, who the plugin is, registration and the bounded
@@ -18,6 +25,7 @@ mod handlers;
 mod identity;
 mod level;
 mod link;
+pub mod manual;
 mod plugin_service;
 mod runner;
 mod session;

@@ -50,6 +50,52 @@ async fn handshake() -> (u64, u64) {
     (proxy.bytes_to_runtime(), proxy.bytes_to_plugin())
 }
 
+/// Each of them may be in the middle of a large message, not all of them at once.
+#[tokio::test]
+async fn plugins_that_send_halves_of_messages_share_one_bound() {
+    const LIMIT: usize = 8 << 20;
+    /// What each of them holds back of a message.
+    const REST: usize = 4096;
+    let runtime = TestRuntime::builder()
+        .request_timeout(TEST_TIMEOUT)
+        .config(|config| config.max_incomplete_bytes = LIMIT)
+        .start()
+        .await;
+    let half = |length: usize| {
+        let mut message = vec![0; 10 + length];
+        message[..4].copy_from_slice(&(length as u32).to_be_bytes());
+        message[4..8].copy_from_slice(&1u32.to_be_bytes());
+        message[8] = 1;
+        let mut wire = Vec::new();
+        nri_proto::frame::append_message(nri_proto::frame::RUNTIME_ID, &message, &mut wire)
+            .unwrap();
+        wire.truncate(wire.len() - REST);
+        wire
+    };
+    let good = FakePlugin::new("90-good");
+    let _good = runtime.join(&good).await;
+    let mut hostile = Vec::new();
+    for (index, megabytes) in [(10, 2), (11, 4), (12, 3)] {
+        let plugin = FakePlugin::new(format!("{index}-halves"));
+        let connected = runtime.join(&plugin).await;
+        // Whoever is closed takes no more.
+        let _ = connected.wire().write(&half(megabytes << 20)).await;
+        hostile.push(connected);
+    }
+    // Together 9 MiB: the one that holds most goes, and no other.
+    let gone = runtime.watcher().wait_for("gone 11-halves").await;
+    let reason = gone.to_string();
+    assert!(
+        reason.contains("of messages that are not whole"),
+        "{reason}"
+    );
+    runtime.run_pod("p1").await;
+    good.assert_events(&["RunPodSandbox p1"]);
+    let there = runtime.nri().plugins().into_iter();
+    let there: Vec<String> = there.map(|info| info.plugin.to_string()).collect();
+    assert_eq!(there, ["10-halves", "12-halves", "90-good"]);
+}
+
 #[tokio::test]
 async fn a_connection_in_single_bytes_is_as_good_as_any() {
     let runtime = runtime().await;

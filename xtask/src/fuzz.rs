@@ -38,7 +38,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 16] = [
+const TARGETS: [(&str, &str, Option<&str>); 17] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -62,6 +62,7 @@ const TARGETS: [(&str, &str, Option<&str>); 16] = [
     ("cri_wire", "CRI in bytes of protobuf", None),
     ("cri_yaml", "CRI in YAML", None),
     ("durations", "durations", None),
+    ("items", "counting what is in a message", None),
     ("messages_json", "messages in proto3 JSON", None),
     ("mount_table", "the host's mount table", None),
     ("oci_apply", "adjustments applied to OCI specs", None),

@@ -17,8 +17,15 @@ pub(super) struct Layers {
 pub(super) const ALL: &[Layers] = &[Layers {
     name: "nri-adaptation",
     layers: &[
-        &["clock.rs", "duration.rs", "lock.rs", "tasks.rs", "text.rs"],
-        &["solo/"],
+        &[
+            "clock.rs",
+            "duration.rs",
+            "lock.rs",
+            "manual/",
+            "tasks.rs",
+            "text.rs",
+        ],
+        &["pending.rs", "solo/"],
         &["config/", "rate.rs"],
         &["error.rs"],
         &["telemetry/"],
@@ -28,7 +35,7 @@ pub(super) const ALL: &[Layers] = &[Layers {
         &["launch/", "listen/"],
         &["instance/"],
         &["nri.rs"],
-        &["builder.rs"],
+        &["blocking.rs", "builder.rs"],
         &["lib.rs"],
     ],
     homes: &[("Engine", "engine/"), ("Instance", "instance/")],

@@ -6,6 +6,8 @@
 
 mod choices;
 mod dialects;
+#[cfg(test)]
+mod documented;
 mod error;
 mod in_force;
 mod json;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use nri_core::PluginName;
 use nri_proto::items;
+use nri_proto::transport::MAX_MESSAGE;
 use serde::Serialize;
 
 pub use nri_core::flow::FailureAction;
@@ -53,6 +56,8 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DEFAULT_DOMAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a launched plugin stays down the first time that it ends, by default.
 pub const DEFAULT_RESTART_BACKOFF: Duration = Duration::from_secs(1);
+/// What a single connection may hold of messages that are not whole: an answer and a request.
+const FEWEST_INCOMPLETE_BYTES: usize = 2 * MAX_MESSAGE;
 /// The longest duration that a setting can have, 292 years; what Go can say.
 const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
@@ -144,6 +149,10 @@ pub struct Config {
     /// variables, annotations, and so on). A message with more is refused before it is built.
     /// Default 32768; at least 1.
     pub max_items: usize,
+    /// How many bytes of messages that have not arrived whole may be held, of all connections
+    /// together. When there are more, the connection that holds most of them is closed. Default 32
+    /// MiB; at least 8 MiB, which is what one connection alone may come to.
+    pub max_incomplete_bytes: usize,
     /// User ids whose processes may connect. Default empty: our own, and 0. The socket is our own
     /// user's alone, so whoever lists others has to let them reach it: by a listener of the
     /// runtime's, or by an access control list.
@@ -180,6 +189,7 @@ settings!(SnakeOrCamel Config {
     update_burst,
     max_updates,
     max_items,
+    max_incomplete_bytes,
     allowed_uids,
     allowed_gids,
     max_plugins,
@@ -210,6 +220,7 @@ impl Default for Config {
             update_burst: 10_000,
             max_updates: 4096,
             max_items: 32_768,
+            max_incomplete_bytes: 32 << 20,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             max_plugins: 256,
@@ -313,6 +324,12 @@ impl Config {
                 let reason = "it bounds every message of a plugin, so it must be at least 1";
                 return invalid(key.to_owned(), reason.to_owned());
             }
+        }
+        if self.max_incomplete_bytes < FEWEST_INCOMPLETE_BYTES {
+            let reason = format!(
+                "it must be at least {FEWEST_INCOMPLETE_BYTES}, or a single plugin's largest messages are too much"
+            );
+            return invalid("max_incomplete_bytes".to_owned(), reason);
         }
         for (name, settings) in &self.plugins {
             if name.parse::<PluginName>().is_err() {

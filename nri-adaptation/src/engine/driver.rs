@@ -33,7 +33,8 @@ use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Answered, Caller, Failure, Relaying, UnderWay};
+use crate::plugin::endpoint::{Answered, Caller, Relaying, UnderWay};
+use crate::plugin::failure::Failure;
 use crate::shared::Shared;
 
 /// How many request deadlines a joining plugin waits for requests from before.

@@ -9,7 +9,8 @@ use crate::engine::domains::{Domains, Listed};
 use crate::engine::state::Dispatch;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::ListingError;
-use crate::plugin::endpoint::{Failure, Progress};
+use crate::plugin::endpoint::Progress;
+use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
 use crate::telemetry::reporter::Reporter;
 

@@ -17,9 +17,8 @@ use nri_proto::transport::Code;
 use tokio::sync::watch;
 
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{
-    Answered, Caller, Endpoint, Failure, Progress, Relaying, Subscription,
-};
+use crate::plugin::endpoint::{Answered, Caller, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
 

@@ -10,7 +10,7 @@ use nri_core::{DomainError, PluginId, RegisteredPlugin, schedule};
 use nri_proto::transport;
 
 use crate::error::Error;
-use crate::plugin::endpoint::Failure;
+use crate::plugin::failure::Failure;
 use crate::text::printable_path;
 
 /// Why a plugin is not ready, or not there any more. It displays as what observers and logs are

@@ -15,41 +15,9 @@ use tokio::sync::oneshot;
 
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
+use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
-use crate::telemetry::metrics::ErrorClass;
-
-/// Why a plugin did not answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It answered with an error, or the request or its answer was impossible.
-    Status { code: i32, message: String },
-    /// It is gone.
-    Closed(String),
-    /// The request could not be handed over in time.
-    Late,
-}
-
-impl Failure {
-    /// What it counts as.
-    pub(crate) fn class(&self) -> ErrorClass {
-        match self {
-            Self::Status { code, .. } => ErrorClass::of_code(*code),
-            Self::Late => ErrorClass::DEADLINE_EXCEEDED,
-            Self::Closed(_) => ErrorClass::CLOSED,
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Status { code, message } => write!(f, "{message} (code {code})"),
-            Self::Closed(reason) => f.write_str(reason),
-            Self::Late => f.write_str("it did not answer in time"),
-        }
-    }
-}
 
 /// What came of a request.
 #[derive(Debug)]

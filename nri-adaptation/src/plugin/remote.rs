@@ -20,8 +20,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{
-    Again, Answered, Caller, Endpoint, Failure, Progress, Relaying, Subscription, UnderWay,
+    Again, Answered, Caller, Endpoint, Progress, Relaying, Subscription, UnderWay,
 };
+use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;

@@ -84,6 +84,7 @@ impl Registering {
         limits.write_timeout = engine.shared.config().plugin_request_timeout;
         let connection = Connection::builder(Role::Runtime)
             .limits(limits)
+            .incomplete(&engine.shared.incomplete)
             .serve(Gate::before(&service))
             .start(Socket::new(stream));
         Self {

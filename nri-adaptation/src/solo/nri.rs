@@ -193,11 +193,9 @@ impl<S: Source> SoloNri<S> {
 
     async fn recover(&self) -> Result<(), Error> {
         let recovered = self.domain.recover().await;
-        recovered.map_err(|error| {
-            Error::from(InstanceError::Unlisted {
-                domain: self.domain.name.to_string(),
-                error,
-            })
+        recovered.map_err(|source| {
+            let domain = self.domain.name.to_string();
+            InstanceError::NotListed { domain, source }.into()
         })
     }
 

@@ -91,6 +91,24 @@ pub(super) struct Turn {
     pub(super) handed: bool,
 }
 
+/// Late answers in a row. Judging has a row of its own: an answer in time about anything else does
+/// not end it, or a validator that is asked about creations as well could be late for ever.
+#[derive(Debug, Default)]
+pub(super) struct Strikes {
+    asked: u32,
+    judging: u32,
+}
+
+impl Strikes {
+    /// The row that answers to an event count for.
+    pub(super) fn row(&mut self, event: Event) -> &mut u32 {
+        match event {
+            Event::ValidateContainerAdjustment => &mut self.judging,
+            _ => &mut self.asked,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) member: Member,
@@ -100,8 +118,7 @@ pub(super) struct Instance {
     pub(super) admitted: u64,
     /// Whether it was open once.
     pub(super) opened: bool,
-    /// Late answers in a row.
-    pub(super) strikes: u32,
+    pub(super) strikes: Strikes,
     pub(super) turns: BTreeMap<CallId, Turn>,
     pub(super) waiting: VecDeque<Waiting>,
     /// What exists and it does not know: it was not shown it, and was not there when it appeared.
@@ -119,7 +136,7 @@ impl Instance {
             phase,
             admitted: 0,
             opened: false,
-            strikes: 0,
+            strikes: Strikes::default(),
             turns: BTreeMap::new(),
             waiting: VecDeque::new(),
             strange: BTreeSet::new(),

@@ -264,7 +264,7 @@ impl<J: Job> Scheduler<J> {
             return;
         }
         if let Reply::Answer(_) | Reply::Error { .. } = reply {
-            instance.strikes = 0;
+            *instance.strikes.row(turn.message.event()) = 0;
         }
         let timing = Timing {
             since: turn.since,
@@ -322,8 +322,9 @@ impl<J: Job> Scheduler<J> {
             since: turn.since,
             took: Some(now - turn.began),
         };
-        instance.strikes += u32::from(blamed);
-        let strikes = instance.strikes;
+        let row = instance.strikes.row(event);
+        *row += u32::from(blamed);
+        let strikes = *row;
         let away = instance.turn_away();
         let late = Reply::Late {
             after: limits.request_timeout,

@@ -172,6 +172,7 @@ impl ContainerConfig {
     /// # Ok::<(), nri_domain_cri::cri::InvalidConfig>(())
     /// ```
     #[cfg(feature = "yaml")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
     pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
         Self::checked(super::yaml::read(CONTAINER, text)?)
     }

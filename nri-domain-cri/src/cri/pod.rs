@@ -80,6 +80,7 @@ impl PodSandboxConfig {
     /// # Errors
     /// As [`from_json`](Self::from_json).
     #[cfg(feature = "yaml")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
     pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
         Self::checked(super::yaml::read(POD, text)?)
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use nri_core::flow::SynchronizeFlow;
 use nri_plugin::{Error, Handlers, State, api};
 use nri_proto::transport::Code;
+use prost::Message as _;
 
 use crate::support::{Runtime, Socket, current, on, one_event, within};
 

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::error::CloseReason;
+use super::incomplete::IncompleteBytes;
 use super::limits::{Limits, Stats};
 use super::pen::Pen;
 use super::reader::{self, Turn, Turns};
@@ -29,6 +30,7 @@ pub enum Role {
 pub struct ConnectionBuilder {
     role: Role,
     limits: Limits,
+    incomplete: Option<IncompleteBytes>,
     services: Vec<Box<dyn Service>>,
 }
 
@@ -48,6 +50,14 @@ impl ConnectionBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Bounds what this connection and others hold together of messages that have not arrived
+    /// whole; without it, each connection may hold two of the greatest length.
+    #[must_use]
+    pub fn incomplete(mut self, bytes: &IncompleteBytes) -> Self {
+        self.incomplete = Some(bytes.clone());
         self
     }
 
@@ -77,7 +87,8 @@ impl ConnectionBuilder {
         let shared = Arc::new(Shared::new(client_id, server_id, self.limits, pen));
         let alive = Arc::new(Alive(Arc::clone(&shared)));
         let server = Server(self.services.into());
-        let turns = Arc::new(Turns::new(Box::new(read), Arc::clone(&alive)));
+        let part = self.incomplete.map(|bytes| bytes.part(&shared));
+        let turns = Arc::new(Turns::new(Box::new(read), Arc::clone(&alive), part));
         for turn in [Turn::First, Turn::Second] {
             let (turns, shared) = (Arc::clone(&turns), Arc::clone(&shared));
             tokio::spawn(reader::run(turns, turn, shared, server.clone()));
@@ -161,6 +172,7 @@ impl Connection {
         ConnectionBuilder {
             role,
             limits: Limits::default(),
+            incomplete: None,
             services: Vec::new(),
         }
     }

@@ -103,6 +103,19 @@ pub enum CloseReason {
         /// The budget in bytes.
         limit: u64,
     },
+    /// The peer sent parts of messages and not the rest, and more of them than any other, when all
+    /// connections together held more than they may.
+    #[error(
+        "it has sent {held} bytes of messages that are not whole, the most of all connections, which hold {total} bytes together, above the limit of {limit}"
+    )]
+    Incomplete {
+        /// What this connection held, in bytes.
+        held: usize,
+        /// What all of them held, in bytes.
+        total: usize,
+        /// The most that they may hold, in bytes.
+        limit: usize,
+    },
     /// All 2^31 ids for calls of this side are used up; a new connection has new ones.
     #[error("all stream ids are used up")]
     IdsExhausted,

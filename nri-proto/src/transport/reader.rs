@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::assembler::Assembler;
 use super::client;
 use super::error::CloseReason;
+use super::incomplete::{Blamed, Part};
 use super::outbound::{Reply, Waiter};
 use super::server::{Arrived, Server};
 use super::shared::{Alive, Shared};
@@ -43,6 +44,8 @@ struct Incoming {
     frames: Decoder,
     replies: Assembler,
     requests: Assembler,
+    /// What is held of messages that are not whole, where that is bounded for several connections.
+    part: Option<Part>,
 }
 
 /// Which of the two tasks.
@@ -55,7 +58,11 @@ pub(super) enum Turn {
 }
 
 impl Turns {
-    pub(super) fn new(stream: Box<dyn AsyncRead + Send + Unpin>, alive: Arc<Alive>) -> Self {
+    pub(super) fn new(
+        stream: Box<dyn AsyncRead + Send + Unpin>,
+        alive: Arc<Alive>,
+        part: Option<Part>,
+    ) -> Self {
         let max_frame = alive.0.limits.max_frame;
         Self {
             reading: Mutex::new(Reading {
@@ -64,6 +71,7 @@ impl Turns {
                     frames: Decoder::new(max_frame),
                     replies: Assembler::default(),
                     requests: Assembler::default(),
+                    part,
                 },
                 buffer: vec![0; BUFFER],
                 total: 0,
@@ -121,6 +129,8 @@ struct Step {
     end: Option<CloseReason>,
     /// Nothing was read: the other task is woken when there is something.
     delivered: bool,
+    /// Some connection, this or another, is to be closed because of what was read.
+    blamed: Option<Blamed>,
 }
 
 impl Step {
@@ -166,6 +176,9 @@ pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, serv
         };
         let here = alone && behind.delivered;
         for step in [step, behind] {
+            if let Some((connection, reason)) = step.blamed {
+                connection.close(reason);
+            }
             for taken in step.taken {
                 match taken {
                     Taken::Reply(waiter, reply) => waiter.finish(reply),
@@ -179,7 +192,9 @@ pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, serv
         }
     };
     shared.close(reason);
-    turns.reading().stream = None;
+    let mut reading = turns.reading();
+    reading.stream = None;
+    reading.incoming.forget();
 }
 
 impl Reading {
@@ -222,6 +237,7 @@ impl Reading {
                 .on_bytes(&buffer[..count], shared, server, &mut step.taken)
                 .err(),
         };
+        step.blamed = incoming.note_held(shared);
         Poll::Ready(step)
     }
 }
@@ -254,10 +270,21 @@ impl Incoming {
                 counters.dropped_frames.add(usize::from(piece.first));
             }
         }
-        counters
-            .partial_bytes_high
-            .reach(self.replies.held() + self.requests.held());
         Ok(())
+    }
+
+    /// Takes note of what is held of messages that are not whole; names who is to be closed if that
+    /// is too much.
+    fn note_held(&mut self, shared: &Shared) -> Option<Blamed> {
+        let held = self.replies.held() + self.requests.held();
+        shared.counters.partial_bytes_high.reach(held);
+        self.part.as_mut()?.holds(held)
+    }
+
+    /// Lets go of what is not whole: the rest will not come.
+    fn forget(&mut self) {
+        (self.replies, self.requests) = Default::default();
+        self.part = None;
     }
 
     /// The peer has closed: between messages, or not.

@@ -12,6 +12,7 @@ mod closing;
 mod fixtures;
 mod hostile;
 mod ids_and_codes;
+mod incomplete;
 mod replies;
 mod sizes;
 mod support;

@@ -29,6 +29,7 @@ impl Connected {
         let wire = Arc::new(wire);
         let link = Arc::new(OnceLock::new());
         let connection = Connection::builder(Role::Plugin)
+            .limits(plugin.inner.limits.clone())
             .serve(Served {
                 plugin: plugin.clone(),
                 link: Arc::clone(&link),

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nri_core::{Event, EventMask, NRI_VERSION, api};
+use nri_proto::transport::Limits;
 
 use super::behavior::{Behavior, When};
 use super::seen::ReceivedCall;
@@ -47,6 +48,7 @@ pub(super) struct Inner {
     pub(super) failure_policy: Option<api::FailurePolicy>,
     pub(super) is_old: bool,
     keeps_record: bool,
+    pub(super) limits: Limits,
     script: Arc<Mutex<Vec<(When, Behavior)>>>,
     record: Arc<Journal<ReceivedCall>>,
 }
@@ -74,6 +76,7 @@ impl FakePlugin {
                 failure_policy: None,
                 is_old: false,
                 keeps_record: true,
+                limits: Limits::default(),
                 script: Arc::default(),
                 record: Arc::default(),
             }),
@@ -89,6 +92,7 @@ impl FakePlugin {
             failure_policy: inner.failure_policy,
             is_old: inner.is_old,
             keeps_record: inner.keeps_record,
+            limits: inner.limits.clone(),
             script: Arc::clone(&inner.script),
             record: Arc::clone(&inner.record),
         };
@@ -140,6 +144,12 @@ impl FakePlugin {
             inner.failure_policy = None;
             inner.events = EventMask::BEFORE_V0_10.bits();
         })
+    }
+
+    /// Has these bounds on its end of the connection.
+    #[must_use]
+    pub fn connection_limits(self, limits: Limits) -> Self {
+        self.with(|inner| inner.limits = limits)
     }
 
     /// Writes nothing down, for tests that are so long that it would be too much.

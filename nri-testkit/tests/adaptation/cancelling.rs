@@ -1,9 +1,9 @@
 //! Futures of the API that are dropped. What becomes of creations then is in `undoing`.
 
 use nri_adaptation::{Ctx, Event, InstanceError, RuntimeApi as _, api};
-use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, When};
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 /// Holds its answers to an event back until they are let through.
 fn holding(id: &str, event: Event, gate: &Gate) -> FakePlugin {
@@ -12,7 +12,7 @@ fn holding(id: &str, event: Event, gate: &Gate) -> FakePlugin {
 
 #[tokio::test]
 async fn what_may_be_refused_ends_with_its_caller_and_what_has_happened_does_not() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let starts = holding("10-starts", Event::StartContainer, &gate);
     let stops = holding("20-stops", Event::StopContainer, &gate);
@@ -70,7 +70,7 @@ async fn what_may_be_refused_ends_with_its_caller_and_what_has_happened_does_not
 
 #[tokio::test]
 async fn what_a_stop_frees_is_given_to_others_though_the_caller_has_left() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let response = api::StopContainerResponse {
         update: vec![memory("other", 1)],
@@ -99,7 +99,7 @@ async fn what_a_stop_frees_is_given_to_others_though_the_caller_has_left() {
 
 #[tokio::test]
 async fn a_dropped_start_stops_and_a_dropped_stop_goes_on() {
-    let runtime = TestRuntime::builder().build();
+    let runtime = patient().build();
     // The start hangs while it asks what exists.
     let listing = Gate::new();
     let hook = listing.clone();
@@ -123,7 +123,7 @@ async fn a_dropped_start_stops_and_a_dropped_stop_goes_on() {
     let again = runtime.nri().start().await;
     assert_eq!(again, Err(InstanceError::Stopped.into()));
 
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let slow = Behavior::usual().behind(&gate);
     let plugin = FakePlugin::new("10-slow").on(When::method("Shutdown"), slow);

@@ -3,8 +3,28 @@
 //!
 //! It stands here so that its plugins and domains are those of the test kit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is the report of a test"
+)]
+
 mod cancelling;
+mod crowd;
+mod gating;
+mod handshake;
+mod joining;
+mod judging;
+mod late;
+mod life;
+mod limits;
+mod observing;
+mod order;
+mod reconfiguring;
+mod requests;
+mod side_effects;
 mod supporting;
 mod undoing;
 mod values;
 mod watching;
+mod wishes;

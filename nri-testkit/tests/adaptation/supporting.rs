@@ -4,14 +4,14 @@ use nri_adaptation::merge::{MergeError, OnUnsupported, Support, SupportedFields}
 use nri_adaptation::{Ctx, Event, EventError as Error, RuntimeApi as _, api};
 use nri_testkit::{Behavior, FakePlugin, TestRuntime};
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 async fn runtime(otherwise: OnUnsupported) -> TestRuntime {
     let fields = SupportedFields::ALL
         .without(api::Field::Env)
         .without(api::Field::MemLimit);
     let support = Support::only(fields).on_unsupported(otherwise);
-    let builder = TestRuntime::builder().with(move |builder| builder.support(support));
+    let builder = patient().with(move |builder| builder.support(support));
     builder.start().await
 }
 

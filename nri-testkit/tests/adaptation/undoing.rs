@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use nri_adaptation::config::{FailureAction, PluginConfig};
 use nri_adaptation::{Ctx, Event, EventError as Error, RuntimeApi as _, api};
-use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, When};
 
-use crate::values::memory;
+use crate::values::{memory, patient};
 
 const TIME: Duration = Duration::from_millis(250);
 const UNDONE: [&str; 3] = ["CreateContainer c", "StopContainer c", "RemoveContainer c"];
@@ -18,7 +18,7 @@ fn holding(id: &str, gate: &Gate) -> FakePlugin {
 
 #[tokio::test]
 async fn the_plugin_whose_lateness_failed_a_creation_hears_of_the_undoing_once_it_has_answered() {
-    let runtime = TestRuntime::builder()
+    let runtime = patient()
         .request_timeout(TIME)
         .config(|config| {
             config.plugin_strikes = 1000;
@@ -51,7 +51,7 @@ async fn the_plugin_whose_lateness_failed_a_creation_hears_of_the_undoing_once_i
 
 #[tokio::test]
 async fn a_creation_whose_caller_leaves_is_undone_wherever_it_is() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let gate = Gate::new();
     let first = FakePlugin::new("10-first");
     let second = holding("20-second", &gate);
@@ -101,7 +101,7 @@ async fn a_creation_whose_caller_leaves_is_undone_wherever_it_is() {
 /// The caller leaves while the domain does what the plugins asked for.
 #[tokio::test]
 async fn a_creation_whose_caller_leaves_during_its_side_effects_is_undone() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let plugin = FakePlugin::new("10-asks").on(
         When::from(Event::CreateContainer).of("c"),
         Behavior::answer(api::CreateContainerResponse {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use nri_adaptation::config::PluginConfig;
 use nri_adaptation::{Error, Event, PluginState, PluginWatch, RuntimeApi as _};
-use nri_testkit::{Behavior, FakePlugin, Gate, TEST_TIMEOUT, TestRuntime, When};
+use nri_testkit::{Behavior, FakePlugin, Gate, TEST_TIMEOUT, When};
 use tokio::time::timeout;
+
+use crate::values::patient;
 
 /// Waits until the plugins are these, and so far.
 async fn expect(watch: &mut PluginWatch, expected: &[(&str, PluginState)]) {
@@ -35,7 +37,7 @@ async fn is_quiet(watch: &mut PluginWatch) -> bool {
 
 #[tokio::test]
 async fn every_change_of_a_plugins_state_is_told() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut watch = runtime.nri().watch_plugins();
     assert!(is_quiet(&mut watch).await);
     let (shown, answered) = (Gate::new(), Gate::new());
@@ -70,7 +72,7 @@ async fn every_change_of_a_plugins_state_is_told() {
 
 #[tokio::test]
 async fn what_happens_between_two_looks_is_one_change_and_calls_are_none() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut watch = runtime.nri().watch_plugins();
     let _a = runtime.join(&FakePlugin::new("10-a")).await;
     let b = runtime.join(&FakePlugin::new("20-b")).await;
@@ -89,7 +91,7 @@ async fn what_happens_between_two_looks_is_one_change_and_calls_are_none() {
 
 #[tokio::test]
 async fn a_watch_ends_with_the_instance_and_does_not_keep_it() {
-    let runtime = TestRuntime::start().await;
+    let runtime = patient().start().await;
     let mut watch = runtime.nri().watch_plugins();
     let connected = runtime.join(&FakePlugin::new("10-a")).await;
     drop(runtime);

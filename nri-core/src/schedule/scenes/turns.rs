@@ -227,6 +227,39 @@ fn validators_judge_at_the_same_time_in_turns_of_their_own() {
 }
 
 #[test]
+fn a_validator_that_is_always_late_is_closed_although_it_answers_creations_in_time() {
+    let mut scene = Scene::new();
+    let limits = limits();
+    scene.open("10-a", limits.clone());
+    for round in 1..=limits.strikes {
+        let (pod, container) = (format!("p{round}"), format!("c{round}"));
+        let _ = scene.submit(CREATE, &pod, &container);
+        let judged = format!("10-a ValidateContainerAdjustment {container}");
+        assert_eq!(
+            scene.answer(&format!("10-a CreateContainer {container}")),
+            [judged.as_str()]
+        );
+        let late = scene.pass(limits.request_timeout);
+        if round == limits.strikes {
+            let closed = late.iter().any(|effect| effect.starts_with("close 10-a"));
+            assert!(closed, "{late:?}");
+            return;
+        }
+        assert!(
+            !late.iter().any(|effect| effect.starts_with("close")),
+            "{late:?}"
+        );
+        let undone = scene.answer(&judged);
+        for call in undone {
+            if call.starts_with("10-a ") {
+                let _ = scene.answer(&call);
+                let _ = scene.answer(&format!("10-a RemoveContainer {container}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn replies_to_calls_that_nobody_made_are_ignored() {
     let mut scene = Scene::new();
     scene.open("10-a", limits());

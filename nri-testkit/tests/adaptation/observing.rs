@@ -4,14 +4,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nri_adaptation::{Ctx, ErrorClass, Metrics, PluginKind, PluginState, RuntimeApi as _};
-use nri_core::{Event, PluginId, api};
-use nri_proto::transport::{Code, Status};
-use prost::Message as _;
+use nri_adaptation::{
+    Ctx, ErrorClass, Event, EventMask, Metrics, PluginId, PluginKind, PluginState, RuntimeApi as _,
+    api,
+};
+use nri_proto::transport::Code;
+use nri_testkit::{Behavior, FakePlugin, PluginEvent, TEST_TIMEOUT, TestRuntime};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::support::{Fake, TEST_TIMEOUT, World, container, memory, on, pod};
+use crate::values::{memory, patient};
 
 /// Keeps what it is told, in words, but for how long things took.
 #[derive(Default)]
@@ -58,7 +60,7 @@ impl Metrics for Told {
 }
 
 /// An answer to a creation that asks for all there is.
-fn full_answer() -> Vec<u8> {
+fn full_answer() -> Behavior {
     let mut adjust = api::ContainerAdjustment::default();
     adjust
         .annotations
@@ -67,33 +69,38 @@ fn full_answer() -> Vec<u8> {
         container_id: "c2".into(),
         reason: "room".into(),
     };
-    api::CreateContainerResponse {
+    Behavior::answer(api::CreateContainerResponse {
         adjust: Some(adjust),
         update: vec![memory("c1", 77_777)],
         evict: vec![eviction],
-    }
-    .encode_to_vec()
+    })
 }
 
-fn adjusting(id: &str) -> Fake {
+fn adjusting(id: &str) -> FakePlugin {
     let events = [Event::CreateContainer, Event::StartContainer];
-    Fake::new(id, &events).acting(Arc::new(|got| {
-        Box::pin(async move {
-            match got.method.as_str() {
-                "CreateContainer" => Some(Ok(full_answer())),
-                "StartContainer" => Some(Err(Status::new(Code::NotFound, "no"))),
-                _ => None,
-            }
-        })
-    }))
+    FakePlugin::new(id)
+        .subscribe(events.into_iter().collect::<EventMask>())
+        .on(Event::CreateContainer, full_answer())
+        .on(Event::StartContainer, Behavior::fail(Code::NotFound, "no"))
+}
+
+/// A pod with two containers that the domain lists, which plugins were not asked about.
+async fn with_two(runtime: &TestRuntime) -> api::PodSandbox {
+    let pod = runtime.run_pod("p").await;
+    for id in ["c1", "c2"] {
+        let container = runtime.container(&pod, id);
+        runtime.domain().put_container(container);
+    }
+    pod
 }
 
 #[tokio::test]
 async fn calls_are_counted_as_the_reference_counts_them() {
     let told = Arc::new(Told::default());
-    let world = World::with(|_| {}, |builder| builder.metrics(told.clone()));
-    world.nri.start().await.unwrap();
-    let peer = adjusting("10-a").join(&world).await;
+    let metrics = Arc::clone(&told);
+    let builder = patient().with(|builder| builder.metrics(metrics));
+    let runtime = builder.start().await;
+    let connected = runtime.join(&adjusting("10-a")).await;
     assert_eq!(
         told.take(),
         [
@@ -103,12 +110,9 @@ async fn calls_are_counted_as_the_reference_counts_them() {
             "1 plugins"
         ]
     );
-    let pod = world.pod("p").await;
+    let pod = with_two(&runtime).await;
     assert_eq!(told.take(), [""; 0], "it is not subscribed");
-    for id in ["c1", "c2"] {
-        world.list(&container(&pod, id));
-    }
-    let container = world.container(&pod, "c").await;
+    let container = runtime.try_create(&pod, "c").await.unwrap();
     assert_eq!(
         told.take(),
         [
@@ -117,42 +121,28 @@ async fn calls_are_counted_as_the_reference_counts_them() {
             "10-a CreateContainer ok"
         ]
     );
-    let failed = world
-        .nri
-        .start_container(&Ctx::new(), &pod, &container)
-        .await;
+    let nri = runtime.nri();
+    let failed = nri.start_container(&Ctx::new(), &pod, &container).await;
     assert!(failed.is_err());
     assert_eq!(
         told.take(),
         ["10-a StartContainer took", "10-a StartContainer not_found"]
     );
-    peer.connection.close();
-    world.observer.wait_for("gone 10-a").await;
+    connected.exit();
+    runtime.watcher().wait_for("gone 10-a").await;
     assert_eq!(told.take(), ["0 plugins"]);
-    world.nri.stop().await;
 }
 
 #[tokio::test]
 async fn plugins_can_be_looked_at() {
-    let world = World::started_with(|config| {
-        config.plugin_request_timeout = Duration::from_millis(100);
-    })
-    .await;
-    let fake = adjusting("10-a");
-    let act = Arc::clone(&fake.act);
-    let fake = fake.acting(Arc::new(move |got| {
-        if got.method == "StartContainer" {
-            return Box::pin(std::future::pending());
-        }
-        act(got)
-    }));
-    let _peer = fake.join(&world).await;
-    let pod = world.pod("p").await;
-    for id in ["c1", "c2"] {
-        world.list(&container(&pod, id));
-    }
-    let c = world.container(&pod, "c").await;
-    let info = &world.nri.plugins()[0];
+    let builder = patient().request_timeout(Duration::from_millis(100));
+    let runtime = builder.start().await;
+    let nri = runtime.nri();
+    let plugin = adjusting("10-a").on(Event::StartContainer, Behavior::hang());
+    let _connected = runtime.join(&plugin).await;
+    let pod = with_two(&runtime).await;
+    let c = runtime.try_create(&pod, "c").await.unwrap();
+    let info = &nri.plugins()[0];
     assert_eq!(
         (info.kind, info.state),
         (PluginKind::External, PluginState::Ready)
@@ -174,12 +164,8 @@ async fn plugins_can_be_looked_at() {
     );
     assert_eq!((info.restarts, &info.last_error), (0, &None));
 
-    world
-        .nri
-        .start_container(&Ctx::new(), &pod, &c)
-        .await
-        .unwrap();
-    let info = &world.nri.plugins()[0];
+    nri.start_container(&Ctx::new(), &pod, &c).await.unwrap();
+    let info = &nri.plugins()[0];
     assert_eq!(
         (
             info.calls.calls,
@@ -191,7 +177,6 @@ async fn plugins_can_be_looked_at() {
     assert_eq!(info.state, PluginState::Late);
     let error = info.last_error.as_deref();
     assert_eq!(error, Some("StartContainer: it did not answer in time"));
-    world.nri.stop().await;
 }
 
 /// Everything that was logged in one test.
@@ -228,23 +213,17 @@ async fn who_changed_what_is_recorded_without_values() {
     // may be another test's without any, and remembers that nobody wants to know.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let logging = tracing::subscriber::set_default(subscriber);
-    let world = World::started().await;
-    let peer = adjusting("10-a").join(&world).await;
-    let pod = world.pod("p").await;
-    for id in ["c1", "c2"] {
-        world.list(&container(&pod, id));
-    }
-    world.container(&pod, "c").await;
+    let runtime = patient().start().await;
+    let connected = runtime.join(&adjusting("10-a")).await;
+    let pod = with_two(&runtime).await;
+    runtime.try_create(&pod, "c").await.unwrap();
     let line = "c: Annotations \"colour\" by 10-a; c1: MemLimit by 10-a; c2: evicted by 10-a";
-    world.observer.wait_for(&format!("adjusted {line}")).await;
-    peer.update(vec![memory("c1", 88_888)], Vec::new())
-        .await
-        .unwrap();
-    world
-        .observer
-        .wait_for("adjusted c1: MemLimit by 10-a")
-        .await;
-    world.nri.stop().await;
+    let watcher = runtime.watcher();
+    watcher.wait_for(&format!("adjusted {line}")).await;
+    let asked = connected.update(vec![memory("c1", 88_888)], Vec::new());
+    asked.await.unwrap();
+    watcher.wait_for("adjusted c1: MemLimit by 10-a").await;
+    runtime.nri().stop().await;
     drop(logging);
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -282,27 +261,16 @@ async fn who_changed_what_is_recorded_without_values() {
 
 #[tokio::test]
 async fn a_plugin_that_is_built_against_an_old_nri_is_told_of_once_per_event() {
-    let world = World::started().await;
-    let _peer = Fake::all_events("10-old")
-        .acting(on("RunPodSandbox", |_| async {
-            Some(Err(Status::unknown_method("RunPodSandbox")))
-        }))
-        .join(&world)
-        .await;
-    for id in ["p1", "p2"] {
-        world
-            .nri
-            .run_pod_sandbox(&Ctx::new(), &pod(id))
-            .await
-            .unwrap();
-    }
-    world
-        .nri
-        .stop_pod_sandbox(&Ctx::new(), &pod("p1"))
-        .await
-        .unwrap();
-    let mut told = world.observer.notices.all();
-    told.retain(|notice| notice.starts_with("deprecated"));
+    let runtime = patient().start().await;
+    let unknown = Behavior::unimplemented();
+    let plugin = FakePlugin::new("10-old").on(Event::RunPodSandbox, unknown);
+    let _connected = runtime.join(&plugin).await;
+    let pod = runtime.run_pod("p1").await;
+    runtime.run_pod("p2").await;
+    runtime.stop_pod(&pod).await;
+    let notices = runtime.watcher().notices().all().into_iter();
+    let told = notices.filter(|notice| matches!(notice, PluginEvent::Deprecated { .. }));
+    let told: Vec<String> = told.map(|notice| notice.to_string()).collect();
     assert_eq!(
         told,
         [
@@ -310,36 +278,54 @@ async fn a_plugin_that_is_built_against_an_old_nri_is_told_of_once_per_event() {
             "deprecated 10-old StopPodSandbox"
         ]
     );
-    world.nri.stop().await;
 }
 
 #[tokio::test]
 async fn readiness_says_which_required_plugins_are_not_there() {
-    let world = World::built(|config| {
+    let builder = patient().config(|config| {
         config.default_validator.required_plugins = vec!["policy".into(), "20-b".into()];
     });
-    let mut readiness = world.nri.watch_readiness();
+    let runtime = builder.build();
+    let nri = runtime.nri();
+    let mut readiness = nri.watch_readiness();
     let mut missing = async |names: &[&str]| {
         let there = readiness.wait_for(|readiness| readiness.missing == names);
-        tokio::time::timeout(TEST_TIMEOUT, there)
-            .await
-            .unwrap()
-            .unwrap();
+        let there = tokio::time::timeout(TEST_TIMEOUT, there).await;
+        there.unwrap().unwrap();
     };
     missing(&["policy", "20-b"]).await;
-    world.nri.start().await.unwrap();
-    let b = Fake::new("20-b", &[]).join(&world).await;
+    nri.start().await.unwrap();
+    let plugin = |id: &str| FakePlugin::new(id).subscribe(Event::RunPodSandbox);
+    let b = runtime.join(&plugin("20-b")).await;
     missing(&["policy"]).await;
-    let first = Fake::new("10-policy", &[]).join(&world).await;
+    let first = runtime.join(&plugin("10-policy")).await;
     missing(&[]).await;
-    assert!(world.nri.readiness().is_ready());
+    assert!(nri.readiness().is_ready());
     // Another one of this name is as good.
-    let _second = Fake::new("30-policy", &[]).join(&world).await;
-    first.connection.close();
-    world.observer.wait_for("gone 10-policy").await;
-    b.connection.close();
+    let _second = runtime.join(&plugin("30-policy")).await;
+    first.exit();
+    runtime.watcher().wait_for("gone 10-policy").await;
+    b.exit();
     missing(&["20-b"]).await;
-    assert!(!world.nri.readiness().is_ready());
-    world.nri.stop().await;
+    assert!(!nri.readiness().is_ready());
+    nri.stop().await;
     missing(&["policy", "20-b"]).await;
+}
+
+/// What a disabled instance does not do, nobody misses, whatever is configured later.
+#[tokio::test]
+async fn a_disabled_instance_misses_no_plugin() {
+    let builder = patient().config(|config| {
+        config.disable = true;
+        config.default_validator.required_plugins = vec!["policy".into()];
+    });
+    let runtime = builder.build();
+    assert!(runtime.nri().readiness().is_ready());
+    let mut config = (*runtime.nri().config()).clone();
+    config
+        .default_validator
+        .required_plugins
+        .push("other".into());
+    runtime.nri().reconfigure(config).await.unwrap();
+    assert!(runtime.nri().readiness().is_ready());
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nri_adaptation::{Ctx, DomainError, RuntimeApi as _};
-use nri_core::{Event, api};
+use nri_adaptation::{Event, api};
 use nri_proto::transport::{CallError, Code, Limits};
+use nri_testkit::{FakePlugin, Gate, TEST_TIMEOUT, TestRuntime};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use crate::support::{Fake, TEST_TIMEOUT, World, container, memory, pod};
+use crate::values::{memory, patient};
 
 /// A message of this many bytes on the runtime's service, in one frame.
 fn message(stream: u32, length: usize) -> Vec<u8> {
@@ -31,95 +31,97 @@ fn code_of<T>(result: Result<T, CallError>) -> Option<(Code, String)> {
     }
 }
 
+/// Has the domain list a container.
+fn list(runtime: &TestRuntime, id: &str) {
+    let container = runtime.container(&runtime.pod("p"), id);
+    runtime.domain().put_container(container);
+}
+
 #[tokio::test]
 async fn a_peer_that_has_not_registered_may_say_little() {
-    let world = World::started().await;
-    let mut peer = UnixStream::connect(world.socket()).await.unwrap();
+    let runtime = patient().start().await;
+    let mut peer = UnixStream::connect(runtime.socket()).await.unwrap();
     // Closed while it is still talking, or right after.
     let _ = peer.write_all(&message(1, 200 << 10)).await;
-    world.observer.wait_for("refused process").await;
-    let told = world.observer.notices.all();
-    assert!(told[0].contains("before registration"), "{told:?}");
-    world.nri.stop().await;
+    let refused = runtime.watcher().wait_for("refused process").await;
+    let refused = refused.to_string();
+    assert!(refused.contains("before registration"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_long_is_refused_and_does_no_harm() {
-    let world = World::started().await;
-    let stream = std::os::unix::net::UnixStream::connect(world.socket()).unwrap();
+    let runtime = patient().start().await;
+    let stream = std::os::unix::net::UnixStream::connect(runtime.socket()).unwrap();
     let second = stream.try_clone().unwrap();
     stream.set_nonblocking(true).unwrap();
-    let fake = Fake::all_events("10-a");
-    let peer = fake.over(UnixStream::from_std(stream).unwrap());
-    peer.register().await.unwrap();
-    world.observer.wait_for("synchronized 10-a").await;
+    let plugin = FakePlugin::new("10-a");
+    let connected = plugin.over(UnixStream::from_std(stream).unwrap()).unwrap();
+    connected.register().await.unwrap();
+    runtime.watcher().wait_for("synchronized 10-a").await;
 
     let mut second = UnixStream::from_std(second).unwrap();
     second.write_all(&message(1001, 5 << 20)).await.unwrap();
     // Its answer comes to a call that the peer knows nothing of.
     let answered = async {
-        while peer.connection.stats().late_replies == 0 {
+        while connected.connection().stats().late_replies == 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(TEST_TIMEOUT, answered).await.unwrap();
-    world.pod("p").await;
-    assert_eq!(fake.events_seen(), ["RunPodSandbox p"]);
-    assert_eq!(world.nri.plugins().len(), 1);
-    world.nri.stop().await;
+    runtime.run_pod("p").await;
+    plugin.assert_events(&["RunPodSandbox p"]);
+    assert_eq!(runtime.nri().plugins().len(), 1);
 }
 
 #[tokio::test]
 async fn only_so_many_requests_of_a_plugin_are_in_progress() {
-    let world = World::started_with(|config| config.update_rate_limit = 0).await;
+    let builder = patient().config(|config| config.update_rate_limit = 0);
+    let runtime = builder.start().await;
     let mut limits = Limits::default();
     limits.max_calls = 1000;
-    let peer = Fake::all_events("10-a").limited(limits).join(&world).await;
-    world.list(&container(&pod("p"), "c"));
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    *world.domain.on_update.lock().unwrap() = Some(Arc::new({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            Box::pin(async move {
-                let _ = gate.acquire().await;
-                Ok(())
-            })
+    let plugin = FakePlugin::new("10-a").connection_limits(limits);
+    let connected = Arc::new(runtime.join(&plugin).await);
+    list(&runtime, "c");
+    let gate = Gate::new();
+    let updating = gate.clone();
+    runtime.domain().on_update(move |_| {
+        let gate = updating.clone();
+        async move {
+            gate.pass().await;
+            Ok(())
         }
-    }));
-    let peer = Arc::new(peer);
+    });
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..300 {
-        let peer = Arc::clone(&peer);
-        calls.spawn(async move { peer.update(vec![memory("c", 1)], Vec::new()).await });
+        let connected = Arc::clone(&connected);
+        calls.spawn(async move { connected.update(vec![memory("c", 1)], Vec::new()).await });
     }
     for _ in 256..300 {
         let refused = calls.join_next().await.unwrap().unwrap();
         let (code, text) = code_of(refused).unwrap();
         assert_eq!(code, Code::ResourceExhausted, "{text}");
     }
-    gate.close();
+    gate.open();
     while let Some(answer) = calls.join_next().await {
         assert_eq!(answer.unwrap().unwrap(), []);
     }
-    world.nri.stop().await;
 }
 
 #[tokio::test]
 async fn a_plugin_may_ask_for_so_many_updates_at_once() {
-    let world = World::started_with(|config| {
+    let builder = patient().config(|config| {
         // So slow that it brings nothing in the time of the test.
         config.update_rate_limit = 1;
         config.update_burst = 3600;
-    })
-    .await;
+    });
+    let runtime = builder.start().await;
     for id in ["c1", "c2"] {
-        world.list(&container(&pod("p"), id));
+        list(&runtime, id);
     }
-    let peer = Fake::all_events("10-a").join(&world).await;
+    let connected = runtime.join(&FakePlugin::new("10-a")).await;
     let many = |count| vec![memory("c1", 1); count];
-    assert_eq!(peer.update(many(3000), Vec::new()).await.unwrap(), []);
-    let (code, text) = code_of(peer.update(many(3000), Vec::new()).await).unwrap();
+    assert_eq!(connected.update(many(3000), Vec::new()).await.unwrap(), []);
+    let (code, text) = code_of(connected.update(many(3000), Vec::new()).await).unwrap();
     assert_eq!(code, Code::ResourceExhausted);
     for part in [
         "10-a",
@@ -131,33 +133,30 @@ async fn a_plugin_may_ask_for_so_many_updates_at_once() {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     // The limit is each plugin's own, and a refusal costs nothing.
-    assert_eq!(peer.update(many(500), Vec::new()).await.unwrap(), []);
-    let other = Fake::all_events("20-b").join(&world).await;
+    assert_eq!(connected.update(many(500), Vec::new()).await.unwrap(), []);
+    let other = runtime.join(&FakePlugin::new("20-b")).await;
     let eviction = api::ContainerEviction {
         container_id: "c2".into(),
         reason: String::new(),
     };
     assert_eq!(other.update(many(1), vec![eviction]).await.unwrap(), []);
-    assert_eq!(world.domain.updates.all().len(), 3501);
-    world.nri.stop().await;
+    assert_eq!(runtime.domain().updates().len(), 3501);
 }
 
 /// Law: what one plugin asks for is carried out a little at a time, so that everything else goes on
 /// meanwhile.
 #[tokio::test]
 async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
-    let world = World::started().await;
-    world.list(&container(&pod("p"), "c1"));
+    let runtime = patient().start().await;
+    list(&runtime, "c1");
     let done = Arc::new(AtomicUsize::new(0));
-    *world.domain.on_update.lock().unwrap() = Some(Arc::new({
-        let done = Arc::clone(&done);
-        move |_| {
-            done.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { Ok(()) })
-        }
-    }));
-    let peer = Fake::all_events("10-a").join(&world).await;
-    let mut asked = std::pin::pin!(peer.update(vec![memory("c1", 1); 4096], Vec::new()));
+    let count = Arc::clone(&done);
+    runtime.domain().on_update(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async { Ok(()) }
+    });
+    let connected = runtime.join(&FakePlugin::new("10-a")).await;
+    let mut asked = std::pin::pin!(connected.update(vec![memory("c1", 1); 4096], Vec::new()));
     let (mut before, mut most) = (0, 0);
     loop {
         tokio::select! {
@@ -174,29 +173,19 @@ async fn others_have_their_turn_while_thousands_of_updates_are_carried_out() {
     }
     assert_eq!(done.load(Ordering::Relaxed), 4096);
     assert!((1..=512).contains(&most), "{most} at once");
-    world.nri.stop().await;
 }
 
 #[tokio::test]
 async fn a_domain_that_hangs_is_waited_for_only_so_long() {
-    let world = World::started_with(|config| {
-        config.domain_timeout = Duration::from_millis(50);
-    })
-    .await;
-    world.list(&container(&pod("p"), "c"));
-    *world.domain.on_update.lock().unwrap() = Some(Arc::new(|_| {
-        Box::pin(std::future::pending::<Result<(), DomainError>>())
-    }));
-    let peer = Fake::new("10-a", &[Event::RunPodSandbox])
-        .join(&world)
-        .await;
+    let time = Duration::from_millis(50);
+    let builder = patient().config(move |config| config.domain_timeout = time);
+    let runtime = builder.start().await;
+    list(&runtime, "c");
+    runtime.domain().on_update(|_| std::future::pending());
+    let plugin = FakePlugin::new("10-a").subscribe(Event::RunPodSandbox);
+    let connected = runtime.join(&plugin).await;
     let update = memory("c", 1);
-    let failed = peer.update(vec![update.clone()], Vec::new()).await.unwrap();
-    assert_eq!(failed, [update]);
-    world
-        .nri
-        .run_pod_sandbox(&Ctx::new(), &pod("p2"))
-        .await
-        .unwrap();
-    world.nri.stop().await;
+    let failed = connected.update(vec![update.clone()], Vec::new()).await;
+    assert_eq!(failed.unwrap(), [update]);
+    runtime.run_pod("p2").await;
 }

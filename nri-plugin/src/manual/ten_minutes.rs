@@ -1,0 +1,82 @@
+//! A plugin in ten minutes.
+//!
+//! # 1. A project
+//!
+//! ```toml
+//! [dependencies]
+//! nri-plugin = "0.1"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! # 2. The plugin
+//!
+//! It sets the variable `NODE` in every container, unless the pod's annotation `example.com/node`
+//! says no:
+//!
+//! ```no_run
+//! use nri_plugin::build::Adjust as _;
+//! use nri_plugin::{Backoff, Runner, api, effective_annotation, handlers};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let plugin = handlers()
+//!         .on_create_container(|_cx, request| async move {
+//!             let pod = request.pod.unwrap_or_default();
+//!             let container = request.container.unwrap_or_default();
+//!             let key = "example.com/node";
+//!             let said = effective_annotation(&pod.annotations, key, &container.name);
+//!             let mut response = api::CreateContainerResponse::default();
+//!             if said.is_none_or(|(_, value)| value != "no") {
+//!                 let mut adjust = api::ContainerAdjustment::default();
+//!                 adjust.add_env("NODE", "node-1")?;
+//!                 response.adjust = Some(adjust);
+//!             }
+//!             Ok(response)
+//!         })
+//!         .build();
+//!     let runner = Runner::builder(plugin).default_identity("10-node").build()?;
+//!     println!("{}", runner.run_forever(Backoff::default()).await?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state,
+//! or with many handlers, implements [`Plugin`](crate::Plugin) instead.
+//!
+//! # 3. Try it
+//!
+//! Started by hand as a user who may, it connects to the runtime of the node, at
+//! `/var/run/nri/nri.sock`. Without a runtime, `nri-sim` of the crate `nri-testkit` is one that has
+//! no containers:
+//!
+//! ```console
+//! $ nri-sim serve --socket /tmp/nri.sock
+//! {"cmd":"wait-plugins","count":1,"timeout_ms":60000}
+//! {"cmd":"run-pod","pod":{"id":"p1","name":"web-1","namespace":"default"}}
+//! {"cmd":"create-container","pod_id":"p1","container":{"id":"c1","name":"nginx"}}
+//! ```
+//!
+//! (The plugin must know the socket: [`Builder::socket`](crate::Builder::socket).) In a CI,
+//! `nri-sim run scenario.toml --plugin '10-node=./node'` plays pods from a file against the
+//! program, and says where an expectation does not hold.
+//!
+//! # 4. Test it
+//!
+//! Handlers are plain async functions: call them. In one process with a runtime: `TestRuntime` of
+//! `nri-testkit`.
+//!
+//! ```
+//! use nri_plugin::{Event, EventMask, Plugin as _, api, handlers};
+//!
+//! let plugin = handlers()
+//!     .on_create_container(|_cx, _request| async { Ok(api::CreateContainerResponse::default()) })
+//!     .build();
+//! assert_eq!(plugin.events(), EventMask::from(Event::CreateContainer));
+//! ```
+//!
+//! # 5. Install it
+//!
+//! As an executable file `10-node` in the runtime's plugin directory (`/opt/nri/plugins`), it is
+//! launched with the runtime: by the name of its file, over a socket that it inherits. As a
+//! container, for example of a DaemonSet, mount the *directory* of the socket, not the socket,
+//! which a restarted runtime replaces.
