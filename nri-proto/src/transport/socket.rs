@@ -71,7 +71,10 @@ impl Socket {
 }
 
 /// Has a socket watched, which stays open as long as that.
-#[allow(deprecated, reason = "the lowest tokio that will do has no other name for it")]
+#[allow(
+    deprecated,
+    reason = "the lowest tokio that will do has no other name for it"
+)]
 fn watch(socket: StdStream, interest: Interest) -> io::Result<AsyncFd<StdStream>> {
     AsyncFd::with_interest(socket, interest)
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nri_proto::transport::{
-    CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, Service, StartError,
-    Started,
+    CallEnd, CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, Service,
+    StartError, Started,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -252,7 +252,7 @@ async fn without_a_place_nothing_is_started() {
         let mut pair = Pair::limited(Role::Runtime, echo(), limits);
         let client = pair.connection.client();
         let (started, reply) = start(&client, b"x");
-        let never = |_: Reply| panic!("it was not started");
+        let never = |_: CallEnd| panic!("it was not started");
         let options = CallOptions::default();
         let crowded = client.start(ECHO, "m", Bytes::new(), options.clone(), never);
         assert_eq!(crowded.err(), Some(StartError::Crowded));
