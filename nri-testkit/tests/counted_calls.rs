@@ -53,7 +53,8 @@ fn allocations(plugins: usize, items: usize, what: What) -> f64 {
         });
         let own = allocation_counter::measure(|| match what {
             What::Create => drop((call.pod.to_message(), call.container.to_message())),
-            What::Run | What::Unheard => drop(call.pod.to_message()),
+            What::Run => drop(call.pod.to_message()),
+            What::Unheard => {}
         });
         tokio.block_on(call.end(&work.nri, made)).unwrap();
         if number >= WARM_UP {
@@ -67,47 +68,21 @@ fn allocations(plugins: usize, items: usize, what: What) -> f64 {
     counted as f64 / COUNTED as f64
 }
 
+/// Plugins, items that each of them adds, what is called, and the most that it may allocate.
+const BOUNDS: [(&str, usize, usize, What, f64); 6] = [
+    ("create, plugin changes nothing", 1, 0, What::Create, 60.0),
+    ("create, plugin adds two", 1, 2, What::Create, 100.0),
+    ("create, ten change nothing", 10, 0, What::Create, 320.0),
+    ("create, ten add two", 10, 2, What::Create, 1000.0),
+    ("run, 1 plugin", 1, 0, What::Run, 60.0),
+    // What an async function of a trait is in.
+    ("nobody wants to hear", 1, 0, What::Unheard, 1.0),
+];
+
 #[test]
 fn a_call_allocates_no_more_than_it_may() {
     let mut broken = Vec::new();
-    for (name, plugins, items, what, most) in [
-        (
-            "create, 1 plugin that changes nothing",
-            1,
-            0,
-            What::Create,
-            400.0,
-        ),
-        (
-            "create, 1 plugin that changes two items",
-            1,
-            2,
-            What::Create,
-            600.0,
-        ),
-        (
-            "create, 10 plugins that change nothing",
-            10,
-            0,
-            What::Create,
-            4000.0,
-        ),
-        (
-            "create, 10 plugins that change two items",
-            10,
-            2,
-            What::Create,
-            9000.0,
-        ),
-        ("run, 1 plugin", 1, 0, What::Run, 200.0),
-        (
-            "an event of which no plugin wants to hear",
-            1,
-            0,
-            What::Unheard,
-            100.0,
-        ),
-    ] {
+    for (name, plugins, items, what, most) in BOUNDS {
         let allocations = allocations(plugins, items, what);
         println!("counted: {name}: {allocations:.1} allocations, at most {most}");
         if allocations > most {

@@ -23,7 +23,10 @@ use crate::telemetry::reporter::Reporter;
 pub(crate) struct Outgoing {
     pub(crate) call: CallId,
     pub(crate) connected: Arc<ConnectedPlugin>,
-    pub(crate) request: Arc<Prepared>,
+    pub(crate) event: Event,
+    /// Until it is made: what comes of it is merged into the request in place, if nobody else holds
+    /// on to it.
+    pub(crate) request: Lock<Option<Arc<Prepared>>>,
     pub(crate) deadline: Instant,
     /// From when on nobody wants an answer any more.
     pub(crate) patience: Instant,
@@ -34,22 +37,24 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// It is made now.
-    pub(crate) fn begin(&self) -> Began {
-        let request = self.request.request();
+    /// It is made now, with this request; once.
+    pub(crate) fn begin(&self) -> Option<(Began, Arc<Prepared>)> {
+        let prepared = self.request.lock().take()?;
+        let request = prepared.request();
         let pod = request.pod().map_or("", |pod| &pod.id);
         let container = request.container().map_or("", |container| &container.id);
         let at = now();
-        Began {
+        let began = Began {
             at,
             time: self.deadline.saturating_duration_since(at),
             in_flight: Lock::new(Some(InFlight::new(Arc::clone(&self.connected)))),
             span: tracing::debug_span!(
                 parent: &self.span, "nri_plugin_call",
-                event = %request.event(), pod, container, plugin = %self.connected.plugin,
+                event = %self.event, pod, container, plugin = %self.connected.plugin,
                 outcome = field::Empty, duration = field::Empty,
             ),
-        }
+        };
+        Some((began, prepared))
     }
 
     /// Nobody waits any more for what comes of it.
@@ -61,13 +66,12 @@ impl Outgoing {
     /// What came of it, at whatever time: the scheduler knows when it is late.
     pub(crate) fn end(&self, began: &Began, answered: Answered, reporter: &Reporter) -> Reply {
         drop(began.in_flight.lock().take());
-        let event = self.request.request().event();
         let now = now();
         // What comes later is dropped, and was asked for in vain.
         if let Ok(response) = &answered.answer
             && now <= self.deadline
         {
-            reporter.answered(&self.connected.plugin.id, event, response);
+            reporter.answered(&self.connected.plugin.id, self.event, response);
         }
         let reply = reply(answered.answer, began.time, answered.delivered);
         if !began.span.is_disabled() {

@@ -183,20 +183,19 @@ impl Engine {
         calls: &mut VecDeque<Arc<Outgoing>>,
     ) -> Option<(CallId, Reply)> {
         while let Some(outgoing) = calls.pop_front() {
+            let Some((began, request)) = outgoing.begin() else {
+                continue;
+            };
             let calling = Arc::new(Calling {
                 engine: Arc::clone(self),
-                began: outgoing.begin(),
+                began,
                 outgoing,
             });
             let Calling {
                 outgoing, began, ..
             } = &*calling;
-            let (request, caller) = (Arc::clone(&outgoing.request), Arc::clone(&calling));
-            match outgoing
-                .connected
-                .endpoint
-                .relay(request, began.time, caller)
-            {
+            let (caller, endpoint) = (Arc::clone(&calling), &outgoing.connected.endpoint);
+            match endpoint.relay(request, began.time, caller) {
                 Relaying::Begun(under_way) => calling.keep(under_way),
                 Relaying::Over(answered) => return Some((outgoing.call, calling.end(answered))),
                 Relaying::Waits(more) => {

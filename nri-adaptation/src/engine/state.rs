@@ -412,6 +412,7 @@ impl State {
                 patience,
             } => {
                 let connected = self.connected(&plugin)?;
+                let event = message.event();
                 let (span, request) = match self.requests.get_mut(&request) {
                     Some(request) => (request.span.clone(), request.preparation.of(message)),
                     // Undoing is nobody's request.
@@ -420,7 +421,8 @@ impl State {
                 Action::Call(self.under_way(Outgoing {
                     call,
                     connected,
-                    request,
+                    event,
+                    request: Lock::new(Some(request)),
                     deadline,
                     patience,
                     span,

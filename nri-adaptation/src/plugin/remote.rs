@@ -207,29 +207,29 @@ impl Relay {
     fn ended(self, old: bool, end: CallEnd) {
         let (event, delivered) = (self.event(), end.written);
         let caller = Arc::clone(&self.caller);
-        let answer = match end.reply {
-            Ok(_) if old => {
+        let answer = match (end.reply, self.again.clone()) {
+            (Ok(_), _) if old => {
                 self.old.warn(event);
                 Ok(Response::empty(event))
             }
-            Ok(bytes) => self.decode(event, &bytes),
-            Err(CallError::Status(status)) if !old && status.code == Code::Unimplemented => {
-                match self.again.clone() {
-                    Some(again) => {
-                        self.old.in_use.store(true, Ordering::Relaxed);
-                        match self.start(true) {
-                            Ok(started) => {
-                                *again.lock() = Some(started);
-                                return;
-                            }
-                            Err(error) => Err(error.into()),
-                        }
-                    }
-                    None => Err(CallError::Status(status).into()),
+            (Ok(bytes), _) => self.decode(event, &bytes),
+            (Err(CallError::Status(status)), Some(again))
+                if !old && status.code == Code::Unimplemented =>
+            {
+                self.old.in_use.store(true, Ordering::Relaxed);
+                match self.start(true) {
+                    Ok(started) => *again.lock() = Some(started),
+                    Err(error) => caller.answered(Answered {
+                        answer: Err(error.into()),
+                        delivered,
+                    }),
                 }
+                return;
             }
-            Err(error) => Err(error.into()),
+            (Err(error), _) => Err(error.into()),
         };
+        // Whoever takes the answer may change the request in place then.
+        drop(self);
         caller.answered(Answered { answer, delivered });
     }
 

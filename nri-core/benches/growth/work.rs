@@ -141,10 +141,8 @@ impl World {
             id: id.parse()?,
             registration: 1,
         };
-        let mut limits = PluginLimits::default();
-        // Whoever does not answer holds up nobody else.
-        limits.max_in_flight = usize::MAX;
         let member = Member::new(plugin, events);
+        let limits = PluginLimits::default();
         self.scheduler.handle_admitted(member, limits, self.now);
         self.drive();
         Ok(())
