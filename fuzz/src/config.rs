@@ -2,6 +2,8 @@
 
 use nri_adaptation::Config;
 use nri_adaptation::config::{CrioConfig, JsonConfig, MobyConfig};
+use nri_core::api;
+use nri_core::policy::explain;
 
 /// Reads TOML strictly, leniently and as a whole file. What is read is written so that it is read
 /// again, in JSON too; what the strict reader takes, the lenient one takes without a remark.
@@ -46,6 +48,44 @@ pub fn json(input: &[u8]) {
     }
     if let Ok(config) = serde_json::from_slice::<MobyConfig>(input) {
         written_again(&config.into());
+    }
+}
+
+/// Reads a policy. What is read is written so that it is read again, and judging by it ends.
+///
+/// # Panics
+/// A law does not hold.
+pub fn policy(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match Config::policy_from_toml(text) {
+        Ok(policy) => {
+            let written = toml::to_string(&policy).expect("a policy can be written");
+            assert_eq!(Config::policy_from_toml(&written), Ok(policy.clone()));
+            let env = ["LD_PRELOAD", "A", text].map(|key| api::KeyValue {
+                key: key.into(),
+                value: String::new(),
+            });
+            let mounts = ["/var/run/x", text].map(|destination| api::Mount {
+                destination: destination.into(),
+                ..Default::default()
+            });
+            let asked = api::ContainerAdjustment {
+                env: env.into(),
+                mounts: mounts.into(),
+                ..Default::default()
+            };
+            let pod = api::PodSandbox {
+                namespace: "default".into(),
+                ..Default::default()
+            };
+            let plugin = "10-a".parse().expect("it is an identity");
+            let says = explain(&policy, &plugin, &pod, &asked);
+            let keys: usize = says.iter().map(|verdict| verdict.keys.len()).sum();
+            assert_eq!(keys, 5);
+        }
+        Err(error) => assert!(!error.to_string().contains('\n') || text.contains('\n')),
     }
 }
 

@@ -1,7 +1,7 @@
 //! NRI for runtimes that are not asynchronous: every call returns when it is done.
 //!
-//! [`Nri`] has the methods of [`RuntimeApi`](crate::RuntimeApi) under the same names. It has a tokio
-//! runtime of its own, or uses one that there is. [`Domain`] is the domain of such a runtime.
+//! [`Nri`] has the methods of [`RuntimeApi`](crate::RuntimeApi) under the same names. It has a
+//! tokio runtime of its own, or uses one that there is. [`Domain`] is the domain of such a runtime.
 //!
 //! ```
 //! use nri_adaptation::{Config, Ctx, api, blocking};

@@ -33,6 +33,7 @@ pub mod solo;
 mod tasks;
 mod telemetry;
 mod text;
+mod way;
 
 pub use builder::Builder;
 pub use config::Config;
@@ -49,11 +50,12 @@ pub use nri_core::oci;
 pub use nri_core::schedule::CallOutcome;
 pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
+pub use async_trait::async_trait;
 pub use nri_core::{
     Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
     InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
     RegisteredPlugin, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
-    UpdateFailure, UpdateResult, api, build, merge, model, validate,
+    UpdateFailure, UpdateResult, api, build, merge, model, policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

@@ -102,11 +102,11 @@ impl Nri {
     ///
     /// The plugin directory is looked at again: new plugins are launched, and those that were given
     /// up; those whose file or configuration has changed are stopped and launched again; those
-    /// that are gone are stopped. Another socket is opened before the one before it is closed.
-    /// A plugin is told of another `request_timeout` when it connects the next time.
+    /// that are no longer installed are stopped. Another socket is opened before the one before it
+    /// is closed. A plugin is told of another `request_timeout` when it connects the next time.
     ///
     /// Returns when the launched plugins are ready, or are known not to be, and the stopped ones
-    /// are gone. Dropping the future ends the waiting, not the change.
+    /// have ended. Dropping the future ends the waiting, not the change.
     ///
     /// # Errors
     /// A value cannot be, the plugin directory is bad (with `strict_discovery`), the socket cannot
@@ -122,13 +122,13 @@ impl Nri {
         }
     }
 
-    /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot travel
-    /// along to where that is known: [`pending`](Nri::pending) settles it. A creation that is held
-    /// under this id already is abandoned. Stopping the instance abandons what is held.
+    /// Holds a creation until it is known what becomes of it, for runtimes in which it cannot
+    /// travel along to where that is known: [`pending`](Nri::pending) settles it. A creation that
+    /// is held under this id already is abandoned. Stopping the instance drops what is held.
     ///
-    /// `container` is its full id; where there are several domains, whatever tells containers apart.
-    /// Where it can, let a runtime keep the creation as a local: then no early return is without
-    /// its undoing.
+    /// `container` is its full id; where there are several domains, whatever tells containers
+    /// apart. Where it can, let a runtime keep the creation as a local: then no early return is
+    /// without its undoing.
     ///
     /// ```
     /// use nri_adaptation::{Config, Ctx, Nri, RuntimeApi, api};
@@ -172,7 +172,7 @@ impl Nri {
         PluginWatch::new(self.instance())
     }
 
-    /// Whether the plugins are there that have to be.
+    /// Whether the required plugins are ready.
     ///
     /// ```
     /// use nri_adaptation::{Config, Nri};

@@ -49,14 +49,14 @@ pub trait Domain: Send + Sync + 'static {
     /// The domain's name; unique in an NRI instance.
     fn name(&self) -> &str;
 
-    /// Whether pods and containers that were stopped may run again, as they do in Docker, podman and
-    /// Nomad: the runtime then calls [`start_container`](crate::RuntimeApi::start_container) after
-    /// [`stop_container`](crate::RuntimeApi::stop_container), and
+    /// Whether pods and containers that were stopped may run again, as they do in Docker, podman
+    /// and Nomad: the runtime then calls [`start_container`](crate::RuntimeApi::start_container)
+    /// after [`stop_container`](crate::RuntimeApi::stop_container), and
     /// [`run_pod_sandbox`](crate::RuntimeApi::run_pod_sandbox) after
     /// [`stop_pod_sandbox`](crate::RuntimeApi::stop_pod_sandbox), without creating anything anew.
-    /// Plugins hear of each start and each stop; those that join are shown stopped containers,
-    /// too. Asked once, when the domain is registered. Default: false, as CRI has it; both calls
-    /// are errors then.
+    /// Plugins hear of each start and each stop; those that join are shown stopped containers, too.
+    /// Asked once, when the domain is registered. Default: false, as CRI has it; both calls are
+    /// errors then.
     ///
     /// Which step leads where is written in [`lifecycle`](crate::lifecycle#which-step-leads-where).
     fn restartable(&self) -> bool {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use nri_proto::api;
 
 use crate::flow::PluginOutcome;
-use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome};
+use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome, UpdateOutcome};
 use crate::model::{Container, PodSandbox};
 use crate::{Ctx, Error};
 
@@ -36,7 +36,7 @@ pub trait RuntimeApi: Send + Sync {
     /// Launches the installed plugins, synchronises them, and opens the socket for others.
     async fn start(&self) -> Result<(), Error>;
 
-    /// Closes the socket and says good-bye to all plugins. May be repeated.
+    /// Closes the socket and sends `Shutdown` to all plugins. May be repeated.
     async fn stop(&self);
 
     /// A pod sandbox is up (its pid and addresses known) and not yet marked ready. An error refuses
@@ -258,6 +258,28 @@ pub struct UpdateResult {
     pub evictions: Vec<Eviction>,
     /// What every plugin did with the request, in plugin order.
     pub outcomes: Vec<PluginOutcome>,
+    owners: Owners,
+}
+
+impl UpdateResult {
+    /// The result of an update whose side effects are applied.
+    pub fn new(asked: UpdateOutcome, outcomes: Vec<PluginOutcome>) -> Self {
+        let requested = asked.requested.and_then(|merged| merged.update.linux);
+        Self {
+            resources: requested.and_then(|linux| linux.resources),
+            updates: asked.updates,
+            evictions: asked.evictions,
+            outcomes,
+            owners: asked.owners,
+        }
+    }
+
+    /// Which plugin asked for which part, of the resources and of the updates of other containers;
+    /// with that, errors name plugins (`InvalidResource::asked_in` in `oci::resources`). What the
+    /// runtime itself requested has no owner.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
 }
 
 /// What plugins made of the stop of a container.
@@ -270,6 +292,7 @@ pub struct StopResult {
     /// What every plugin did with the request, in plugin order. Empty if the stop had been relayed
     /// before.
     pub outcomes: Vec<PluginOutcome>,
+    owners: Owners,
 }
 
 impl StopResult {
@@ -278,7 +301,13 @@ impl StopResult {
         Self {
             updates: asked.updates,
             outcomes,
+            owners: asked.owners,
         }
+    }
+
+    /// Which plugin asked for which part of the updates.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
     }
 }
 

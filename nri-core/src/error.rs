@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::brief::{listed, quoted};
 use crate::instance_error::InstanceError;
 use crate::merge::MergeError;
+use crate::policy::Denial;
 use crate::{DomainError, Event, PluginId};
 
 /// Why a call into the API failed.
@@ -16,6 +17,9 @@ pub enum Error {
     /// Plugins asked for what cannot be combined.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// A plugin asked for what the operator's policy denies.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// A plugin answered with an error.
     #[error("plugin {plugin} failed {event} of {subject}: {message} (code {code})")]
     Plugin {
@@ -85,7 +89,7 @@ pub enum Error {
         /// The other validators that did not accept, with their reasons.
         others: Vec<(PluginId, String)>,
         /// Those among all of these that did not judge at all: they failed, were late, or are
-        /// gone. What a validator does not judge is not applied.
+        /// disconnected. What a validator does not judge is not applied.
         unheard: Box<[PluginId]>,
     },
     /// A pod is not to run.
@@ -102,10 +106,15 @@ pub enum Error {
     #[error("{} plugins failed: {}", .0.len(), listed(.0, "; "))]
     Several(Vec<Error>),
     /// What a plugin asked for another container could not be done.
-    #[error("plugin {plugin} asked to {action} container {}: {source}", quoted(.container))]
+    #[error(
+        "plugin{} {} asked to {action} container {}: {source}",
+        if .plugins.len() == 1 { "" } else { "s" },
+        listed(.plugins, ", "),
+        quoted(.container)
+    )]
     SideEffect {
-        /// The plugin.
-        plugin: PluginId,
+        /// The plugins that asked for it, or for parts of it, in order.
+        plugins: Vec<PluginId>,
         /// `update` or `evict`.
         action: &'static str,
         /// The other container.
@@ -142,7 +151,7 @@ impl Error {
     /// | [`Plugin`](Error::Plugin) | the plugin's, if it is one of gRPC's that stands for an error; otherwise 2, `UNKNOWN` |
     /// | [`Invalid`](Error::Invalid) | 3, `INVALID_ARGUMENT` |
     /// | [`Late`](Error::Late), [`OutOfTime`](Error::OutOfTime) | 4, `DEADLINE_EXCEEDED` |
-    /// | [`Rejected`](Error::Rejected), [`Refused`](Error::Refused) | 7, `PERMISSION_DENIED` |
+    /// | [`Rejected`](Error::Rejected), [`Refused`](Error::Refused), [`Denied`](Error::Denied) | 7, `PERMISSION_DENIED` |
     /// | [`TooLarge`](Error::TooLarge) | 8, `RESOURCE_EXHAUSTED` |
     /// | [`Merge`](Error::Merge), [`Lifecycle`](Error::Lifecycle), [`Instance`](Error::Instance) | 9, `FAILED_PRECONDITION` |
     /// | [`Gone`](Error::Gone) | 14, `UNAVAILABLE` |
@@ -160,7 +169,7 @@ impl Error {
             Self::Plugin { .. } => UNKNOWN,
             Self::Invalid(_) => 3,
             Self::Late { .. } | Self::OutOfTime { .. } => 4,
-            Self::Rejected { .. } | Self::Refused { .. } => 7,
+            Self::Rejected { .. } | Self::Refused { .. } | Self::Denied(_) => 7,
             Self::TooLarge { .. } => 8,
             Self::Merge(_) | Self::Lifecycle(_) | Self::Instance(_) => 9,
             Self::Gone { .. } => 14,
@@ -234,11 +243,19 @@ mod tests {
 
     fn side_effect(source: DomainError) -> Error {
         Error::SideEffect {
-            plugin: "10-a".parse().unwrap(),
+            plugins: vec!["10-a".parse().unwrap(), "20-b".parse().unwrap()],
             action: "update",
             container: "c".into(),
             source,
         }
+    }
+
+    #[test]
+    fn what_could_not_be_done_names_all_who_asked_for_it() {
+        assert_eq!(
+            side_effect(DomainError::Failed("PidsLimit \"-2\": no".into())).to_string(),
+            "plugins 10-a, 20-b asked to update container \"c\": PidsLimit \"-2\": no"
+        );
     }
 
     #[test]

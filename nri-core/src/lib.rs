@@ -4,8 +4,8 @@
 //! What is here: events and masks ([`Event`], [`EventMask`]), plugin identity ([`PluginId`]), the
 //! traits that plugins, runtimes and their domains implement ([`Plugin`], [`RuntimeApi`],
 //! [`Domain`], [`model`]), merging of what plugins ask for with an owner per item ([`merge`]), keys
-//! by their meaning ([`keys`]), and flows ([`flow`]): small state machines that say which plugin to
-//! call next and what the outcome is.
+//! by their meaning ([`keys`]), what plugins may ask for ([`policy`]), and flows ([`flow`]): small
+//! state machines that say which plugin to call next and what the outcome is.
 //!
 //! # For authors of plugins
 //!
@@ -67,6 +67,7 @@ pub mod model;
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub mod oci;
 mod plugin;
+pub mod policy;
 mod relay;
 pub mod schedule;
 #[cfg(any(test, feature = "strategies"))]

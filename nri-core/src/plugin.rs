@@ -259,7 +259,7 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// The runtime says good-bye; the connection ends soon.
+    /// The runtime shuts the plugin down; the connection ends soon.
     async fn shutdown(&self, cx: &PluginCtx) {
         let _ = cx;
     }

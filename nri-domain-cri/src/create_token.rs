@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use nri_core::model::{Container, PodSandbox};
-use nri_core::oci::{Applied, ApplyOptions, Warning, apply};
+use nri_core::oci::{Applied, ApplyError, ApplyOptions, Warning, apply, apply_typed};
 use nri_core::{Creation, Ctx, RuntimeApi};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::{ContainerRecord, CriError, OciSpec};
 
@@ -60,6 +62,24 @@ impl CreateToken {
         Ok(())
     }
 
+    /// Applies what plugins ask for to the container's OCI spec that has a type; what the type has
+    /// no place for is among the [`warnings`](CreateToken::warnings). See [`apply_typed`].
+    ///
+    /// # Errors
+    /// It cannot be applied, or the type refuses it; the spec is as it was. Drop the token then.
+    pub fn apply_typed<T: Serialize + DeserializeOwned>(
+        &mut self,
+        spec: &mut T,
+    ) -> Result<(), CriError> {
+        if let Some(adjustment) = self.creation.adjustment() {
+            let owners = (self.creation.owners(), &self.container);
+            let applied = apply_typed(spec, adjustment, &self.options, owners);
+            let warnings = applied.map_err(|source| self.failed(source))?;
+            self.warnings.extend(warnings);
+        }
+        Ok(())
+    }
+
     /// Applies what plugins ask for to the spec of a record. Annotations of its configuration that
     /// they remove are not shown to plugins any more.
     ///
@@ -87,12 +107,14 @@ impl CreateToken {
             return Ok(None);
         };
         let owners = (self.creation.owners(), &self.container);
-        match apply(spec, adjustment, &self.options, owners) {
-            Ok(applied) => Ok(Some(applied)),
-            Err(source) => Err(CriError::Apply {
-                container: self.container.clone(),
-                source,
-            }),
+        let applied = apply(spec, adjustment, &self.options, owners);
+        applied.map(Some).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: ApplyError) -> CriError {
+        CriError::Apply {
+            container: self.container.clone(),
+            source,
         }
     }
 

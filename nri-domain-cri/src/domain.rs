@@ -156,6 +156,8 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
         };
         let resolved =
             ResolvedUpdate::with_options(&LinuxContainerResources::default(), resources, &options)
+                .map_err(|error| invalid(error.to_string()))?
+                .checked(&options)
                 .map_err(|error| invalid(error.to_string()))?;
         self.runtime
             .update_container(cx, id, &resolved)

@@ -1,12 +1,17 @@
-//! What adjustments need to know of the host that we run on. The one place of this crate that reads
-//! files.
+//! What adjustments need to know of the host that we run on. Beside the modules of devices and
+//! classes the one place of this crate that reads files.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use nri_core::oci::mounts::{HostMount, HostMounts, parse_mountinfo};
-use nri_core::oci::{ApplyOptions, CallbackError};
+use nri_core::oci::{ApplyOptions, CallbackError, ResourceChecker};
+
+use crate::OciSpec;
+
+/// Where the cgroup file systems are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The mounts of our own mount namespace.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,8 +33,7 @@ impl HostMounts for LocalMounts {
 
 /// Whether the kernel can limit swap: the file of the limit is there for some cgroup.
 pub fn swap_supported() -> bool {
-    const ROOT: &str = "/sys/fs/cgroup";
-    let root = Path::new(ROOT);
+    let root = Path::new(CGROUPS);
     if !root.join("cgroup.controllers").exists() {
         return root.join("memory/memory.memsw.limit_in_bytes").exists();
     }
@@ -40,6 +44,88 @@ pub fn swap_supported() -> bool {
         .flatten()
         .flatten()
         .any(|entry| entry.path().join("memory.swap.max").exists())
+}
+
+/// Whether the kernel can limit huge pages: the controller is there.
+pub fn hugetlb_supported() -> bool {
+    let root = Path::new(CGROUPS);
+    match fs::read_to_string(root.join("cgroup.controllers")) {
+        Ok(controllers) => controllers.split_whitespace().any(|name| name == "hugetlb"),
+        Err(_) => root.join("hugetlb").is_dir(),
+    }
+}
+
+/// The least memory that a container is started with by CRI-O: 12 MiB. Below it low-level runtimes
+/// fail in ways that nobody understands.
+pub const MINIMUM_MEMORY: i64 = 12 << 20;
+
+/// A check of adjusted resources: a limit of memory is at least `minimum_memory` bytes, and limits
+/// of huge pages are left out where the host cannot have them.
+///
+/// ```
+/// use nri_domain_cri::host;
+/// use serde_json::json;
+///
+/// let check = host::resource_checker(host::MINIMUM_MEMORY, false);
+/// let mut resources = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]});
+/// check(Some(&mut resources))?;
+/// assert_eq!(resources, json!({}));
+/// resources = json!({"memory": {"limit": 4096}});
+/// assert_eq!(
+///     check(Some(&mut resources)).unwrap_err().to_string(),
+///     "the memory limit is 4096 bytes, and must be at least 12582912"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub fn resource_checker(minimum_memory: i64, hugetlb_supported: bool) -> ResourceChecker {
+    Arc::new(move |resources| {
+        let Some(resources) = resources else {
+            return Ok(());
+        };
+        let limit = resources.pointer("/memory/limit");
+        if let Some(limit @ 1..) = limit.and_then(OciSpec::as_i64)
+            && limit < minimum_memory
+        {
+            return Err(format!(
+                "the memory limit is {limit} bytes, and must be at least {minimum_memory}"
+            )
+            .into());
+        }
+        if let Some(members) = resources.as_object_mut()
+            && !hugetlb_supported
+        {
+            members.remove("hugepageLimits");
+        }
+        Ok(())
+    })
+}
+
+/// The text of a file that an administrator has written: none that has no end, and no pipe that
+/// nobody writes to.
+#[cfg(any(feature = "cdi", feature = "blockio"))]
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    use std::io::Read as _;
+    const MOST_BYTES: u64 = 4 << 20;
+    let words = |error: std::io::Error| error.to_string();
+    if !path.metadata().map_err(words)?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(words)?;
+    let length = file.take(MOST_BYTES + 1).read_to_string(&mut text);
+    if length.map_err(words)? as u64 > MOST_BYTES {
+        return Err(format!("it is larger than {MOST_BYTES} bytes"));
+    }
+    Ok(text)
+}
+
+/// Major and minor number of a device, as `stat` gives them.
+#[cfg(any(feature = "cdi", feature = "blockio"))]
+pub(crate) fn device_numbers(device: u64) -> (i64, i64) {
+    let major = ((device >> 8) & 0xfff) | ((device >> 32) & 0xffff_f000);
+    let minor = (device & 0xff) | ((device >> 12) & 0xffff_ff00);
+    // Both have 32 bits.
+    (major as i64, minor as i64)
 }
 
 /// The options for applying adjustments on this host: its mounts are checked, and swap is limited

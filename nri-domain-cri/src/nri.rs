@@ -4,67 +4,38 @@ use std::sync::Arc;
 
 use nri_core::api::{self, ContainerState};
 use nri_core::model::{Container, ContainerSnapshot, PodSandbox, PodSnapshot};
-use nri_core::oci::{ApplyError, resources::InvalidResource};
 use nri_core::{Ctx, PluginSyncBlock, RuntimeApi};
 
 use crate::container_record::exit_reason;
 use crate::cri::LinuxContainerResources;
-use crate::resources::{self, InvalidResources};
-use crate::{CreateToken, CriActions, CriStore, ResolvedUpdate, SpecHooks, StoreError};
-
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CriError {
-    /// NRI or a plugin says no.
-    #[error(transparent)]
-    Nri(#[from] nri_core::Error),
-    /// The adjustment cannot be applied to the container's spec. Drop the token of the creation,
-    /// and the plugins know.
-    #[error("container {container:?}: {source}")]
-    Apply {
-        /// The container.
-        container: String,
-        /// Why it cannot be applied.
-        source: ApplyError,
-    },
-    /// The orchestrator's resources make no sense.
-    #[error(transparent)]
-    Resources(#[from] InvalidResources),
-    /// What plugins made of the resources cannot be applied.
-    #[error(
-        "container {container:?}: the resources that plugins ask for cannot be applied: {source}"
-    )]
-    PluginResources {
-        /// The container.
-        container: String,
-        /// The value, and the rule that it breaks.
-        source: InvalidResource,
-    },
-    /// The runtime's store does not answer. What could be done without it has been done.
-    #[error("the runtime's store does not answer: {0}")]
-    Store(#[source] StoreError),
-}
-
-impl CriError {
-    /// The status code of gRPC for a CRI server's answer, never 0: for NRI's errors
-    /// [theirs](nri_core::Error::code), 3 (invalid argument) for resources that make no sense, 9
-    /// (failed precondition) for what cannot be applied, 13 (internal) for the store.
-    pub fn code(&self) -> i32 {
-        match self {
-            Self::Nri(error) => error.code(),
-            Self::Resources(_) => 3,
-            Self::Apply { .. } | Self::PluginResources { .. } => 9,
-            Self::Store(_) => 13,
-        }
-    }
-}
+use crate::resources;
+use crate::{CreateToken, CriActions, CriError, CriStore, ResolvedUpdate, SpecHooks};
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
 ///
 /// All methods are cheap no-ops while NRI is off. They take pods and containers as they are at that
-/// place, whatever types the runtime has for them. No lock of the runtime's that its [`CriStore`] or
-/// [`CriActions`] take may be held meanwhile.
+/// place, whatever types the runtime has for them. No lock of the runtime's that its [`CriStore`]
+/// or [`CriActions`] take may be held meanwhile.
+///
+/// ```
+/// use nri_core::Ctx;
+/// use nri_domain_cri::{
+///     ContainerRecord, CriActions, CriError, CriNri, CriStore, PodRecord, SpecHooks,
+/// };
+///
+/// /// The middle of a server's CreateContainer.
+/// async fn create<R: CriStore + CriActions + SpecHooks>(
+///     nri: &CriNri<R>,
+///     pod: &PodRecord,
+///     container: &mut ContainerRecord,
+/// ) -> Result<(), CriError> {
+///     let cx = Ctx::new();
+///     let mut token = nri.create_container(&cx, pod, &*container).await?;
+///     token.apply_to_record(container)?;
+///     // ... create it from `container.spec`: an early return here tells the plugins ...
+///     token.commit(&cx, pod, &*container).await
+/// }
+/// ```
 pub struct CriNri<R> {
     api: Arc<dyn RuntimeApi>,
     runtime: Arc<R>,
@@ -268,9 +239,15 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
             return Ok(None);
         };
         let options = self.runtime.apply_options(pod);
-        ResolvedUpdate::with_options(request, answer, &options)
+        let resolved = ResolvedUpdate::with_options(request, answer, &options);
+        let resolved = resolved.map_err(|source| CriError::PluginResources {
+            container: container.id(),
+            source,
+        })?;
+        let checked = resolved.checked(&options);
+        checked
             .map(Some)
-            .map_err(|source| CriError::PluginResources {
+            .map_err(|source| CriError::ResourcesRefused {
                 container: container.id(),
                 source,
             })

@@ -1,5 +1,5 @@
-//! CRI resources, NRI resources and those of OCI specs, all ways: [`to_nri`], [`from_nri`], [`to_oci`],
-//! [`from_oci`]; and an answer of plugins laid over a request, [`overlay`].
+//! CRI resources, NRI resources and those of OCI specs, all ways: [`to_nri`], [`from_nri`],
+//! [`to_oci`], [`from_oci`]; and an answer of plugins laid over a request, [`overlay`].
 //!
 //! In CRI a number that is 0 and a text that is empty mean "not specified"; in NRI a member is
 //! there or not. So 0 never turns into a limit of 0, and an answer is laid over the request that it

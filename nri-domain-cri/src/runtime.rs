@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::oci::{ApplyOptions, apply_resources_with, resources as oci};
+use nri_core::oci::{ApplyOptions, CallbackError, apply_resources_with, resources as oci};
 use nri_core::{Ctx, api};
 
 use crate::cri::LinuxContainerResources;
@@ -207,6 +207,18 @@ impl ResolvedUpdate {
             cri: resources::overlay(request, &nri),
             nri,
         })
+    }
+
+    /// Has `oci` seen by the [resource checker](ApplyOptions::resource_checker) of the options, if
+    /// there is one, as it sees the resources of a new container.
+    ///
+    /// # Errors
+    /// What the checker says.
+    pub fn checked(mut self, options: &ApplyOptions) -> Result<Self, CallbackError> {
+        if let Some(check) = &options.resource_checker {
+            check(Some(&mut self.oci))?;
+        }
+        Ok(self)
     }
 
     /// Moves what cgroup v2 has files for from `not_in_cri` to `cri.unified`. For hosts with cgroup

@@ -24,18 +24,18 @@ pub struct Backoff {
     pub max: Duration,
     /// How long a connection must be ready for the waits to begin anew. Default 10 s.
     pub stable_after: Duration,
-    /// What to do after the runtime said good-bye with `Shutdown`. Default
+    /// What to do after the runtime sent `Shutdown`. Default
     /// [`AfterShutdown::FollowRuntime`].
     pub after_shutdown: AfterShutdown,
 }
 
-/// What to do after the runtime said good-bye with `Shutdown`.
+/// What to do after the runtime sent `Shutdown`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AfterShutdown {
     /// The run ends.
     End,
-    /// Connect again if the runtime itself went, to wait for the next one: its socket is gone, or
+    /// Connect again if the runtime itself ended, to wait for the next one: its socket is gone, or
     /// another is in its place. Otherwise the runtime lives on and has no further use for the
     /// plugin, so the run ends: a newer instance may have taken over.
     #[default]

@@ -162,7 +162,7 @@ impl HandlersBuilder {
         self
     }
 
-    /// Hears the runtime's good-bye; see [`Plugin::shutdown`].
+    /// Handles the runtime's `Shutdown`; see [`Plugin::shutdown`].
     pub fn on_shutdown<F, R>(mut self, handler: F) -> Self
     where
         F: Fn(PluginCtx) -> R + Send + Sync + 'static,

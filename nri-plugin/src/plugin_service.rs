@@ -44,7 +44,7 @@ pub(crate) struct Progress {
 /// Why a plugin's service has nothing more to do.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
-    /// The runtime said good-bye.
+    /// The runtime sent `Shutdown`.
     Shutdown,
     /// The plugin could not be set up, and the runtime was told.
     Failed(Failure),

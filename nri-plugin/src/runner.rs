@@ -324,7 +324,7 @@ impl Runner {
     /// Runs the plugin, and connects again whenever the connection ends or cannot be made. There is
     /// never more than one connection, and every new one begins with a whole synchronisation.
     ///
-    /// It ends when the [handle](Runner::handle) stops it, and when the runtime says good-bye with
+    /// It ends when the [handle](Runner::handle) stops it, and when the runtime sends
     /// `Shutdown` and lives on (see [`AfterShutdown`]). A connection that was inherited or
     /// given cannot be made again; with one of these this is [`run`](Runner::run).
     ///
@@ -377,7 +377,7 @@ impl Runner {
     }
 }
 
-/// Whether to connect again after a good-bye on a connection through the socket file that was at
+/// Whether to connect again after a `Shutdown` on a connection through the socket file that was at
 /// `place`.
 fn comes_back(policy: AfterShutdown, source: Option<&Source>, place: Option<Place>) -> bool {
     match policy {

@@ -338,7 +338,7 @@ impl Session {
     fn ended_while(&self, during: &'static str, end: Option<End>) -> Error {
         match end {
             Some(End::Failed(failure)) => self.failed(failure),
-            // A good-bye, after which the connection is to be closed.
+            // A `Shutdown`, after which the connection is to be closed.
             Some(End::Shutdown) | None => Error::Closed {
                 plugin: self.id.clone(),
                 during,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_proto::SocketPath;
-use nri_proto::transport::Socket;
+use nri_proto::transport::{self, Socket};
 use rustix::net::{AddressFamily, Shutdown, SocketType, shutdown, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -121,25 +121,8 @@ impl Source {
     }
 }
 
-/// How long to leave a socket alone whose queue is full. The kernel does not tell when there is
-/// room again.
-const CROWDED: Duration = Duration::from_millis(10);
-
-/// Connects, and waits for room in the runtime's queue: after its restart, all plugins come at
-/// once.
-async fn connect_patiently(path: &Path) -> io::Result<UnixStream> {
-    loop {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::sleep(CROWDED).await;
-            }
-            result => return result,
-        }
-    }
-}
-
 async fn connect(path: PathBuf, timeout: Duration) -> Result<Opened, Error> {
-    match tokio::time::timeout(timeout, connect_patiently(&path)).await {
+    match tokio::time::timeout(timeout, transport::connect(&path)).await {
         Ok(Ok(stream)) => Ok(Opened {
             stream: Box::new(Socket::new(stream)),
             ender: None,

@@ -52,9 +52,9 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// The runtime said good-bye with `Shutdown`.
+    /// The runtime sent `Shutdown`.
     Shutdown,
-    /// The runtime closed the connection. No released runtime in Go says good-bye before.
+    /// The runtime closed the connection. No released runtime in Go sends `Shutdown` before.
     Disconnected,
     /// [`Handle::stop`](crate::Handle::stop) was called.
     Stopped,

@@ -1,6 +1,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 //!
+//! The manual is in the module [`manual`].
+//!
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live
 //! here and nowhere else.
 
@@ -10,10 +12,12 @@ mod fake_process;
 mod fault_proxy;
 mod gate;
 mod journal;
+pub mod manual;
 mod memory_domain;
 #[cfg(feature = "vectors")]
 pub mod oci_vectors;
 mod ready;
+pub mod runtime_conformance;
 pub mod sim;
 mod test_runtime;
 #[cfg(feature = "vectors")]

@@ -67,6 +67,25 @@ pub struct Callbacks {
     pub resource_checker: Option<String>,
 }
 
+impl Vector {
+    /// The adjustment to apply.
+    ///
+    /// # Errors
+    /// One that is no message.
+    pub fn adjustment(&self) -> Result<ContainerAdjustment, Box<dyn Error>> {
+        let Some(text) = &self.adjust_b64 else {
+            return Ok(ContainerAdjustment::default());
+        };
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
+        Ok(ContainerAdjustment::decode(bytes.as_slice())?)
+    }
+
+    /// The options that stand for what was plugged in.
+    pub fn apply_options(&self) -> ApplyOptions {
+        options(self, &Calls::default())
+    }
+}
+
 /// One mount of the host.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TableEntry {
@@ -142,7 +161,9 @@ pub fn run(vector: &Vector, exception: Option<&Exception>) -> Result<(), Mismatc
         name: vector.name.clone(),
         what,
     };
-    let adjustment = adjustment(vector).map_err(|error| mismatch(error.to_string()))?;
+    let adjustment = vector
+        .adjustment()
+        .map_err(|error| mismatch(error.to_string()))?;
     let calls = Calls::default();
     let mut options = options(vector, &calls);
     if let Some(Ours::Refused(part, _)) = exception.map(|exception| &exception.ours) {
@@ -203,14 +224,6 @@ pub(crate) fn differences(vector: &Vector) -> Vec<String> {
         .map(|mismatch| mismatch.what)
         .into_iter()
         .collect()
-}
-
-fn adjustment(vector: &Vector) -> Result<ContainerAdjustment, Box<dyn Error>> {
-    let Some(text) = &vector.adjust_b64 else {
-        return Ok(ContainerAdjustment::default());
-    };
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
-    Ok(ContainerAdjustment::decode(bytes.as_slice())?)
 }
 
 enum Expected {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use nri_adaptation::{AuditRecord, CallOutcome, Observer, PluginCallReport, PluginInfo};
 use nri_core::merge::Omission;
+use nri_core::policy::Verdict;
 use nri_core::{DomainError, Event, PluginId, api};
 
 use crate::Journal;
@@ -17,7 +18,7 @@ pub enum PluginEvent {
     Connected(PluginInfo),
     /// A plugin is ready.
     Synchronized(PluginInfo),
-    /// A plugin that had connected is gone.
+    /// A plugin is disconnected.
     Gone {
         /// The plugin.
         plugin: PluginInfo,
@@ -35,6 +36,8 @@ pub enum PluginEvent {
     Adjusted(String),
     /// Something that a plugin asked for was left out.
     Omitted(Omission),
+    /// The policy denied, dropped or audited something that a plugin asked for.
+    Judged(Verdict),
     /// A plugin got an event in its old form, for the first time.
     Deprecated {
         /// The plugin.
@@ -71,6 +74,7 @@ impl fmt::Display for PluginEvent {
             Self::Refused { peer, reason } => write!(f, "refused {peer}: {reason}"),
             Self::Adjusted(line) => write!(f, "adjusted {line}"),
             Self::Omitted(omission) => omission.fmt(f),
+            Self::Judged(verdict) => verdict.fmt(f),
             Self::Deprecated { plugin, event } => write!(f, "deprecated {plugin} {event}"),
             Self::Updated {
                 container,
@@ -211,6 +215,10 @@ impl Observer for Watcher {
 
     fn adjusted(&self, record: &AuditRecord<'_>) {
         self.notices.push(PluginEvent::Adjusted(record.to_line()));
+    }
+
+    fn policy_applied(&self, verdict: &Verdict) {
+        self.notices.push(PluginEvent::Judged(verdict.clone()));
     }
 
     fn omitted(&self, omission: &Omission) {

@@ -22,8 +22,16 @@ const LAYERS: &[&[&str]] = &[
         "nri-low-level",
         "nri-demo",
         "nri-interop",
+        "nri-alone-runtime",
+        "nri-alone-plugin",
     ],
     &["xtask"],
+];
+
+/// What shows that a crate is all that its user needs, and that crate.
+const ALONE: &[(&str, &str)] = &[
+    ("nri-alone-runtime", "nri-adaptation"),
+    ("nri-alone-plugin", "nri-plugin"),
 ];
 
 /// Crates that bring I/O, a clock or an async runtime, and so may not stand below `nri-core`,
@@ -67,6 +75,7 @@ pub(crate) fn run() -> Result<(), String> {
     let world = World::read(&metadata)?;
     let mut broken = world.upward();
     broken.extend(in_the_core()?);
+    broken.extend(world.not_alone());
     broken.extend(world.too_new());
     if broken.is_empty() {
         Ok(())
@@ -154,6 +163,20 @@ impl<'a> World<'a> {
             }
         }
         broken
+    }
+
+    /// Packages that are there to have one dependency, and have others.
+    fn not_alone(&self) -> Vec<String> {
+        let wrong = ALONE.iter().filter_map(|(package, one)| {
+            let mut members = self.members.iter();
+            let member = members.find(|member| self.name(member) == *package)?;
+            let uses = self.uses.get(*member)?.iter();
+            let uses: Vec<&str> = uses.map(|used| self.name(used)).collect();
+            (uses != [*one]).then(|| {
+                format!("{package} may depend on {one} only: re-export there what its user needs")
+            })
+        });
+        wrong.collect()
     }
 
     /// Dependencies that need a newer Rust than we declare.

@@ -38,7 +38,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 17] = [
+const TARGETS: [(&str, &str, Option<&str>); 18] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -67,6 +67,7 @@ const TARGETS: [(&str, &str, Option<&str>); 17] = [
     ("mount_table", "the host's mount table", None),
     ("oci_apply", "adjustments applied to OCI specs", None),
     ("oci_read", "OCI specs", None),
+    ("policy", "policies in TOML, and judging by them", None),
     ("ttrpc", "connections whose peer sends anything", None),
 ];
 

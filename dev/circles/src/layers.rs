@@ -25,7 +25,7 @@ pub(super) const ALL: &[Layers] = &[Layers {
             "tasks.rs",
             "text.rs",
         ],
-        &["pending.rs", "solo/"],
+        &["pending.rs", "solo/", "way/"],
         &["config/", "rate.rs"],
         &["error.rs"],
         &["telemetry/"],

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::conformance::{self, Crictl};
 use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
 use super::scratch::{CaseDir, Scratch};
@@ -46,17 +47,19 @@ impl Containerd {
         process::capture(Command::new("runc").arg("--version"))
             .map_err(|e| format!("containerd needs runc: {e}"))?;
         let directory = scratch.path().join("containerd");
-        let go = |arguments: &[&str]| {
+        let go_in = |module: &str, arguments: &[&str]| {
             let mut command = Command::new("go");
-            command.current_dir(workspace::root().join("nri-testkit/interop/containerd"));
+            command.current_dir(workspace::root().join("nri-testkit/interop").join(module));
             command.args(arguments);
             command
         };
-        for (tags, what) in [
-            ("no_btrfs no_zfs no_devmapper", &["tool"][..]),
-            ("netgo", &["./cri", "./image", "./sleeper"]),
+        let go = |arguments: &[&str]| go_in("containerd", arguments);
+        for (module, tags, what) in [
+            ("containerd", "no_btrfs no_zfs no_devmapper", &["tool"][..]),
+            ("containerd", "netgo", &["./cri", "./image", "./sleeper"]),
+            ("crictl", "netgo", &["tool"]),
         ] {
-            let mut command = go(&["build", "-buildvcs=false", "-tags", tags, "-o"]);
+            let mut command = go_in(module, &["build", "-buildvcs=false", "-tags", tags, "-o"]);
             command.arg(format!("{}/", directory.display())).args(what);
             // A container has no libraries.
             command.env("CGO_ENABLED", "0");
@@ -94,6 +97,34 @@ impl Containerd {
         let path = std::env::join_paths(directories).map_err(|e| e.to_string())?;
         command.env("PATH", path);
         Program::start(scratch, "containerd", &mut command)
+    }
+
+    /// Starts it, and brings it the image.
+    fn start_with_image(&self, scratch: &Scratch, case_dir: &CaseDir) -> Result<Program, String> {
+        let mut daemon = self.start(scratch, case_dir)?;
+        let limit = Instant::now() + TEST_TIMEOUT;
+        // It says that it is ready in its log only; that it answers is the thing itself.
+        while let Err(error) = self.ctr(case_dir, &["version"]) {
+            daemon.is_running()?;
+            if Instant::now() > limit {
+                return Err(format!("containerd does not answer: {error}"));
+            }
+        }
+        let image = case_dir.file("image.tar");
+        let mut command = Command::new(self.program("image"));
+        command.arg(self.program("sleeper")).arg(IMAGE);
+        process::capture(command.arg(&image))?;
+        let path = image.display().to_string();
+        let import = [
+            "images",
+            "import",
+            "--local",
+            "--snapshotter",
+            "native",
+            &path,
+        ];
+        self.ctr(case_dir, &import)?;
+        Ok(daemon)
     }
 
     fn ctr(&self, case_dir: &CaseDir, arguments: &[&str]) -> Result<String, String> {
@@ -156,30 +187,7 @@ pub(super) fn run(
     std::os::unix::fs::symlink(examples.path("annotate")?, &installed)
         .map_err(|e| format!("{}: {e}", installed.display()))?;
 
-    let mut daemon = containerd.start(scratch, &case_dir)?;
-    let limit = Instant::now() + TEST_TIMEOUT;
-    // It says that it is ready in its log only; that it answers is the thing itself.
-    while let Err(error) = containerd.ctr(&case_dir, &["version"]) {
-        daemon.is_running()?;
-        if Instant::now() > limit {
-            return Err(format!("containerd does not answer: {error}"));
-        }
-    }
-    let image = case_dir.file("image.tar");
-    let mut command = Command::new(containerd.program("image"));
-    command.arg(containerd.program("sleeper")).arg(IMAGE);
-    process::capture(command.arg(&image))?;
-    let path = image.display().to_string();
-    let import = [
-        "images",
-        "import",
-        "--local",
-        "--snapshotter",
-        "native",
-        &path,
-    ];
-    containerd.ctr(&case_dir, &import)?;
-
+    let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
     let mut command = Command::new(examples.path("logger")?);
     command.args(["--format", "json", "--socket"]);
     command.arg(case_dir.socket());
@@ -230,6 +238,27 @@ pub(super) fn run(
         lived.len(),
         containerd.nri
     ))
+}
+
+/// What it keeps of what NRI promises to plugins.
+pub(super) fn conformance(scratch: &Scratch, containerd: &Containerd) -> Result<String, String> {
+    let case_dir = scratch.case_dir()?;
+    let directory = case_dir.file("crictl");
+    std::fs::create_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
+    let cgroups = Cgroups(format!("nri-conformance-{}", std::process::id()));
+    let driver = Crictl {
+        program: containerd.program("crictl"),
+        endpoint: case_dir.file("containerd.sock"),
+        nri: case_dir.socket(),
+        directory,
+        image: IMAGE,
+        cgroups: format!("/{}", cgroups.0),
+    };
+    let checked = conformance::run(&driver, &containerd.nri);
+    daemon.hang_up();
+    drop(daemon);
+    checked
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -6,6 +6,7 @@
 //! failure, never a skip.
 
 mod answers;
+mod conformance;
 mod containerd;
 mod demo;
 mod differential;
@@ -113,6 +114,9 @@ fn run(options: &Options) -> Result<(), String> {
         let peer = format!("containerd {}", containerd.version);
         table.row(&peer, "runtime, our examples", "a real pod", || {
             containerd::run(&scratch, &containerd, &examples)
+        });
+        table.row(&peer, "runtime, our suite", "runtime conformance", || {
+            containerd::conformance(&scratch, &containerd)
         });
     } else {
         table.not_tried("a real containerd", "no --containerd");

@@ -92,7 +92,9 @@ fn late(pairing: &Pairing<'_>, words: &str, fails: bool, stays: bool) -> Result<
     unanswered((&mut runtime, &mut first, &mut second), "hang", fails)?;
     if stays {
         // It gets requests again: at once at the reference's, at ours when its answer is waited for
-        // no longer.
+        // no longer. Only a request finds out: that a plugin is late is no state that one can ask
+        // the reference's runtime for, and what the drivers of both understand is the same. So it
+        // is tried again after a while.
         let begun = Instant::now();
         for number in 0.. {
             let id = format!("again-{number}");
@@ -118,7 +120,7 @@ fn dead(pairing: &Pairing<'_>, words: &str, fails: bool) -> Result<(), String> {
     let (mut runtime, mut first, mut second) = wishing(pairing, words)?;
     unanswered((&mut runtime, &mut first, &mut second), "kill", fails)?;
     first.wait_for_death()?;
-    // One that is gone when its turn comes fails nothing.
+    // One that is disconnected when its turn comes fails nothing.
     runtime.done("run-pod", json!({"pod": pod("after")}))?;
     runtime.quit()
 }

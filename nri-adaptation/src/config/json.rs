@@ -28,13 +28,23 @@ impl Serialize for JsonConfig<'_> {
     }
 }
 
-/// The table with keys in lowerCamel. Those of `plugins` are names, not keys.
+/// The table with keys in lowerCamel. Those of `plugins` and `pod_labels` are names, not keys.
 fn renamed(table: Table, keys: bool) -> Table {
     table
         .into_iter()
         .map(|(key, value)| {
             let value = match value {
-                Value::Table(inner) => Value::Table(renamed(inner, !(keys && key == "plugins"))),
+                Value::Table(inner) => {
+                    let names = keys && matches!(&*key, "plugins" | "pod_labels");
+                    Value::Table(renamed(inner, !names))
+                }
+                Value::Array(list) => {
+                    let renamed = |item| match item {
+                        Value::Table(inner) => Value::Table(renamed(inner, true)),
+                        other => other,
+                    };
+                    Value::Array(list.into_iter().map(renamed).collect())
+                }
                 other => other,
             };
             (if keys { lower_camel(&key) } else { key }, value)

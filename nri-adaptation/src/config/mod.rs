@@ -12,6 +12,7 @@ mod error;
 mod in_force;
 mod json;
 mod plugin;
+mod policy;
 mod reading;
 mod settings;
 mod validator;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::PluginName;
+use nri_core::policy::Policy;
 use nri_proto::items;
 use nri_proto::transport::MAX_MESSAGE;
 use serde::Serialize;
@@ -130,12 +132,12 @@ pub struct Config {
     #[serde(with = "duration::text")]
     pub restart_backoff: Duration,
     /// How many times in a row it is launched again before it is given up. The row ends when it
-    /// has taken part for a minute. Default 5; 0 is never.
+    /// has been ready for a minute. Default 5; 0 is never.
     pub restart_limit: u32,
     /// How long a domain of the runtime may take for one call. Default 10 s.
     #[serde(with = "duration::text")]
     pub domain_timeout: Duration,
-    /// How many updates and evictions a plugin may ask for on its own account and when it is
+    /// How many updates and evictions a plugin may ask for, unsolicited and when it is
     /// synchronised, per second, in the long run; the plugin is whoever has its identity,
     /// however often it connects. Default 1000; 0 is without limit.
     pub update_rate_limit: u32,
@@ -160,11 +162,14 @@ pub struct Config {
     /// Group ids whose processes may connect, beside the users. Only a process's primary group
     /// counts. Default empty: none.
     pub allowed_gids: Vec<u32>,
-    /// How many plugins may be there at a time. Default 256.
+    /// How many plugins may be connected at a time. Default 256.
     pub max_plugins: usize,
     /// Settings of single plugins, by identity (`NN-name`) or by name. An identity's settings go
     /// before its name's.
     pub plugins: BTreeMap<String, PluginConfig>,
+    /// What plugins may ask for. Default: everything. It may also be read from a file of its own,
+    /// with [`Config::policy_from_toml`].
+    pub policy: Policy,
 }
 
 settings!(SnakeOrCamel Config {
@@ -194,6 +199,7 @@ settings!(SnakeOrCamel Config {
     allowed_gids,
     max_plugins,
     plugins,
+    policy,
 });
 
 impl Default for Config {
@@ -225,11 +231,29 @@ impl Default for Config {
             allowed_gids: Vec::new(),
             max_plugins: 256,
             plugins: BTreeMap::new(),
+            policy: Policy::default(),
         }
     }
 }
 
 impl Config {
+    /// The configuration with changes, as one expression.
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    ///
+    /// let config = Config::default().with(|config| {
+    ///     config.socket_path = "/run/mine/nri.sock".into();
+    ///     config.restart = false;
+    /// });
+    /// assert!(!config.restart);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The configuration with defaults in place of empty paths and zero durations.
     #[must_use]
     pub fn effective(&self) -> Self {

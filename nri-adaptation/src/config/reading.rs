@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::error::{ConfigError, UnknownKey};
-use super::settings::{self, Notes, Settings, Spelling};
+use super::settings::{self, Notes, Settings, Spelling, joined};
 use super::whole_file;
 
 impl Config {
@@ -141,7 +141,7 @@ impl<'a> Document<'a> {
                     // What is wrong is at the key or in its value; serde knows the value, or the
                     // table around the key.
                     line: line(&path).max(error.span().map(|span| lines.line(span.start))),
-                    key: path.join("."),
+                    key: joined(&path),
                     reason: one_line(error.message()),
                 },
                 None => lines.syntax(&error),
@@ -156,7 +156,7 @@ impl Notes {
         unknown
             .map(|(path, nearest)| UnknownKey {
                 line: line(&path),
-                key: path.join("."),
+                key: joined(&path),
                 nearest,
             })
             .collect()
@@ -172,13 +172,22 @@ fn positions(table: &DeTable<'_>) -> Positions {
     positions_to(table, SETTINGS_DEPTH)
 }
 
-/// `plugins`, a name and a key.
-const SETTINGS_DEPTH: usize = 3;
+/// `policy`, `rules`, a number, `pod_labels` and a label.
+const SETTINGS_DEPTH: usize = 6;
 
 fn positions_to(table: &DeTable<'_>, depth: usize) -> Positions {
     let below = |value: &DeValue<'_>| match value {
         DeValue::Table(table) if depth > 1 => {
             Some(Box::new(PositionsBelow(positions_to(table, depth - 1))))
+        }
+        DeValue::Array(list) if depth > 1 => {
+            let elements = list.iter().enumerate().map(|(at, element)| {
+                let table = element.get_ref().as_table();
+                let below =
+                    table.map(|table| Box::new(PositionsBelow(positions_to(table, depth - 2))));
+                (format!("[{at}]"), (element.span().start, below))
+            });
+            Some(Box::new(PositionsBelow(elements.collect())))
         }
         _ => None,
     };

@@ -122,7 +122,7 @@ impl Notes {
     /// The error, with the key that it is about.
     pub(super) fn explain<E: de::Error>(&self, error: E) -> E {
         match self.failed.take() {
-            Some(path) => E::custom(format!("key `{}`: {error}", path.join("."))),
+            Some(path) => E::custom(format!("key `{}`: {error}", joined(&path))),
             None => error,
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn strictly<'de, T: Settings, D: Deserializer<'de>>(from: D) -> Resul
     let read = read.map_err(|error| notes.explain(error))?;
     match notes.unknown.take().into_iter().next() {
         Some((path, nearest)) => Err(D::Error::custom(UnknownKey {
-            key: path.join("."),
+            key: joined(&path),
             line: None,
             nearest,
         })),
@@ -157,6 +157,18 @@ pub(super) fn noting<'de, T: Settings, D: Deserializer<'de>>(
     (read, notes)
 }
 
+/// A path as one key: `policy.rules[0].fields`.
+pub(super) fn joined(path: &[String]) -> String {
+    let mut key = String::new();
+    for part in path {
+        if !key.is_empty() && !part.starts_with('[') {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
+}
+
 /// Where a value is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -166,7 +178,8 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn below<'b>(&'b self, key: &'b str) -> Place<'b>
+    /// A value in this one.
+    pub(super) fn below<'b>(&'b self, key: &'b str) -> Place<'b>
     where
         'a: 'b,
     {
@@ -175,6 +188,13 @@ impl<'a> Place<'a> {
             key,
             notes: self.notes,
         }
+    }
+
+    /// What reads the value here.
+    pub(super) fn seed<T: Setting>(
+        self,
+    ) -> impl for<'de> DeserializeSeed<'de, Value = T> + use<'a, T> {
+        Seed(self, PhantomData)
     }
 
     /// The keys that lead here, as they were written.
@@ -291,14 +311,21 @@ fn twice(before: &str, now: &str) -> String {
 /// The known key that takes the fewest changes, if they are few.
 fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
     let written = written.to_ascii_lowercase();
-    known
-        .iter()
-        // Of a length that is very different no more is looked at.
-        .filter(|known| written.len().abs_diff(known.len()) <= most_changes(known))
-        .map(|known| (distance(&written, known), *known))
+    worth_comparing(&written, known)
+        .map(|known| (distance(&written, known), known))
         .filter(|(distance, known)| *distance <= most_changes(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+}
+
+/// The known keys that are not of a very different length: of the others no character is looked at.
+fn worth_comparing<'a>(
+    written: &'a str,
+    known: &'a [&'static str],
+) -> impl Iterator<Item = &'static str> + 'a {
+    let length = written.len();
+    let known = known.iter().copied();
+    known.filter(move |known| length.abs_diff(known.len()) <= most_changes(known))
 }
 
 /// How many changes make another word of it.
@@ -451,3 +478,41 @@ macro_rules! words {
     )*};
 }
 pub(super) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, DefaultValidatorConfig, PluginConfig};
+
+    /// The cells of all tables that are filled in for a name.
+    fn cells(written: &str, known: &[&'static str]) -> usize {
+        let compared = worth_comparing(written, known);
+        compared
+            .map(|known| (written.len() + 1) * (known.len() + 1))
+            .sum()
+    }
+
+    /// Law: what an unknown key costs is bounded, so that many cost as much as they are many.
+    #[test]
+    fn looking_for_what_was_meant_costs_a_bounded_amount_for_every_unknown_key() {
+        for known in [
+            Config::KEYS,
+            PluginConfig::KEYS,
+            DefaultValidatorConfig::KEYS,
+        ] {
+            let most: usize = known
+                .iter()
+                .map(|known| (known.len() + most_changes(known) + 1) * (known.len() + 1))
+                .sum();
+            let text = "x_socket_pth_plugin_timeout".repeat(1 << 16);
+            let lengths = (0..200).chain([1 << 10, 1 << 20]);
+            for written in lengths.map(|length| &text[..length]) {
+                assert!(cells(written, known) <= most, "{} bytes", written.len());
+            }
+            let keys: Vec<String> = (0..20_000).map(|n| format!("socket_pth{n}")).collect();
+            let all: usize = keys.iter().map(|key| cells(key, known)).sum();
+            assert!(all <= keys.len() * most);
+            assert_eq!(cells(&text, known), 0);
+        }
+    }
+}

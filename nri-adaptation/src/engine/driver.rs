@@ -110,6 +110,7 @@ impl Engine {
         let settling = config.plugin_request_timeout * SETTLE_DEADLINES;
         let mut state = self.dispatch.lock();
         state.scheduler.set_settle_timeout(settling);
+        state.scheduler.set_policy(config.policy.clone());
     }
 
     /// A registration of a plugin, later than all before it.
@@ -297,7 +298,7 @@ impl Engine {
         };
         self.shared.reporter.plugins_changed(required, || {
             let state = self.dispatch.lock();
-            // While a plugin takes over, the one before it is there too.
+            // While a plugin takes over, the one before it is ready too.
             let ready = state.all_plugins().filter(|plugin| plugin.is_available());
             let ready = ready.map(|connected| connected.plugin.id.clone()).collect();
             (state.active_plugins().count(), ready)
@@ -308,11 +309,16 @@ impl Engine {
         match news {
             News::ReportCall(record) => record.report(&self.shared.reporter),
             News::Close(connected, reason) => self.close(connected, reason),
-            News::Complete(Some(completion), ended) => {
+            News::Complete(completion, ended) => {
+                if let Ok(report) = &*ended {
+                    self.shared.reporter.judged(&report.verdicts);
+                }
+                let Some(completion) = completion else {
+                    return log_unheard(&ended);
+                };
                 // Whoever asked may have stopped waiting.
                 let _ = completion.send(*ended);
             }
-            News::Complete(None, ended) => log_unheard(&ended),
             News::Stopped(stopped) => self.stopped(*stopped),
         }
     }
@@ -339,6 +345,7 @@ impl Engine {
             cx,
             span,
         } = stopped;
+        self.shared.reporter.judged(&report.verdicts);
         let mut updates = Vec::new();
         if let Ok(RequestOutcome::Stop(stop)) = &report.result {
             if let Some(message) = message {

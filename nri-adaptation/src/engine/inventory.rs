@@ -1,14 +1,14 @@
 //! What exists, as a plugin is shown it: what the domains list, and what requests made known
 //! before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nri_core::api::ContainerState;
+use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
 use nri_core::schedule::SyncPlan;
 
-use crate::engine::domains::Listed;
+use crate::engine::domains::{Listed, ListedPod};
 use crate::engine::state::State;
 use crate::engine::unlisted::Shown;
 use crate::plugin::inventory::Inventory;
@@ -16,16 +16,19 @@ use crate::plugin::inventory::Inventory;
 impl State {
     /// Learns from lists what exists.
     pub(crate) fn absorb_listing(&mut self, listing: Listing, lists: &[Listed]) {
+        for list in lists {
+            self.note_pods(list);
+        }
         let lifecycles = self.scheduler.lifecycles_mut();
         for list in lists {
-            let pods = list.pods.iter().map(|(key, ready, _)| {
-                let observed = ready.map_or(Observed::Unknown, Observed::pod);
-                (key.clone(), observed)
+            let pods = list.pods.iter().map(|pod| {
+                let observed = pod.ready.map_or(Observed::Unknown, Observed::pod);
+                (pod.key.clone(), observed)
             });
             let containers = list
                 .containers
                 .iter()
-                .map(|(key, state, _)| (key.clone(), Observed::from(*state)));
+                .map(|container| (container.key.clone(), Observed::from(container.state)));
             let gone = lifecycles.seed(listing, &list.domain, pods.chain(containers));
             if !gone.is_empty() {
                 tracing::debug!(
@@ -35,6 +38,21 @@ impl State {
             }
         }
         self.unlisted.retain(self.scheduler.lifecycles());
+        self.scheduler
+            .known_pods()
+            .prune(self.scheduler.lifecycles());
+    }
+
+    /// Notes which pods containers are in, for the policy.
+    fn note_pods(&self, list: &Listed) {
+        let pods = list.pods.iter().map(|pod| (&pod.key, &pod.message));
+        let pods: BTreeMap<&ObjectKey, &api::PodSandbox> = pods.collect();
+        for container in &list.containers {
+            if let Some(pod) = pods.get(&container.pod) {
+                let known = self.scheduler.known_pods();
+                known.note(&container.key, &container.pod, pod);
+            }
+        }
     }
 
     /// What a plugin is shown, and what that is called: what the lists have, as far as it lives and
@@ -61,15 +79,19 @@ impl State {
             }
         }
         for list in lists {
-            for (key, ready, pod) in list.pods {
+            for ListedPod {
+                key, ready, pod, ..
+            } in list.pods
+            {
                 if ready.is_some() && shows(lifecycles, key) {
                     inventory.pods.push(pod);
                 }
             }
-            for (key, listed, container) in list.containers {
-                let state = lifecycles.shown_state(&key, listed);
-                if listed != ContainerState::ContainerUnknown && shows(lifecycles, key) {
-                    inventory.containers.push((container, state));
+            for listed in list.containers {
+                let state = lifecycles.shown_state(&listed.key, listed.state);
+                if listed.state != ContainerState::ContainerUnknown && shows(lifecycles, listed.key)
+                {
+                    inventory.containers.push((listed.container, state));
                 }
             }
         }

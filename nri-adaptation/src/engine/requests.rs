@@ -218,15 +218,7 @@ impl Engine {
         self.side_effects
             .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
             .await?;
-        let mut result = UpdateResult::default();
-        result.resources = asked
-            .requested
-            .and_then(|merged| merged.update.linux)
-            .and_then(|linux| linux.resources);
-        result.updates = asked.updates;
-        result.evictions = asked.evictions;
-        result.outcomes = outcomes;
-        Ok(result)
+        Ok(UpdateResult::new(asked, outcomes))
     }
 }
 

@@ -1,6 +1,6 @@
-//! Reviewing the updates that no event asked for: what plugins ask for on their own account, or
-//! when they are shown what exists. Validators that judge updates are asked before anything is
-//! applied; those that an event asked for are judged by the event's own flow.
+//! Reviewing the updates that no event asked for: unsolicited ones, and those of plugins that are
+//! synchronised. Validators that judge updates are asked before anything is applied; updates in
+//! answers to an event are judged by the event's own flow.
 //!
 //! This goes beside the scheduler: a plugin may ask for an update from inside a handler and wait
 //! for it, so the update must not wait for a slot or a turn that this very request holds. Nor is a

@@ -78,10 +78,13 @@ impl SideEffects {
             others_have_their_turn(at).await;
             let message = eviction_message(eviction);
             if let Err(source) = self.evict(cx, &message, &eviction.reasons).await {
-                let plugin = eviction.reasons.first().map(|(plugin, _)| plugin);
+                let mut plugins: Vec<PluginId> = Vec::new();
+                plugins.extend(eviction.reasons.iter().map(|(plugin, _)| plugin.clone()));
+                // Those of one plugin follow each other.
+                plugins.dedup();
                 let id = &message.container_id;
-                tally.add(plugin, "evict", id, &source);
-                failures.extend(failure(plugin, "evict", id, source, false));
+                tally.add(plugins.first(), "evict", id, &source);
+                failures.extend(failure(&plugins, "evict", id, source, false));
             }
         }
         for (at, merged) in updates.iter().enumerate() {
@@ -96,7 +99,7 @@ impl SideEffects {
                 let ignore = update.ignore_failure;
                 let id = &update.container_id;
                 tally.add(plugins.first(), "update", id, &source);
-                failures.extend(failure(plugins.first(), "update", id, source, ignore));
+                failures.extend(failure(plugins, "update", id, source, ignore));
             }
         }
         tally.log();
@@ -217,18 +220,17 @@ pub(crate) fn says_nothing(update: &api::ContainerUpdate) -> bool {
 
 /// What could not be done, as an error, if it is one.
 fn failure(
-    plugin: Option<&PluginId>,
+    plugins: &[PluginId],
     action: &'static str,
     container: &str,
     source: DomainError,
     ignore: bool,
 ) -> Option<Error> {
-    let plugin = plugin?.clone();
     if ignore || matches!(source, DomainError::NotFound(_)) {
         return None;
     }
     Some(Error::SideEffect {
-        plugin,
+        plugins: plugins.to_vec(),
         action,
         container: container.to_owned(),
         source,

@@ -1,12 +1,13 @@
-//! The one door for what plugins ask for on their own account, or when they are synchronised:
-//! plugins of this process and those over a connection come through it. It counts, has updates
-//! reviewed, and applies them.
+//! The one door for unsolicited updates of plugins, and for what they ask for when they are
+//! synchronised: plugins of this process and those over a connection come through it. It counts,
+//! has updates reviewed, and applies them.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use nri_core::merge::{StopMerge, StopOutcome, Support};
+use nri_core::policy::Policy;
 use nri_core::{Ctx, Error, PluginId, RegisteredPlugin, RuntimeHandle, UpdateFailure, api};
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::shared::Shared;
 use crate::telemetry::reporter::LINES_EACH;
 use crate::text::sanitized;
 
-/// Takes what plugins ask for on their own account.
+/// Takes unsolicited updates of plugins.
 pub(crate) struct UnsolicitedUpdates {
     dispatch: Arc<Dispatch>,
     side_effects: Arc<SideEffects>,
@@ -61,6 +62,15 @@ impl RuntimeHandle for PluginDoor {
     }
 }
 
+/// What is left of what a plugin asks for on its own account, and what is not.
+#[derive(Debug, Default)]
+struct Asked {
+    updates: Vec<api::ContainerUpdate>,
+    evictions: Vec<api::ContainerEviction>,
+    failed: Vec<api::ContainerUpdate>,
+    tally: Tally,
+}
+
 impl UnsolicitedUpdates {
     pub(crate) fn new(
         dispatch: Arc<Dispatch>,
@@ -93,7 +103,7 @@ impl UnsolicitedUpdates {
         self.dispatch.lock().plugins.contains_key(plugin)
     }
 
-    /// Lets a plugin ask for so many updates and evictions on its own account, or when it is
+    /// Lets a plugin ask for so many updates and evictions, unsolicited or when it is
     /// synchronised.
     ///
     /// # Errors
@@ -125,7 +135,7 @@ impl UnsolicitedUpdates {
         })
     }
 
-    /// Carries out what a plugin asks for on its own account, as far as validators that judge
+    /// Carries out a plugin's unsolicited updates, as far as validators that judge
     /// updates accept it; returns the updates that could not be applied. It waits for nothing
     /// that the plugin may hold up, so the plugin may wait for it inside a handler.
     ///
@@ -136,11 +146,18 @@ impl UnsolicitedUpdates {
         updates: Vec<api::ContainerUpdate>,
         evictions: Vec<api::ContainerEviction>,
     ) -> Vec<api::ContainerUpdate> {
+        let mut asked = Asked::default();
+        self.judge(plugin, updates, evictions, &mut asked).await;
+        let Asked {
+            updates,
+            evictions,
+            mut failed,
+            mut tally,
+        } = asked;
         self.shared()
             .reporter
             .record_unsolicited(plugin, &updates, &evictions);
         let cx = Ctx::new();
-        let mut tally = Tally::default();
         let count = evictions.len();
         for (at, mut eviction) in evictions.into_iter().enumerate() {
             others_have_their_turn(at).await;
@@ -157,7 +174,6 @@ impl UnsolicitedUpdates {
                 tally.add(Some(plugin), "evict", container, &error);
             }
         }
-        let mut failed = Vec::new();
         for (at, update) in updates.into_iter().enumerate() {
             others_have_their_turn(at).await;
             if says_nothing(&update) {
@@ -172,6 +188,61 @@ impl UnsolicitedUpdates {
         }
         tally.log();
         failed
+    }
+
+    /// Has the policy judge what a plugin asks for, each update and eviction by itself: one that is
+    /// denied has failed.
+    async fn judge(
+        &self,
+        plugin: &PluginId,
+        updates: Vec<api::ContainerUpdate>,
+        evictions: Vec<api::ContainerEviction>,
+        asked: &mut Asked,
+    ) {
+        let policy = self.shared().config().policy.clone();
+        if policy.allows_everything() {
+            (asked.updates, asked.evictions) = (updates, evictions);
+            return;
+        }
+        let mut judge = policy.judge(plugin);
+        for (at, eviction) in evictions.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            let id = &eviction.container_id;
+            let pod = self.pod_of(&policy, id).await;
+            match judge.eviction(pod.as_deref(), &eviction) {
+                Ok(true) => asked.evictions.push(eviction),
+                Ok(false) => {}
+                Err(denial) => asked.tally.add(Some(plugin), "evict", id, &denial),
+            }
+        }
+        for (at, update) in updates.into_iter().enumerate() {
+            others_have_their_turn(at).await;
+            let pod = self.pod_of(&policy, &update.container_id).await;
+            match judge.update(pod.as_deref(), update.clone()) {
+                Ok(left) => asked.updates.extend(left),
+                Err(denial) => {
+                    let id = &update.container_id;
+                    asked.tally.add(Some(plugin), "update", id, &denial);
+                    asked.failed.push(update);
+                }
+            }
+        }
+        self.shared().reporter.judged(&judge.into_verdicts());
+    }
+
+    /// The pod of a container that a plugin names, where the policy has conditions on pods.
+    async fn pod_of(&self, policy: &Policy, container: &str) -> Option<Arc<api::PodSandbox>> {
+        if !policy.has_pod_conditions() {
+            return None;
+        }
+        let known = self.dispatch.lock().scheduler.known_pods().clone();
+        match known.pod_of(container) {
+            Some(pod) => Some(pod),
+            None => {
+                let (pod, _) = self.side_effects.domains.container_and_pod(container).await;
+                pod.map(Arc::new)
+            }
+        }
     }
 
     /// What the runtime can apply of an update that no event asked for; `None` if nothing is left
@@ -217,7 +288,7 @@ impl UnsolicitedUpdates {
         let (domains, reporter) = (&self.side_effects.domains, &self.shared().reporter);
         reviewers.review(domains, reporter, plugin, update).await?;
         let failed = |source| Error::SideEffect {
-            plugin: plugin.clone(),
+            plugins: vec![plugin.clone()],
             action: "update",
             container: update.container_id.clone(),
             source,

@@ -220,8 +220,8 @@ impl Instance {
         outcome.await.unwrap_or(Err(EndReason::Stopped))
     }
 
-    /// Shuts all plugins down, and returns when all is gone, or after a bounded time. May be
-    /// repeated. Dropping the future only stops waiting.
+    /// Shuts all plugins down, and returns when all are disconnected, or after a bounded time. May
+    /// be repeated. Dropping the future only stops waiting.
     pub(crate) async fn stop(self: &Arc<Self>) {
         self.begin_stop();
         self.shared.stopped_within(STOP_TIME).await;

@@ -12,10 +12,10 @@ use crate::telemetry::plugin_info::{PluginInfo, PluginState};
 
 /// The plugins of an instance, to be waited for; made by [`Nri::watch_plugins`].
 ///
-/// What it waits for are changes of who is there, of a plugin's [`state`](PluginInfo::state) and of
-/// its [`restarts`](PluginInfo::restarts). What happens between two looks is one change, so it is
-/// cheap to look seldom. It does not keep the instance going: when the last [`Nri`] is dropped, it
-/// ends.
+/// What it waits for are changes of which plugins there are, of a plugin's
+/// [`state`](PluginInfo::state) and of its [`restarts`](PluginInfo::restarts). What happens between
+/// two looks is one change, so it is cheap to look seldom. It does not keep the instance going:
+/// when the last [`Nri`] is dropped, it ends.
 ///
 /// ```
 /// use nri_adaptation::{Nri, PluginWatch};

@@ -23,9 +23,9 @@ use rustix::fs::Dir;
 
 use crate::launch::overlooked::nearest;
 use crate::launch::program::Program;
-use crate::launch::way::{Control, End, Kind, Obstacle, Trust, distrust, follow, trusted};
 use crate::plugin::config_file::ConfigFile;
 use crate::text::printable_path;
+use crate::way::{Control, End, Kind, Obstacle, Trust, distrust, follow, trusted};
 
 /// The most bytes of a configuration file; it has to fit into one message.
 const LONGEST_CONFIG: u64 = 1 << 20;

@@ -9,4 +9,4 @@ pub(crate) mod program;
 pub(crate) mod restarts;
 pub(crate) mod supervised;
 pub(crate) mod supervisor;
-pub(crate) mod way;
+pub(crate) mod without_effect;

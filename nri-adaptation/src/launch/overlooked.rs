@@ -4,7 +4,7 @@
 use nri_core::PluginId;
 use nri_core::validate::DefaultValidator;
 
-use crate::config::{Config, DefaultValidatorConfig, distance};
+use crate::config::{Config, distance};
 
 /// So many characters of a name are compared.
 const COMPARED: usize = 64;
@@ -72,16 +72,6 @@ pub(crate) fn overlooked(config: &Config, known: &[PluginId]) -> Vec<Overlooked>
     overlooked
 }
 
-/// Whether the default validator is told what to reject, and is off.
-pub(crate) fn validator_is_overlooked(validator: &DefaultValidatorConfig) -> bool {
-    let nothing = DefaultValidatorConfig {
-        // These have a meaning of their own.
-        required_plugins: validator.required_plugins.clone(),
-        ..DefaultValidatorConfig::default()
-    };
-    !validator.enable && *validator != nothing
-}
-
 /// Whether a plugin of the plugin directory has the identity of one that is part of the runtime.
 pub(crate) fn is_built_in(plugin: &PluginId, built_in: &[PluginId], validator: bool) -> bool {
     built_in.contains(plugin) || validator && plugin.to_string() == DefaultValidator::IDENTITY
@@ -141,20 +131,6 @@ mod tests {
             assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
         }
         assert!(told("[plugins.b]", &["10-a"])[0].contains("one that connects"));
-    }
-
-    #[test]
-    fn a_validator_that_is_off_and_told_what_to_reject_is_noticed() {
-        for (text, noticed) in [
-            ("", false),
-            ("enable = true\nreject_sysctl_adjustment = true", false),
-            ("required_plugins = ['a']", false),
-            ("reject_sysctl_adjustment = true", true),
-        ] {
-            let config = Config::from_toml(&format!("[default_validator]\n{text}")).unwrap();
-            let validator = &config.default_validator;
-            assert_eq!(validator_is_overlooked(validator), noticed, "{text}");
-        }
     }
 
     #[test]

@@ -36,8 +36,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::launch::discovery::Installed;
 use crate::launch::output::Output;
 use crate::launch::program::Program;
-use crate::launch::way::Trust;
 use crate::text::printable_path;
+use crate::way::Trust;
 
 /// The descriptor under which a launched plugin finds its connection.
 const SOCKET_FD: i32 = 3;

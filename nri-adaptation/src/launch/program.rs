@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags, access, fstatvfs};
 use rustix::io::fcntl_dupfd_cloexec;
 
-use crate::launch::way::{End, Kind, Obstacle, Trust, trusted};
 use crate::text::{printable_path, sanitized};
+use crate::way::{End, Kind, Obstacle, Trust, trusted};
 
 /// How many bytes of a file the kernel looks at.
 const START: usize = 256;

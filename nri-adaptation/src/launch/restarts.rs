@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The longest pause, unless the first one is longer.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Who has taken part for this long did not fail to come up: the next end is the first one again.
+/// Who was ready for this long did not fail to come up: the next end is the first one again.
 pub(crate) const STEADY: Duration = Duration::from_secs(60);
 
 /// What the configuration says.

@@ -16,13 +16,14 @@ use crate::engine::driver::Engine;
 use crate::error::Error;
 use crate::launch::discovery::{Installed, Places, discover};
 use crate::launch::life::launched;
-use crate::launch::overlooked::{is_built_in, overlooked, validator_is_overlooked};
+use crate::launch::overlooked::{is_built_in, overlooked};
 use crate::launch::restarts::{Restarts, Rule};
 use crate::launch::supervised::{Down, Launched, Over, Supervised};
-use crate::launch::way::Trust;
+use crate::launch::without_effect::without_effect;
 use crate::plugin::end_reason::EndReason;
 use crate::session::stages::Started;
 use crate::text::printable_path;
+use crate::way::Trust;
 
 /// So many mistakes of a kind are logged one by one.
 const MOST_TOLD: usize = 20;
@@ -94,7 +95,7 @@ impl Supervisor {
         Ok(found.plugins)
     }
 
-    /// Says which names in the configuration no plugin has.
+    /// Says which names in the configuration no plugin has, and which settings cannot matter.
     ///
     /// # Errors
     /// The configuration is strict, and no plugin that connects can have such a name: it is
@@ -129,10 +130,8 @@ impl Supervisor {
             }
         }
         and_more(names.len(), "names in the configuration are no plugin's");
-        if validator_is_overlooked(&config.default_validator) {
-            tracing::warn!(
-                "`default_validator` says what to reject, and `default_validator.enable` is false: nothing is rejected"
-            );
+        for advice in without_effect(config) {
+            tracing::warn!("{advice}");
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 };
 use std::os::unix::net::UnixListener;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_proto::SocketPath;
@@ -28,6 +28,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Error;
+use crate::way::{Trust, weaknesses};
 
 /// The longest path that a unix socket can have on Linux, in bytes.
 pub(crate) const LONGEST_PATH: usize = 107;
@@ -43,8 +44,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const LOCK_SUFFIX: &str = ".lock";
 /// The socket's mode: our own user's alone.
 const MODE: u32 = 0o600;
-/// How many links a way may have, as for the kernel.
-const MOST_LINKS: usize = 40;
 
 /// The socket file that an instance has made.
 #[derive(Debug)]
@@ -225,66 +224,13 @@ fn make_directory(path: &Path) -> Result<(), String> {
         }
         Err(error) => return Err(format!("cannot look into {}: {error}", parent.display())),
     }
-    let us = rustix::process::geteuid().as_raw();
-    for (component, weakness) in weak_components(parent, us) {
+    for weakness in weaknesses(parent, Trust::here()) {
         tracing::warn!(
-            path = %component.display(), weakness,
+            path = %path.display(), weakness,
             "others can change the way to the NRI socket, so they can replace the socket"
         );
     }
     Ok(())
-}
-
-/// What others than root and us could change on the way to a directory, links and what they lead to
-/// included.
-fn weak_components(directory: &Path, us: u32) -> Vec<(PathBuf, String)> {
-    let mut weak = Vec::new();
-    let mut links = 0;
-    // Where the walk is, and what is still to be walked, the next one last.
-    let mut at = PathBuf::new();
-    let mut ahead = backwards(directory);
-    if !directory.is_absolute() {
-        ahead.extend(backwards(&std::env::current_dir().unwrap_or_default()));
-    }
-    while let Some(part) = ahead.pop() {
-        if part.as_os_str() == ".." {
-            at.pop();
-            continue;
-        }
-        let here = at.join(&part);
-        let Ok(meta) = fs::symlink_metadata(&here) else {
-            // What is gone by now cannot be judged; binding will tell.
-            break;
-        };
-        let mode = meta.mode() & 0o7777;
-        // In a sticky directory others cannot move what is ours. But they can be there before the
-        // socket.
-        let guarded = mode & 0o1000 != 0 && !ahead.is_empty();
-        if meta.uid() != us && meta.uid() != 0 {
-            weak.push((here.clone(), format!("it belongs to user {}", meta.uid())));
-        } else if meta.is_dir() && mode & 0o022 != 0 && !guarded {
-            weak.push((here.clone(), format!("its mode is {mode:o}")));
-        }
-        if !meta.is_symlink() {
-            at = here;
-            continue;
-        }
-        links += 1;
-        match fs::read_link(&here) {
-            Ok(target) if links <= MOST_LINKS => ahead.extend(backwards(&target)),
-            _ => break,
-        }
-    }
-    weak
-}
-
-/// The parts of a path, the last one first.
-fn backwards(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().rev();
-    parts
-        .filter(|part| *part != Component::CurDir)
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .collect()
 }
 
 /// Removes a socket that nobody listens on. Anything else in the way stays and is an error.
@@ -472,38 +418,6 @@ mod tests {
         drop(lock);
         open(&path).await.unwrap().1.remove();
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn every_component_of_the_way_is_looked_at() {
-        let dir = tempfile::tempdir().unwrap();
-        let us = rustix::process::geteuid().as_raw();
-        let root = fs::canonicalize(dir.path()).unwrap();
-        let found = |path: &Path, us: u32| -> Vec<PathBuf> {
-            let weak = weak_components(path, us).into_iter().map(|(path, _)| path);
-            weak.filter(|path| path.starts_with(&root)).collect()
-        };
-        let (wide, deep) = (root.join("wide"), root.join("wide/deep"));
-        fs::create_dir_all(&deep).unwrap();
-        std::os::unix::fs::symlink("wide/../wide/deep", root.join("link")).unwrap();
-        assert_eq!(found(&root.join("link"), us), [] as [PathBuf; 0]);
-        // A directory in the middle that others can write, by either way.
-        fs::set_permissions(&wide, fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(found(&deep, us), std::slice::from_ref(&wide));
-        assert_eq!(found(&root.join("link"), us), [wide.clone(), wide.clone()]);
-        // Where they cannot move what is ours, only the last one counts.
-        fs::set_permissions(&wide, fs::Permissions::from_mode(0o1777)).unwrap();
-        assert_eq!(found(&deep, us), [] as [PathBuf; 0]);
-        assert_eq!(found(&wide, us), std::slice::from_ref(&wide));
-        // A link that leads to itself ends.
-        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
-        found(&root.join("loop"), us);
-        // For somebody else all of it is another user's, the link included, unless it is root's.
-        if us != 0 {
-            assert!(found(&root.join("link"), us + 1).contains(&root.join("link")));
-        } else if std::os::unix::fs::lchown(root.join("link"), Some(65534), None).is_ok() {
-            assert_eq!(found(&root.join("link"), us), [root.join("link")]);
-        }
     }
 
     #[tokio::test]

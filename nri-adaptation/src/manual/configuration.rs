@@ -24,6 +24,9 @@
 //! [`Config::default_toml`](crate::Config::default_toml) is a commented file for operators.
 //! Durations are as Go writes them (`1m30s`).
 //!
+//! A setting that cannot matter beside another one (`restart_limit = 7` beside `restart = false`)
+//! is a warning at start, as is a name that no plugin has.
+//!
 //! [`Nri::reconfigure`](crate::Nri::reconfigure) puts another configuration in force while plugins
 //! stay connected. Keys marked with * cannot change then.
 //!
@@ -49,7 +52,7 @@
 //! | `restart_backoff` | `"1s"` | after this pause; each further time in a row after twice as long, 5 minutes at most |
 //! | `restart_limit` | `5` | so many times in a row; a minute of being ready ends the row |
 //! | `domain_timeout` | `"10s"` | the runtime's own time for one call of a domain |
-//! | `update_rate_limit` | `1000` | updates and evictions per second that a plugin may ask for on its own account; 0: any number |
+//! | `update_rate_limit` | `1000` | unsolicited updates and evictions per second that a plugin may ask for; 0: any number |
 //! | `update_burst` | `10000` | and how many at once, in as many messages as that takes |
 //! | `max_updates` | `4096` | updates and evictions in one message of a plugin, whatever it answers |
 //! | `max_items` | `32768` | entries of all lists and maps in one message of a plugin together: mounts, variables, annotations, ... |
@@ -59,6 +62,7 @@
 //! | `max_plugins` | `256` | plugins at a time |
 //! | `plugins` | | tables `[plugins.name]` and `[plugins."NN-name"]`, see [below](#single-plugins) |
 //! | `default_validator` | | a table, see [below](#the-default-validator) |
+//! | `policy` | everything is allowed | a table, see [below](#what-plugins-may-ask-for) |
 //!
 //! # The default validator
 //!
@@ -76,6 +80,46 @@
 //! | `reject_sysctl_adjustment` | `false` | rejects kernel parameters |
 //! | `required_plugins` | `[]` | plugins without which no pod is run and no container is created; also what [`Nri::readiness`](crate::Nri::readiness) is about |
 //! | `tolerate_missing_plugins_annotation` | `""` | a pod annotation that waives this |
+//!
+//! # What plugins may ask for
+//!
+//! An ordered list of rules; the first that matches counts, and `default` holds for what none
+//! matches. Each plugin's answer is judged before it is merged, so no later plugin and no validator
+//! sees what is not allowed; so is what plugins ask for when they are synchronised, and on their
+//! own account. What is dropped is as if the plugin had not asked for it.
+//!
+//! ```toml
+//! [policy]
+//! default = "allow"
+//!
+//! [[policy.rules]]
+//! name = "gpu-may"
+//! plugins = ["gpu"]
+//! fields = ["devices:/dev/nvidia*", "oci-hooks"]
+//! action = "audit"
+//!
+//! [[policy.rules]]
+//! name = "production"
+//! namespaces = ["prod", "prod-*"]
+//! fields = ["oci-hooks", "env:LD_*", "mounts:/var/run/**", "devices"]
+//! action = "deny"
+//! ```
+//!
+//! | key of a rule | meaning; absent, it is no condition |
+//! |---|---|
+//! | `name` | what records and errors call it; absent, `rule 3` |
+//! | `plugins` | by name or identity: one of these |
+//! | `namespaces`, `runtime_handlers` | of the pod: one of these |
+//! | `pod_labels` | a table: labels with patterns for their values, all of which must be there |
+//! | `fields` | the protocol's names, some with a pattern for keys; also `resources`, `updates`, `evictions`, `device-rules` |
+//! | `action` | `"allow"`, `"audit"` (recorded), `"drop"` (left out, and recorded) or `"deny"` (the request fails, naming rule and plugin) |
+//!
+//! [`policy`](crate::policy) says how patterns match, and what is judged how. The same keys may be
+//! in a file of their own, without `policy` in front of them:
+//! [`Config::policy_from_toml`](crate::Config::policy_from_toml) reads either.
+//! [`Nri::reconfigure`](crate::Nri::reconfigure) puts another policy in force; requests under way
+//! keep theirs, and no plugin is disconnected. `nri-sim policy check FILE`, of `nri-testkit`, says
+//! what a policy would do.
 //!
 //! # Single plugins
 //!

@@ -10,6 +10,7 @@
 //! | `built_in_plugin` | a plugin that is part of the runtime's program |
 //! | `validator` | rejecting what plugins ask for |
 //! | `synchronous` | a runtime without async code |
+//! | `toy_daemon` | containers without pods, that are started again and share a network |
 //!
 //! # 1. Depend on it
 //!
@@ -118,9 +119,10 @@
 //! With the feature `oci`, `oci::apply(&spec, adjustment, &options, (creation.owners(), id))` makes
 //! the adjusted spec of a JSON spec, and an [`UpdateResult`](crate::UpdateResult) goes through
 //! `oci::apply_resources`. What they need of the host comes in through `oci::ApplyOptions`:
-//! injection of CDI devices, block I/O and RDT classes, swap, mounts. Typed specs go through
-//! `serde_json`, and may lose members that their types do not have: compare a round trip, as the
-//! example `typed_spec` does.
+//! injection of CDI devices, block I/O and RDT classes, swap, mounts; `nri-domain-cri` has resolvers
+//! for them, each a feature. A spec that has a type goes through `oci::apply_typed`, which names
+//! what the type has no place for (`ApplyOptions::beyond_type` makes that an error) and what it
+//! refuses.
 //!
 //! A runtime without OCI specs says in [`Builder::support`](crate::Builder::support) which fields
 //! it can apply; what else plugins ask for is then refused, or left out and told.
@@ -132,11 +134,17 @@
 //! [`stop_container`](crate::RuntimeApi::stop_container). An eviction is a stop without grace,
 //! returns when the process has ended, and is announced as any other exit.
 //!
-//! ## Without async code
+//! ## Other kinds of runtimes
 //!
-//! `Runtime::new()?.block_on(...)` of tokio at the seam is enough: the example `synchronous` has it
-//! in one type. Keep the tokio runtime alive as long as the instance, with at least one worker
-//! thread: between calls, plugins connect and answer there.
+//! * *Without pods*, as Docker, podman and Nomad are: [`solo`](crate::solo) has a method for each
+//!   thing that happens to a container, and makes the events of pods of that.
+//! * *Containers that are started again* after a stop:
+//!   [`Domain::restartable`](crate::Domain::restartable).
+//! * *Without async code*: `blocking::Nri` (feature `blocking`) waits for each call, and has
+//!   threads of its own on which plugins connect and answer.
+//! * *A creation that cannot be a local variable*, since it would have to cross an interface of the
+//!   runtime: [`Nri::hold`](crate::Nri::hold), and [`Nri::pending`](crate::Nri::pending) by the
+//!   container's id when it is known what became of it. Every way out has to settle it then.
 //!
 //! # 5. Test it
 //!
@@ -144,6 +152,9 @@
 //!
 //! * `domain_conformance::check` makes pods and containers through an adapter of yours, uses your
 //!   domain as NRI does, and names every rule that it breaks;
+//! * `runtime_conformance::check` makes pods and containers through a driver of yours, connects
+//!   plugins, and says what of NRI's promises does not hold: order, completeness, adjustments that
+//!   are really applied, undoing, plugins that join late, a restart of the runtime;
 //! * `FakePlugin` is a plugin whose answers, errors and delays a test says, and which records what
 //!   it is called with;
 //! * `FakeProcess` is the same as a process, for what you launch;

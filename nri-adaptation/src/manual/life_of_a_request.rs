@@ -56,6 +56,7 @@
 //! | a connection from its first byte to its end | `listen/listener`, `listen/accept`, `session/external`, `session/registration`, `session/stages` |
 //! | who may connect, as whom, who gives way, and at what rate it may ask for updates | `session/admission`, `plugin/places`, `rate`, `listen/socket` |
 //! | pre-installed plugins: found, launched, kept going | `launch/discovery`, `launch/process`, `launch/output`, `launch/life`, `launch/supervisor`, `launch/restarts` |
-//! | who could have changed a file, and what can be executed | `launch/way`, `launch/program` |
-//! | what an operator has written down for nobody | `launch/overlooked` |
+//! | who could have changed a file, and what can be executed | `way`, `launch/program` |
+//! | what an operator has written down for nobody, or in vain | `launch/overlooked`, `launch/without_effect` |
+//! | creations that the runtime has us hold; containers without pods; calls that wait | `pending`, `solo`, `blocking` |
 //! | configuration, and another one for an instance that is up | `config`, `instance/reconfigure`, `plugin/live_validator` |

@@ -10,7 +10,9 @@
 //! * what launched plugins print, under the target `nri_plugin_output`, line by line;
 //! * a record for each request in which plugins asked for something, under the target `nri::audit`:
 //!   who changed which field, and which entry of it
-//!   ([`AuditRecord::to_line`](crate::AuditRecord::to_line) has the form).
+//!   ([`AuditRecord::to_line`](crate::AuditRecord::to_line) has the form);
+//! * under the same target, what the [policy](super::configuration#what-plugins-may-ask-for)
+//!   denied, dropped and audited, with plugin, rule and field.
 //!
 //! ```text
 //! c1: Env "HOME" by 10-a, Args removed by 20-b; c2: evicted by 20-b
@@ -30,7 +32,7 @@
 //!
 //! impl Observer for Events {
 //!     fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
-//!         println!("plugin {} is disconnected: {reason}", plugin.plugin.id);
+//!         println!("plugin {} is disconnected: {reason}", plugin.id());
 //!     }
 //! }
 //!
@@ -40,7 +42,8 @@
 //!
 //! [`Nri::plugins`](crate::Nri::plugins): which plugins there are and how they are doing: process
 //! and user, events, version, [state](crate::PluginState), calls, latency, time-outs, restarts, the
-//! last error. [`Nri::readiness`](crate::Nri::readiness) and
+//! last error. [`Nri::watch_plugins`](crate::Nri::watch_plugins) waits
+//! for that to change. [`Nri::readiness`](crate::Nri::readiness) and
 //! [`Nri::watch_readiness`](crate::Nri::watch_readiness): which required plugins are missing; a
 //! runtime maps that to a condition of the node.
 //!

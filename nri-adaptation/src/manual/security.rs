@@ -3,7 +3,8 @@
 //! A plugin can change a container's command, mounts and devices, and the hooks that run on the
 //! host as root: **a plugin that is ready is as powerful as the runtime itself**. What this crate
 //! defends is who may become one, and what one may cost others. What plugins may change is
-//! restricted by validators ([`configuration`](super::configuration#the-default-validator)) and by
+//! restricted by a policy ([`configuration`](super::configuration#what-plugins-may-ask-for)), by
+//! validators ([`configuration`](super::configuration#the-default-validator)) and by
 //! [`Builder::support`](crate::Builder::support).
 //!
 //! # The socket
@@ -33,6 +34,7 @@
 //! | a peer that has not registered | 64 KiB, `plugin_registration_timeout`, and one of at most 256 places (a quarter of the descriptors that the process may have, if that is less) |
 //! | plugins at a time | `max_plugins` |
 //! | a message | 4 MiB; a frame up to 16 MiB is read through, as old peers write them |
+//! | messages that have not arrived whole, of all connections | `max_incomplete_bytes`; the connection that holds most is closed |
 //! | updates and evictions in a message | `max_updates`, counted in its bytes before it is built |
 //! | entries of all lists and maps in a message | `max_items`, likewise |
 //! | unsolicited updates and evictions | `update_rate_limit` a second and `update_burst` at once, per identity, however often it connects; code 8 beyond |

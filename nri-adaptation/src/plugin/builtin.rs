@@ -30,7 +30,7 @@ pub(crate) struct BuiltIn {
 }
 
 impl BuiltIn {
-    /// `runtime` is where it can ask for updates on its own account.
+    /// `runtime` is where it can ask for unsolicited updates.
     pub(crate) fn new(
         plugin: Arc<dyn Plugin>,
         info: Arc<RuntimeInfo>,

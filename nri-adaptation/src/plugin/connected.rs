@@ -207,7 +207,7 @@ impl ConnectedPlugin {
         self.close(reason);
     }
 
-    /// Why it is cut off or gone, if it is.
+    /// Why it is cut off or disconnected, if it is.
     pub(crate) fn close_reason(&self) -> Option<EndReason> {
         self.closed.get()
     }

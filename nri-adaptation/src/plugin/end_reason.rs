@@ -85,7 +85,7 @@ pub(crate) enum EndReason {
     /// The scheduler has given it up.
     #[error(transparent)]
     Scheduler(schedule::CloseReason),
-    /// A newer instance of it is there.
+    /// A newer instance of it is ready.
     #[error("another instance of the plugin has taken over")]
     Replaced,
     /// It was launched, and its file is gone or is another one.

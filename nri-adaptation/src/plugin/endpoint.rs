@@ -146,6 +146,6 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Cuts the plugin off.
     fn close(&self);
 
-    /// Resolves when the plugin is cut off or has gone, with the reason.
+    /// Resolves when the plugin is cut off or disconnected, with the reason.
     async fn closed(&self) -> EndReason;
 }

@@ -9,7 +9,7 @@ use crate::telemetry::metrics::ErrorClass;
 pub(crate) enum Failure {
     /// It answered with an error, or the request or its answer was impossible.
     Status { code: i32, message: String },
-    /// It is gone.
+    /// It is disconnected.
     Closed(String),
     /// The request could not be handed over in time.
     Late,

@@ -121,7 +121,7 @@ impl RegistrationService {
         let _ = self.registered.set(plugin);
     }
 
-    /// Lets a plugin ask for updates and evictions on its own account, by what its request comes
+    /// Lets a plugin ask for unsolicited updates and evictions, by what its request comes
     /// to.
     fn check_request(&self, payload: &[u8]) -> Result<Passing<'_>, Status> {
         let early = |text: String| Status::new(Code::FailedPrecondition, text);

@@ -301,14 +301,14 @@ struct Ready {
 }
 
 impl Ready {
-    /// Waits until it is gone, and sees to it that nobody waits for it.
+    /// Waits until it is disconnected, and sees to it that nobody waits for it.
     async fn serve(self) -> EndReason {
         let Self { engine, active } = self;
         let reason = active.endpoint.closed().await;
         // If we closed it, that reason counts.
         let reason = active.close(reason);
         engine.leave(&active);
-        tracing::info!(plugin = %active.plugin, %reason, "a plugin is gone");
+        tracing::info!(plugin = %active.plugin, %reason, "a plugin is disconnected");
         engine
             .shared
             .reporter

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nri_core::model::{Container, LinuxPodSandbox, PodSandbox, State};
+use nri_core::model::{Container, PodSandbox, PodSnapshot, State};
 use nri_core::{Ctx, Domain, DomainError, api};
 
 use super::pods::Pods;
 use super::source::Source;
+use super::undo::named;
 
 /// A [`Source`] as a domain: each container in a pod.
 pub struct SoloDomain<S> {
@@ -39,6 +40,11 @@ impl<S: Source> SoloDomain<S> {
     /// What the runtime has.
     pub fn source(&self) -> &Arc<S> {
         &self.source
+    }
+
+    /// A pod as it is handed to NRI.
+    pub(super) fn named(&self, pod: api::PodSandbox) -> PodSnapshot {
+        named(&self.name, pod)
     }
 
     /// A container as plugins see it: it names the pod that it is shown in.
@@ -92,9 +98,7 @@ impl<S: Source> Domain for SoloDomain<S> {
         }
         let shown = pods.into_values().map(|(pod, runs)| {
             let (pod, ready) = self.pods.get(&pod.id).unwrap_or((pod, runs));
-            let mut pod = InDomain::new(&self.name, pod);
-            pod.ready = ready;
-            Arc::new(pod) as Arc<dyn PodSandbox>
+            Arc::new(self.named(pod).with_ready(ready)) as Arc<dyn PodSandbox>
         });
         Ok(shown.collect())
     }
@@ -109,10 +113,13 @@ impl<S: Source> Domain for SoloDomain<S> {
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
-        if let Some((pod, ready)) = self.pods.get(id) {
-            let mut pod = InDomain::new(&self.name, pod);
-            pod.ready = ready;
-            return Some(Arc::new(pod));
+        // It is there as long as a container of it is.
+        for container in self.pods.members(id) {
+            if self.source.get(&container).await.is_some()
+                && let Some((pod, ready)) = self.pods.get(id)
+            {
+                return Some(Arc::new(self.named(pod).with_ready(ready)));
+            }
         }
         let pods = self.list_pod_sandboxes().await.ok()?;
         pods.into_iter().find(|pod| pod.id() == id)
@@ -141,68 +148,5 @@ impl<S: Source> Domain for SoloDomain<S> {
         eviction: &api::ContainerEviction,
     ) -> Result<(), DomainError> {
         self.source.evict(cx, eviction).await
-    }
-}
-
-/// A pod with the domain that it belongs to, and whether it is ready.
-pub(super) struct InDomain {
-    domain: Arc<str>,
-    pod: api::PodSandbox,
-    ready: bool,
-}
-
-impl InDomain {
-    pub(super) fn new(domain: &Arc<str>, pod: api::PodSandbox) -> Self {
-        Self {
-            domain: Arc::clone(domain),
-            pod,
-            ready: true,
-        }
-    }
-
-    pub(super) fn message(&self) -> &api::PodSandbox {
-        &self.pod
-    }
-}
-
-impl PodSandbox for InDomain {
-    fn id(&self) -> String {
-        self.pod.id.clone()
-    }
-    fn domain(&self) -> String {
-        self.domain.to_string()
-    }
-    fn ready(&self) -> Option<bool> {
-        Some(self.ready)
-    }
-    fn name(&self) -> String {
-        self.pod.name.clone()
-    }
-    fn uid(&self) -> String {
-        self.pod.uid.clone()
-    }
-    fn namespace(&self) -> String {
-        self.pod.namespace.clone()
-    }
-    fn labels(&self) -> BTreeMap<String, String> {
-        self.pod.labels.clone()
-    }
-    fn annotations(&self) -> BTreeMap<String, String> {
-        self.pod.annotations.clone()
-    }
-    fn runtime_handler(&self) -> String {
-        self.pod.runtime_handler.clone()
-    }
-    fn pid(&self) -> u32 {
-        self.pod.pid
-    }
-    fn ips(&self) -> Vec<String> {
-        self.pod.ips.clone()
-    }
-    fn linux(&self) -> Option<&dyn LinuxPodSandbox> {
-        PodSandbox::linux(&self.pod)
-    }
-    fn to_message(&self) -> api::PodSandbox {
-        self.pod.clone()
     }
 }

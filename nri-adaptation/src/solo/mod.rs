@@ -1,16 +1,17 @@
 //! For runtimes whose containers have no pods: Docker, podman, Nomad.
 //!
-//! NRI tells of pods and of containers in them. Here every container gets a pod of its own, or shares
-//! that of another one, as `docker run --network container:X` has it, and the events of pods are made
-//! of what happens to containers:
+//! NRI tells of pods and of containers in them. Here every container gets a pod of its own, or
+//! shares that of another one, as `docker run --network container:X` has it, and the events of pods
+//! are made of what happens to containers:
 //!
-//! * A pod begins to run with the creation of its first container, and is removed with its last one.
+//! * A pod begins to run with the creation of its first container, and is removed with its last
+//!   one.
 //! * It stops when no container of it is created or runs any more, and runs again when one of them
 //!   is started again.
 //!
-//! The runtime implements [`Source`], what it has; [`SoloDomain`] shows that to NRI, and [`SoloNri`]
-//! has one method for each thing that happens to a container. Containers that were stopped may be
-//! started again, see [`Source::restartable`].
+//! The runtime implements [`Source`], what it has; [`SoloDomain`] shows that to NRI, and
+//! [`SoloNri`] has one method for each thing that happens to a container. Containers that were
+//! stopped may be started again, see [`Source::restartable`].
 //!
 //! ```
 //! use std::sync::Arc;

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nri_core::model::Container;
+use nri_core::model::{Container, PodSnapshot};
 use nri_core::{Ctx, Error, InstanceError, RuntimeApi, StopResult, UpdateResult, api};
 use tokio::sync::OwnedMutexGuard;
 
 use super::creation::SoloCreation;
-use super::domain::{InDomain, SoloDomain};
+use super::domain::SoloDomain;
 use super::source::Source;
 use super::undo::{Undo, Way, carry_out, in_order};
 
@@ -61,8 +61,8 @@ impl<S: Source> SoloNri<S> {
     /// [`commit`](SoloCreation::commit); dropping it undoes both.
     ///
     /// # Errors
-    /// A plugin refused the pod or the container, and plugins hear of the end of both; or the container
-    /// was created before and not removed.
+    /// A plugin refused the pod or the container, and plugins hear of the end of both; or the
+    /// container was created before and not removed.
     pub async fn create(&self, cx: &Ctx, container: &dyn Container) -> Result<SoloCreation, Error> {
         self.recover().await?;
         let mut shown = container.to_message();
@@ -75,7 +75,7 @@ impl<S: Source> SoloNri<S> {
             )));
         };
         shown.pod_sandbox_id.clone_from(&pod.id);
-        let pod = InDomain::new(&self.domain.name, pod);
+        let pod = self.domain.named(pod);
         let undo = self.undo(&shown.id, Way::Leave);
         if begins {
             self.nri.run_pod_sandbox(cx, &pod).await?;
@@ -105,10 +105,10 @@ impl<S: Source> SoloNri<S> {
         let anew = self.domain.source.pod_of(container).await;
         let runs = self.domain.pods.get(&anew.id).is_some_and(|(_, runs)| runs);
         if !runs && anew.id == shown.pod_sandbox_id {
-            pod = InDomain::new(&self.domain.name, anew);
+            pod = self.domain.named(anew);
         }
         let mut undo = self.undo(&id, Way::End(Box::new(shown.clone())));
-        if self.domain.pods.start(&id, pod.message().clone()) {
+        if self.domain.pods.start(&id, pod.message.clone()) {
             self.nri.run_pod_sandbox(cx, &pod).await?;
         }
         self.nri.start_container(cx, &pod, &shown).await?;
@@ -200,7 +200,10 @@ impl<S: Source> SoloNri<S> {
     }
 
     /// A container as it is shown, and its pod.
-    async fn look(&self, container: &dyn Container) -> Result<(InDomain, api::Container), Error> {
+    async fn look(
+        &self,
+        container: &dyn Container,
+    ) -> Result<(PodSnapshot, api::Container), Error> {
         self.recover().await?;
         let mut shown = container.to_message();
         let pod = match self.domain.pods.of(&shown.id) {
@@ -208,19 +211,19 @@ impl<S: Source> SoloNri<S> {
             None => self.domain.source.pod_of(container).await,
         };
         shown.pod_sandbox_id.clone_from(&pod.id);
-        Ok((InDomain::new(&self.domain.name, pod), shown))
+        Ok((self.domain.named(pod), shown))
     }
 
     /// The same, and the turn to change what is in the pod.
     async fn take(
         &self,
         container: &dyn Container,
-    ) -> Result<(OwnedMutexGuard<()>, InDomain, api::Container), Error> {
+    ) -> Result<(OwnedMutexGuard<()>, PodSnapshot, api::Container), Error> {
         let (mut pod, shown) = self.look(container).await?;
         let turn = self.domain.pods.order(&shown.pod_sandbox_id).await;
         // It may have changed while this waited.
         if let Some((changed, _)) = self.domain.pods.get(&shown.pod_sandbox_id) {
-            pod = InDomain::new(&self.domain.name, changed);
+            pod = self.domain.named(changed);
         }
         Ok((turn, pod, shown))
     }

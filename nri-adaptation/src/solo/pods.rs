@@ -85,6 +85,13 @@ impl Pods {
         Some((pod.shown.clone(), pod.runs))
     }
 
+    /// The containers of a pod.
+    pub(super) fn members(&self, pod: &str) -> Vec<String> {
+        let table = self.table.lock();
+        let pod = table.pods.get(pod);
+        pod.map_or_else(Vec::new, |pod| pod.members.keys().cloned().collect())
+    }
+
     /// Takes in a container that a list tells of.
     pub(super) fn recover(&self, container: &str, pod: PodSandbox, ended: bool) {
         let mut table = self.table.lock();

@@ -1,15 +1,15 @@
-//! What plugins hear all the same where something was begun and failed, or where nobody waits for it
-//! any more.
+//! What plugins hear all the same where something was begun and failed, or where nobody waits for
+//! it any more.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use nri_core::api::Container;
+use nri_core::api::{Container, PodSandbox};
+use nri_core::model::PodSnapshot;
 use nri_core::{Ctx, Error, RuntimeApi};
 
-use super::domain::InDomain;
 use super::pods::{Due, Pods};
 
 /// What plugins hear of a container.
@@ -44,7 +44,7 @@ impl Drop for Undo {
     fn drop(&mut self) {
         let cx = Ctx::new();
         let pod = self.pods.of(&self.container);
-        let pod = pod.map(|pod| InDomain::new(&self.domain, pod));
+        let pod = pod.map(|pod| named(&self.domain, pod));
         let due = match (self.way.take(), pod) {
             (None, _) | (_, None) => return,
             (Some(Way::Leave), _) => self.pods.leave(&self.container),
@@ -90,6 +90,11 @@ pub(super) async fn in_order<A, B>(
     .await
 }
 
+/// A pod of a domain.
+pub(super) fn named(domain: &Arc<str>, pod: PodSandbox) -> PodSnapshot {
+    PodSnapshot::new(pod).with_domain(&**domain)
+}
+
 /// Tells of what is due for a pod.
 pub(super) async fn carry_out(
     nri: &dyn RuntimeApi,
@@ -99,9 +104,9 @@ pub(super) async fn carry_out(
 ) -> Result<(), Error> {
     match due {
         Due::Nothing => Ok(()),
-        Due::Stop(pod) => nri.stop_pod_sandbox(cx, &InDomain::new(domain, pod)).await,
+        Due::Stop(pod) => nri.stop_pod_sandbox(cx, &named(domain, pod)).await,
         Due::Remove(pod) => {
-            let pod = InDomain::new(domain, pod);
+            let pod = named(domain, pod);
             nri.remove_pod_sandbox(cx, &pod).await
         }
     }

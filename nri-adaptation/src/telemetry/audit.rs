@@ -12,11 +12,11 @@ use crate::text::sanitized;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct AuditRecord<'a> {
-    /// The request; `None` where a plugin asked on its own account.
+    /// The request; `None` for unsolicited updates.
     pub event: Option<Event>,
-    /// The pod's id; empty where a plugin asked on its own account.
+    /// The pod's id; empty for unsolicited updates.
     pub pod: &'a str,
-    /// The id of the container concerned; empty where a plugin asked on its own account.
+    /// The id of the container concerned; empty for unsolicited updates.
     pub container: &'a str,
     /// Who asked for what, by container: that of the request and others.
     pub owners: &'a Owners,
@@ -113,7 +113,7 @@ fn by(owner: &Owner) -> String {
     }
 }
 
-/// Who asked for what in updates that a plugin asks for on its own account: the plugin, for all
+/// Who asked for what in unsolicited updates: the plugin, for all
 /// that they say.
 pub(crate) fn owners_of(plugin: &PluginId, updates: &[api::ContainerUpdate]) -> Owners {
     let owner = Owner::Set(plugin.clone());

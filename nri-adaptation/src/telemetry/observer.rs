@@ -1,8 +1,10 @@
-//! Someone who is told what happens to plugins: who is there, and what came of every call.
+//! Someone who is told what happens to plugins: which are connected and ready, and what came of
+//! every call.
 
 use std::time::Duration;
 
 use nri_core::merge::Omission;
+use nri_core::policy::Verdict;
 use nri_core::{DomainError, Event, PluginId, api};
 
 use crate::telemetry::audit::AuditRecord;
@@ -25,13 +27,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = plugin;
     }
 
-    /// A plugin knows what exists and is ready. The updates that it asked for when it was shown
-    /// that are applied.
+    /// A plugin is synchronised and ready. The updates that it answered with are applied.
     fn plugin_synchronized(&self, plugin: &PluginInfo) {
         let _ = plugin;
     }
 
-    /// A plugin that had connected is gone.
+    /// A plugin is disconnected.
     fn plugin_disconnected(&self, plugin: &PluginInfo, reason: &str) {
         let _ = (plugin, reason);
     }
@@ -45,6 +46,12 @@ pub trait Observer: Send + Sync + 'static {
     /// apply it, for example.
     fn omitted(&self, omission: &Omission) {
         let _ = omission;
+    }
+
+    /// The policy denied, dropped or audited something that a plugin asked for. Told before whoever
+    /// called the API has the result.
+    fn policy_applied(&self, verdict: &Verdict) {
+        let _ = verdict;
     }
 
     /// A plugin got an event as `StateChange`, since it was built against an NRI older than v0.12.
@@ -65,7 +72,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 
     /// A container was updated because plugins asked for it, in an answer, when they were
-    /// synchronised, or on their own account; or that did not work.
+    /// synchronised, or unsolicited; or that did not work.
     fn container_updated(
         &self,
         plugins: &[PluginId],

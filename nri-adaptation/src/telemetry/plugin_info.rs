@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nri_core::{EventMask, RegisteredPlugin, api};
+use nri_core::{EventMask, PluginId, RegisteredPlugin, api};
 
 use crate::telemetry::statistics::CallStatistics;
 
@@ -82,6 +82,12 @@ pub struct PluginInfo {
 }
 
 impl PluginInfo {
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> &PluginId {
+        &self.plugin.id
+    }
+
     /// What is known of every plugin.
     pub(crate) fn new(
         plugin: RegisteredPlugin,

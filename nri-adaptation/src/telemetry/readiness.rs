@@ -1,11 +1,12 @@
-//! Whether the plugins are there that have to be.
+//! Whether the required plugins are ready.
 
 use nri_core::validate::required::missing;
 use nri_core::{PluginId, api};
 
-/// Whether the plugins are there that have to be: those of
+/// Whether the required plugins are ready: those of
 /// [`required_plugins`](crate::config::DefaultValidatorConfig::required_plugins), whether the
-/// validator is enabled or not. A plugin is there once it knows what exists, and until it goes.
+/// validator is enabled or not. A plugin is ready once it is synchronised, and until it is
+/// disconnected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {

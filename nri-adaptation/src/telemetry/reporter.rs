@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
+use nri_core::policy::Verdict;
 use nri_core::{Event, PluginId, Request, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -60,7 +61,7 @@ impl Reporter {
         }
     }
 
-    /// Whether the plugins are there that have to be, now and from now on.
+    /// Whether the required plugins are ready, now and from now on.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
     }
@@ -109,8 +110,8 @@ impl Reporter {
         }
     }
 
-    /// Plugins have come or gone, or what is required has changed. `now` says how many plugins
-    /// requests include, and which are ready.
+    /// Plugins have connected or disconnected, or what is required has changed. `now` says how many
+    /// plugins requests include, and which are ready.
     pub(crate) fn plugins_changed(
         &self,
         required: &[String],
@@ -173,6 +174,34 @@ impl Reporter {
         }
     }
 
+    /// The policy had something to say of what plugins asked for.
+    pub(crate) fn judged(&self, verdicts: &[Verdict]) {
+        for verdict in verdicts {
+            self.observer.policy_applied(verdict);
+        }
+        let (said, unsaid) = verdicts.split_at(verdicts.len().min(LINES_EACH));
+        for verdict in said {
+            let Verdict {
+                plugin,
+                rule,
+                action,
+                target,
+                ..
+            } = verdict;
+            let field = target.name();
+            let (rule, verdict) = (sanitized(rule), sanitized(&verdict.to_string()));
+            if action.is_against() {
+                tracing::warn!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            } else {
+                tracing::info!(target: "nri::audit", %plugin, rule, %action, field, "{verdict}");
+            }
+        }
+        if !unsaid.is_empty() {
+            let more = unsaid.len();
+            tracing::warn!(target: "nri::audit", more, "the policy had more to say than this");
+        }
+    }
+
     /// A peer did not become a plugin.
     pub(crate) fn refused(&self, peer: &str, reason: &str, what: &'static str) {
         self.log_refusal(peer, reason, what);
@@ -191,7 +220,7 @@ impl Reporter {
         }
     }
 
-    /// A plugin asks for something on its own account.
+    /// A plugin asks for unsolicited updates.
     pub(crate) fn record_unsolicited(
         &self,
         plugin: &PluginId,

@@ -37,7 +37,7 @@ pub(crate) async fn what_was_configured_by_mistake_is_told() {
             "WARN",
             "`default_validator.required_plugins` names \"logger2\"",
         ],
-        &["WARN", "`default_validator.enable` is false"],
+        &["WARN", "beside `default_validator.enable = false`"],
         &["WARN", "lgger.conf", "was `logger.conf` meant?"],
         &["WARN", "logger.toml", "its name would be `logger.conf`"],
         // In words, not as the program has it.

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::judging::Judging;
 use super::outcome::UNIMPLEMENTED;
 use super::{Call, FailureAction, Member, Outcome, PluginOutcome, Reply, Roster, Step};
+use crate::policy::Verdict;
 use crate::{Error, Event, RegisteredPlugin, Request, Response};
 
 /// What differs from event to event: the request for the next plugin, and what its response
@@ -35,17 +37,30 @@ pub(super) struct Chain {
     subject: String,
     next: usize,
     calling: bool,
+    /// What answers are judged by before they are merged, if by anything.
+    judging: Option<Judging>,
     outcomes: Vec<PluginOutcome>,
     errors: Vec<Error>,
 }
 
+/// What came of a chain.
+pub(super) struct Called {
+    /// What every member did, those not reached included.
+    pub(super) outcomes: Vec<PluginOutcome>,
+    /// The error of the chain, if any.
+    pub(super) result: Result<(), Error>,
+    /// What the policy said of the answers.
+    pub(super) verdicts: Vec<Verdict>,
+}
+
 impl Chain {
-    /// A chain over `roster` for a request; `subject` names its pod or container in errors.
-    pub(super) fn new(roster: &Roster, event: Event, subject: String) -> Self {
+    /// A chain over `roster` for a request.
+    pub(super) fn new(roster: &Roster, request: &Request) -> Self {
         Self {
             roster: roster.clone(),
-            event,
-            subject,
+            event: request.event(),
+            subject: request.subject(),
+            judging: Judging::new(roster, request),
             next: 0,
             calling: false,
             outcomes: Vec::with_capacity(roster.members().len()),
@@ -101,8 +116,13 @@ impl Chain {
         };
         let mut later = self.roster.members().iter().skip(self.next + 1);
         let more = later.any(|m| m.events.contains(self.event));
+        let judging = &mut self.judging;
         let (outcome, was_delivered, error) =
             judge(member, self.event, &self.subject, reply, |response| {
+                let response = match judging {
+                    Some(judging) => judging.judge(&plugin.id, response)?,
+                    None => response,
+                };
                 stage.absorb(plugin, response, more)
             });
         self.outcomes.push(PluginOutcome {
@@ -117,8 +137,8 @@ impl Chain {
         self.next += 1;
     }
 
-    /// The outcomes of all members, those not reached included, and the error of the chain, if any.
-    pub(super) fn finish(mut self) -> (Vec<PluginOutcome>, Result<(), Error>) {
+    /// What came of it.
+    pub(super) fn finish(mut self) -> Called {
         if let Some(member) = self
             .roster
             .members()
@@ -148,7 +168,12 @@ impl Chain {
             1 => Err(self.errors.remove(0)),
             _ => Err(Error::Several(self.errors)),
         };
-        (self.outcomes, result)
+        let verdicts = self.judging.map(Judging::into_verdicts);
+        Called {
+            outcomes: self.outcomes,
+            result,
+            verdicts: verdicts.unwrap_or_default(),
+        }
     }
 
     /// What every plugin did so far.

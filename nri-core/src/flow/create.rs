@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nri_proto::api;
 use prost::Message as _;
 
-use super::chain::{Chain, Stage};
+use super::chain::{Called, Chain, Stage};
 use super::growth::Growth;
 use super::validating::{ValidateFlow, consulted};
 use super::{Flow, Reply, Report, Roster, Step};
@@ -93,7 +93,7 @@ impl CreateFlow {
     pub(crate) fn shared(roster: &Roster, current: Arc<Request>) -> Self {
         let id = current.container().map_or("", |container| &container.id);
         let combined = Combined::new(id, roster.support());
-        let chain = Chain::new(roster, current.event(), current.subject());
+        let chain = Chain::new(roster, &current);
         Self {
             roster: roster.clone(),
             chain,
@@ -160,16 +160,24 @@ impl Flow for CreateFlow {
     }
 
     fn finish(self) -> Report<CreateOutcome> {
-        let (mut outcomes, result) = self.chain.finish();
+        let Called {
+            mut outcomes,
+            result,
+            verdicts,
+        } = self.chain.finish();
         let result = match (result, self.validating) {
             (Err(error), _) => Err(error),
             (Ok(()), Some((validating, asked))) => {
-                let verdicts = validating.finish();
-                outcomes.extend(verdicts.outcomes);
-                verdicts.result.map(|()| asked)
+                let validated = validating.finish();
+                outcomes.extend(validated.outcomes);
+                validated.result.map(|()| asked)
             }
             (Ok(()), None) => Ok(self.adjusting.combined.finish()),
         };
-        Report { result, outcomes }
+        Report {
+            result,
+            outcomes,
+            verdicts,
+        }
     }
 }

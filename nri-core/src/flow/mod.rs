@@ -29,6 +29,7 @@
 mod chain;
 mod create;
 mod growth;
+mod judging;
 mod notify;
 mod outcome;
 mod roster;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chain::{Chain, Stage};
+use super::chain::{Called, Chain, Stage};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::{Error, RegisteredPlugin, Request, Response};
 
@@ -30,7 +30,7 @@ impl NotifyFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, request: impl Into<Arc<Request>>) -> Self {
         let request = request.into();
-        let chain = Chain::new(roster, request.event(), request.subject());
+        let chain = Chain::new(roster, &request);
         Self {
             chain,
             telling: Telling(request),
@@ -50,7 +50,15 @@ impl Flow for NotifyFlow {
     }
 
     fn finish(self) -> Report<()> {
-        let (outcomes, result) = self.chain.finish();
-        Report { result, outcomes }
+        let Called {
+            outcomes,
+            result,
+            verdicts,
+        } = self.chain.finish();
+        Report {
+            result,
+            outcomes,
+            verdicts,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::policy::Verdict;
 use crate::{Error, Event, RegisteredPlugin, Response};
 
 /// What came of one call.
@@ -44,7 +45,7 @@ pub enum Outcome {
     /// It did not ask for the event.
     Unsubscribed,
     /// It was not asked, because it does not know the pod or container: that had ended before the
-    /// plugin was shown what exists.
+    /// plugin was synchronised.
     Unaware,
     /// It was not asked, because the request had failed before its turn.
     NotReached,
@@ -114,6 +115,9 @@ pub struct Report<T> {
     /// What every plugin did, in plugin order; validators appear once more, after them, with their
     /// own event.
     pub outcomes: Vec<PluginOutcome>,
+    /// What of the answers was denied, dropped and audited by the policy, in plugin order, whatever
+    /// came of the request.
+    pub verdicts: Vec<Verdict>,
 }
 
 impl<T> Report<T> {

@@ -1,10 +1,12 @@
-//! Who is part of a request: the plugins that are there, in the order in which they are called.
+//! Who is part of a request: the plugins that are ready, in the order in which they are called, and
+//! what they may ask for.
 
 use std::sync::Arc;
 
 use nri_proto::api;
 
 use crate::merge::Support;
+use crate::policy::{self, KnownPods};
 use crate::{Event, EventMask, RegisteredPlugin};
 
 /// What a plugin's trouble means for the request.
@@ -28,7 +30,7 @@ pub struct Policy {
     pub on_error: FailureAction,
     /// The plugin does not answer in time. Default: skip.
     pub on_late: FailureAction,
-    /// The plugin's connection is gone when its turn comes, or goes while it is asked. Default:
+    /// The plugin is disconnected when its turn comes, or while it is asked. Default:
     /// skip.
     pub on_absent: FailureAction,
     /// The plugin's connection goes after the request was handed to it;
@@ -40,8 +42,8 @@ pub struct Policy {
 impl Policy {
     /// What a plugin's own wish means (protocol v0.12.4): with `fail_request`, a request fails that
     /// it does not answer in time, or whose connection goes while it has the request. A plugin
-    /// that was gone before its turn is skipped (v0.12.5), and an error that it answers fails
-    /// the request, whatever it wishes.
+    /// that was disconnected before its turn is skipped (v0.12.5), and an error that it answers
+    /// fails the request, whatever it wishes.
     ///
     /// What becomes of the plugin is the other half, see
     /// [`PluginLimits::wished`](crate::schedule::PluginLimits::wished).
@@ -135,12 +137,15 @@ impl Member {
     }
 }
 
-/// The plugins of a runtime, in the order (index, name, registration), and what the runtime can
-/// apply of what they ask for. Cheap to clone: a request keeps the one it began with.
+/// The plugins of a runtime, in the order (index, name, registration), what the runtime can apply
+/// of what they ask for, and what they may ask for. Cheap to clone: a request keeps the one it
+/// began with.
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
     members: Arc<[Member]>,
     support: Support,
+    policy: policy::Policy,
+    known_pods: KnownPods,
 }
 
 impl Roster {
@@ -151,6 +156,8 @@ impl Roster {
         Self {
             members: members.into(),
             support: Support::default(),
+            policy: Default::default(),
+            known_pods: KnownPods::default(),
         }
     }
 
@@ -165,6 +172,26 @@ impl Roster {
     /// What the runtime can apply.
     pub fn support(&self) -> Support {
         self.support
+    }
+
+    /// The same plugins, which may ask for what this policy allows. Updates and evictions of other
+    /// containers than a request's own are judged by the pods that are known. Without it, plugins
+    /// may ask for everything.
+    #[must_use]
+    pub fn with_policy(mut self, policy: policy::Policy, known_pods: KnownPods) -> Self {
+        self.policy = policy;
+        self.known_pods = known_pods;
+        self
+    }
+
+    /// What plugins may ask for.
+    pub fn policy(&self) -> &policy::Policy {
+        &self.policy
+    }
+
+    /// Which pods containers are in.
+    pub fn known_pods(&self) -> &KnownPods {
+        &self.known_pods
     }
 
     /// The members in order.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nri_proto::api;
 use prost::Message as _;
 
-use super::chain::{Chain, Stage};
+use super::chain::{Called, Chain, Stage};
 use super::growth::Growth;
 use super::validating::{ValidateFlow, updates_request};
 use super::{Flow, Reply, Report, Roster, Step};
@@ -53,10 +53,9 @@ struct Judged<T> {
 
 impl<S: Merging> Asking<S> {
     fn new(roster: &Roster, stage: S) -> Self {
-        let (event, subject) = (stage.current().event(), stage.current().subject());
         Self {
             roster: roster.clone(),
-            chain: Chain::new(roster, event, subject),
+            chain: Chain::new(roster, stage.current()),
             stage,
             judged: None,
         }
@@ -115,18 +114,23 @@ impl<S: Merging> Asking<S> {
     }
 
     fn finish(mut self) -> Report<S::Outcome> {
-        let (mut outcomes, mut result) = self.chain.finish();
+        let Called {
+            mut outcomes,
+            mut result,
+            verdicts,
+        } = self.chain.finish();
         let Judged { asked, validating } = self.judged.unwrap_or_else(|| Judged {
             asked: self.stage.take(),
             validating: None,
         });
-        if let Some(verdicts) = validating.map(Flow::finish) {
-            outcomes.extend(verdicts.outcomes);
-            result = result.and(verdicts.result);
+        if let Some(validated) = validating.map(Flow::finish) {
+            outcomes.extend(validated.outcomes);
+            result = result.and(validated.result);
         }
         Report {
             result: result.map(|()| asked),
             outcomes,
+            verdicts,
         }
     }
 }

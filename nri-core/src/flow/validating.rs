@@ -241,6 +241,7 @@ impl Flow for ValidateFlow {
             return Report {
                 result: Ok(()),
                 outcomes,
+                verdicts: Vec::new(),
             };
         }
         let (validator, reason) = rejections.remove(0);
@@ -258,6 +259,7 @@ impl Flow for ValidateFlow {
                 unheard: unheard.into(),
             }),
             outcomes,
+            verdicts: Vec::new(),
         }
     }
 }

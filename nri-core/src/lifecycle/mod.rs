@@ -23,9 +23,9 @@
 //! | a list says stopped | → `Stopped` | stays | stays | stays |
 //! | a list has it no more | | → `Removed` | → `Removed` | → `Removed` |
 //!
-//! `Removed` is also what nobody ever heard of; pods never are `Created`. Every arrow that is a step
-//! makes the step's event due. What only lists told of, in whatever state, may be run, created or
-//! started, since a runtime may list what it is about to announce.
+//! `Removed` is also what nobody ever heard of; pods never are `Created`. Every arrow that is a
+//! step makes the step's event due. What only lists told of, in whatever state, may be run, created
+//! or started, since a runtime may list what it is about to announce.
 //!
 //! A *restart* is a step only where the domain says that what it stopped may run again
 //! ([`Lifecycles::set_restartable`]): Docker, podman and Nomad start stopped containers, CRI never
@@ -148,9 +148,9 @@ impl Lifecycles {
         Self::default()
     }
 
-    /// Says that pods and containers of a domain may run again after they were stopped: RunPodSandbox
-    /// after StopPodSandbox, and StartContainer after StopContainer, are steps there. In other
-    /// domains they are errors.
+    /// Says that pods and containers of a domain may run again after they were stopped:
+    /// RunPodSandbox after StopPodSandbox, and StartContainer after StopContainer, are steps there.
+    /// In other domains they are errors.
     ///
     /// ```
     /// use nri_core::lifecycle::{Due, Lifecycles, ObjectKey};
@@ -376,7 +376,8 @@ impl Lifecycles {
         stopped && self.is_restartable(key.domain())
     }
 
-    /// Whether a pod that is to be run is one that plugins know, so that this does not begin its life.
+    /// Whether a pod that is to be run is one that plugins know, so that this does not begin its
+    /// life.
     pub(crate) fn runs_again(&self, key: &ObjectKey) -> bool {
         let announced = self.entries.get(key).is_some_and(|entry| entry.announced);
         announced && self.is_restartable(key.domain())

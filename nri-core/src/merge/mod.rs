@@ -42,6 +42,7 @@ mod laws;
 mod normal_form;
 mod owners;
 pub mod removal_marker;
+mod sieve;
 mod support;
 mod supported;
 mod table;
@@ -58,6 +59,7 @@ pub use normal_form::{normal_form, prune, strip, strip_update};
 #[cfg(feature = "oci")]
 pub(crate) use owners::ContainerOwners;
 pub use owners::{Owned, Owner, Owners};
+pub(crate) use sieve::{Sieve, fields, resource_fields, sift_adjustment, sift_resources};
 pub use support::{OnUnsupported, Support};
 pub use supported::{SupportedFields, Unsupported};
 pub use update::{StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};

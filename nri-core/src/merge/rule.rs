@@ -5,7 +5,7 @@ use nri_proto::api::Field;
 
 use super::error::Clash;
 use super::owners::ContainerOwners;
-use super::supported::Restriction;
+use super::sieve::Sieve;
 use crate::PluginId;
 
 /// The rule of one field: its value is what the plugins of a request have asked for so far, with
@@ -18,19 +18,17 @@ pub(super) trait Rule: Default + Clone {
     /// What a container holds there.
     type Shown: Default + Clone;
 
-    /// The numbers that the rule looks after, of which `field` is the one in the table.
-    #[cfg(test)]
-    fn fields(field: Field) -> Vec<Field> {
-        vec![field]
+    /// Whether the value is made of entries with keys.
+    const HAS_KEYS: bool = false;
+
+    /// The numbers that the rule looks after, of which `field` is the one in the table, and whether
+    /// each has entries with keys.
+    fn fields(field: Field) -> Vec<(Field, bool)> {
+        vec![(field, Self::HAS_KEYS)]
     }
 
     /// Whether a response asks for anything here.
     fn asks(asked: &Self::Asked) -> bool;
-
-    /// The keys of the entries asked for, removals without their marker; none for a single value.
-    fn keys(_asked: &Self::Asked) -> Vec<String> {
-        Vec::new()
-    }
 
     /// Whether the response can be taken in.
     ///
@@ -67,12 +65,10 @@ pub(super) trait Rule: Default + Clone {
     /// Drops removals of what the container does not have.
     fn prune(_asked: &mut Self::Asked, _shown: Option<&Self::Shown>) {}
 
-    /// Reports, and takes out if the restriction says so, what a runtime does not support.
-    fn restrict(field: Field, asked: &mut Self::Asked, restriction: &mut Restriction<'_>) {
-        if Self::asks(asked)
-            && !restriction.supports(field)
-            && restriction.refuse(field, Self::keys(asked))
-        {
+    /// Shows a sieve each item that is asked for, and takes out what does not stay: of lists and
+    /// maps single entries, otherwise the value.
+    fn sift<S: Sieve>(field: Field, asked: &mut Self::Asked, sieve: &mut S) {
+        if Self::asks(asked) && !sieve.keeps(field, None) {
             *asked = Self::Asked::default();
         }
     }
@@ -86,8 +82,7 @@ pub(super) trait Group: Default + Clone {
     /// The message in a container.
     type Shown: Default + Clone + PartialEq;
 
-    #[cfg(test)]
-    fn fields() -> Vec<Field>;
+    fn fields() -> Vec<(Field, bool)>;
     fn asks(asked: &Self::Asked) -> bool;
     fn check(&self, asked: &Self::Asked) -> Result<(), Clash>;
     fn note(&mut self, asked: &Self::Asked, view: &Self::Shown);
@@ -98,7 +93,7 @@ pub(super) trait Group: Default + Clone {
     fn normalise(asked: &mut Self::Asked);
     fn sort(asked: &mut Self::Asked);
     fn prune(asked: &mut Self::Asked, shown: Option<&Self::Shown>);
-    fn restrict(asked: &mut Self::Asked, restriction: &mut Restriction<'_>);
+    fn sift<S: Sieve>(asked: &mut Self::Asked, sieve: &mut S);
 }
 
 /// A group as a row of another group's table: its message is an optional part of the other's.
@@ -122,8 +117,7 @@ impl<G: Group> Rule for Nested<G> {
     type Asked = Option<G::Asked>;
     type Shown = Option<G::Shown>;
 
-    #[cfg(test)]
-    fn fields(_field: Field) -> Vec<Field> {
+    fn fields(_field: Field) -> Vec<(Field, bool)> {
         G::fields()
     }
 
@@ -195,9 +189,9 @@ impl<G: Group> Rule for Nested<G> {
         }
     }
 
-    fn restrict(_field: Field, asked: &mut Self::Asked, restriction: &mut Restriction<'_>) {
+    fn sift<S: Sieve>(_field: Field, asked: &mut Self::Asked, sieve: &mut S) {
         if let Some(asked) = asked {
-            G::restrict(asked, restriction);
+            G::sift(asked, sieve);
         }
     }
 }
@@ -263,8 +257,7 @@ macro_rules! group {
             type Asked = $asked;
             type Shown = $shown;
 
-            #[cfg(test)]
-            fn fields() -> Vec<Field> {
+            fn fields() -> Vec<(Field, bool)> {
                 [$( <$rule>::fields(Field::$field) ),+].concat()
             }
 
@@ -325,8 +318,8 @@ macro_rules! group {
                 $( <$rule>::prune(&mut asked.$place, looked_at!([$($hidden)?] shown.$place)); )+
             }
 
-            fn restrict(asked: &mut Self::Asked, restriction: &mut Restriction<'_>) {
-                $( <$rule>::restrict(Field::$field, &mut asked.$place, restriction); )+
+            fn sift<S: Sieve>(asked: &mut Self::Asked, sieve: &mut S) {
+                $( <$rule>::sift(Field::$field, &mut asked.$place, sieve); )+
             }
         }
     };

@@ -5,8 +5,7 @@ use std::fmt;
 
 use nri_proto::api::{ContainerAdjustment, Field, LinuxResources};
 
-use super::rule::Group as _;
-use super::table::{Adjustments, Resources};
+use super::sieve::{Sieve, sift_adjustment, sift_resources};
 
 /// The fields that a runtime can apply.
 ///
@@ -73,45 +72,45 @@ impl SupportedFields {
     /// What of the adjustment cannot be applied.
     pub fn unsupported(self, adjustment: &ContainerAdjustment) -> Vec<Unsupported> {
         self.examine(false, |restriction| {
-            Adjustments::restrict(&mut adjustment.clone(), restriction);
+            sift_adjustment(&mut adjustment.clone(), restriction);
         })
     }
 
     /// Takes out of the adjustment what cannot be applied, and reports it.
     pub fn restrict(self, adjustment: &mut ContainerAdjustment) -> Vec<Unsupported> {
         self.examine(true, |restriction| {
-            Adjustments::restrict(adjustment, restriction);
+            sift_adjustment(adjustment, restriction);
         })
     }
 
     /// What of an update's resources cannot be applied.
     pub fn unsupported_resources(self, resources: &LinuxResources) -> Vec<Unsupported> {
         self.examine(false, |restriction| {
-            Resources::restrict(&mut resources.clone(), restriction);
+            sift_resources(&mut resources.clone(), restriction);
         })
     }
 
     /// Takes out of an update's resources what cannot be applied, and reports it.
     pub fn restrict_resources(self, resources: &mut LinuxResources) -> Vec<Unsupported> {
         self.examine(true, |restriction| {
-            Resources::restrict(resources, restriction);
+            sift_resources(resources, restriction);
         })
     }
 
-    fn examine(
-        self,
-        takes_out: bool,
-        examine: impl FnOnce(&mut Restriction<'_>),
-    ) -> Vec<Unsupported> {
-        let mut refused = Vec::new();
+    fn examine(self, takes_out: bool, examine: impl FnOnce(&mut Restriction)) -> Vec<Unsupported> {
+        let mut restriction = Restriction {
+            supported: self,
+            takes_out,
+            refused: Vec::new(),
+        };
         if self != Self::ALL {
-            examine(&mut Restriction {
-                supported: self,
-                takes_out,
-                refused: &mut refused,
-            });
+            examine(&mut restriction);
         }
-        refused
+        for unsupported in &mut restriction.refused {
+            unsupported.keys.sort();
+            unsupported.keys.dedup();
+        }
+        restriction.refused
     }
 }
 
@@ -165,28 +164,30 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// The rules' way to report what is not supported.
-pub(super) struct Restriction<'a> {
+/// Keeps what is supported, and notes the rest.
+struct Restriction {
     supported: SupportedFields,
     takes_out: bool,
-    refused: &'a mut Vec<Unsupported>,
+    refused: Vec<Unsupported>,
 }
 
-impl Restriction<'_> {
-    pub(super) fn supports(&self, field: Field) -> bool {
-        self.supported.contains(field)
-    }
+impl Sieve for Restriction {
+    const A_PART_STAYS: bool = true;
 
-    /// Whether what is reported is to be taken out.
-    pub(super) fn takes_out(&self) -> bool {
-        self.takes_out
-    }
-
-    /// Reports a field. The result says whether it is to be taken out.
-    pub(super) fn refuse(&mut self, field: Field, keys: Vec<String>) -> bool {
+    fn keeps(&mut self, field: Field, key: Option<&str>) -> bool {
+        if self.supported.contains(field) {
+            return true;
+        }
         let field = (field != Field::None).then_some(field);
-        self.refused.push(Unsupported { field, keys });
-        self.takes_out
+        // Entries of one field come one after the other.
+        if self.refused.last().is_none_or(|last| last.field != field) {
+            let keys = Vec::new();
+            self.refused.push(Unsupported { field, keys });
+        }
+        if let (Some(last), Some(key)) = (self.refused.last_mut(), key) {
+            last.keys.push(key.to_owned());
+        }
+        !self.takes_out
     }
 }
 

@@ -1,9 +1,11 @@
 //! Pods and containers as a runtime shows them: accessor traits with defaulted methods, and their
 //! mapping to messages.
 //!
-//! A runtime implements just what it has. The plain messages implement the traits too. All getters
-//! return owned snapshots; none may block or call back into NRI. They are read once, when a method
-//! of the API is entered.
+//! A runtime implements just what it has. The plain messages implement the traits too:
+//! [`api::Container`](nri_proto::api::Container) is the message, [`Container`] the trait; where
+//! both are needed, import the trait and write `api::` before the message. All getters return owned
+//! snapshots; none may block or call back into NRI. They are read once, when a method of the API is
+//! entered.
 
 mod annotation;
 mod container;

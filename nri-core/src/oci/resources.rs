@@ -10,6 +10,7 @@ use nri_proto::api::Field;
 use serde_json::{Value, json};
 
 use super::apply::ApplyOptions;
+pub use super::invalid::{InvalidResource, InvalidUpdate};
 use super::tree::{self, Object};
 use super::values::{self, Breach};
 use crate::keys::KeyKind;
@@ -81,18 +82,6 @@ fn rule(rule: &Value) -> api::LinuxDeviceCgroup {
     }
 }
 
-/// Why resources cannot be written to an OCI spec.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} {:?}: {reason}", .field.as_str_name(), .key)]
-pub struct InvalidResource {
-    /// The field.
-    pub field: Field,
-    /// Its key, for example a page size; the value for fields that have no key.
-    pub key: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
 /// Writes the members that `resources` has into a `linux.resources` object, which is created if it
 /// is `null`. Other members stay.
 ///
@@ -106,7 +95,8 @@ pub struct InvalidResource {
 ///
 /// # Errors
 /// The first value that breaks one of the [rules](super::values::RULES); the object may be half
-/// written then. See [`apply_resources_with`] for leaving rules to the low-level runtime.
+/// written then. See [`apply_resources_with`] for leaving rules to the low-level runtime, and
+/// [`InvalidResource::asked_in`] for saying who asked for the value.
 ///
 /// ```
 /// use nri_core::{api, oci::apply_resources};

@@ -39,8 +39,8 @@ impl<J: Job> Scheduler<J> {
 
     /// A plugin itself, or else the instance of the same identity that has taken over from it, or
     /// from which it has not (yet) taken over. Never one that came after the request had begun:
-    /// that one waits for the request, and is shown what came of it. So waiting always goes
-    /// back in time, and nobody waits in a circle.
+    /// that one waits for the request, and is synchronised with what came of it. So waiting always
+    /// goes back in time, and nobody waits in a circle.
     fn stand_in(
         &self,
         asked_as: &RegisteredPlugin,

@@ -22,7 +22,7 @@ pub(super) enum Phase {
     },
     /// The runtime lists what it has.
     Synchronize { until: Instant },
-    /// It is shown what the runtime has.
+    /// It is being synchronised.
     Synchronizing { until: Instant },
     /// It gets requests.
     Open,
@@ -124,7 +124,7 @@ pub(super) struct Instance {
     /// What exists and it does not know: it was not shown it, and was not there when it appeared.
     /// No end of it is brought to the plugin.
     pub(super) strange: BTreeSet<ObjectKey>,
-    /// Whether it was shown what exists, so that only events add to what it knows.
+    /// Whether it was synchronised, so that only events add to what it knows.
     pub(super) shown: bool,
 }
 

@@ -23,6 +23,11 @@ pub trait Job: Sized {
     /// The pod or container that it is about, in words for messages.
     fn subject(&self) -> String;
 
+    /// What plugins are asked, where it is a request of the protocol.
+    fn message(&self) -> Option<&Request> {
+        None
+    }
+
     /// The flow through the plugins of a roster. Called once; a creation must keep what
     /// [`undo`](Job::undo) needs.
     fn begin(&mut self, roster: &Roster) -> Self::Flow;
@@ -131,6 +136,7 @@ fn map<T>(report: Report<T>, wrap: impl FnOnce(T) -> RequestOutcome) -> Report<R
     Report {
         result: report.result.map(wrap),
         outcomes: report.outcomes,
+        verdicts: report.verdicts,
     }
 }
 
@@ -143,6 +149,10 @@ impl Job for Arc<Request> {
 
     fn subject(&self) -> String {
         (**self).subject()
+    }
+
+    fn message(&self) -> Option<&Request> {
+        Some(self)
     }
 
     fn begin(&mut self, roster: &Roster) -> RequestFlow {

@@ -8,7 +8,7 @@ use super::instance::{Instance, Phase};
 use super::state::{Timing, Work};
 use super::timers::Timer;
 use super::{CloseReason, Effect, Job, PluginLimits, RequestId, Scheduler, SyncPlan};
-use crate::flow::{Member, Reply, Roster};
+use crate::flow::{Member, Reply};
 use crate::lifecycle::ObjectKey;
 use crate::model::State;
 use crate::{Event, EventMask, PluginId, RegisteredPlugin};
@@ -180,8 +180,8 @@ impl<J: Job> Scheduler<J> {
         Some(SyncPlan { deadline, exclude })
     }
 
-    /// Whether a request makes its object appear; a pod that runs again has been there all along, and
-    /// so have its containers.
+    /// Whether a request makes its object appear; a pod that runs again has been there all along,
+    /// and so have its containers.
     fn appears(&self, active: &Active<J>) -> bool {
         let again = match active.stage {
             Stage::Queued => self.lives.runs_again(&active.object),
@@ -330,8 +330,8 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
-    /// When an instance that has taken over is gone before the older one is, that one stays. It is
-    /// synchronised again, since it missed what went to the newer one.
+    /// When an instance that has taken over is disconnected before the older one is, that one
+    /// stays. It is synchronised again, since it missed what went to the newer one.
     fn reinstate(&mut self, gone: &RegisteredPlugin, now: Instant) {
         let retiring = self
             .same_identity(gone)
@@ -379,7 +379,7 @@ impl<J: Job> Scheduler<J> {
             }
             members.insert(&plugin.id, member);
         }
-        self.roster = Roster::new(members.into_values()).with_support(self.config.support);
+        self.roster = self.config.roster(members.into_values(), &self.known_pods);
         self.revision += 1;
     }
 }

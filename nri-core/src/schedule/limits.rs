@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use nri_proto::api;
 
+use crate::flow::{Member, Roster};
 use crate::merge::Support;
+use crate::policy::{KnownPods, Policy};
 
 /// Choices for an instance as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Config {
     /// What the runtime can apply of what plugins ask for, and what becomes of the rest. Default:
     /// everything.
     pub support: Support,
+    /// What plugins may ask for. Default: everything.
+    pub policy: Policy,
 }
 
 impl Default for Config {
@@ -34,7 +38,21 @@ impl Default for Config {
             snapshot_timeout: Duration::from_secs(10),
             block_limit: Duration::from_secs(10),
             support: Support::default(),
+            policy: Policy::default(),
         }
+    }
+}
+
+impl Config {
+    /// A roster of these members, for what the runtime can apply and plugins may ask for.
+    pub(super) fn roster(
+        &self,
+        members: impl Iterator<Item = Member>,
+        known_pods: &KnownPods,
+    ) -> Roster {
+        Roster::new(members)
+            .with_support(self.support)
+            .with_policy(self.policy.clone(), known_pods.clone())
     }
 }
 

@@ -11,7 +11,7 @@ use super::{AfterLate, CallId, CloseReason, Effect, Job, RequestId, Scheduler, S
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
 use crate::model::State;
-use crate::{Error, Event, RegisteredPlugin, Response, Settlement};
+use crate::{Error, Event, RegisteredPlugin, Request, Response, Settlement, Subject};
 
 impl<J: Job> Scheduler<J> {
     /// Begins a request that has its pod's slot.
@@ -23,6 +23,7 @@ impl<J: Job> Scheduler<J> {
             return self.request_is_out_of_time(id);
         }
         let step = self.step(id);
+        self.note_pod(id);
         let began = self.next_number();
         let Some(active) = self.requests.get_mut(&id) else {
             return;
@@ -45,7 +46,8 @@ impl<J: Job> Scheduler<J> {
                     judge.events = judging.into();
                     judge
                 });
-                Roster::new(those.cloned().chain(judges)).with_support(self.config.support)
+                self.config
+                    .roster(those.cloned().chain(judges), &self.known_pods)
             }
         };
         let flow = active.job.begin(&roster);
@@ -58,6 +60,18 @@ impl<J: Job> Scheduler<J> {
             return self.finish(id, Some(error.into()));
         }
         self.work.push_back(Work::Advance(id));
+    }
+
+    /// Notes which pod the container of a request is in.
+    fn note_pod(&self, id: RequestId) {
+        let Some(active) = self.requests.get(&id) else {
+            return;
+        };
+        let pod = active.job.message().and_then(Request::pod);
+        if let Some(pod) = pod.filter(|_| active.object.subject() == Subject::Container) {
+            self.known_pods.note(&active.object, &active.pod, pod);
+            self.known_pods.prune(&self.lives);
+        }
     }
 
     /// Begins the step in an object's life that a request is, and says what is due. An undoing is

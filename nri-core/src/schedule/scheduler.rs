@@ -13,6 +13,7 @@ use super::{
 };
 use crate::flow::{Member, Reply, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
+use crate::policy::{KnownPods, Policy};
 use crate::{RegisteredPlugin, Settlement};
 
 impl<J: Job> Scheduler<J> {
@@ -33,6 +34,7 @@ impl<J: Job> Scheduler<J> {
             work: VecDeque::new(),
             last_number: 0,
             blocks: 0,
+            known_pods: KnownPods::default(),
             looked_through: 0,
             revision: 0,
         }
@@ -65,6 +67,18 @@ impl<J: Job> Scheduler<J> {
     /// Another [`settle_timeout`](Config::settle_timeout) holds for plugins that join later.
     pub fn set_settle_timeout(&mut self, time: Duration) {
         self.config.settle_timeout = time;
+    }
+
+    /// Another [policy](Config::policy) holds for requests that begin later.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.config.policy = policy;
+        self.update_roster();
+    }
+
+    /// Which pods containers are in, as far as requests have told. Lists of the runtime are to be
+    /// noted as well: a policy may have conditions on the pods of whatever plugins name.
+    pub fn known_pods(&self) -> &KnownPods {
+        &self.known_pods
     }
 
     /// A plugin's connection is lost, or was closed for another reason than [`Effect::Close`]. One

@@ -14,6 +14,7 @@ use super::timers::Timers;
 use super::{CallId, Config, Effect, Job, RequestId};
 use crate::flow::{Flow, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
+use crate::policy::KnownPods;
 use crate::{RegisteredPlugin, Request};
 
 pub(super) type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
@@ -57,6 +58,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     pub(super) last_number: u64,
     /// How many ask that no plugin joins.
     pub(super) blocks: usize,
+    /// Which pods containers are in, for the policy.
+    pub(super) known_pods: KnownPods,
     /// When lists were last looked through for what no event had told of, in the count of the
     /// lives.
     pub(super) looked_through: u64,

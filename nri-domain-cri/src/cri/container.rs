@@ -174,7 +174,7 @@ impl ContainerConfig {
     #[cfg(feature = "yaml")]
     #[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
     pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
-        Self::checked(super::yaml::read(CONTAINER, text)?)
+        Self::checked(super::from_yaml::read(CONTAINER, text)?)
     }
 
     fn checked(config: Self) -> Result<Self, InvalidConfig> {

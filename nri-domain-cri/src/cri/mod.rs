@@ -1,27 +1,27 @@
-//! CRI messages as far as NRI needs to know them: as bytes of protobuf, as crictl and kubelets write
-//! them in JSON, and with the feature `yaml` in YAML.
+//! CRI messages as far as NRI needs to know them: as bytes of protobuf, as crictl and kubelets
+//! write them in JSON, and with the feature `yaml` in YAML.
 //!
-//! **Bytes** (`decode`, `encode`) are for runtimes that have types of their own, whatever version of
-//! whatever generator they come from: `ContainerConfig::decode(&theirs.encode_to_vec())`, and
-//! `Theirs::decode(&*ours.encode())` back. Fields that are not listed here are kept in `wire_rest` and
-//! written back. What is required of a message is not looked at: a server's request is what it is.
+//! **Bytes** (`decode`, `encode`) are for runtimes that have types of their own, whatever version
+//! of whatever generator they come from: `ContainerConfig::decode(&theirs.encode_to_vec())`, and
+//! `Theirs::decode(&*ours.encode())` back. Fields that are not listed here are kept in `wire_rest`
+//! and written back. What is required of a message is not looked at: a server's request is what it
+//! is.
 //!
-//! **JSON:** both spellings of a field are read, `log_directory` and `logDirectory`, each without regard to
-//! case, as crictl reads them; of a field that is there twice the last counts. 64-bit numbers may
-//! be texts; enums may be names or numbers; `null` stands for absent. Fields that are not listed
-//! here are kept in `rest` and written back.
+//! **JSON:** both spellings of a field are read, `log_directory` and `logDirectory`, each without
+//! regard to case, as crictl reads them; of a field that is there twice the last counts. 64-bit
+//! numbers may be texts; enums may be names or numbers; `null` stands for absent. Fields that are
+//! not listed here are kept in `rest` and written back.
 //!
-//! What may not enter: any meaning; what CRI says means
-//! to NRI is told elsewhere in this crate.
+//! What may not enter: any meaning; what CRI says means to NRI is told elsewhere in this crate.
 
 mod container;
 mod field;
+#[cfg(feature = "yaml")]
+mod from_yaml;
 mod pod;
 mod resources;
 mod security;
 mod wire;
-#[cfg(feature = "yaml")]
-mod yaml;
 
 pub use container::{
     CdiDevice, ContainerConfig, ContainerMetadata, Device, ImageSpec, KeyValue,

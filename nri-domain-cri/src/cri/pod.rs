@@ -82,7 +82,7 @@ impl PodSandboxConfig {
     #[cfg(feature = "yaml")]
     #[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
     pub fn from_yaml(text: &str) -> Result<Self, InvalidConfig> {
-        Self::checked(super::yaml::read(POD, text)?)
+        Self::checked(super::from_yaml::read(POD, text)?)
     }
 
     fn checked(config: Self) -> Result<Self, InvalidConfig> {

@@ -286,6 +286,26 @@ async fn a_container_whose_pod_is_forgotten_is_still_stopped() {
 }
 
 #[tokio::test]
+async fn the_runtimes_checker_sees_updates_too() {
+    let mut runtime = runtime();
+    runtime.minimum_memory = 4096;
+    let nri = Nri {
+        resources: Some(memory(100)),
+        ..Default::default()
+    };
+    let (cri, _) = cri_of(nri, runtime);
+    let record = container("ctr-running", "pod-1", CriState::Running);
+    let request = LinuxContainerResources::default();
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let update = cri.update_container(&cx, &pod, &record, &request);
+    assert_eq!(
+        update.await.unwrap_err().to_string(),
+        "container \"ctr-running\": the runtime refuses the resources that plugins ask for: the memory limit is 100 bytes, \
+         and must be at least 4096"
+    );
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_answer_keeps_no_end_from_plugins() {
     let mut runtime = runtime();
     runtime.store_fails = true;

@@ -92,6 +92,13 @@ async fn an_update_that_cannot_be_is_refused_with_the_reason() {
     }
     assert_eq!(take(&runtime.log), Vec::<String>::new());
 
+    let mut small = self::runtime();
+    small.minimum_memory = 4096;
+    let domain = CriDomain::new(Arc::new(small));
+    let wanted = update("ctr-running", Some(memory(1)));
+    let refused = domain.update_container(&Ctx::new(), &wanted).await;
+    assert!(refused.unwrap_err().to_string().contains("at least 4096"));
+
     let mut failing = self::runtime();
     failing.fails = true;
     let domain = CriDomain::new(Arc::new(failing));

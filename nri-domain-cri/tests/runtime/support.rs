@@ -14,7 +14,7 @@ use nri_core::{
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriNri, CriState, CriStore, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks, StoreError,
+    ResolvedUpdate, SpecHooks, StoreError, host,
 };
 use serde_json::json;
 
@@ -30,6 +30,7 @@ pub(crate) struct Runtime {
     pub(crate) containers: BTreeMap<String, ContainerRecord>,
     pub(crate) fails: bool,
     pub(crate) store_fails: bool,
+    pub(crate) minimum_memory: i64,
     pub(crate) log: Log,
     pub(crate) updates: Mutex<Vec<ResolvedUpdate>>,
 }
@@ -106,7 +107,12 @@ impl CriActions for Runtime {
 
 impl SpecHooks for Runtime {
     fn apply_options(&self, _: &dyn PodSandbox) -> ApplyOptions {
-        ApplyOptions::default()
+        let mut options = ApplyOptions::default();
+        if self.minimum_memory > 0 {
+            let checker = host::resource_checker(self.minimum_memory, true);
+            options.resource_checker = Some(checker);
+        }
+        options
     }
 }
 

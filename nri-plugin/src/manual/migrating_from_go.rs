@@ -21,7 +21,7 @@
 //! | `RuntimeNRIVersion` `PluginNRIVersion` | [`RuntimeInfo::nri_version`](crate::RuntimeInfo::nri_version), [`NRI_VERSION`](crate::NRI_VERSION) |
 //! | `ErrNoService` | [`UpdateFailure::Disconnected`](crate::UpdateFailure::Disconnected) |
 //! | `DefaultRegistrationTimeout` `DefaultRequestTimeout` | the runtime's own say, in the [`Configuration`](crate::Configuration) |
-//! | `EventMask`, `api.MustParseEventMask` | [`EventMask`](crate::EventMask), which is `FromStr`: `"CreateContainer,StopContainer".parse()` |
+//! | `EventMask`, `api.MustParseEventMask` | [`EventMask`](crate::EventMask), [`EventMask::parse`](crate::EventMask::parse), and it is `FromStr` |
 //!
 //! # Handlers
 //!
@@ -88,5 +88,5 @@
 //!
 //! let mask: EventMask = "CreateContainer,StopContainer".parse()?;
 //! assert_eq!(mask, EventMask::from_iter([Event::CreateContainer, Event::StopContainer]));
-//! # Ok::<(), nri_plugin::InvalidEventMask>(())
+//! # Ok::<(), nri_plugin::UnknownEvent>(())
 //! ```

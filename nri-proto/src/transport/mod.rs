@@ -20,6 +20,7 @@
 
 mod assembler;
 mod client;
+mod connect;
 mod connection;
 mod envelope;
 mod error;
@@ -42,6 +43,7 @@ pub mod ttrpc;
 mod writer;
 
 pub use client::{CallOptions, Client, Pending, StartError, Started};
+pub use connect::connect;
 pub use connection::{Connection, ConnectionBuilder, Role};
 pub use error::{CallError, CloseReason};
 pub use incomplete::IncompleteBytes;

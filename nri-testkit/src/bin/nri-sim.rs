@@ -9,8 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use nri_core::PluginId;
+use nri_core::api::PodSandbox;
 use nri_testkit::sim::{
-    self, Json, PlayOptions, PluginCommand, Progress, RuntimeOptions, Scenario, Text,
+    self, Json, PlayOptions, PluginCommand, PolicyCheck, PolicyQuestion, Progress, RuntimeOptions,
+    Scenario, Text,
 };
 use nri_testkit::vectors;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +83,9 @@ enum Command {
         #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
         filter: Option<EnvFilter>,
     },
+    /// Read policies: what plugins may ask for.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// List the names of the fields that have owners, as in the owners of a creation and in
     /// expect.owners of a scenario.
     Fields,
@@ -93,6 +99,40 @@ enum Command {
         #[arg(value_name = "FILE.jsonl")]
         file: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Say whether a file is a policy, and what it would do to an adjustment.
+    ///
+    /// Prints the rules; or, of what a plugin asks for in an adjustment, what becomes of each thing
+    /// and by which rule. The exit code is 1 if the file is no policy, or if something is denied.
+    Check {
+        /// The policy: a file of its own, or a configuration that has one, as TOML.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The adjustment: proto3 JSON, or a file with that.
+        #[arg(long, value_name = "JSON|FILE", requires = "plugin")]
+        adjustment: Option<String>,
+        /// The plugin that asks for it.
+        #[arg(long, value_name = "NN-name", requires = "adjustment")]
+        plugin: Option<PluginId>,
+        /// The pod's namespace.
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        namespace: String,
+        /// A label of the pod; may be repeated.
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+        /// The pod's runtime handler.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        runtime_handler: String,
+    },
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let label = text.split_once('=');
+    let label = label.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    label.ok_or_else(|| format!("{text:?} is no label: write KEY=VALUE"))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
@@ -149,6 +189,22 @@ fn main() -> ExitCode {
                 println!("{name}");
             }
             Ok(true)
+        }
+        Command::Policy(PolicyCommand::Check {
+            file,
+            adjustment,
+            plugin,
+            namespace,
+            labels,
+            runtime_handler,
+        }) => {
+            let pod = PodSandbox {
+                namespace,
+                labels: labels.into_iter().collect(),
+                runtime_handler,
+                ..Default::default()
+            };
+            check_policy(&file, plugin.zip(adjustment), pod)
         }
         Command::Vectors { file } => replay(&file),
     };
@@ -216,6 +272,32 @@ fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
         printed.map_err(|e| format!("cannot print: {e}"))?;
         Ok(end.is_success())
     })
+}
+
+/// Reads a policy and asks it; whether nothing is denied.
+fn check_policy(
+    path: &Path,
+    asked: Option<(PluginId, String)>,
+    pod: PodSandbox,
+) -> Result<bool, String> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let question = match asked {
+        Some((plugin, json)) if json.trim_start().starts_with('{') => {
+            Some(PolicyQuestion::new(plugin, pod, &json)?)
+        }
+        Some((plugin, file)) => {
+            let text = read(Path::new(&file))?;
+            let question = PolicyQuestion::new(plugin, pod, &text);
+            Some(question.map_err(|error| format!("{file}: {error}"))?)
+        }
+        None => None,
+    };
+    let check = PolicyCheck::new(&read(path)?, question.as_ref())
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    print!("{check}");
+    Ok(!check.is_denied())
 }
 
 /// Replays a recording; whether all is as it should be.

@@ -101,7 +101,7 @@ macro_rules! handlers {
             }
 
             async fn shutdown(&self, _: &PluginCtx) {
-                // A good-bye cannot fail.
+                // A `Shutdown` cannot fail.
                 let _ = self.ask("Shutdown", Vec::new()).await;
             }
 

@@ -5,33 +5,18 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
+use nri_proto::transport;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use crate::TEST_TIMEOUT;
 
-/// How long to wait for room where so many connections wait to be accepted that the kernel keeps no
-/// more.
-const CROWDED: Duration = Duration::from_millis(1);
-
-/// Connects to a socket. A crowded one is waited for, as it is by those who connect with a blocking
-/// call.
+/// Connects to a socket, however crowded it is.
 pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
-    let connecting = async {
-        loop {
-            match UnixStream::connect(path).await {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::time::sleep(CROWDED).await;
-                }
-                connected => return connected,
-            }
-        }
-    };
     let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
-    tokio::time::timeout(TEST_TIMEOUT, connecting)
+    tokio::time::timeout(TEST_TIMEOUT, transport::connect(path))
         .await
         .map_err(timed_out)?
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
-use nri_core::model::{Container, LinuxPodSandbox, PodSandbox};
+use nri_core::model::{Container, PodSandbox, PodSnapshot};
 use nri_core::{Ctx, Domain, DomainError};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,27 +28,6 @@ pub(super) struct SimDomain {
     /// Gets every container that was evicted while it had not ended yet. Not bounded, but no more
     /// than there are containers.
     evicted: UnboundedSender<api::Container>,
-}
-
-/// A pod with whether it is ready.
-struct Listed {
-    pod: api::PodSandbox,
-    ready: bool,
-}
-
-impl PodSandbox for Listed {
-    fn id(&self) -> String {
-        self.pod.id.clone()
-    }
-    fn ready(&self) -> Option<bool> {
-        Some(self.ready)
-    }
-    fn linux(&self) -> Option<&dyn LinuxPodSandbox> {
-        PodSandbox::linux(&self.pod)
-    }
-    fn to_message(&self) -> api::PodSandbox {
-        self.pod.clone()
-    }
 }
 
 /// Whether a container has not ended yet.
@@ -181,7 +160,9 @@ impl Domain for SimDomain {
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
         let pods = self.pods().await.into_iter();
         Ok(pods
-            .map(|(pod, ready)| Arc::new(Listed { pod, ready }) as Arc<dyn PodSandbox>)
+            .map(|(pod, ready)| {
+                Arc::new(PodSnapshot::new(pod).with_ready(ready)) as Arc<dyn PodSandbox>
+            })
             .collect())
     }
 
@@ -192,7 +173,7 @@ impl Domain for SimDomain {
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
         let pod = self.pod(id)?;
         let ready = self.is_ready(id);
-        Some(Arc::new(Listed { pod, ready }))
+        Some(Arc::new(PodSnapshot::new(pod).with_ready(ready)))
     }
 
     async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>> {

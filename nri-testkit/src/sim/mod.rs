@@ -14,6 +14,7 @@ mod lines;
 mod members;
 mod nearest;
 mod options;
+mod policy;
 mod reply;
 mod request;
 mod scenario;
@@ -25,6 +26,7 @@ mod watch;
 pub use command::{Command, End, Start};
 pub use error::SimError;
 pub use options::{RuntimeOptions, Setup};
+pub use policy::{PolicyCheck, PolicyQuestion};
 pub use reply::{
     Created, Evicted, FieldOwners, OutcomeReply, OwnersReply, PluginReply, PodState, Refused,
     Reply, State, Stopped, UpdateReply, Updated, Version, field_names,

@@ -14,8 +14,6 @@ use super::reply::{Evicted, OutcomeReply, Refused, Updated, milliseconds};
 /// How many updates, evictions and refusals are remembered, each. Of more, the oldest are
 /// forgotten.
 const REMEMBERED: usize = 65_536;
-/// How long a plugin that joins is waited for.
-const LONGEST_JOINING: Duration = Duration::from_secs(10);
 
 /// Watches plugins.
 #[derive(Debug)]
@@ -151,11 +149,12 @@ impl Watch {
         !self.joining.borrow().is_empty()
     }
 
-    /// Waits until no plugin is about to be synchronised, but not for ever.
+    /// Waits until no plugin is about to be synchronised. That is never for ever: one that does not
+    /// answer in time is disconnected.
     pub(super) async fn nobody_joins(&self) {
         let mut joining = self.joining.subscribe();
-        // One that takes longer than that has been given up, or goes on without us.
-        let _ = tokio::time::timeout(LONGEST_JOINING, joining.wait_for(BTreeSet::is_empty)).await;
+        // The sender is here, so it cannot be gone.
+        let _ = joining.wait_for(BTreeSet::is_empty).await;
     }
 
     /// A plugin knows what exists, or never will.

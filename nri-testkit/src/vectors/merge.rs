@@ -1,5 +1,7 @@
 //! Vectors about requests that are merged: replayed, brought into comparable shape, compared.
 
+use nri_core::policy::{Action, Policy};
+
 use super::difference::difference;
 use super::error::VectorError;
 use super::exceptions;
@@ -10,12 +12,23 @@ use super::verdict::Verdict;
 
 pub(super) fn judge(vector: &MergeVector) -> Result<Verdict, VectorError> {
     let mut recorded = Observed::recorded(vector)?;
-    let mut ours = Observed::ours(replay(vector)?);
-    let unlawful = law_of_the_view(&ours);
+    let mut ours = Observed::ours(replay(vector, Policy::default())?);
+    let mut unlawful = law_of_the_policy(vector, &ours)?;
+    unlawful.extend(law_of_the_view(&ours));
     exceptions::settle(vector, &mut recorded, &mut ours);
     let mut differences = compare(&recorded, &ours);
     differences.extend(unlawful);
     Ok(Verdict::of(differences))
+}
+
+/// A policy that is for everything, and records it, changes nothing.
+fn law_of_the_policy(vector: &MergeVector, ours: &Observed) -> Result<Vec<String>, VectorError> {
+    let watching = Policy::new(Vec::new(), Action::Audit).unwrap_or_default();
+    let watched = Observed::ours(replay(vector, watching)?);
+    let differences = compare(ours, &watched).into_iter();
+    Ok(differences
+        .map(|difference| format!("under a policy that only records: {difference}"))
+        .collect())
 }
 
 /// Compares two recordings by the exceptions of the first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::flow::{CreateFlow, Flow, Member, Reply, Report, Roster, Step, StopFlow, UpdateFlow};
+use nri_core::policy::{KnownPods, Policy};
 use nri_core::{Event, EventMask, PluginId, RegisteredPlugin, Request, Response, api};
 
 use super::error::VectorError;
@@ -21,15 +22,16 @@ pub(super) struct Replay {
     pub(super) validation: Option<Arc<Request>>,
 }
 
-/// Plays a vector. The request of the vector goes through the flow of its kind.
-pub(super) fn replay(vector: &MergeVector) -> Result<Replay, VectorError> {
+/// Plays a vector. The request of the vector goes through the flow of its kind, and plugins may ask
+/// for what the policy allows.
+pub(super) fn replay(vector: &MergeVector, policy: Policy) -> Result<Replay, VectorError> {
     let (event, encoded) = match vector.kind.as_str() {
         "create" => (Event::CreateContainer, &vector.request_b64),
         "update" => (Event::UpdateContainer, &vector.request_b64),
         _ => (Event::StopContainer, &vector.request_b64),
     };
     let cast = Cast::of(vector, event)?;
-    let roster = cast.roster();
+    let roster = cast.roster().with_policy(policy, KnownPods::default());
     match event {
         Event::CreateContainer => {
             let flow = CreateFlow::new(&roster, encoded.decode()?);

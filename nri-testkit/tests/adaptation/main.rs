@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod observing;
 mod order;
+mod policies;
 mod reconfiguring;
 mod requests;
 mod side_effects;

@@ -1,11 +1,11 @@
-//! The examples of the README and of `--help` are run, so that they cannot rot.
+//! The examples of the manual and of `--help` are run, so that they cannot rot.
 
 use nri_testkit::sim::COMMANDS;
 use serde_json::Value;
 
 use crate::support::*;
 
-const README: &str = include_str!("../../README.md");
+const CHAPTER: &str = include_str!("../../src/manual/nri_sim.md");
 
 /// Whether everything that is expected is there: members of objects, all elements of lists, a text
 /// up to its `...`.
@@ -29,11 +29,11 @@ fn holds(expected: &Value, actual: &Value) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_of_the_readme_is_what_happens() {
+async fn the_session_of_the_manual_is_what_happens() {
     let mut serve = Serve::start();
     let _plugin = annotates().join(&mut serve, "10-notes").await;
     let mut results = 0;
-    let mut lines = README
+    let mut lines = CHAPTER
         .lines()
         .filter(|line| line.starts_with("> {") || line.starts_with("< {"));
     while let Some(line) = lines.next() {
@@ -53,7 +53,7 @@ async fn the_session_of_the_readme_is_what_happens() {
         );
         results += 1;
     }
-    assert!(results >= 9, "the session is not found in the README");
+    assert!(results >= 9, "the session is not found in the manual");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ fn the_fields_that_have_owners_are_listed() {
     let help = String::from_utf8(help.stdout).unwrap();
     for name in ["CPUSetCPUs", "MemLimit", "Env", "RdtClosID"] {
         assert!(listed.lines().any(|line| line == name), "{listed}");
-        assert!(help.contains(name) && README.contains(name), "{name}");
+        assert!(help.contains(name) && CHAPTER.contains(name), "{name}");
     }
 }
 

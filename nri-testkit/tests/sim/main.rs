@@ -8,5 +8,6 @@ mod errors;
 mod hostile;
 mod lifecycle;
 mod plugins;
+mod policies;
 mod scenarios;
 mod support;

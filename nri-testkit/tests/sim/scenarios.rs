@@ -1,4 +1,4 @@
-//! Scenarios: those in `scenarios/` with the example plugins, the one in the README, and what goes
+//! Scenarios: those in `scenarios/` with the example plugins, the one in the manual, and what goes
 //! wrong.
 
 use std::fs;
@@ -66,13 +66,13 @@ fn all_scenarios_that_are_included_are_as_expected() {
 }
 
 #[test]
-fn the_scenario_of_the_readme_is_as_expected() {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("```toml\n").unwrap();
+fn the_scenario_of_the_chapter_is_as_expected() {
+    let chapter = include_str!("../../src/manual/nri_sim.md");
+    let (_, rest) = chapter.split_once("```toml\n").unwrap();
     let (scenario, rest) = rest.split_once("```").unwrap();
     let (printed, log, success) = play(scenario, &[]);
     assert!(success, "{printed}{log}");
-    // What the README says is printed, but for the times.
+    // What the manual says is printed, but for the times.
     let (_, example) = rest.split_once("```text\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let timeless = |text: &str| -> Vec<String> {

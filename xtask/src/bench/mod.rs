@@ -5,6 +5,7 @@
 
 mod callgrind;
 mod growth;
+mod hostile;
 mod merge;
 mod pair;
 mod sizes;
@@ -24,6 +25,8 @@ enum What {
     Merge(merge::Options),
     /// What a creation costs through plugin processes: latency, throughput, memory.
     Sockets,
+    /// What hostile plugins cost the creation of an unrelated container.
+    Hostile,
     /// Ours beside the reference, alternating (needs Go); or what does not depend on the machine.
     Pair(pair::Options),
     /// What an event costs as there is more and more beside it, in instructions (needs valgrind).
@@ -44,7 +47,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Pair(options)) => pair::run(options),
         Some(What::Sizes) => sizes::run(),
         Some(What::Growth) => growth::run(),
-        None => merge::run(&merge::Options::default()).and_then(|()| sockets::run()),
+        Some(What::Hostile) => hostile::run(),
+        None => merge::run(&merge::Options::default())
+            .and_then(|()| sockets::run())
+            .and_then(|()| hostile::run()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::merge::key_table::KeyTable;
 use crate::merge::owners::{ContainerOwners, Owner};
 use crate::merge::removal_marker::{mark, marked};
 use crate::merge::rule::Rule;
+use crate::merge::sieve::Sieve;
 
 /// An entry of a keyed list, as it is asked for.
 pub(crate) trait Entry: Clone {
@@ -291,13 +292,10 @@ impl<E: Entry> Rule for KeyedList<E> {
     type Asked = Vec<E>;
     type Shown = Vec<E::Shown>;
 
+    const HAS_KEYS: bool = true;
+
     fn asks(asked: &Vec<E>) -> bool {
         !asked.is_empty()
-    }
-
-    fn keys(asked: &Vec<E>) -> Vec<String> {
-        let keys: BTreeSet<&str> = asked.iter().map(E::bare_key).collect();
-        keys.into_iter().map(str::to_owned).collect()
     }
 
     fn check(&self, field: Field, asked: &Vec<E>) -> Result<(), Clash> {
@@ -443,6 +441,10 @@ impl<E: Entry> Rule for KeyedList<E> {
         let shown = shown.into_iter().flatten();
         let there: BTreeSet<Cow<'_, str>> = shown.map(E::normal_shown_key).collect();
         asked.retain(|entry| entry.removes().is_none() || there.contains(&entry.normal_key()));
+    }
+
+    fn sift<S: Sieve>(field: Field, asked: &mut Vec<E>, sieve: &mut S) {
+        asked.retain(|entry| sieve.keeps(field, Some(entry.bare_key())));
     }
 }
 

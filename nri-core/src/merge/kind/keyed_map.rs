@@ -14,6 +14,7 @@ use crate::merge::key_table::KeyTable;
 use crate::merge::owners::{ContainerOwners, Owner};
 use crate::merge::removal_marker::{bare, mark, marked};
 use crate::merge::rule::Rule;
+use crate::merge::sieve::Sieve;
 
 type Map<V> = BTreeMap<String, V>;
 
@@ -195,15 +196,10 @@ impl<V: Default + Clone, K: Spelled> Rule for KeyedMap<V, K> {
     type Asked = Map<V>;
     type Shown = Map<V>;
 
+    const HAS_KEYS: bool = true;
+
     fn asks(asked: &Map<V>) -> bool {
         !asked.is_empty()
-    }
-
-    fn keys(asked: &Map<V>) -> Vec<String> {
-        let mut keys: Vec<String> = asked.keys().map(|key| bare(key).to_owned()).collect();
-        keys.sort();
-        keys.dedup();
-        keys
     }
 
     fn check(&self, field: Field, asked: &Map<V>) -> Result<(), Clash> {
@@ -323,6 +319,10 @@ impl<V: Default + Clone, K: Spelled> Rule for KeyedMap<V, K> {
         let there: BTreeSet<Cow<'_, str>> = shown.map(|key| K::KEYS.normal(key)).collect();
         asked.retain(|key, _| marked(key).is_none_or(|key| there.contains(&K::KEYS.normal(key))));
     }
+
+    fn sift<S: Sieve>(field: Field, asked: &mut Map<V>, sieve: &mut S) {
+        asked.retain(|key, _| sieve.keeps(field, Some(bare(key))));
+    }
 }
 
 /// Whether the map sets the key. A key that looks like a marker cannot be set.
@@ -344,12 +344,10 @@ impl<V: Default + Clone> Rule for LiteralMap<V> {
     type Asked = Map<V>;
     type Shown = Map<V>;
 
+    const HAS_KEYS: bool = true;
+
     fn asks(asked: &Map<V>) -> bool {
         !asked.is_empty()
-    }
-
-    fn keys(asked: &Map<V>) -> Vec<String> {
-        asked.keys().cloned().collect()
     }
 
     fn check(&self, field: Field, asked: &Map<V>) -> Result<(), Clash> {
@@ -376,6 +374,10 @@ impl<V: Default + Clone> Rule for LiteralMap<V> {
 
     fn finish(self, field: Field, owners: &mut ContainerOwners) -> Map<V> {
         self.0.finish(field, owners)
+    }
+
+    fn sift<S: Sieve>(field: Field, asked: &mut Map<V>, sieve: &mut S) {
+        asked.retain(|key, _| sieve.keeps(field, Some(key)));
     }
 
     fn apply(asked: &Map<V>, shown: &mut Map<V>) {

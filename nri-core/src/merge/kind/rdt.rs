@@ -7,7 +7,7 @@ use crate::PluginId;
 use crate::merge::error::Clash;
 use crate::merge::owners::{ContainerOwners, Owner};
 use crate::merge::rule::Rule;
-use crate::merge::supported::Restriction;
+use crate::merge::sieve::Sieve;
 
 /// The three values and what was removed.
 #[derive(Debug, Clone, Default)]
@@ -96,12 +96,11 @@ impl Rule for Rdt {
     type Asked = Option<LinuxRdt>;
     type Shown = Option<LinuxRdt>;
 
-    #[cfg(test)]
-    fn fields(_field: Field) -> Vec<Field> {
+    fn fields(_field: Field) -> Vec<(Field, bool)> {
         vec![
-            Field::RdtClosId,
-            Field::RdtSchemata,
-            Field::RdtEnableMonitoring,
+            (Field::RdtClosId, false),
+            (Field::RdtSchemata, false),
+            (Field::RdtEnableMonitoring, false),
         ]
     }
 
@@ -189,33 +188,22 @@ impl Rule for Rdt {
         }
     }
 
-    fn restrict(_field: Field, asked: &mut Option<LinuxRdt>, restriction: &mut Restriction<'_>) {
+    /// The removal is of all three at once.
+    fn sift<S: Sieve>(_field: Field, asked: &mut Option<LinuxRdt>, sieve: &mut S) {
         let Some(rdt) = asked else { return };
-        let mut refuse = |field, asked: bool| {
-            asked && !restriction.supports(field) && restriction.refuse(field, Vec::new())
+        let removes = rdt.remove;
+        let mut keeps = |field, asked: bool| !(asked || removes) || sieve.keeps(field, None);
+        let kept = [
+            keeps(Field::RdtClosId, rdt.clos_id.is_some()),
+            keeps(Field::RdtSchemata, rdt.schemata.is_some()),
+            keeps(Field::RdtEnableMonitoring, rdt.enable_monitoring.is_some()),
+        ];
+        rdt.clos_id.take_if(|_| !kept[0]);
+        rdt.schemata.take_if(|_| !kept[1]);
+        rdt.enable_monitoring.take_if(|_| !kept[2]);
+        rdt.remove &= match S::A_PART_STAYS {
+            true => kept.contains(&true),
+            false => !kept.contains(&false),
         };
-        if refuse(Field::RdtClosId, rdt.clos_id.is_some() || rdt.remove) {
-            rdt.clos_id = None;
-        }
-        if refuse(Field::RdtSchemata, rdt.schemata.is_some() || rdt.remove) {
-            rdt.schemata = None;
-        }
-        if refuse(
-            Field::RdtEnableMonitoring,
-            rdt.enable_monitoring.is_some() || rdt.remove,
-        ) {
-            rdt.enable_monitoring = None;
-        }
-        let any = [
-            Field::RdtClosId,
-            Field::RdtSchemata,
-            Field::RdtEnableMonitoring,
-        ]
-        .into_iter()
-        .any(|field| restriction.supports(field));
-        // The removal is of all three at once: it stays as long as the runtime can do a part of it.
-        if !any && restriction.takes_out() {
-            rdt.remove = false;
-        }
     }
 }

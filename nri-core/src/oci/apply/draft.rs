@@ -27,11 +27,7 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     /// The item with its plugin. `key` is empty for fields that have none.
     pub(super) fn item(&self, field: Field, key: &str) -> Item {
-        Item {
-            field,
-            key: (!key.is_empty()).then(|| key.to_owned()),
-            plugin: self.owners.plugin(field, key),
-        }
+        Item::new(field, key, &self.owners)
     }
 
     pub(super) fn invalid(&self, field: Field, key: &str, reason: impl Into<String>) -> ApplyError {

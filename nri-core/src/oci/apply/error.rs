@@ -4,6 +4,7 @@ use std::fmt;
 
 use nri_proto::api::Field;
 
+use super::requesters::Requesters;
 use crate::oci::callbacks::CallbackError;
 use crate::oci::shape::Malformed;
 use crate::oci::version::OciVersion;
@@ -18,6 +19,17 @@ pub struct Item {
     pub key: Option<String>,
     /// The plugin that asked for it, if the caller gave owners.
     pub plugin: Option<String>,
+}
+
+impl Item {
+    /// The item with its plugin. `key` is empty for fields that have none.
+    pub(in crate::oci) fn new(field: Field, key: &str, owners: &Requesters<'_>) -> Self {
+        Self {
+            field,
+            key: (!key.is_empty()).then(|| key.to_owned()),
+            plugin: owners.plugin(field, key),
+        }
+    }
 }
 
 impl fmt::Display for Item {
@@ -89,6 +101,31 @@ pub enum ApplyError {
         /// What the runtime supports.
         supported: OciVersion,
     },
+    /// The runtime's type for OCI specs has no place for it, and
+    /// [`beyond_type`](super::ApplyOptions::beyond_type) is to fail then.
+    #[error("cannot apply {item}: the runtime's type for OCI specs has no place for {member}")]
+    BeyondType {
+        /// What was asked for.
+        item: Item,
+        /// The member of the spec.
+        member: Box<str>,
+    },
+    /// The runtime's type for OCI specs does not take the value.
+    #[error("cannot apply {item}: the runtime's type for OCI specs refuses {member}: {reason}")]
+    TypeRefuses {
+        /// What was asked for.
+        item: Item,
+        /// The member of the spec.
+        member: Box<str>,
+        /// What the type says.
+        reason: Box<str>,
+    },
+    /// The runtime's type for OCI specs does not take the adjusted spec, whatever is left out.
+    #[error("the runtime's type for OCI specs refuses the adjusted spec: {0}")]
+    TypeRefusesSpec(String),
+    /// The runtime's spec cannot be written as JSON.
+    #[error("the runtime's spec cannot be written as JSON: {0}")]
+    TypeUnwritable(String),
 }
 
 /// Something that was applied but may not have the effect that was asked for.

@@ -84,6 +84,9 @@ pub struct ApplyOptions {
     pub runtime: Option<OciVersion>,
     /// What to do about what `runtime` says is not supported. Default: a warning.
     pub beyond_runtime: OnUnsupported,
+    /// What to do about what the type of a spec has no place for, in
+    /// [`apply_typed`](crate::oci::apply_typed). Default: a warning.
+    pub beyond_type: OnUnsupported,
     /// The resource limits that the host knows; others are refused, or set with a warning where
     /// [`Family::Rlimits`] is left to the low-level runtime. Default: those of Linux.
     pub rlimit_names: Vec<String>,
@@ -110,6 +113,7 @@ impl Default for ApplyOptions {
             without_callback: OnUnsupported::Error,
             runtime: None,
             beyond_runtime: OnUnsupported::Warn,
+            beyond_type: OnUnsupported::Warn,
             rlimit_names: names::RLIMITS.map(str::to_owned).to_vec(),
             left_to_runtime: BTreeSet::new(),
         }
@@ -134,6 +138,7 @@ impl fmt::Debug for ApplyOptions {
             .field("without_callback", &self.without_callback)
             .field("runtime", &self.runtime)
             .field("beyond_runtime", &self.beyond_runtime)
+            .field("beyond_type", &self.beyond_type)
             .field("rlimit_names", &self.rlimit_names)
             .field("left_to_runtime", &self.left_to_runtime)
             .finish()

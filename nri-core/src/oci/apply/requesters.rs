@@ -67,7 +67,7 @@ impl<'a> From<(&'a Owners, &'a String)> for Requesters<'a> {
 impl Requesters<'_> {
     /// The plugin that asked for a field, or for the entry `key` of one that has entries; several
     /// plugins with commas between.
-    pub(super) fn plugin(&self, field: Field, key: &str) -> Option<String> {
+    pub(in crate::oci) fn plugin(&self, field: Field, key: &str) -> Option<String> {
         let owner = match &self.0 {
             Known::Nobody => None,
             Known::Message(message, by_key) => {

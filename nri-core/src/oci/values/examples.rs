@@ -87,6 +87,17 @@ fn hook(path: &str, timeout: Option<i64>, arg: &str) -> ContainerAdjustment {
     adjustment(|a| a.hooks.get_or_insert_default().prestart.push(hook))
 }
 
+/// A mount of this type with these options.
+fn mount(r#type: &str, options: &[&str]) -> ContainerAdjustment {
+    let mount = Mount {
+        destination: "/mnt".into(),
+        source: "/usr".into(),
+        r#type: r#type.into(),
+        options: options.iter().map(|option| (*option).into()).collect(),
+    };
+    adjustment(|a| a.mounts.push(mount))
+}
+
 fn scheduler(policy: i32, nice: i32, priority: i32, times: [u64; 3]) -> ContainerAdjustment {
     let [runtime, deadline, period] = times;
     adjustment(|a| {
@@ -300,6 +311,16 @@ pub fn broken() -> Vec<Example> {
             "command",
             args(&["", "", "x"]),
             "Args: the first argument is the program, and must not be empty",
+        ),
+        example(
+            "mount_type",
+            mount("", &["ro"]),
+            "Mounts \"/mnt\": its type is \"\", which is no file system, and none of its options is bind",
+        ),
+        example(
+            "mount_type",
+            mount("none", &["rprivate"]),
+            "Mounts \"/mnt\": its type is \"none\"",
         ),
         example(
             "oom_score",
@@ -862,6 +883,10 @@ pub fn at_the_bounds() -> Vec<ContainerAdjustment> {
     vec![
         env("A", "\n"),
         args(&["", "/bin/true", ""]),
+        mount("", &["bind"]),
+        mount("none", &["ro", "rbind"]),
+        mount("tmpfs", &[]),
+        mount("bind", &["bind"]),
         set(Made::set_oom_score_adj, Some(1000)),
         rlimit("RLIMIT_CORE", u64::MAX, u64::MAX),
         rlimit("RLIMIT_NOFILE", 1024, 1024),

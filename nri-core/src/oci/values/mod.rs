@@ -16,6 +16,7 @@
 #[cfg(any(test, feature = "strategies"))]
 pub mod examples;
 mod lists;
+mod mounts;
 mod outcome;
 mod process;
 mod resources;
@@ -65,6 +66,7 @@ rules! {
     rlimit_name: Rlimits, Rlimits, Runc, Asked(process::rlimit_name), "the type must start with RLIMIT_";
     rlimit_known: Rlimits, Rlimits, Runc, Asked(process::rlimit_known), "there is no such limit; one that only this host has belongs to the options (rlimit_names)";
     rlimit_order: Rlimits, Rlimits, Runc, Asked(process::rlimit_order), "the soft limit must not be above the hard limit";
+    mount_type: Mounts, Mounts, Runc, Asked(mounts::mount_type), "without the option bind or rbind it needs a file system for a type";
     hook_path: OciHooks, Hooks, Oci, Asked(process::hook_path), "the path of a hook must be absolute";
     hook_timeout: OciHooks, Hooks, Oci, Asked(process::hook_timeout), "the timeout of a hook must be a second or more, and at most 9223372036 of them";
     cdi_name: CdiDevices, Cdi, Oci, Asked(process::cdi_name), "the name of a CDI device looks like vendor.com/class=name";

@@ -13,6 +13,8 @@ pub enum Family {
     Texts,
     /// The command, its environment, its OOM score and I/O priority.
     Process,
+    /// Mounts.
+    Mounts,
     /// POSIX resource limits.
     Rlimits,
     /// OCI hooks.

@@ -244,7 +244,7 @@ fn who_joins_does_not_hear_the_end_of_what_it_never_knew() {
     let _ = scene.submit(START, "p2", "c2");
     let _ = scene.submit(STOP, "p1", "c1");
     let _ = scene.admit("10-a", 1, limits());
-    // The stop of c2 waits for the plugin, which is not shown what has ended.
+    // The stop of c2 waits for the plugin, which is not sent what has ended.
     assert!(scene.submit(STOP, "p2", "c2").1.is_empty());
     assert_eq!(shown(&mut scene, &[]), ["10-a#1 opens", "done"]);
     assert_eq!(scene.outcomes, [Outcome::Unaware]);

@@ -239,7 +239,7 @@ fn an_error_that_is_answered_fails_the_request_and_drops_nobody_whatever_is_wish
     }
 }
 
-/// Since v0.12.5: who is gone before its turn is skipped, and did not do its part.
+/// Since v0.12.5: who is disconnected before its turn is skipped, and did not do its part.
 #[test]
 fn a_plugin_that_is_gone_before_its_turn_is_skipped_whatever_it_wishes() {
     for event in relayed() {

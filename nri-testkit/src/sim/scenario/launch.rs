@@ -1,9 +1,10 @@
 //! The plugins of a scenario: started by the runtime, started beside it, or started by someone
 //! else.
 //!
-//! What a plugin that is started here prints goes into a file, where it can be looked at.
+//! What a plugin that is started here prints goes into a pipe; see [`output`](super::output).
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,11 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::file::{PluginEntry, plugin_id};
+use super::output::Output;
 use crate::sim::error::SimError;
 
 /// How long a plugin may take to end when the runtime is gone.
 const END_TIME: Duration = Duration::from_secs(2);
-/// How often a plugin's output is looked at.
-const LOOK: Duration = Duration::from_millis(10);
 /// How much of a plugin's output an error shows, in bytes.
 const SHOWN: usize = 2000;
 
@@ -62,6 +62,8 @@ impl FromStr for PluginCommand {
 #[derive(Debug)]
 pub(super) struct Started {
     home: TempDir,
+    /// What those print that are started here.
+    outputs: BTreeMap<PluginId, Output>,
     /// Those that are given the socket's path.
     beside: Vec<(PluginId, String)>,
     /// Those that run beside the runtime, each with its process group.
@@ -78,11 +80,13 @@ impl Started {
             .map_err(|error| broken(&std::env::temp_dir(), &error))?;
         let started = Self {
             home,
+            outputs: BTreeMap::new(),
             beside: Vec::new(),
             children: Vec::new(),
         };
-        for directory in [started.plugins(), started.configs(), started.outputs()] {
-            fs::create_dir(&directory).map_err(|error| broken(&directory, &error))?;
+        let printed = started.home.path().join("output");
+        for directory in [&started.plugins(), &started.configs(), &printed] {
+            fs::create_dir(directory).map_err(|error| broken(directory, &error))?;
         }
         let mut started = started;
         for PluginEntry {
@@ -93,6 +97,12 @@ impl Started {
         {
             let file = started.configs().join(format!("{id}.conf"));
             fs::write(&file, config).map_err(|error| broken(&file, &error))?;
+            if command.is_some() {
+                let directory = printed.join(id.to_string());
+                let output =
+                    Output::open(&directory).map_err(|error| broken(&directory, &error))?;
+                started.outputs.insert(id.clone(), output);
+            }
             match command {
                 None => {}
                 Some(command) if command.contains(SOCKET) => {
@@ -118,11 +128,14 @@ impl Started {
                 script.push_str(&format!("export {name}={}\n", quoted(&value)));
             }
         }
-        let output = quoted(&self.output(id).to_string_lossy());
+        if let Some(output) = self.outputs.get(id) {
+            let output = quoted(&output.pipe().to_string_lossy());
+            script.push_str(&format!("exec >{output} 2>&1\n"));
+        }
         // A shell of its own takes it as it stands, whatever that is; where it is one command, the
         // shell becomes that.
         let command = quoted(command);
-        script.push_str(&format!("exec >{output} 2>&1\nexec /bin/sh -c {command}\n"));
+        script.push_str(&format!("exec /bin/sh -c {command}\n"));
         fs::write(&file, script).map_err(|error| broken(&file, &error))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o700))
             .map_err(|error| broken(&file, &error))
@@ -136,20 +149,16 @@ impl Started {
         self.home.path().join("conf.d")
     }
 
-    fn outputs(&self) -> PathBuf {
-        self.home.path().join("output")
-    }
-
-    fn output(&self, id: &PluginId) -> PathBuf {
-        self.outputs().join(id.to_string())
-    }
-
     /// Starts those that connect by themselves.
     pub(super) fn start_beside(&mut self, socket: &Path) -> Result<(), SimError> {
         for (id, command) in std::mem::take(&mut self.beside) {
-            let path = self.output(&id);
-            let output = File::create(&path).map_err(|error| broken(&path, &error))?;
-            let errors = output.try_clone().map_err(|error| broken(&path, &error))?;
+            let Some(output) = self.outputs.get(&id) else {
+                continue;
+            };
+            let path = output.pipe();
+            let output = OpenOptions::new().write(true).open(path);
+            let output = output.map_err(|error| broken(path, &error))?;
+            let errors = output.try_clone().map_err(|error| broken(path, &error))?;
             let command = command.replace(SOCKET, &quoted(&socket.to_string_lossy()));
             let mut shell = std::process::Command::new("/bin/sh");
             // With whatever else it starts it is ended as one.
@@ -167,24 +176,21 @@ impl Started {
         Ok(())
     }
 
-    /// What a plugin that was started here has printed so far; `None` if it was not.
-    pub(super) fn printed(&self, id: &PluginId) -> Option<String> {
-        let bytes = fs::read(self.output(id)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
     /// The end of what a plugin has printed, for an error.
-    pub(super) fn tail(&self, id: &PluginId) -> String {
-        match self.printed(id) {
-            None => "it is not started here".to_owned(),
-            Some(text) if text.trim().is_empty() => "it printed nothing".to_owned(),
-            Some(text) => {
-                let start = text.len().saturating_sub(SHOWN);
-                let start = (start..text.len())
-                    .find(|at| text.is_char_boundary(*at))
-                    .unwrap_or(0);
-                format!("it printed: {}", text[start..].trim())
-            }
+    pub(super) async fn tail(&self, id: &PluginId) -> String {
+        let Some(output) = self.outputs.get(id) else {
+            return "it is not started here".to_owned();
+        };
+        match output.tail(SHOWN).await {
+            Err(error) => format!("what it printed cannot be read: {error}"),
+            // What was cut in the middle of a character is left out.
+            Ok(bytes) => match String::from_utf8_lossy(&bytes)
+                .trim_matches('\u{fffd}')
+                .trim()
+            {
+                "" => "it printed nothing".to_owned(),
+                text => format!("it printed: {text}"),
+            },
         }
     }
 
@@ -195,26 +201,17 @@ impl Started {
         text: &str,
         within: Duration,
     ) -> Result<(), String> {
-        let looking = async {
-            loop {
-                match self.printed(id) {
-                    Some(printed) if printed.lines().any(|line| line.contains(text)) => {
-                        return Ok(());
-                    }
-                    Some(_) => tokio::time::sleep(LOOK).await,
-                    None => {
-                        return Err(format!(
-                            "plugin {id} is not started by nri-sim, so what it prints is not known: start it with --plugin '{id}=COMMAND'"
-                        ));
-                    }
-                }
-            }
+        let Some(output) = self.outputs.get(id) else {
+            return Err(format!(
+                "plugin {id} is not started by nri-sim, so what it prints is not known: start it with --plugin '{id}=COMMAND'"
+            ));
         };
-        match tokio::time::timeout(within, looking).await {
-            Ok(result) => result,
+        match tokio::time::timeout(within, output.prints(text)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("plugin {id}: {error}")),
             Err(_) => Err(format!(
                 "plugin {id} printed no line with {text:?} in it within {within:?}; {}",
-                self.tail(id)
+                self.tail(id).await
             )),
         }
     }

@@ -6,6 +6,7 @@
 mod expectation;
 mod file;
 mod launch;
+mod output;
 mod play;
 mod print;
 

@@ -207,7 +207,7 @@ async fn come_together(
             after: options.wait,
             details: format!(
                 "{}. It connects to {}, or is started with --plugin '{id}=COMMAND'; the log on stderr says what became of those that tried (--log debug says more)",
-                started.tail(id),
+                started.tail(id).await,
                 sim.socket()
                     .map(|socket| socket.display().to_string())
                     .unwrap_or_default(),

@@ -178,7 +178,7 @@ impl Inner {
     }
 
     /// Keeps plugins from being synchronised between an event and the change in the domain that
-    /// comes of it: they would be shown what was before, and then hear of what comes after.
+    /// comes of it: they would be sent what was before, and then hear of what comes after.
     /// Those that are about to be shown it go first.
     pub(super) async fn keep_from_joining(&self) -> PluginSyncBlock {
         self.watch.nobody_joins().await;

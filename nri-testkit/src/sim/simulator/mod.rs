@@ -106,7 +106,7 @@ impl Simulator {
         Ok(self.inner.nri.start().await?)
     }
 
-    /// Says good-bye to the plugins and closes the socket. May be repeated.
+    /// Sends `Shutdown` to the plugins and closes the socket. May be repeated.
     pub async fn stop(&self) {
         self.inner.commit_all();
         self.inner.nri.stop().await;

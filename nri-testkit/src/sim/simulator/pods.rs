@@ -47,7 +47,7 @@ impl Inner {
             }
             return Err(error.into());
         }
-        // Only now: before, a plugin that comes would be shown what it is about to hear of. One
+        // Only now: before, a plugin that joins would be sent what it is about to hear of. One
         // that comes between the event and this is shown the pod all the same.
         self.domain.put_pod(pod);
         Ok(Reply::Done {})

@@ -48,6 +48,7 @@ const KINDS: [(&str, Growing); 10] = [
                 1 => format!("/m/{at}/"),
                 _ => format!("/m/{}", at + n),
             },
+            r#type: "tmpfs".into(),
             options: vec!["relabel".into()],
             ..Default::default()
         };
@@ -335,7 +336,7 @@ fn the_mount_table_is_read_once_and_each_source_is_looked_up_in_it() {
             destination: format!("/m/{at}"),
             r#type: "bind".into(),
             source: format!("/h/{at}/below"),
-            options: vec!["rslave".into()],
+            options: vec!["rbind".into(), "rslave".into()],
         };
         ContainerAdjustment {
             mounts: (0..n).map(mount).collect(),

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Bind mounts.
 fn mounts(entries: &[(&str, &str, &[&str])]) -> ContainerAdjustment {
     ContainerAdjustment {
         mounts: entries
@@ -10,7 +11,11 @@ fn mounts(entries: &[(&str, &str, &[&str])]) -> ContainerAdjustment {
                 destination: (*destination).into(),
                 r#type: "bind".into(),
                 source: (*source).into(),
-                options: options.iter().map(|option| (*option).into()).collect(),
+                options: ["rbind"]
+                    .iter()
+                    .chain(*options)
+                    .map(|option| (*option).into())
+                    .collect(),
             })
             .collect(),
         ..Default::default()
@@ -80,17 +85,17 @@ fn a_mount_with_another_source_loses_its_id_mappings() {
         same["mounts"][0]["uidMappings"],
         json!([{"containerID": 0}])
     );
-    assert_eq!(same["mounts"][0]["options"], json!(["rw"]));
+    assert_eq!(same["mounts"][0]["options"], json!(["rbind", "rw"]));
     let other = applied(&spec, &mounts(&[("/d", "/t", &[])]));
     assert_eq!(
         other["mounts"],
-        json!([{"destination": "/d", "type": "bind", "source": "/t"}])
+        json!([{"destination": "/d", "type": "bind", "source": "/t", "options": ["rbind"]}])
     );
 }
 
 #[test]
 fn relabelling_is_the_runtimes_work() {
-    let adjustment = mounts(&[("/d", "/s", &["rbind", "relabel"])]);
+    let adjustment = mounts(&[("/d", "/s", &["relabel"])]);
     let expected = json!(["rbind"]);
     let applied = apply(&json!({}), &adjustment, &ApplyOptions::default(), None).unwrap();
     assert_eq!(applied.spec["mounts"][0]["options"], expected);
@@ -177,5 +182,6 @@ fn propagation_is_checked_mount_by_mount() {
     // Only what is bound has a source on the host.
     let mut tmpfs = mounts(&[("/d", "tmpfs", &["rslave"])]);
     tmpfs.mounts[0].r#type = "tmpfs".into();
+    tmpfs.mounts[0].options.retain(|option| option != "rbind");
     apply(&json!({}), &tmpfs, &options, None).unwrap();
 }

@@ -1,9 +1,4 @@
-//! The way to a file, judged from `/` on: who could have changed what is at its end. May not enter:
-//! what the file is for.
-//!
-//! Every name on the way is opened below the directory that was judged before it, links are read
-//! and their own way is gone step by step, and whoever needs the file gets the descriptor that was
-//! judged. [`distrust`] is the rule, and pure.
+//! Going a way step by step. May not enter: what is distrusted.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -14,144 +9,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat};
+use rustix::fs::{Mode, OFlags, Stat, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 
+use super::rule::{Control, Kind, Trust, distrust, distrust_directory, distrust_link};
 use crate::text::printable_path;
 
 /// As many links as the kernel follows on one way.
 const MOST_LINKS: usize = 40;
-/// The user that stands for all who are not mapped into a user namespace, unless the system says
-/// otherwise.
-const OVERFLOW_USER: u32 = 65534;
-
-/// What is at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Directory,
-    Link,
-    File,
-    /// A socket, a pipe or a device.
-    Other,
-}
-
-impl From<&Stat> for Kind {
-    fn from(stat: &Stat) -> Self {
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Self::Directory,
-            FileType::Symlink => Self::Link,
-            FileType::RegularFile => Self::File,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Who can change what is at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Control {
-    /// Who owns it.
-    pub(crate) owner: u32,
-    /// Its permission bits.
-    pub(crate) mode: u32,
-}
-
-impl From<&Stat> for Control {
-    fn from(stat: &Stat) -> Self {
-        Self {
-            owner: stat.st_uid,
-            mode: stat.st_mode & 0o7777,
-        }
-    }
-}
-
-/// Who is trusted: root and ourselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trust {
-    pub(crate) us: u32,
-    /// Who owns `/`, where that is the host's root as a user namespace shows it.
-    pub(crate) foreign_root: Option<u32>,
-}
-
-impl Trust {
-    /// The trust of this process. In a user namespace into which the host's root is not mapped, its
-    /// files belong to the overflow user there, as all files of users do who are not mapped.
-    /// They cannot be told apart, so where `/` itself belongs to that user, it is trusted as
-    /// root is.
-    pub(crate) fn here() -> Self {
-        let us = rustix::process::geteuid().as_raw();
-        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let everybody = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
-        let foreign_root = match !everybody && !map.is_empty() {
-            true => overflow_user_of_root(),
-            false => None,
-        };
-        Self { us, foreign_root }
-    }
-
-    fn owner(self, owner: u32) -> bool {
-        owner == 0 || owner == self.us || Some(owner) == self.foreign_root
-    }
-}
-
-/// The overflow user, if it owns `/`.
-fn overflow_user_of_root() -> Option<u32> {
-    let told = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
-    let overflow = told
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(OVERFLOW_USER);
-    let root = rustix::fs::stat("/").ok()?.st_uid;
-    (root == overflow).then_some(overflow)
-}
-
-/// The rule for what is at the end of a way, and for a directory that holds a file or a link: why
-/// others could put something of their own in its place. `None`: they cannot.
-///
-/// Who may write is judged by the mode; where there is an access control list, its mask is the
-/// group's part of the mode.
-pub(crate) fn distrust(path: &Path, control: Control, trust: Trust) -> Option<String> {
-    let (Control { owner, mode }, us) = (control, trust.us);
-    let path = printable_path(path);
-    if !trust.owner(owner) {
-        Some(format!(
-            "{path} belongs to user {owner}, who could change what runs as user {us}: `chown {us} {path}`"
-        ))
-    } else if mode & 0o022 != 0 {
-        Some(format!(
-            "{path} has mode {mode:04o}, so others could change what runs as user {us}: `chmod go-w {path}`"
-        ))
-    } else {
-        None
-    }
-}
-
-/// The rule for a directory on the way, by what is taken from it. In a sticky directory, as `/tmp`
-/// is, others can add names, but neither move nor replace what is not theirs; what they add can be
-/// a hard link to a file or a link of root's, but never to a directory. So from there only
-/// directories are taken.
-fn distrust_directory(path: &Path, control: Control, entry: Kind, trust: Trust) -> Option<String> {
-    let sticky = control.mode & 0o1000 != 0;
-    let owned = Control {
-        mode: control.mode & !0o022,
-        ..control
-    };
-    match distrust(path, owned, trust) {
-        None if sticky && entry == Kind::Directory => None,
-        None if sticky && control.mode & 0o022 != 0 => Some(format!(
-            "{} has mode {:04o}, so others could put a link to anything there: what runs as user {} has to be in a \
-             directory of its own",
-            printable_path(path),
-            control.mode,
-            trust.us
-        )),
-        None => distrust(path, control, trust),
-        reason => reason,
-    }
-}
-
-/// The rule for a link: its mode says nothing.
-fn distrust_link(path: &Path, control: Control, trust: Trust) -> Option<String> {
-    distrust(path, Control { mode: 0, ..control }, trust)
-}
 
 /// Why a way does not lead to a file that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +124,37 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = Option<OsString>> + '_ 
 /// There is nothing at its end, or others could have changed something on it. What they could have
 /// put at the end is not asked: see [`distrust`].
 pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
+    go(path, trust, |reason| Err(Obstacle::Refused(reason)))
+}
+
+/// What others could change on the way to `path` and at its end, as far as it can be gone.
+pub(crate) fn weaknesses(path: &Path, trust: Trust) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut note = |reason| {
+        // A way with links may lead through a directory more than once.
+        if !found.contains(&reason) {
+            found.push(reason);
+        }
+    };
+    let end = go(path, trust, |reason| {
+        note(reason);
+        Ok(())
+    });
+    if let Some(reason) = end
+        .ok()
+        .and_then(|end| distrust(&end.path, Control::from(&end.stat), trust))
+    {
+        note(reason);
+    }
+    found
+}
+
+/// Goes a way; `suspect` is told why something on it is not trusted, and says whether to go on.
+fn go(
+    path: &Path,
+    trust: Trust,
+    mut suspect: impl FnMut(String) -> Result<(), Obstacle>,
+) -> Result<End, Obstacle> {
     let failed = |path: &Path, error: &dyn fmt::Display| {
         Obstacle::Refused(format!(
             "{} cannot be looked at: {error}",
@@ -298,12 +194,12 @@ pub(crate) fn follow(path: &Path, trust: Trust) -> Result<End, Obstacle> {
         let kind = Kind::from(&stat);
         let control = Control::from(&here.stat);
         if let Some(reason) = distrust_directory(&here.path, control, kind, trust) {
-            return Err(Obstacle::Refused(reason));
+            suspect(reason)?;
         }
         match kind {
             Kind::Link => {
                 if let Some(reason) = distrust_link(&below, Control::from(&stat), trust) {
-                    return Err(Obstacle::Refused(reason));
+                    suspect(reason)?;
                 }
                 if links.len() == MOST_LINKS {
                     return Err(failed(path, &Errno::LOOP));
@@ -362,79 +258,9 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    use rustix::fs::FileType;
+
     use super::*;
-
-    const US: Trust = Trust {
-        us: 7,
-        foreign_root: None,
-    };
-
-    #[test]
-    fn what_others_can_change_is_not_trusted() {
-        let path = Path::new("/opt/nri/plugins/10-a");
-        let judge = |owner, mode| distrust(path, Control { owner, mode }, US);
-        for mode in [0o755, 0o700, 0o555, 0o4755, 0o1755] {
-            assert_eq!((judge(7, mode), judge(0, mode)), (None, None), "{mode:o}");
-        }
-        for mode in [0o775, 0o757, 0o777, 0o1777, 0o720, 0o702] {
-            let reason = judge(0, mode).unwrap();
-            let says = [
-                "/opt/nri/plugins/10-a",
-                &format!("{mode:04o}"),
-                "chmod go-w",
-            ];
-            assert!(says.iter().all(|word| reason.contains(word)), "{reason}");
-        }
-        let reason = judge(8, 0o755).unwrap();
-        assert!(
-            reason.contains("user 8") && reason.contains("chown 7"),
-            "{reason}"
-        );
-    }
-
-    #[test]
-    fn from_sticky_directories_only_directories_are_taken() {
-        let judge = |owner, mode, entry| {
-            distrust_directory(Path::new("/tmp"), Control { owner, mode }, entry, US)
-        };
-        for (mode, entry, trusted) in [
-            (0o1777, Kind::Directory, true),
-            (0o1775, Kind::Directory, true),
-            (0o1777, Kind::Link, false),
-            (0o1777, Kind::File, false),
-            (0o777, Kind::Directory, false),
-            (0o775, Kind::Directory, false),
-            (0o1755, Kind::Link, true),
-            (0o755, Kind::File, true),
-        ] {
-            let judged = judge(0, mode, entry);
-            assert_eq!(judged.is_none(), trusted, "{mode:o} {entry:?} {judged:?}");
-        }
-        // Whoever owns a directory, sticky or not, can put anything there.
-        assert!(judge(8, 0o1777, Kind::Directory).is_some());
-        assert!(judge(8, 0o755, Kind::File).unwrap().contains("user 8"));
-    }
-
-    #[test]
-    fn the_owner_of_a_link_counts_and_its_mode_does_not() {
-        let judge = |owner| distrust_link(Path::new("/l"), Control { owner, mode: 0o777 }, US);
-        assert_eq!((judge(7), judge(0)), (None, None));
-        assert!(judge(8).unwrap().contains("user 8"));
-    }
-
-    #[test]
-    fn the_hosts_root_is_trusted_in_a_user_namespace_only() {
-        let control = Control {
-            owner: OVERFLOW_USER,
-            mode: 0o755,
-        };
-        let namespace = Trust {
-            foreign_root: Some(OVERFLOW_USER),
-            ..US
-        };
-        assert!(distrust(Path::new("/"), control, US).is_some());
-        assert_eq!(distrust(Path::new("/"), control, namespace), None);
-    }
 
     /// A directory that only we can change, whatever the umask.
     fn directory(path: &Path) {
@@ -544,5 +370,57 @@ mod tests {
         assert_eq!(end.kind(), Kind::Other);
         let error = end.open().unwrap_err().to_string();
         assert!(error.contains("not a regular file"), "{error}");
+    }
+
+    #[test]
+    fn every_weakness_of_a_way_is_found_by_whoever_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let trust = Trust::here();
+        let found = |path: &str| -> Vec<String> {
+            let mut found = weaknesses(&root.join(path), trust);
+            found.retain(|reason| reason.contains(root.to_str().unwrap()));
+            found
+        };
+        let [wide, deep, other] = ["wide", "wide/deep", "other"].map(|name| root.join(name));
+        for path in [&wide, &deep, &other] {
+            directory(path);
+        }
+        symlink("wide/../wide/deep", root.join("link")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        assert_eq!(found("link"), [] as [String; 0]);
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        // In the middle and at the end, by either way, each once.
+        mode(&wide, 0o777);
+        mode(&deep, 0o770);
+        for way in ["wide/deep", "link"] {
+            let found = found(way);
+            assert_eq!(found.len(), 2, "{found:?}");
+            assert!(found[0].contains("/wide has mode 0777"), "{found:?}");
+            assert!(found[1].contains("/wide/deep has mode 0770"), "{found:?}");
+        }
+        // What is in a sticky directory others cannot move; but they can be there first.
+        mode(&wide, 0o1777);
+        mode(&deep, 0o755);
+        assert_eq!(found("wide/deep"), [] as [String; 0]);
+        assert_eq!(found("wide").len(), 1);
+        // As far as the way goes.
+        mode(&wide, 0o777);
+        for way in [
+            "wide/deep/nothing",
+            "wide/../loop",
+            "wide/deep/nothing/at/all",
+        ] {
+            let found = found(way);
+            assert!(found[0].contains("/wide has mode 0777"), "{way}: {found:?}");
+        }
+        if rustix::process::geteuid().is_root()
+            && std::os::unix::fs::lchown(root.join("link"), Some(65534), None).is_ok()
+        {
+            mode(&wide, 0o755);
+            assert!(found("link")[0].contains("/link belongs to user 65534"));
+        }
     }
 }

@@ -1,19 +1,16 @@
-//! A runtime in a box: everything that a test of NRI needs around it, in a directory that goes with
-//! it.
+//! The runtime itself: what it does at each step. What may not enter: how it is built.
 
 use std::fmt;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use nri_adaptation::{Builder, Config, Nri, PluginInfo, PluginState, RuntimeApi, UpdateResult};
+use nri_adaptation::{Nri, PluginInfo, PluginState, RuntimeApi, UpdateResult};
 use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
 use nri_core::merge;
 use nri_core::{Creation, Ctx, Error, Plugin};
 use tempfile::TempDir;
 
+use super::joined::Joined;
 use crate::ready::ready;
 use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
 
@@ -38,12 +35,12 @@ use crate::{Connected, FakePlugin, MemoryDomain, TEST_TIMEOUT, Watcher};
 /// # });
 /// ```
 pub struct TestRuntime {
-    nri: Nri,
-    domain: Arc<MemoryDomain>,
-    watcher: Arc<Watcher>,
-    cx: Ctx,
+    pub(super) nri: Nri,
+    pub(super) domain: Arc<MemoryDomain>,
+    pub(super) watcher: Arc<Watcher>,
+    pub(super) cx: Ctx,
     // Last, so that it is there until all else is gone.
-    directory: TempDir,
+    pub(super) directory: TempDir,
 }
 
 impl fmt::Debug for TestRuntime {
@@ -56,151 +53,7 @@ impl fmt::Debug for TestRuntime {
     }
 }
 
-type Configure = Box<dyn FnOnce(&mut Config) + Send>;
-type Build = Box<dyn FnOnce(Builder) -> Builder + Send>;
-
-/// Describes a [`TestRuntime`].
-#[must_use = "nothing is built before `build` or `start`"]
-pub struct TestRuntimeBuilder {
-    directory: TempDir,
-    domain: Arc<MemoryDomain>,
-    configure: Vec<Configure>,
-    build: Vec<Build>,
-}
-
-impl fmt::Debug for TestRuntimeBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestRuntimeBuilder")
-            .field("directory", &self.directory.path())
-            .finish_non_exhaustive()
-    }
-}
-
-impl TestRuntimeBuilder {
-    /// Changes the configuration. Socket, plugin directory (`plugins`) and their configurations
-    /// (`conf.d`) are in the runtime's own directory unless this says otherwise.
-    pub fn config(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
-        self.configure.push(Box::new(change));
-        self
-    }
-
-    /// Sets how long a plugin may take to answer; 2 s without it.
-    pub fn request_timeout(self, time: Duration) -> Self {
-        self.config(move |config| config.plugin_request_timeout = time)
-    }
-
-    /// Changes how the instance is built.
-    pub fn with(mut self, build: impl FnOnce(Builder) -> Builder + Send + 'static) -> Self {
-        self.build.push(Box::new(build));
-        self
-    }
-
-    /// Makes a fake plugin a part of the runtime.
-    ///
-    /// # Panics
-    /// Its identity is none.
-    pub fn built_in(self, plugin: &FakePlugin) -> Self {
-        match plugin.identity().parse() {
-            Ok(id) => {
-                let plugin = plugin.plugin();
-                self.with(|builder| builder.plugin(id, plugin))
-            }
-            Err(error) => panic!("{} cannot be built in: {error}", plugin.identity()),
-        }
-    }
-
-    /// What the runtime has; to be filled before the start.
-    pub fn domain(&self) -> &Arc<MemoryDomain> {
-        &self.domain
-    }
-
-    /// The runtime's own directory; to put plugins into it before the start.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Builds it without starting it.
-    ///
-    /// # Panics
-    /// The configuration is impossible.
-    pub fn build(self) -> TestRuntime {
-        let path = self.directory.path();
-        let mut config = Config::default();
-        config.socket_path = path.join("nri.sock");
-        config.plugin_path = path.join("plugins");
-        config.plugin_config_path = path.join("conf.d");
-        for directory in [&config.plugin_path, &config.plugin_config_path] {
-            let made = DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory);
-            if let Err(error) = made {
-                panic!("{} cannot be made: {error}", directory.display());
-            }
-        }
-        for change in self.configure {
-            change(&mut config);
-        }
-        let watcher = Arc::new(Watcher::default());
-        let mut builder = Nri::builder(config)
-            .runtime("nri-testkit", env!("CARGO_PKG_VERSION"))
-            .domain(self.domain.clone())
-            .observer(watcher.clone());
-        for change in self.build {
-            builder = change(builder);
-        }
-        let nri = match builder.build() {
-            Ok(nri) => nri,
-            Err(error) => panic!("the runtime of the test cannot be built: {error}"),
-        };
-        TestRuntime {
-            nri,
-            domain: self.domain,
-            watcher,
-            cx: Ctx::new(),
-            directory: self.directory,
-        }
-    }
-
-    /// Builds and starts it.
-    ///
-    /// # Panics
-    /// It cannot be built or started.
-    pub async fn start(self) -> TestRuntime {
-        let runtime = self.build();
-        if let Err(error) = runtime.nri.start().await {
-            panic!("the runtime of the test does not start: {error}");
-        }
-        runtime
-    }
-}
-
 impl TestRuntime {
-    /// Begins to describe a runtime.
-    ///
-    /// # Panics
-    /// There is no place for temporary directories.
-    pub fn builder() -> TestRuntimeBuilder {
-        let directory = match tempfile::Builder::new().prefix("nri-test-").tempdir() {
-            Ok(directory) => directory,
-            Err(error) => panic!("a test needs a temporary directory: {error}"),
-        };
-        TestRuntimeBuilder {
-            directory,
-            domain: Arc::new(MemoryDomain::new("test")),
-            configure: Vec::new(),
-            build: Vec::new(),
-        }
-    }
-
-    /// A started runtime, with everything as by default.
-    ///
-    /// # Panics
-    /// It does not start.
-    pub async fn start() -> Self {
-        Self::builder().start().await
-    }
-
     /// The instance.
     pub fn nri(&self) -> &Nri {
         &self.nri
@@ -565,69 +418,5 @@ fn accepted<T>(result: Result<T, Error>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("a plugin was in the way: {error}"),
-    }
-}
-
-/// A plugin that is ready at a [`TestRuntime`]. Dropping it ends the plugin.
-#[derive(Debug)]
-pub struct Joined {
-    handle: nri_plugin::Handle,
-    task: tokio::task::JoinHandle<Result<nri_plugin::Ended, nri_plugin::Error>>,
-}
-
-impl Joined {
-    /// To ask the runtime for something outside of any request, and to see how the plugin is.
-    pub fn handle(&self) -> &nri_plugin::Handle {
-        &self.handle
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        self.handle.stop();
-        self.task.abort();
-    }
-}
-
-/// Describes pods and containers in one line.
-///
-/// ```
-/// use nri_core::api::PodSandbox;
-/// use nri_testkit::Describe as _;
-///
-/// let pod = PodSandbox::default().annotated("example.com/mode", "fast").labelled("app", "web");
-/// assert_eq!((pod.annotations.len(), pod.labels.len()), (1, 1));
-/// ```
-pub trait Describe: Sized {
-    /// With an annotation.
-    #[must_use]
-    fn annotated(self, key: impl Into<String>, value: impl Into<String>) -> Self;
-
-    /// With a label.
-    #[must_use]
-    fn labelled(self, key: impl Into<String>, value: impl Into<String>) -> Self;
-}
-
-impl Describe for PodSandbox {
-    fn annotated(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.annotations.insert(key.into(), value.into());
-        self
-    }
-
-    fn labelled(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.labels.insert(key.into(), value.into());
-        self
-    }
-}
-
-impl Describe for Container {
-    fn annotated(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.annotations.insert(key.into(), value.into());
-        self
-    }
-
-    fn labelled(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.labels.insert(key.into(), value.into());
-        self
     }
 }

@@ -5,31 +5,10 @@
 //! and a second document.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-use super::InvalidConfig;
 
 /// As deep as JSON is read.
 const MOST_DEPTH: usize = 128;
-
-/// Reads a message from JSON, or from YAML if it is not JSON.
-pub(super) fn read<T: DeserializeOwned>(
-    what: &'static str,
-    text: &str,
-) -> Result<T, InvalidConfig> {
-    match serde_json::from_str(text) {
-        Ok(message) => return Ok(message),
-        // JSON it is.
-        Err(source) if source.is_data() && serde_json::from_str::<Value>(text).is_ok() => {
-            return Err(InvalidConfig::Json { what, source });
-        }
-        Err(_) => {}
-    }
-    let wrong = |reason| InvalidConfig::Yaml { what, reason };
-    let value = value(text).map_err(wrong)?;
-    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
-}
 
 /// A list or a mapping that is not complete.
 enum Open {
@@ -38,7 +17,7 @@ enum Open {
 }
 
 /// The one document of a text.
-fn value(text: &str) -> Result<Value, String> {
+pub(crate) fn value(text: &str) -> Result<Value, String> {
     let mut open: Vec<Open> = Vec::new();
     let mut document = None;
     for event in Parser::new_from_str(text) {

@@ -1,0 +1,134 @@
+//! Which pods containers are in, as far as requests and lists have told. A plugin asks for updates
+//! and evictions by a container's id alone, and rules have conditions on its pod.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nri_proto::api;
+
+use crate::lifecycle::{Lifecycles, ObjectKey};
+use crate::model::State;
+
+/// How many containers are known at least before those that live no more are looked for.
+const FEW: usize = 1024;
+
+/// The pods of containers that live: namespace, labels and runtime handler. A clone knows the same.
+#[derive(Debug, Clone, Default)]
+pub struct KnownPods(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    pods: BTreeMap<ObjectKey, Arc<api::PodSandbox>>,
+    /// By id: the container's key, and its pod's.
+    containers: BTreeMap<String, (ObjectKey, ObjectKey)>,
+}
+
+/// What rules look at of a pod.
+pub(crate) fn trimmed(pod: &api::PodSandbox) -> api::PodSandbox {
+    api::PodSandbox {
+        namespace: pod.namespace.clone(),
+        labels: pod.labels.clone(),
+        runtime_handler: pod.runtime_handler.clone(),
+        ..Default::default()
+    }
+}
+
+/// Whether rules see the same in both.
+fn is_same(known: &api::PodSandbox, pod: &api::PodSandbox) -> bool {
+    known.namespace == pod.namespace
+        && known.labels == pod.labels
+        && known.runtime_handler == pod.runtime_handler
+}
+
+impl KnownPods {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // No foreign code runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a container is in the pod `of`, and what is known of that. What was noted of
+    /// either before counts no more.
+    pub fn note(&self, container: &ObjectKey, of: &ObjectKey, pod: &api::PodSandbox) {
+        let mut known = self.lock();
+        match known.pods.get(of) {
+            Some(before) if is_same(before, pod) => {}
+            _ => {
+                known.pods.insert(of.clone(), Arc::new(trimmed(pod)));
+            }
+        }
+        match known.containers.get(container.id()) {
+            Some(entry) if (&entry.0, &entry.1) == (container, of) => {}
+            _ => {
+                let entry = (container.clone(), of.clone());
+                known.containers.insert(container.id().to_owned(), entry);
+            }
+        }
+    }
+
+    /// The pod of the container with this id, if it is known.
+    pub fn pod_of(&self, container: &str) -> Option<Arc<api::PodSandbox>> {
+        let known = self.lock();
+        let (_, pod) = known.containers.get(container)?;
+        known.pods.get(pod).map(Arc::clone)
+    }
+
+    /// Forgets containers that live no more, once they may be the greater part.
+    pub fn prune(&self, lives: &Lifecycles) {
+        let mut known = self.lock();
+        if known.containers.len() < 2 * lives.len() + FEW {
+            return;
+        }
+        let Known { pods, containers } = &mut *known;
+        containers.retain(|_, (key, _)| lives.state(key) != State::Removed);
+        let mut used: BTreeMap<ObjectKey, Arc<api::PodSandbox>> = BTreeMap::new();
+        for (_, pod) in containers.values() {
+            if let Some((key, pod)) = pods.remove_entry(pod) {
+                used.insert(key, pod);
+            }
+        }
+        *pods = used;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    fn pod(namespace: &str) -> api::PodSandbox {
+        api::PodSandbox {
+            namespace: namespace.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_was_told_last_counts() {
+        let known = KnownPods::default();
+        assert_eq!(known.pod_of("c"), None);
+        let container = ObjectKey::container("d", "c");
+        let (p, q) = (ObjectKey::pod("d", "p"), ObjectKey::pod("d", "q"));
+        known.note(&container, &p, &pod("a"));
+        known.note(&container, &p, &pod("b"));
+        assert_eq!(known.pod_of("c").unwrap().namespace, "b");
+        known.clone().note(&container, &q, &pod("c"));
+        assert_eq!(known.pod_of("c").unwrap().namespace, "c");
+    }
+
+    #[test]
+    fn memory_is_bounded_by_what_lives() {
+        let known = KnownPods::default();
+        let mut lives = Lifecycles::new();
+        let living = ObjectKey::container("", "living");
+        assert!(lives.begin(&living, Event::StartContainer).is_ok());
+        known.note(&living, &ObjectKey::pod("", "kept"), &pod("a"));
+        for n in 0..3 * FEW {
+            let key = ObjectKey::container("", format!("c{n}"));
+            known.note(&key, &ObjectKey::pod("", format!("p{n}")), &pod("a"));
+            known.prune(&lives);
+            let known = known.lock();
+            assert!(known.containers.len() <= 2 + FEW && known.pods.len() <= 2 + FEW);
+        }
+        assert!(known.pod_of("living").is_some());
+    }
+}

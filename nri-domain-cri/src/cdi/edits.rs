@@ -1,0 +1,372 @@
+//! What CDI devices change in a container. Most of it is what plugins may ask for too, so it is
+//! applied as an adjustment; the rest is here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use nri_core::api;
+use nri_core::oci::{ApplyOptions, apply};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::OciSpec;
+use crate::host::device_numbers;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct Edits {
+    env: Vec<String>,
+    device_nodes: Vec<DeviceNode>,
+    net_devices: Vec<NetDevice>,
+    hooks: Vec<Hook>,
+    mounts: Vec<Mount>,
+    intel_rdt: Option<IntelRdt>,
+    #[serde(rename = "additionalGids")]
+    additional_gids: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct DeviceNode {
+    path: String,
+    host_path: String,
+    r#type: String,
+    major: i64,
+    minor: i64,
+    file_mode: Option<u32>,
+    permissions: String,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct NetDevice {
+    host_interface_name: String,
+    name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Hook {
+    hook_name: String,
+    path: String,
+    args: Vec<String>,
+    env: Vec<String>,
+    timeout: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Mount {
+    host_path: String,
+    container_path: String,
+    options: Vec<String>,
+    r#type: String,
+}
+
+/// Members that are written as they stand, but for the old names of monitoring.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct IntelRdt {
+    #[serde(rename = "closID")]
+    clos_id: Option<String>,
+    #[serde(rename = "l3CacheSchema")]
+    l3_cache_schema: Option<String>,
+    #[serde(rename = "memBwSchema")]
+    mem_bw_schema: Option<String>,
+    #[serde(rename = "schemata")]
+    schemata: Option<Vec<String>>,
+    #[serde(rename = "enableMonitoring")]
+    enable_monitoring: Option<bool>,
+    #[serde(rename = "enableCMT")]
+    enable_cmt: Option<bool>,
+    #[serde(rename = "enableMBM")]
+    enable_mbm: Option<bool>,
+}
+
+impl Edits {
+    /// What no container could have, whatever the host has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        // In an adjustment a dash in front says that something is removed.
+        let is_variable = |entry: &&String| {
+            let name = entry.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| !name.is_empty() && !name.starts_with('-'))
+        };
+        if let Some(entry) = self.env.iter().find(|entry| !is_variable(entry)) {
+            return Err(format!("{entry:?} in `env` is not like NAME=value"));
+        }
+        for node in &self.device_nodes {
+            if !node.path.starts_with('/') {
+                return Err(format!("the path of a device node is {:?}", node.path));
+            }
+            if !matches!(&*node.r#type, "" | "b" | "c" | "u" | "p") {
+                return Err(format!("{} has the type {:?}", node.path, node.r#type));
+            }
+            if let Some(wrong) = node.permissions.chars().find(|c| !"rwm".contains(*c)) {
+                return Err(format!("{} has the permission {wrong:?}", node.path));
+            }
+        }
+        for hook in &self.hooks {
+            if hook.list_of(&mut api::Hooks::default()).is_none() {
+                return Err(format!("there are no hooks {:?}", hook.hook_name));
+            }
+        }
+        for mount in &self.mounts {
+            if !mount.container_path.starts_with('/') {
+                return Err(format!(
+                    "the `containerPath` of a mount is {:?}",
+                    mount.container_path
+                ));
+            }
+        }
+        for device in &self.net_devices {
+            if device.host_interface_name.is_empty() || device.host_interface_name.starts_with('-')
+            {
+                return Err(format!(
+                    "the `hostInterfaceName` of a network device is {:?}",
+                    device.host_interface_name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply(&self, spec: &mut OciSpec) -> Result<(), String> {
+        let applied = apply(spec, &self.adjustment(), &ApplyOptions::default(), None);
+        *spec = applied.map_err(|error| error.to_string())?.spec;
+        self.device_nodes
+            .iter()
+            .try_for_each(|node| node.apply(spec))?;
+        for gid in self.additional_gids.iter().filter(|gid| **gid != 0) {
+            let gids = list(spec, &["process", "user", "additionalGids"]);
+            if !gids.contains(&json!(gid)) {
+                gids.push(json!(gid));
+            }
+        }
+        if let Some(rdt) = &self.intel_rdt {
+            rdt.apply(spec);
+        }
+        Ok(())
+    }
+
+    fn adjustment(&self) -> api::ContainerAdjustment {
+        let mut hooks = api::Hooks::default();
+        for hook in &self.hooks {
+            if let Some(list) = hook.list_of(&mut hooks) {
+                list.push(api::Hook {
+                    path: hook.path.clone(),
+                    args: hook.args.clone(),
+                    env: hook.env.clone(),
+                    timeout: hook.timeout.map(|value| api::OptionalInt { value }),
+                });
+            }
+        }
+        let net_devices: BTreeMap<String, api::LinuxNetDevice> = self
+            .net_devices
+            .iter()
+            .map(|device| {
+                let name = device.name.clone();
+                (
+                    device.host_interface_name.clone(),
+                    api::LinuxNetDevice { name },
+                )
+            })
+            .collect();
+        api::ContainerAdjustment {
+            env: self
+                .env
+                .iter()
+                .filter_map(|entry| entry.split_once('='))
+                .map(|(key, value)| api::KeyValue {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                })
+                .collect(),
+            mounts: self
+                .mounts
+                .iter()
+                .map(|mount| api::Mount {
+                    source: mount.host_path.clone(),
+                    destination: mount.container_path.clone(),
+                    options: mount.options.clone(),
+                    r#type: mount.r#type.clone(),
+                })
+                .collect(),
+            hooks: (!self.hooks.is_empty()).then_some(hooks),
+            linux: (!net_devices.is_empty()).then(|| api::LinuxContainerAdjustment {
+                net_devices,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+impl Hook {
+    /// Where it belongs; `None` if there are no such hooks.
+    fn list_of<'a>(&self, hooks: &'a mut api::Hooks) -> Option<&'a mut Vec<api::Hook>> {
+        Some(match &*self.hook_name {
+            "prestart" => &mut hooks.prestart,
+            "createRuntime" => &mut hooks.create_runtime,
+            "createContainer" => &mut hooks.create_container,
+            "startContainer" => &mut hooks.start_container,
+            "poststart" => &mut hooks.poststart,
+            "poststop" => &mut hooks.poststop,
+            _ => return None,
+        })
+    }
+}
+
+impl DeviceNode {
+    /// Puts the node in place of one of the same path, with a rule that allows it. What is not said
+    /// of it is the host's node's; its owner is the process's user.
+    fn apply(&self, spec: &mut OciSpec) -> Result<(), String> {
+        let mut node = self.clone();
+        if node.r#type.is_empty() || (node.major == 0 && node.minor == 0 && node.r#type != "p") {
+            node.complete()?;
+        }
+        let owner = |id: Option<u32>, name: &str| {
+            let of_process = || spec.pointer(&format!("/process/user/{name}"))?.as_u64();
+            id.map(u64::from)
+                .or_else(|| of_process().filter(|id| *id > 0))
+        };
+        let (uid, gid) = (owner(node.uid, "uid"), owner(node.gid, "gid"));
+        let mut device = Map::new();
+        device.insert("path".to_owned(), json!(node.path));
+        device.insert("type".to_owned(), json!(node.r#type));
+        let mut rule = Map::new();
+        rule.insert("allow".to_owned(), json!(true));
+        rule.insert(
+            "type".to_owned(),
+            json!(if node.r#type == "b" { "b" } else { "c" }),
+        );
+        if node.r#type != "p" {
+            for (name, number) in [("major", node.major), ("minor", node.minor)] {
+                device.insert(name.to_owned(), json!(number));
+                rule.insert(name.to_owned(), json!(number));
+            }
+        }
+        for (name, value) in [
+            ("fileMode", node.file_mode.map(u64::from)),
+            ("uid", uid),
+            ("gid", gid),
+        ] {
+            if let Some(value) = value {
+                device.insert(name.to_owned(), json!(value));
+            }
+        }
+        let devices = list(spec, &["linux", "devices"]);
+        devices.retain(|other| other["path"] != json!(node.path));
+        devices.push(Value::Object(device));
+        if node.r#type != "p" {
+            let access = match &*node.permissions {
+                "" => "rwm",
+                permissions => permissions,
+            };
+            rule.insert("access".to_owned(), json!(access));
+            list(spec, &["linux", "resources", "devices"]).push(Value::Object(rule));
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<(), String> {
+        let path = match &*self.host_path {
+            "" => &self.path,
+            path => path,
+        };
+        let metadata =
+            fs::metadata(path).map_err(|error| format!("the host's node {path}: {error}"))?;
+        let kind = metadata.file_type();
+        let found = if kind.is_block_device() {
+            "b"
+        } else if kind.is_char_device() {
+            "c"
+        } else if kind.is_fifo() {
+            "p"
+        } else {
+            return Err(format!("{path} of the host is no device"));
+        };
+        if self.r#type.is_empty() {
+            self.r#type = found.to_owned();
+        }
+        let same = if self.r#type == "u" {
+            "c"
+        } else {
+            &*self.r#type
+        };
+        if same != found {
+            return Err(format!(
+                "{path} of the host is a device of type {found}, not {}",
+                self.r#type
+            ));
+        }
+        if found != "p" {
+            (self.major, self.minor) = device_numbers(metadata.rdev());
+        }
+        self.file_mode.get_or_insert(metadata.mode() & 0o7777);
+        Ok(())
+    }
+}
+
+impl IntelRdt {
+    fn apply(&self, spec: &mut OciSpec) {
+        let rdt = object(spec, &["linux", "intelRdt"]);
+        for (name, value) in [
+            ("closID", self.clos_id.as_ref().map(|id| json!(id))),
+            (
+                "l3CacheSchema",
+                self.l3_cache_schema.as_ref().map(|schema| json!(schema)),
+            ),
+            (
+                "memBwSchema",
+                self.mem_bw_schema.as_ref().map(|schema| json!(schema)),
+            ),
+            ("schemata", self.schemata.as_ref().map(|lines| json!(lines))),
+            (
+                "enableMonitoring",
+                self.enable_monitoring.map(|on| json!(on)),
+            ),
+            ("enableCMT", self.enable_cmt.map(|on| json!(on))),
+            ("enableMBM", self.enable_mbm.map(|on| json!(on))),
+        ] {
+            if let Some(value) = value {
+                rdt.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+fn member<'a>(spec: &'a mut OciSpec, path: &[&str]) -> &'a mut Value {
+    path.iter().fold(spec, |value, name| {
+        if !value.is_object() {
+            *value = json!({});
+        }
+        &mut value[*name]
+    })
+}
+
+/// The list at the end of a path, made if it is not there.
+fn list<'a>(spec: &'a mut OciSpec, path: &[&str]) -> &'a mut Vec<Value> {
+    let member = member(spec, path);
+    if !member.is_array() {
+        *member = json!([]);
+    }
+    match member {
+        Value::Array(list) => list,
+        _ => unreachable!("it was made a list just now"),
+    }
+}
+
+/// The object at the end of a path, made if it is not there.
+fn object<'a>(spec: &'a mut OciSpec, path: &[&str]) -> &'a mut Map<String, Value> {
+    let member = member(spec, path);
+    if !member.is_object() {
+        *member = json!({});
+    }
+    match member {
+        Value::Object(object) => object,
+        _ => unreachable!("it was made an object just now"),
+    }
+}

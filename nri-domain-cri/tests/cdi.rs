@@ -1,0 +1,190 @@
+//! CDI devices from files.
+
+use nri_core::api;
+use nri_core::oci::{ApplyOptions, apply};
+use nri_domain_cri::cdi::{Registry, injector};
+use serde_json::json;
+
+const DIRECTORIES: [&str; 2] = ["testdata/cdi-etc", "testdata/cdi-run"];
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn later_directories_go_before_earlier_ones_and_a_clash_is_no_device() {
+    let registry = Registry::load(DIRECTORIES.iter().chain(&["testdata/no-such-directory"]));
+    assert_eq!(
+        registry.devices().collect::<Vec<_>>(),
+        [
+            "vendor.example/gpu=0",
+            "vendor.example/gpu=all",
+            "vendor.example/net=port0",
+            "vendor.example/net=twice",
+        ]
+    );
+    let errors: Vec<String> = registry.errors().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        errors,
+        [
+            "testdata/cdi-run/broken.json: `cdiVersion` is \"9.0.0\"; versions up to 1.1.x are known",
+            "testdata/cdi-run: two files have the device vendor.example/net=clash, so it is none",
+        ]
+    );
+    let mut spec = json!({"process": {"args": ["/app"], "cwd": "/"}});
+    registry
+        .inject(&mut spec, &names(&["vendor.example/net=twice"]))
+        .unwrap();
+    assert_eq!(spec["process"]["env"], json!(["FROM=run"]));
+}
+
+#[test]
+fn a_device_brings_its_edits_and_once_those_of_its_file() {
+    let registry = Registry::load(DIRECTORIES);
+    let mut spec = json!({
+        "process": {"args": ["/app"], "cwd": "/", "user": {"uid": 7, "gid": 0}, "env": ["VENDOR=no"]},
+        "mounts": [{"destination": "/usr/lib/vendor", "source": "/old"}, {"destination": "/"}],
+        "linux": {
+            "devices": [{"path": "/dev/gpu0", "type": "c", "major": 1, "minor": 1}],
+            "namespaces": [{"type": "network"}],
+        },
+    });
+    let devices = [
+        "vendor.example/gpu=all",
+        "vendor.example/gpu=0",
+        "vendor.example/gpu=0",
+        "vendor.example/net=port0",
+    ];
+    registry.inject(&mut spec, &names(&devices)).unwrap();
+    assert_eq!(spec["process"]["env"], json!(["VENDOR=yes", "GPU=0"]));
+    assert_eq!(spec["process"]["user"]["additionalGids"], json!([44]));
+    assert_eq!(
+        spec["hooks"],
+        json!({"createContainer": [
+            {"path": "/usr/bin/vendor-hook", "args": ["vendor-hook", "update"], "timeout": 5}
+        ]})
+    );
+    assert_eq!(
+        spec["mounts"],
+        json!([
+            {"destination": "/"},
+            {
+                "destination": "/usr/lib/vendor", "source": "/usr/lib/vendor",
+                "options": ["ro", "nosuid", "rbind"],
+            },
+        ])
+    );
+    let linux = &spec["linux"];
+    let null = &linux["devices"][0];
+    assert_eq!(
+        (
+            &null["path"],
+            &null["type"],
+            &null["major"],
+            &null["minor"],
+            &null["uid"]
+        ),
+        (
+            &json!("/dev/gpu-null"),
+            &json!("c"),
+            &json!(1),
+            &json!(3),
+            &json!(7)
+        )
+    );
+    assert_eq!(
+        linux["devices"][1],
+        json!({
+            "path": "/dev/gpu0", "type": "c", "major": 195, "minor": 0, "fileMode": 438, "uid": 7,
+        })
+    );
+    assert_eq!(
+        linux["resources"]["devices"],
+        json!([
+            {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 195, "minor": 0, "access": "rw"},
+        ])
+    );
+    assert_eq!(linux["netDevices"], json!({"enp1s0": {"name": "net0"}}));
+    assert_eq!(
+        linux["intelRdt"],
+        json!({"closID": "gold", "schemata": ["L3:0=ff"], "enableMonitoring": true})
+    );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_with_what_could_not_be_read() {
+    let mut options = ApplyOptions::default();
+    options.cdi_injector = Some(injector(DIRECTORIES));
+    let mut adjustment = api::ContainerAdjustment::default();
+    for name in ["vendor.example/gpu=0", "vendor.example/net=clash"] {
+        adjustment
+            .cdi_devices
+            .push(api::CdiDevice { name: name.into() });
+    }
+    let spec = json!({"process": {"args": ["/app"], "cwd": "/"}});
+    let error = apply(&spec, &adjustment, &options, None)
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "there are no CDI devices vendor.example/net=clash (",
+        "9.0.0",
+        "two files",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    adjustment.cdi_devices.pop();
+    let applied = apply(&spec, &adjustment, &options, None).unwrap();
+    assert_eq!(applied.spec["linux"]["devices"][0]["path"], "/dev/gpu0");
+}
+
+#[test]
+fn what_is_no_specification_is_refused_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.json");
+    let whole = r#"{"cdiVersion": "1.0.0", "kind": "v.example/c", "devices": [{"name": "d"}]}"#;
+    for (from, to, part) in [
+        ("1.0.0", "one", "must be like 1.0.0"),
+        ("v.example/c", "v.example", "must be like vendor.com/class"),
+        (r#"[{"name": "d"}]"#, "[]", "no `devices`"),
+        (r#""d""#, r#""d/e""#, r#"a device is named "d/e""#),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"newEdit": 1}}"#,
+            "unknown field `newEdit`",
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"env": ["A"]}}"#,
+            r#""A" in `env` is not like NAME=value"#,
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"env": ["-PATH=x"]}}"#,
+            r#""-PATH=x" in `env` is not like NAME=value"#,
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"mounts": [{"containerPath": "-/x"}]}}"#,
+            r#"the `containerPath` of a mount is "-/x""#,
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"hooks": [{"hookName": "prestop", "path": "/x"}]}}"#,
+            r#"there are no hooks "prestop""#,
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d"}, {"name": "d"}"#,
+            "the device v.example/c=d twice",
+        ),
+    ] {
+        std::fs::write(&path, whole.replace(from, to)).unwrap();
+        let registry = Registry::load([directory.path()]);
+        assert_eq!(registry.devices().count(), 0, "{part}");
+        let error = registry.errors()[0].to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(Registry::load([directory.path()]).errors(), []);
+}
