@@ -29,12 +29,30 @@ struct Registry {
     time: Duration,
 }
 
-/// What a domain lists: its objects, and what is to be known of each at once.
+/// What a domain lists: its objects, and what is to be known of each at once, so that none of their
+/// code runs under a lock.
 pub(crate) struct Listed {
     pub(crate) domain: Arc<str>,
-    /// With whether they are ready, if the domain knows.
-    pub(crate) pods: Vec<(ObjectKey, Option<bool>, Arc<dyn PodSandbox>)>,
-    pub(crate) containers: Vec<(ObjectKey, ContainerState, Arc<dyn Container>)>,
+    pub(crate) pods: Vec<ListedPod>,
+    pub(crate) containers: Vec<ListedContainer>,
+}
+
+/// A pod that a domain lists.
+pub(crate) struct ListedPod {
+    pub(crate) key: ObjectKey,
+    /// Whether it is ready, if the domain knows.
+    pub(crate) ready: Option<bool>,
+    /// What is known of it beside its Linux part.
+    pub(crate) message: api::PodSandbox,
+    pub(crate) pod: Arc<dyn PodSandbox>,
+}
+
+/// A container that a domain lists.
+pub(crate) struct ListedContainer {
+    pub(crate) key: ObjectKey,
+    pub(crate) state: ContainerState,
+    pub(crate) pod: ObjectKey,
+    pub(crate) container: Arc<dyn Container>,
 }
 
 impl Domains {
@@ -114,13 +132,21 @@ impl Domains {
                 .map_err(failed)?;
             let name: Arc<str> = domain.name().into();
             let pods = pods.into_iter().map(|pod| {
-                let key = ObjectKey::pod(Arc::clone(&name), pod.id());
-                (key, pod.ready(), pod)
+                let mut message = pod.to_message();
+                message.linux = None;
+                ListedPod {
+                    key: ObjectKey::pod(Arc::clone(&name), &*message.id),
+                    ready: pod.ready(),
+                    message,
+                    pod,
+                }
             });
             let pods = pods.collect();
-            let containers = containers.into_iter().map(|container| {
-                let key = ObjectKey::container(Arc::clone(&name), container.id());
-                (key, container.status().state, container)
+            let containers = containers.into_iter().map(|container| ListedContainer {
+                key: ObjectKey::container(Arc::clone(&name), container.id()),
+                state: container.status().state,
+                pod: ObjectKey::pod(Arc::clone(&name), container.pod_sandbox_id()),
+                container,
             });
             let containers = containers.collect();
             lists.push(Listed {

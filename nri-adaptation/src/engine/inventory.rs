@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nri_core::api::ContainerState;
+use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
 use nri_core::schedule::SyncPlan;
 
-use crate::engine::domains::Listed;
+use crate::engine::domains::{Listed, ListedPod};
 use crate::engine::state::State;
 use crate::engine::unlisted::Shown;
 use crate::plugin::inventory::Inventory;
@@ -21,14 +21,14 @@ impl State {
         }
         let lifecycles = self.scheduler.lifecycles_mut();
         for list in lists {
-            let pods = list.pods.iter().map(|(key, ready, _)| {
-                let observed = ready.map_or(Observed::Unknown, Observed::pod);
-                (key.clone(), observed)
+            let pods = list.pods.iter().map(|pod| {
+                let observed = pod.ready.map_or(Observed::Unknown, Observed::pod);
+                (pod.key.clone(), observed)
             });
             let containers = list
                 .containers
                 .iter()
-                .map(|(key, state, _)| (key.clone(), Observed::from(*state)));
+                .map(|container| (container.key.clone(), Observed::from(container.state)));
             let gone = lifecycles.seed(listing, &list.domain, pods.chain(containers));
             if !gone.is_empty() {
                 tracing::debug!(
@@ -45,13 +45,12 @@ impl State {
 
     /// Notes which pods containers are in, for the policy.
     fn note_pods(&self, list: &Listed) {
-        let pods = list.pods.iter().map(|(pod, _)| (&*pod.id, pod));
-        let pods: BTreeMap<&str, &api::PodSandbox> = pods.collect();
+        let pods = list.pods.iter().map(|pod| (&pod.key, &pod.message));
+        let pods: BTreeMap<&ObjectKey, &api::PodSandbox> = pods.collect();
         for container in &list.containers {
-            if let Some(pod) = pods.get(&*container.pod_sandbox_id) {
-                let key = list.container_key(container);
+            if let Some(pod) = pods.get(&container.pod) {
                 let known = self.scheduler.known_pods();
-                known.note(&key, &list.pod_key(pod), pod);
+                known.note(&container.key, &container.pod, pod);
             }
         }
     }
@@ -80,15 +79,19 @@ impl State {
             }
         }
         for list in lists {
-            for (key, ready, pod) in list.pods {
+            for ListedPod {
+                key, ready, pod, ..
+            } in list.pods
+            {
                 if ready.is_some() && shows(lifecycles, key) {
                     inventory.pods.push(pod);
                 }
             }
-            for (key, listed, container) in list.containers {
-                let state = lifecycles.shown_state(&key, listed);
-                if listed != ContainerState::ContainerUnknown && shows(lifecycles, key) {
-                    inventory.containers.push((container, state));
+            for listed in list.containers {
+                let state = lifecycles.shown_state(&listed.key, listed.state);
+                if listed.state != ContainerState::ContainerUnknown && shows(lifecycles, listed.key)
+                {
+                    inventory.containers.push((listed.container, state));
                 }
             }
         }
