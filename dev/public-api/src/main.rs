@@ -107,7 +107,13 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     (
         "nri-runtime",
-        &["nri_adaptation", "nri_domain_cri", "serde", "serde_core", "tonic"],
+        &[
+            "nri_adaptation",
+            "nri_domain_cri",
+            "serde",
+            "serde_core",
+            "tonic",
+        ],
     ),
 ];
 
