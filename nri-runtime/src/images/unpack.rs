@@ -1,8 +1,8 @@
 //! Layers from their archives to directories, as overlayfs wants them.
 //!
 //! An archive is anybody's. Every path in it is looked up by the kernel with the layer's directory
-//! as root (`openat2` with `RESOLVE_IN_ROOT`), so that neither `..` nor a symbolic link leads out of
-//! it; how much it may hold is limited.
+//! as root (`openat2` with `RESOLVE_IN_ROOT`), so that neither `..` nor a symbolic link leads out
+//! of it; how much it may hold is limited.
 
 use std::ffi::OsStr;
 use std::fs::File;
