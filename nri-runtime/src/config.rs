@@ -43,8 +43,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LowLevel {
-    /// OCI runtimes, the first that is there is used. Names are looked for in `PATH`. Default: runc,
-    /// crun.
+    /// OCI runtimes, the first that is there is used. Names are looked for in `PATH`. Default:
+    /// runc, crun.
     pub programs: Vec<PathBuf>,
     /// conmon, which holds containers while we do not run.
     pub conmon: PathBuf,

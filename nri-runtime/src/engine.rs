@@ -138,8 +138,8 @@ impl Engine {
         while lives() && exits.changed().await.is_ok() {}
     }
 
-    /// Stops a container: asks it to end, and kills it once `grace` is over. `why` is the reason and
-    /// the message of its status, if they are other than what the exit code says.
+    /// Stops a container: asks it to end, and kills it once `grace` is over. `why` is the reason
+    /// and the message of its status, if they are other than what the exit code says.
     ///
     /// # Errors
     /// It cannot be killed.
@@ -232,7 +232,8 @@ impl Engine {
         result.and(self.conmon.forget(id))
     }
 
-    /// Writes down that a pod is about to be connected, so that it is disconnected whatever happens.
+    /// Writes down that a pod is about to be connected, so that it is disconnected whatever
+    /// happens.
     ///
     /// # Errors
     /// There is no network; the operating system's.

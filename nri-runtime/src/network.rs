@@ -307,10 +307,10 @@ mod tests {
             "plugins": [{"type": "one"}, {"type": "two", "capabilities": {"portMappings": true}}],
         });
         std::fs::write(dir.join("10-net.conflist"), list.to_string()).unwrap();
-        let mut config = Config::default();
-        config.config_dir = dir.to_owned();
-        config.plugin_dirs = vec![dir.to_owned()];
-        Network::new(&config)
+        Network::new(&Config {
+            config_dir: dir.to_owned(),
+            plugin_dirs: vec![dir.to_owned()],
+        })
     }
 
     fn pod() -> cri::PodSandboxConfig {

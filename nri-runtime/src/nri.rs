@@ -1,5 +1,5 @@
-//! NRI's view of the runtime: what plugins are shown, and what they may have done. With the calls in
-//! `pods` and `containers` this is all that there is of NRI in this runtime.
+//! NRI's view of the runtime: what plugins are shown, and what they may have done. With the calls
+//! in `pods` and `containers` this is all that there is of NRI in this runtime.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! The process that keeps a pod's namespaces: a program of a few instructions, written here, so that
-//! no image has to be there for it.
+//! The process that keeps a pod's namespaces: a program of a few instructions, written here, so
+//! that no image has to be there for it.
 
 use crate::error::{Error, Result};
 
-/// Sets `SIGCHLD` to be ignored, so that the kernel reaps the orphans of a shared process namespace,
-/// and sleeps for ever. `SIGTERM` and the like do nothing to the first process of a namespace; it is
-/// stopped with `SIGKILL`.
+/// Sets `SIGCHLD` to be ignored, so that the kernel reaps the orphans of a shared process
+/// namespace, and sleeps for ever. `SIGTERM` and the like do nothing to the first process of a
+/// namespace; it is stopped with `SIGKILL`.
 #[rustfmt::skip]
 const X86_64: &[u8] = &[
     0xb8, 13, 0, 0, 0,                  // mov eax, rt_sigaction

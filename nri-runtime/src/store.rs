@@ -238,8 +238,8 @@ impl Store {
     }
 }
 
-/// Reads all records of a kind. One that cannot be read is no record: what is there is cleaned up as
-/// half-made.
+/// Reads all records of a kind. One that cannot be read is no record: what is there is cleaned up
+/// as half-made.
 fn load<T: Kind>(root: &Path, all: &mut Objects) -> Result<()> {
     for id in files::names(&root.join(T::PLURAL))? {
         let path = root.join(T::PLURAL).join(&id).join(RECORD);

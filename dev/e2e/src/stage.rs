@@ -180,7 +180,8 @@ impl Stage {
         left.extend(mounts.map(str::to_owned));
         let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(CGROUP));
         let cgroups = cgroups.flat_map(|dir| entries(&dir).collect::<Vec<_>>());
-        // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing is.
+        // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing
+        // is.
         let cgroups =
             cgroups.filter(|dir| dir.is_dir() && !dir.starts_with("/sys/fs/cgroup/unified"));
         left.extend(cgroups.map(|path| path.display().to_string()));
@@ -197,28 +198,14 @@ impl Stage {
                 .filter(|line| line.contains("veth"))
                 .map(str::to_owned),
         );
-        let conmon = entries(Path::new("/proc"))
-            .filter_map(|path| fs::read_to_string(path.join("comm")).ok());
-        let conmon = conmon.filter(|name| name.trim() == "conmon").count();
-        // Those that have ended and that nobody has waited for, since we are the first process here.
-        let living = self.living("conmon");
+        let living = living("conmon");
         if living > 0 {
-            left.push(format!("{living} conmon of {conmon}"));
+            left.push(format!("{living} conmon"));
         }
         match left.is_empty() {
             true => Ok(()),
             false => Err(format!("left behind: {}\n{}", left.join(", "), self.said())),
         }
-    }
-
-    /// How many processes of a name there are that have not ended.
-    fn living(&self, name: &str) -> usize {
-        let stats = entries(Path::new("/proc"))
-            .filter_map(|path| fs::read_to_string(path.join("stat")).ok());
-        let named = format!("({name}) ");
-        stats
-            .filter(|stat| stat.contains(&named) && !stat.contains(&format!("{named}Z")))
-            .count()
     }
 
     /// Ends the runtime as an operator does.
@@ -249,6 +236,16 @@ impl Stage {
             false => Err(format!("nri-runtime ends with {status}: {}", self.said())),
         }
     }
+}
+
+/// How many processes of a name there are that have not ended.
+fn living(name: &str) -> usize {
+    let stats =
+        entries(Path::new("/proc")).filter_map(|path| fs::read_to_string(path.join("stat")).ok());
+    let named = format!("({name}) ");
+    stats
+        .filter(|stat| stat.contains(&named) && !stat.contains(&format!("{named}Z")))
+        .count()
 }
 
 /// What is in a directory; nothing if it is not there.

@@ -287,8 +287,8 @@ impl Images {
         Ok(())
     }
 
-    /// Removes the layers that no image has and `used` does not name. Does nothing while an image is
-    /// fetched; the next one does it then.
+    /// Removes the layers that no image has and `used` does not name. Does nothing while an image
+    /// is fetched; the next one does it then.
     ///
     /// # Errors
     /// Those of the operating system.

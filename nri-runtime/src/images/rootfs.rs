@@ -31,7 +31,8 @@ pub(crate) fn mount(dir: &Path, layers: &[PathBuf]) -> Result<PathBuf> {
 }
 
 /// Mounts layers, the lowest first, to be read only, as the `number`th image that is mounted into
-/// the container whose directory this is; the path of `sub_path` in it, which cannot lead out of it.
+/// the container whose directory this is; the path of `sub_path` in it, which cannot lead out of
+/// it.
 ///
 /// # Errors
 /// The kernel cannot; there is no such path.

@@ -1,8 +1,8 @@
 //! Layers from their archives to directories, as overlayfs wants them.
 //!
 //! An archive is anybody's. Every path in it is looked up by the kernel with the layer's directory
-//! as root (`openat2` with `RESOLVE_IN_ROOT`), so that neither `..` nor a symbolic link leads out of
-//! it; how much it may hold is limited.
+//! as root (`openat2` with `RESOLVE_IN_ROOT`), so that neither `..` nor a symbolic link leads out
+//! of it; how much it may hold is limited.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -87,7 +87,6 @@ pub(crate) fn unpack(archive: File, into: &Path, limits: Limits, diff_id: &str) 
             fs::futimens(dir, &times(*modified)).map_err(|error| failed(error.into()))?;
         }
     }
-    drop(unpacked);
     // What is behind the end of the archive belongs to its digest.
     io::copy(&mut hashed, &mut io::sink()).map_err(failed)?;
     let digest = hashed.hash.finalize();
@@ -127,7 +126,7 @@ impl Layer {
     /// Opens what is at a path, which is looked up with the layer as root.
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         if path.as_os_str().is_empty() {
-            return Ok(self.root.try_clone()?);
+            return self.root.try_clone();
         }
         let flags = flags | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

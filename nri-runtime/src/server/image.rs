@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
+use super::answer::whole;
 use super::usage::usage;
-use super::{views, whole};
+use super::views;
 use crate::cri::{self, image_service_server::ImageService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};

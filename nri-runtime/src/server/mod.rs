@@ -1,5 +1,6 @@
 //! CRI over gRPC on a unix socket.
 
+mod answer;
 mod image;
 mod runtime;
 mod usage;
@@ -10,7 +11,6 @@ use std::path::Path;
 
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Response, Status};
 
 use crate::cri::image_service_server::ImageServiceServer;
 use crate::cri::runtime_service_server::RuntimeServiceServer;
@@ -58,21 +58,4 @@ fn listen(socket: &Path) -> Result<UnixListener> {
     }
     files::remove_file(socket)?;
     UnixListener::bind(socket).map_err(|error| Error::file("serve CRI on", socket, error))
-}
-
-/// Does what a request asks for to its end, also if the client does not wait for that.
-async fn whole<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> std::result::Result<Response<T>, Status> {
-    match tokio::spawn(work).await {
-        Ok(Ok(answer)) => Ok(Response::new(answer)),
-        Ok(Err(error)) => {
-            tracing::info!(%error, "a request fails");
-            Err(error.into())
-        }
-        Err(error) => {
-            tracing::error!(%error, "a request ends in the middle");
-            Err(Status::internal("the runtime has a fault: see its log"))
-        }
-    }
 }

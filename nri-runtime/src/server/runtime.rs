@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use tonic::{Request, Response, Status};
 
+use super::answer::whole;
 use super::usage::usage;
-use super::{views, whole};
+use super::views;
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};

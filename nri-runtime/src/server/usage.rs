@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::cri;
 use crate::record::now;
 
-/// What a directory takes. A container's root, mounted on another file system, is not counted twice.
+/// What a directory takes. A container's root, mounted on another file system, is not counted
+/// twice.
 pub(super) fn usage(dir: &Path) -> cri::FilesystemUsage {
     use std::os::unix::fs::MetadataExt as _;
     let (mut bytes, mut inodes) = (0u64, 0u64);

@@ -153,7 +153,8 @@ fn default(held: &BTreeSet<&str>) -> Value {
         .filter(|(capability, _)| !held.contains(capability));
     rules.extend(denied.map(|(_, names)| refused(names, EPERM)));
     if !held.contains("SYS_ADMIN") {
-        // The flags of `clone3` are in memory, where no filter sees them; without it, `clone` is used.
+        // The flags of `clone3` are in memory, where no filter sees them; without it, `clone` is
+        // used.
         rules.push(refused(&["clone3"], ENOSYS));
         for flag in NEW_NAMESPACES {
             let mut rule = refused(&["clone"], EPERM);
