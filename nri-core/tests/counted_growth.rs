@@ -32,7 +32,6 @@ fn an_event_allocates_the_same_whatever_there_is_beside_it() {
         // Setting up a hundred thousand of something takes a while without optimisation.
         let many = (*many).min(3_000);
         let (few, many) = (allocations(dimension, *few), allocations(dimension, many));
-        println!("{}: {few:.1}, {many:.1}", dimension.name());
         // Nodes of ordered tables come and go.
         assert!(
             many <= few * 1.2 + 5.0,

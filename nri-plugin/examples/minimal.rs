@@ -2,18 +2,15 @@
 //! created. `cargo xtask bench sizes` says how small.
 
 use nri_plugin::build::Adjust as _;
-use nri_plugin::{Backoff, Runner, api, handlers};
+use nri_plugin::{Adjustment, Backoff, Runner, handlers};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plugin = handlers()
-        .on_create_container(|_cx, _request| async {
-            let mut adjust = api::ContainerAdjustment::default();
+        .on_create_container(|_cx, _pod, _container| async {
+            let mut adjust = Adjustment::new();
             adjust.add_annotation("example.com/minimal", "yes")?;
-            Ok(api::CreateContainerResponse {
-                adjust: Some(adjust),
-                ..Default::default()
-            })
+            Ok(adjust)
         })
         .build();
     let runner = Runner::builder(plugin)

@@ -14,7 +14,7 @@ use crate::stage::Stage;
 /// # Errors
 /// Where what comes after does not work.
 pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
-    for cut in 1..STEPS.len() {
+    for (cut, (before, _)) in STEPS.iter().enumerate().skip(1) {
         let mut life = Life::default();
         let mut listener = None;
         for (at, (name, step)) in STEPS.iter().enumerate() {
@@ -40,8 +40,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
             }
             step(stage, &mut life).map_err(|error| {
                 format!(
-                    "killed before {:?}, {name}: {error}\n{}",
-                    STEPS[cut].0,
+                    "killed before {before:?}, {name}: {error}\n{}",
                     stage.said()
                 )
             })?;
@@ -59,7 +58,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
             is("the last that it hears", plugin.events().pop(), Some(last))?;
         }
         stage.is_clean()?;
-        println!("e2e: killed before: {}", STEPS[cut].0);
+        println!("e2e: killed before: {before}");
     }
     while_dead(stage)
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use nri_plugin::{Runner, api, handlers};
+use nri_plugin::build::Adjust as _;
+use nri_plugin::{Adjustment, Runner, handlers};
 
 /// Is a plugin until the runtime is gone.
 pub(crate) fn join(
@@ -27,23 +28,14 @@ pub(crate) fn join(
             println!("{{\"containers\":{containers},\"ns\":{ns}}}");
             async { Ok(Vec::new()) }
         })
-        .on_run_pod_sandbox(|_cx, _request| async { Ok(()) })
-        .on_create_container(move |_cx, _request| {
-            let adjust = (items > 0).then(|| {
-                let key = |item| format!("pair.example/{of_index}-{item}");
-                api::ContainerAdjustment {
-                    annotations: (0..items)
-                        .map(|item| (key(item), of_index.clone()))
-                        .collect(),
-                    ..Default::default()
-                }
+        .on_run_pod_sandbox(|_cx, _pod| async { Ok(()) })
+        .on_create_container(move |_cx, _pod, _container| {
+            let mut adjust = Adjustment::new();
+            let added = (0..items).try_for_each(|item| {
+                let key = format!("pair.example/{of_index}-{item}");
+                adjust.add_annotation(key, of_index.clone()).map(drop)
             });
-            async {
-                Ok(api::CreateContainerResponse {
-                    adjust,
-                    ..Default::default()
-                })
-            }
+            async { Ok(added.map(|()| adjust)?) }
         })
         .build();
     let runner = Runner::builder(plugin)
