@@ -116,6 +116,7 @@ impl Stop {
 }
 
 #[derive(Debug, Parser)]
+#[group(skip)]
 struct CommandLine<A: Args> {
     #[command(flatten)]
     own: A,
@@ -123,8 +124,9 @@ struct CommandLine<A: Args> {
     standard: Options,
 }
 
-/// The standard options.
+/// The standard options. A group would take its name from the plugin's own.
 #[derive(Debug, Args)]
+#[group(skip)]
 struct Options {
     /// The runtime's socket; not used when a runtime launched this plugin.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
