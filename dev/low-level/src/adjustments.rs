@@ -393,7 +393,7 @@ fn pids() -> Change {
 fn mounts() -> Change {
     let mount = (
         text("-?/mnt/[ab]", &["mnt", "/mnt/\0"]),
-        select(&["", "none", "bind", "tmpfs"][..]),
+        select(&["", "none", "tmpfs"][..]),
         any::<bool>(),
         select(&["ro", "rw", "noexec", ""][..]),
     );

@@ -500,8 +500,10 @@ mod tests {
             ("1", 2)
         );
 
-        let mut options = ApplyOptions::default();
-        options.beyond_type = OnUnsupported::Error;
+        let mut options = ApplyOptions {
+            beyond_type: OnUnsupported::Error,
+            ..ApplyOptions::default()
+        };
         let mut untouched = empty();
         let error = applied(&mut untouched, &adjustment, &options).unwrap_err();
         assert_eq!(

@@ -319,13 +319,8 @@ pub fn broken() -> Vec<Example> {
         ),
         example(
             "mount_type",
-            mount("none", &[]),
+            mount("none", &["rprivate"]),
             "Mounts \"/mnt\": its type is \"none\"",
-        ),
-        example(
-            "mount_type",
-            mount("bind", &["ro", "rprivate"]),
-            "Mounts \"/mnt\": its type is \"bind\"",
         ),
         example(
             "oom_score",
@@ -891,6 +886,7 @@ pub fn at_the_bounds() -> Vec<ContainerAdjustment> {
         mount("", &["bind"]),
         mount("none", &["ro", "rbind"]),
         mount("tmpfs", &[]),
+        mount("bind", &["bind"]),
         set(Made::set_oom_score_adj, Some(1000)),
         rlimit("RLIMIT_CORE", u64::MAX, u64::MAX),
         rlimit("RLIMIT_NOFILE", 1024, 1024),
