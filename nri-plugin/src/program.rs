@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
 use crate::backoff::Backoff;
+use crate::configuration_file;
 use crate::error::Error;
 use crate::health;
 use crate::runner::Runner;
@@ -289,6 +290,9 @@ impl Program {
             builder = builder.name(name);
         }
         if let Some(file) = options.config {
+            // It is read on every connection; a mistake is better said now.
+            let read = configuration_file::read(&file).await;
+            read.map_err(|reason| Failure { code: 3, reason })?;
             builder = builder.configuration_file(file);
         }
         let runner = builder.build().map_err(|error| Failure::of(&error))?;
