@@ -233,6 +233,7 @@ impl Queue {
             let Some(job) = next.await else {
                 return;
             };
+            self.changed.notify_waiters();
             // In a task of its own, so that a handler that panics takes nothing with it.
             let done = tokio::spawn(job.run(Arc::clone(&plugin))).await;
             if let Err(error) = done {

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
 use crate::backoff::Backoff;
+use crate::configuration_file;
 use crate::error::Error;
 use crate::health;
 use crate::runner::Runner;
@@ -116,6 +117,7 @@ impl Stop {
 }
 
 #[derive(Debug, Parser)]
+#[group(skip)]
 struct CommandLine<A: Args> {
     #[command(flatten)]
     own: A,
@@ -123,8 +125,9 @@ struct CommandLine<A: Args> {
     standard: Options,
 }
 
-/// The standard options.
+/// The standard options. A group would take its name from the plugin's own.
 #[derive(Debug, Args)]
+#[group(skip)]
 struct Options {
     /// The runtime's socket; not used when a runtime launched this plugin.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -287,6 +290,9 @@ impl Program {
             builder = builder.name(name);
         }
         if let Some(file) = options.config {
+            // It is read on every connection; a mistake is better said now.
+            let read = configuration_file::read(&file).await;
+            read.map_err(|reason| Failure { code: 3, reason })?;
             builder = builder.configuration_file(file);
         }
         let runner = builder.build().map_err(|error| Failure::of(&error))?;

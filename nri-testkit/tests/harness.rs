@@ -30,7 +30,11 @@ fn modes() -> Handlers {
             own.set_memory_limit(limit.map_or(0, |limit| limit.value * 2));
             Ok(vec![own])
         })
-        .on_stop_container(|_, _, _| async { Ok(vec![api::ContainerUpdate::of_container("c2")?]) })
+        .on_stop_container(|_, _, _| async {
+            let mut other = api::ContainerUpdate::of_container("c2")?;
+            other.set_cpu_shares(1024);
+            Ok(vec![other])
+        })
         .on_run_pod_sandbox(|_, pod| async move {
             match pod.name.as_str() {
                 "unwanted" => Err("not here".into()),

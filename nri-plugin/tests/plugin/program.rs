@@ -79,7 +79,12 @@ fn the_exit_code_says_whether_it_helps_to_start_it_again() {
         (&["--log-level", "nri_plugin=loud"], 2, "--log-level"),
         (&["--healthz", "everywhere"], 2, "--healthz"),
         (&["--index", "7"], 3, "index"),
-        (&["--socket", ""], 3, "socket"),
+        (&["--socket", "tcp://localhost"], 3, "tcp"),
+        (
+            &["--config", "/nonexistent.toml"],
+            3,
+            "/nonexistent.toml cannot be read",
+        ),
     ] {
         let output = program("annotate").args(arguments).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
