@@ -212,6 +212,9 @@ impl Nri {
         pod: &dyn PodSandbox,
         container: Option<&dyn Container>,
     ) -> Result<(), Error> {
+        if self.engine().is_unheard(event) {
+            return Ok(());
+        }
         let Some((engine, target)) = self.enter(pod, container)? else {
             return Ok(());
         };
@@ -268,6 +271,9 @@ impl RuntimeApi for Nri {
         overhead: Option<api::LinuxResources>,
         resources: Option<api::LinuxResources>,
     ) -> Result<(), Error> {
+        if self.engine().is_unheard(Event::UpdatePodSandbox) {
+            return Ok(());
+        }
         let Some((engine, target)) = self.enter(pod, None)? else {
             return Ok(());
         };

@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nri_proto::{SocketPath, transport};
+use nri_proto::SocketPath;
+use nri_proto::transport::{self, Socket};
 use rustix::net::{AddressFamily, Shutdown, SocketType, shutdown, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -123,7 +124,7 @@ impl Source {
 async fn connect(path: PathBuf, timeout: Duration) -> Result<Opened, Error> {
     match tokio::time::timeout(timeout, transport::connect(&path)).await {
         Ok(Ok(stream)) => Ok(Opened {
-            stream: Box::new(stream),
+            stream: Box::new(Socket::new(stream)),
             ender: None,
         }),
         Ok(Err(source)) => {
@@ -164,7 +165,7 @@ fn inherit(value: &str) -> Result<Opened, String> {
     stream.set_nonblocking(true).map_err(unusable)?;
     let stream = UnixStream::from_std(stream).map_err(unusable)?;
     Ok(Opened {
-        stream: Box::new(stream),
+        stream: Box::new(Socket::new(stream)),
         ender: Some(ender),
     })
 }

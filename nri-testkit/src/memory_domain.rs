@@ -67,8 +67,8 @@ impl fmt::Debug for MemoryDomain {
 
 #[derive(Default)]
 struct Contents {
-    pods: BTreeMap<String, api::PodSandbox>,
-    containers: BTreeMap<String, api::Container>,
+    pods: BTreeMap<String, Arc<api::PodSandbox>>,
+    containers: BTreeMap<String, Arc<api::Container>>,
     refusals: BTreeMap<(String, DomainOperation), String>,
     no_listing: Option<String>,
     restartable: bool,
@@ -101,34 +101,40 @@ impl MemoryDomain {
 
     /// Adds a pod, or replaces the one with its id.
     pub fn put_pod(&self, pod: api::PodSandbox) {
-        self.contents().pods.insert(pod.id.clone(), pod);
+        self.contents().pods.insert(pod.id.clone(), Arc::new(pod));
     }
 
     /// Adds a container, or replaces the one with its id.
     pub fn put_container(&self, container: api::Container) {
         self.contents()
             .containers
-            .insert(container.id.clone(), container);
+            .insert(container.id.clone(), Arc::new(container));
     }
 
     /// Takes a pod out.
     pub fn remove_pod(&self, id: &str) -> Option<api::PodSandbox> {
-        self.contents().pods.remove(id)
+        self.contents().pods.remove(id).map(Arc::unwrap_or_clone)
     }
 
     /// Takes a container out.
     pub fn remove_container(&self, id: &str) -> Option<api::Container> {
-        self.contents().containers.remove(id)
+        self.contents()
+            .containers
+            .remove(id)
+            .map(Arc::unwrap_or_clone)
     }
 
     /// A pod as it is now.
     pub fn pod(&self, id: &str) -> Option<api::PodSandbox> {
-        self.contents().pods.get(id).cloned()
+        self.contents().pods.get(id).map(|pod| (**pod).clone())
     }
 
     /// A container as it is now.
     pub fn container(&self, id: &str) -> Option<api::Container> {
-        self.contents().containers.get(id).cloned()
+        self.contents()
+            .containers
+            .get(id)
+            .map(|container| (**container).clone())
     }
 
     /// The ids of its containers, sorted.
@@ -140,7 +146,7 @@ impl MemoryDomain {
     /// effect without the container.
     pub fn overlay(&self, id: &str, resources: api::LinuxResources) {
         if let Some(container) = self.contents().containers.get_mut(id) {
-            *container = updated(container, resources);
+            *container = Arc::new(updated(container, resources));
         }
     }
 
@@ -230,6 +236,7 @@ impl Contents {
         }
         self.containers
             .get_mut(id)
+            .map(Arc::make_mut)
             .ok_or_else(|| DomainError::NotFound(id.to_owned()))
     }
 
@@ -275,7 +282,7 @@ impl Domain for MemoryDomain {
         Ok(contents
             .pods
             .values()
-            .map(|pod| Arc::new(pod.clone()) as Arc<dyn PodSandbox>)
+            .map(|pod| Arc::clone(pod) as Arc<dyn PodSandbox>)
             .collect())
     }
 
@@ -285,7 +292,7 @@ impl Domain for MemoryDomain {
         Ok(contents
             .containers
             .values()
-            .map(|c| Arc::new(c.clone()) as Arc<dyn Container>)
+            .map(|container| Arc::clone(container) as Arc<dyn Container>)
             .collect())
     }
 

@@ -49,9 +49,7 @@ const ADAPTERS: &[&str] = &["ttrpc", "yaml", "cdi", "blockio", "saphyr-parser"];
 pub(crate) fn run() -> Result<(), String> {
     let mut broken = Vec::new();
     for &(library, bound) in LIBRARIES {
-        let of_library = ["tree", "--package", library, "--edges", "normal"];
-        let as_lines = ["--prefix", "depth", "--format", " {p}"];
-        let text = process::capture(process::cargo().args(of_library).args(as_lines))?;
+        let text = tree_of(library, &[])?;
         let tree = Tree::read(&text)?;
         let count = tree.crates.len();
         match bound {
@@ -68,6 +66,27 @@ pub(crate) fn run() -> Result<(), String> {
         }));
     }
     outcome(&broken)
+}
+
+/// What `cargo tree` prints of a library with these features.
+fn tree_of(library: &str, features: &[&str]) -> Result<String, String> {
+    let of_library = ["tree", "--package", library, "--edges", "normal"];
+    let as_lines = ["--prefix", "depth", "--format", " {p}"];
+    let features = features.iter().flat_map(|feature| ["--features", feature]);
+    process::capture(
+        process::cargo()
+            .args(of_library)
+            .args(as_lines)
+            .args(features),
+    )
+}
+
+/// Of how many crates a library is made with these features, itself included.
+///
+/// # Errors
+/// Cargo does not say.
+pub(crate) fn crates(library: &str, features: &[&str]) -> Result<usize, String> {
+    Ok(Tree::read(&tree_of(library, features)?)?.crates.len())
 }
 
 /// A tree of dependencies as `cargo tree` prints it, with depths.

@@ -1,7 +1,7 @@
 //! Running other programs: cargo above all, and peers that run beside us.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -97,6 +97,18 @@ impl ChildProcess {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes it a line.
+    pub fn say(&mut self, line: &str) -> Result<(), String> {
+        let input = self.child.stdin.as_mut();
+        let input = input.ok_or_else(|| format!("{}: its input has ended", self.name))?;
+        writeln!(input, "{line}").map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// There is nothing more that it will be told.
+    pub fn end_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// The next line that it prints; `None` when there will be no more.

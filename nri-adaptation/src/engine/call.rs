@@ -1,4 +1,5 @@
-//! One call of one plugin: made, waited for however long its answer takes, and put on record.
+//! One call of one plugin: what it is made of, what came of it however long that took, and its
+//! record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,67 +8,88 @@ use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, CallOutcome};
 use nri_core::{Event, RegisteredPlugin, Response, Subject};
-use tokio::time::timeout_at;
-use tracing::{Instrument as _, Span, field};
+use tracing::{Span, field};
 
 use crate::clock::now;
-use crate::plugin::connected::ConnectedPlugin;
+use crate::lock::Lock;
+use crate::plugin::connected::{ConnectedPlugin, InFlight};
+use crate::plugin::endpoint::{Answered, UnderWay};
 use crate::plugin::failure::Failure;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;
 
-/// A call that is to be made.
+/// A call that is to be made, or is under way.
 pub(crate) struct Outgoing {
     pub(crate) call: CallId,
     pub(crate) connected: Arc<ConnectedPlugin>,
-    pub(crate) request: Arc<Prepared>,
+    pub(crate) event: Event,
+    /// Until it is made: what comes of it is merged into the request in place, if nobody else holds
+    /// on to it.
+    pub(crate) request: Lock<Option<Arc<Prepared>>>,
     pub(crate) deadline: Instant,
     /// From when on nobody wants an answer any more.
     pub(crate) patience: Instant,
     /// Of the request that it is part of.
     pub(crate) span: Span,
+    /// Once it is made; dropped when it is given up.
+    pub(crate) under_way: Lock<Option<UnderWay>>,
 }
 
 impl Outgoing {
-    fn span(&self) -> Span {
-        let request = self.request.request();
+    /// It is made now, with this request; once.
+    pub(crate) fn begin(&self) -> Option<(Began, Arc<Prepared>)> {
+        let prepared = self.request.lock().take()?;
+        let request = prepared.request();
         let pod = request.pod().map_or("", |pod| &pod.id);
         let container = request.container().map_or("", |container| &container.id);
-        tracing::debug_span!(
-            parent: &self.span, "nri_plugin_call",
-            event = %request.event(), pod, container, plugin = %self.connected.plugin,
-            outcome = field::Empty, duration = field::Empty,
-        )
+        let at = now();
+        let began = Began {
+            at,
+            time: self.deadline.saturating_duration_since(at),
+            in_flight: Lock::new(Some(InFlight::new(Arc::clone(&self.connected)))),
+            span: tracing::debug_span!(
+                parent: &self.span, "nri_plugin_call",
+                event = %self.event, pod, container, plugin = %self.connected.plugin,
+                outcome = field::Empty, duration = field::Empty,
+            ),
+        };
+        Some((began, prepared))
     }
 
-    /// Makes the call. What comes of it, at whatever time: the scheduler knows when it is late.
-    pub(crate) async fn reply(self: Box<Self>, reporter: &Reporter) -> Reply {
-        let span = self.span();
-        self.made(reporter).instrument(span).await
+    /// Nobody waits any more for what comes of it.
+    pub(crate) fn give_up(&self) {
+        let under_way = self.under_way.lock().take();
+        drop(under_way);
     }
 
-    async fn made(self: Box<Self>, reporter: &Reporter) -> Reply {
-        let began = now();
-        let event = self.request.request().event();
-        let _in_flight = self.connected.statistics.begin();
-        let time = self.deadline.saturating_duration_since(began);
-        let relaying = self.connected.endpoint.relay(self.request, time);
-        let delivered = relaying.delivered;
-        let answer = timeout_at(self.patience.into(), relaying.answer).await;
-        let answer = answer.unwrap_or_else(|_| Err(Failure::Closed("given up".to_owned())));
+    /// What came of it, at whatever time: the scheduler knows when it is late.
+    pub(crate) fn end(&self, began: &Began, answered: Answered, reporter: &Reporter) -> Reply {
+        drop(began.in_flight.lock().take());
+        let now = now();
         // What comes later is dropped, and was asked for in vain.
-        if let Ok(response) = &answer
-            && now() <= self.deadline
+        if let Ok(response) = &answered.answer
+            && now <= self.deadline
         {
-            reporter.answered(&self.connected.plugin.id, event, response);
+            reporter.answered(&self.connected.plugin.id, self.event, response);
         }
-        let reply = reply(answer, time, delivered.get());
-        Span::current()
-            .record("outcome", CallOutcome::from(&reply).name())
-            .record("duration", field::debug(now() - began));
+        let reply = reply(answered.answer, began.time, answered.delivered);
+        if !began.span.is_disabled() {
+            began
+                .span
+                .record("outcome", CallOutcome::from(&reply).name())
+                .record("duration", field::debug(now - began.at));
+        }
         reply
     }
+}
+
+/// A call that is made: since when, and how much time it has.
+pub(crate) struct Began {
+    at: Instant,
+    pub(crate) time: Duration,
+    in_flight: Lock<Option<InFlight>>,
+    pub(crate) span: Span,
 }
 
 /// What came of a call that had `time`; `delivered` is whether its request was handed to the

@@ -2,6 +2,7 @@
 //! container exists.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nri_core::api::ContainerState;
 use nri_core::flow::Report;
@@ -21,8 +22,18 @@ struct Unsettled {
 }
 
 impl Unsettled {
+    fn new(engine: &Arc<Engine>, container: ObjectKey, request: RequestId) -> Self {
+        engine.unsettled.fetch_add(1, Ordering::AcqRel);
+        Self {
+            engine: Arc::clone(engine),
+            container,
+            request: Some(request),
+        }
+    }
+
     fn settle(&mut self, settlement: Settlement) {
         if let Some(request) = self.request.take() {
+            self.engine.unsettled.fetch_sub(1, Ordering::AcqRel);
             self.engine
                 .update(|state, now| state.settle(request, &self.container, settlement, now));
         }
@@ -58,11 +69,7 @@ impl Engine {
             // A creation's flow ends in nothing else.
             return Ok(Creation::untouched());
         };
-        let mut unsettled = Unsettled {
-            engine: Arc::clone(self),
-            container: keys.object().clone(),
-            request: Some(request),
-        };
+        let mut unsettled = Unsettled::new(self, keys.object().clone(), request);
         let reporter = &self.shared.reporter;
         reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
         reporter.omitted(&asked.omissions);

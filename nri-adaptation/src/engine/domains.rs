@@ -7,12 +7,15 @@ use std::future::Future;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use nri_core::api::ContainerState;
+use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Domain, DomainError, api};
 
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::plugin::end_reason::ListingError;
+use crate::plugin::inventory::{container_message, pod_message};
 
 /// The domains of an instance, in the order of their registration.
 #[derive(Default)]
@@ -26,12 +29,30 @@ struct Registry {
     time: Duration,
 }
 
-/// What a domain lists.
+/// What a domain lists: its objects, and what is to be known of each at once, so that none of their
+/// code runs under a lock.
 pub(crate) struct Listed {
     pub(crate) domain: Arc<str>,
-    /// With whether they are ready, if the domain knows.
-    pub(crate) pods: Vec<(api::PodSandbox, Option<bool>)>,
-    pub(crate) containers: Vec<api::Container>,
+    pub(crate) pods: Vec<ListedPod>,
+    pub(crate) containers: Vec<ListedContainer>,
+}
+
+/// A pod that a domain lists.
+pub(crate) struct ListedPod {
+    pub(crate) key: ObjectKey,
+    /// Whether it is ready, if the domain knows.
+    pub(crate) ready: Option<bool>,
+    /// What is known of it beside its Linux part.
+    pub(crate) message: api::PodSandbox,
+    pub(crate) pod: Arc<dyn PodSandbox>,
+}
+
+/// A container that a domain lists.
+pub(crate) struct ListedContainer {
+    pub(crate) key: ObjectKey,
+    pub(crate) state: ContainerState,
+    pub(crate) pod: ObjectKey,
+    pub(crate) container: Arc<dyn Container>,
 }
 
 impl Domains {
@@ -109,16 +130,29 @@ impl Domains {
                 .bounded(domain.list_containers())
                 .await
                 .map_err(failed)?;
+            let name: Arc<str> = domain.name().into();
+            let pods = pods.into_iter().map(|pod| {
+                let mut message = pod.to_message();
+                message.linux = None;
+                ListedPod {
+                    key: ObjectKey::pod(Arc::clone(&name), &*message.id),
+                    ready: pod.ready(),
+                    message,
+                    pod,
+                }
+            });
+            let pods = pods.collect();
+            let containers = containers.into_iter().map(|container| ListedContainer {
+                key: ObjectKey::container(Arc::clone(&name), container.id()),
+                state: container.status().state,
+                pod: ObjectKey::pod(Arc::clone(&name), container.pod_sandbox_id()),
+                container,
+            });
+            let containers = containers.collect();
             lists.push(Listed {
-                domain: domain.name().into(),
-                pods: pods
-                    .iter()
-                    .map(|pod| (pod_message(&**pod), pod.ready()))
-                    .collect(),
-                containers: containers
-                    .iter()
-                    .map(|container| container_message(&**container))
-                    .collect(),
+                domain: name,
+                pods,
+                containers,
             });
         }
         Ok(lists)
@@ -216,19 +250,4 @@ impl Domains {
             ))),
         }
     }
-}
-
-/// A pod as plugins see it. It always has a Linux part, if only an empty one: so it is with
-/// runtimes in Go, and plugins look into it without asking.
-pub(crate) fn pod_message(pod: &dyn PodSandbox) -> api::PodSandbox {
-    let mut message = pod.to_message();
-    message.linux.get_or_insert_default();
-    message
-}
-
-/// A container as plugins see it, with a Linux part like a pod.
-pub(crate) fn container_message(container: &dyn Container) -> api::Container {
-    let mut message = container.to_message();
-    message.linux.get_or_insert_default();
-    message
 }

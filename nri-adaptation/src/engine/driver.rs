@@ -1,28 +1,30 @@
 //! The engine: performs what the scheduler wants, and feeds back what came of it.
 //!
 //! Whatever happens is told to the scheduler ([`Engine::update`]); what it wants to be done then is
-//! done with the lock free, by rooms below that return what came of it. A call has a task that
-//! waits for its answer, however late, and goes on with the next call of the chain; one more task
-//! keeps the time.
+//! done with the lock free, by rooms below that return what came of it. A call is written by
+//! whoever submits the request; what reads the answer, however late, goes on with the next call of
+//! the chain, and wakes the caller at its end. One task keeps the time.
 //!
 //! What may not enter: turns, order, lateness, who is asked (the scheduler's), how a plugin is
 //! reached.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use nri_core::flow::Reply;
 use nri_core::merge::Support;
-use nri_core::schedule::{self, CloseReason, RequestOutcome};
+use nri_core::schedule::{self, CallId, CloseReason, RequestOutcome};
 use nri_core::{Domain, PluginId, RegisteredPlugin};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
 use crate::config::Config;
-use crate::engine::call::Outgoing;
+use crate::engine::call::{Began, Outgoing};
 use crate::engine::domains::Domains;
 use crate::engine::side_effects::SideEffects;
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
@@ -31,6 +33,8 @@ use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::EndReason;
+use crate::plugin::endpoint::{Answered, Caller, Relaying, UnderWay};
+use crate::plugin::failure::Failure;
 use crate::shared::Shared;
 
 /// How many request deadlines a joining plugin waits for requests from before.
@@ -44,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) side_effects: Arc<SideEffects>,
     pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
     registrations: AtomicU64,
+    /// Creations that succeeded, and of which it is not known whether the container exists.
+    pub(crate) unsettled: AtomicUsize,
 }
 
 impl fmt::Debug for Engine {
@@ -71,6 +77,7 @@ impl Engine {
             side_effects,
             unsolicited: Arc::new(unsolicited),
             registrations: AtomicU64::new(1),
+            unsettled: AtomicUsize::new(0),
         };
         for domain in engine.domains.all() {
             engine.prepare_lives_of(&*domain);
@@ -116,39 +123,36 @@ impl Engine {
 
     /// Tells the scheduler something, and performs what it wants to be done then.
     pub(crate) fn update<R>(self: &Arc<Self>, tell: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let (result, actions) = self.dispatch.tell(tell);
-        for call in self.perform(actions) {
-            self.begin_call(call);
+        let (result, mut actions) = self.dispatch.tell(tell);
+        // Calls that end as they are made lead to further ones, and are told in one go.
+        let mut calls = VecDeque::new();
+        loop {
+            calls.extend(std::mem::take(&mut actions.calls));
+            let ended = self.make_calls(&mut calls);
+            self.perform(actions);
+            let Some((call, reply)) = ended else {
+                return result;
+            };
+            let (outgoing, next) = self
+                .dispatch
+                .tell(|state, now| state.handle_reply(call, reply, now));
+            drop(outgoing);
+            actions = next;
         }
-        result
-    }
-
-    /// The same; the first call that is to be made is left to whoever asks.
-    fn update_inline(
-        self: &Arc<Self>,
-        tell: impl FnOnce(&mut State, Instant),
-    ) -> Option<Box<Outgoing>> {
-        let ((), actions) = self.dispatch.tell(tell);
-        let mut calls = self.perform(actions).into_iter();
-        let mine = calls.next();
-        for call in calls {
-            self.begin_call(call);
-        }
-        mine
     }
 
     /// Performs everything but the calls that are to be made.
-    #[allow(
-        clippy::vec_box,
-        reason = "calls stay in their boxes, whoever makes them"
-    )]
-    fn perform(self: &Arc<Self>, actions: Actions) -> Vec<Box<Outgoing>> {
+    fn perform(self: &Arc<Self>, actions: Actions) {
         let Actions {
-            calls,
+            calls: _,
+            given_up,
             members,
             plugins_changed,
             news,
         } = actions;
+        for call in given_up {
+            call.give_up();
+        }
         for member in members {
             match member {
                 MemberAction::Ready(connected) => {
@@ -172,27 +176,46 @@ impl Engine {
             }
             .tell_all();
         }
-        calls
     }
 
-    fn begin_call(self: &Arc<Self>, call: Box<Outgoing>) {
-        let engine = Arc::clone(self);
-        self.shared.tasks.spawn(engine.drive_call(call));
-    }
-
-    /// Makes a call, waits for what comes of it, and goes on with the call that follows from that.
-    async fn drive_call(self: Arc<Self>, first: Box<Outgoing>) {
-        let mut next = Some(first);
-        while let Some(outgoing) = next {
-            let call = outgoing.call;
-            let mut reply = outgoing.reply(&self.shared.reporter).await;
-            if let Reply::Late { .. } = reply {
-                // The request is told, and the plugin's turn is over: nothing will come.
-                self.update(|state, now| state.scheduler.handle_reply(call, reply, now));
-                reply = Reply::Gone { delivered: false };
+    /// Makes calls, up to one that ends as it is made.
+    fn make_calls(
+        self: &Arc<Self>,
+        calls: &mut VecDeque<Arc<Outgoing>>,
+    ) -> Option<(CallId, Reply)> {
+        while let Some(outgoing) = calls.pop_front() {
+            let Some((began, request)) = outgoing.begin() else {
+                continue;
+            };
+            let calling = Arc::new(Calling {
+                engine: Arc::clone(self),
+                began,
+                outgoing,
+            });
+            let Calling {
+                outgoing, began, ..
+            } = &*calling;
+            let (caller, endpoint) = (Arc::clone(&calling), &outgoing.connected.endpoint);
+            match endpoint.relay(request, began.time, caller) {
+                Relaying::Begun(under_way) => calling.keep(under_way),
+                Relaying::Over(answered) => return Some((outgoing.call, calling.end(answered))),
+                Relaying::Waits(more) => {
+                    self.shared.tasks.spawn(calling.wait(more));
+                }
             }
-            next = self.update_inline(|state, now| state.scheduler.handle_reply(call, reply, now));
         }
+        None
+    }
+
+    /// Something came of a call.
+    fn replied(self: &Arc<Self>, call: CallId, mut reply: Reply) {
+        if let Reply::Late { .. } = reply {
+            // The request is told, and the plugin's turn is over: nothing will come.
+            self.update(|state, now| state.scheduler.handle_reply(call, reply, now));
+            reply = Reply::Gone { delivered: false };
+        }
+        let outgoing = self.update(|state, now| state.handle_reply(call, reply, now));
+        drop(outgoing);
     }
 
     /// Synchronises a plugin, when it joins or after it was late, and does what it asks for then.
@@ -354,6 +377,60 @@ impl Engine {
         self.shared
             .tasks
             .spawn_uncounted(keep_time(engine, earlier));
+    }
+}
+
+/// A call that was made, which is told what comes of it.
+struct Calling {
+    engine: Arc<Engine>,
+    outgoing: Arc<Outgoing>,
+    began: Began,
+}
+
+impl Calling {
+    fn keep(&self, under_way: UnderWay) {
+        *self.outgoing.under_way.lock() = Some(under_way);
+    }
+
+    fn end(&self, answered: Answered) -> Reply {
+        let reporter = &self.engine.shared.reporter;
+        self.outgoing.end(&self.began, answered, reporter)
+    }
+
+    /// Waits for what cannot be had at once.
+    async fn wait(self: Arc<Self>, more: Pin<Box<dyn Future<Output = Relaying> + Send>>) {
+        let patience = self.outgoing.patience.into();
+        let work = async {
+            let mut more = more;
+            loop {
+                match more.await {
+                    Relaying::Begun(under_way) => break self.keep(under_way),
+                    Relaying::Over(answered) => break self.answered(answered),
+                    Relaying::Waits(again) => more = again,
+                }
+            }
+        };
+        let work = work.instrument(self.began.span.clone());
+        if tokio::time::timeout_at(patience, work).await.is_err() {
+            self.answered(Answered {
+                answer: Err(Failure::Closed("given up".to_owned())),
+                delivered: false,
+            });
+        }
+    }
+}
+
+impl Caller for Calling {
+    fn answered(&self, answered: Answered) {
+        // Those who are told may panic, which is not to end what reads a connection.
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let reply = self.end(answered);
+            self.engine.replied(self.outgoing.call, reply);
+        }));
+        if told.is_err() {
+            let plugin = &self.outgoing.connected.plugin;
+            tracing::error!(%plugin, "an observer has panicked when it was told of a call");
+        }
     }
 }
 

@@ -8,16 +8,10 @@ use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
 use nri_core::schedule::SyncPlan;
 
-use crate::engine::domains::Listed;
+use crate::engine::domains::{Listed, ListedPod};
 use crate::engine::state::State;
 use crate::engine::unlisted::Shown;
-
-/// What exists, as plugins see it.
-#[derive(Debug, Default)]
-pub(crate) struct Inventory {
-    pub(crate) pods: Vec<api::PodSandbox>,
-    pub(crate) containers: Vec<api::Container>,
-}
+use crate::plugin::inventory::Inventory;
 
 impl State {
     /// Learns from lists what exists.
@@ -27,14 +21,14 @@ impl State {
         }
         let lifecycles = self.scheduler.lifecycles_mut();
         for list in lists {
-            let pods = list.pods.iter().map(|(pod, ready)| {
-                let observed = ready.map_or(Observed::Unknown, Observed::pod);
-                (list.pod_key(pod), observed)
+            let pods = list.pods.iter().map(|pod| {
+                let observed = pod.ready.map_or(Observed::Unknown, Observed::pod);
+                (pod.key.clone(), observed)
             });
             let containers = list
                 .containers
                 .iter()
-                .map(|c| (list.container_key(c), Observed::from(c.state())));
+                .map(|container| (container.key.clone(), Observed::from(container.state)));
             let gone = lifecycles.seed(listing, &list.domain, pods.chain(containers));
             if !gone.is_empty() {
                 tracing::debug!(
@@ -51,13 +45,12 @@ impl State {
 
     /// Notes which pods containers are in, for the policy.
     fn note_pods(&self, list: &Listed) {
-        let pods = list.pods.iter().map(|(pod, _)| (&*pod.id, pod));
-        let pods: BTreeMap<&str, &api::PodSandbox> = pods.collect();
+        let pods = list.pods.iter().map(|pod| (&pod.key, &pod.message));
+        let pods: BTreeMap<&ObjectKey, &api::PodSandbox> = pods.collect();
         for container in &list.containers {
-            if let Some(pod) = pods.get(&*container.pod_sandbox_id) {
-                let key = list.container_key(container);
+            if let Some(pod) = pods.get(&container.pod) {
                 let known = self.scheduler.known_pods();
-                known.note(&key, &list.pod_key(pod), pod);
+                known.note(&container.key, &container.pod, pod);
             }
         }
     }
@@ -78,37 +71,30 @@ impl State {
         for (key, object) in self.unlisted.shown(lifecycles) {
             match object {
                 _ if !shows(lifecycles, key) => {}
-                Shown::Pod(pod) => inventory.pods.push(pod),
-                Shown::Container(container) => inventory.containers.push(container),
+                Shown::Pod(pod) => inventory.pods.push(Arc::new(pod)),
+                Shown::Container(container) => {
+                    let state = container.state();
+                    inventory.containers.push((Arc::new(container), state));
+                }
             }
         }
         for list in lists {
-            let (domain, pods, containers) = (list.domain, list.pods, list.containers);
-            let pods = pods.into_iter().filter(|(pod, ready)| {
-                ready.is_some() && shows(lifecycles, ObjectKey::pod(Arc::clone(&domain), &*pod.id))
-            });
-            inventory.pods.extend(pods.map(|(pod, _)| pod));
-            for mut container in containers {
-                let (key, listed) = (
-                    ObjectKey::container(Arc::clone(&domain), &*container.id),
-                    container.state(),
-                );
-                if listed != ContainerState::ContainerUnknown && shows(lifecycles, key.clone()) {
-                    container.set_state(lifecycles.shown_state(&key, listed));
-                    inventory.containers.push(container);
+            for ListedPod {
+                key, ready, pod, ..
+            } in list.pods
+            {
+                if ready.is_some() && shows(lifecycles, key) {
+                    inventory.pods.push(pod);
+                }
+            }
+            for listed in list.containers {
+                let state = lifecycles.shown_state(&listed.key, listed.state);
+                if listed.state != ContainerState::ContainerUnknown && shows(lifecycles, listed.key)
+                {
+                    inventory.containers.push((listed.container, state));
                 }
             }
         }
         (inventory, shown)
-    }
-}
-
-impl Listed {
-    fn pod_key(&self, pod: &api::PodSandbox) -> ObjectKey {
-        ObjectKey::pod(Arc::clone(&self.domain), &*pod.id)
-    }
-
-    fn container_key(&self, container: &api::Container) -> ObjectKey {
-        ObjectKey::container(Arc::clone(&self.domain), &*container.id)
     }
 }

@@ -4,6 +4,7 @@
 //! happened) go on without it: all plugins hear of them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
@@ -79,6 +80,21 @@ impl Engine {
             submitted,
             over: false,
         })
+    }
+
+    /// Whether an event need not be looked at: no plugin wants to hear of it, and it is no step in
+    /// the life of what it is about. Allocates nothing and takes no lock.
+    pub(crate) fn is_unheard(&self, event: Event) -> bool {
+        let is_no_step = matches!(
+            event,
+            Event::PostCreateContainer
+                | Event::PostStartContainer
+                | Event::PostUpdateContainer
+                | Event::UpdatePodSandbox
+                | Event::PostUpdatePodSandbox
+        );
+        // That something is told of a container shows that its creation came to something.
+        is_no_step && !self.dispatch.is_heard(event) && self.unsettled.load(Ordering::Acquire) == 0
     }
 
     /// Relays an event whose answers say nothing.

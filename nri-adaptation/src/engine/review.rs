@@ -22,6 +22,7 @@ use crate::engine::call::reply;
 use crate::engine::domains::Domains;
 use crate::engine::state::State;
 use crate::plugin::connected::ConnectedPlugin;
+use crate::plugin::endpoint::ask;
 use crate::plugin::failure::Failure;
 use crate::plugin::prepared::{Preparation, Prepared};
 use crate::telemetry::call_report::PluginCallReport;
@@ -102,7 +103,7 @@ impl Reviewers {
             match flow.next() {
                 Step::Call(Call { plugin, request }) => match self.validator(&plugin) {
                     Some(validator) => {
-                        calls.spawn(ask(Arc::clone(validator), preparation.of(request)));
+                        calls.spawn(judged(Arc::clone(validator), preparation.of(request)));
                     }
                     None => flow.answer(&plugin, Reply::Gone { delivered: false }),
                 },
@@ -168,18 +169,13 @@ fn merged(plugin: &PluginId, update: &api::ContainerUpdate) -> StopOutcome {
 }
 
 /// Asks a validator, within its time.
-async fn ask(
+async fn judged(
     validator: Arc<ConnectedPlugin>,
     request: Arc<Prepared>,
 ) -> (RegisteredPlugin, Reply, Instant) {
     let began = now();
     let time = validator.settings().request_timeout;
-    let relaying = validator.endpoint.relay(request, time);
-    let answer = timeout(time, relaying.answer).await;
-    let reply = reply(
-        answer.unwrap_or(Err(Failure::Late)),
-        time,
-        relaying.delivered.get(),
-    );
+    let answer = timeout(time, ask(&*validator.endpoint, request, time)).await;
+    let reply = reply(answer.unwrap_or(Err(Failure::Late)), time, true);
     (validator.plugin.clone(), reply, began)
 }

@@ -7,15 +7,16 @@
 //! how it is reached, anything that is awaited.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use nri_core::flow::Report;
+use nri_core::flow::{Reply, Report, Roster};
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
-    CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
+    CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
-use nri_core::{Ctx, Error, RegisteredPlugin, Request, Settlement};
+use nri_core::{Ctx, Error, Event, EventMask, RegisteredPlugin, Request, Settlement};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
@@ -63,6 +64,13 @@ pub(crate) struct State {
     pub(crate) plugins: BTreeMap<RegisteredPlugin, PluginEntry>,
     pub(crate) unlisted: Unlisted,
     requests: BTreeMap<RequestId, InFlightRequest>,
+    /// Those who hear of events, as the last one who looked saw them.
+    roster: Roster,
+    /// The calls that were made and not answered.
+    calls: BTreeMap<CallId, Arc<Outgoing>>,
+    /// Of those calls, none is to be given up earlier.
+    patience: Option<Instant>,
+    given_up: Vec<Arc<Outgoing>>,
     /// What is to be told and nobody has told yet.
     news: VecDeque<News>,
     /// Whether somebody is telling.
@@ -80,18 +88,18 @@ pub(crate) struct State {
 /// The scheduler of an instance, with those who wait for it.
 pub(crate) struct Dispatch {
     state: Lock<State>,
+    /// The events that any plugin wants to hear of, those that join included, as a mask.
+    heard: AtomicI32,
     /// Something is to happen earlier than it was.
     pub(crate) earlier: Arc<Notify>,
 }
 
 /// What is to be done once the lock is free.
 #[derive(Default)]
-#[allow(
-    clippy::vec_box,
-    reason = "calls stay in their boxes, whoever makes them"
-)]
 pub(crate) struct Actions {
-    pub(crate) calls: Vec<Box<Outgoing>>,
+    pub(crate) calls: Vec<Arc<Outgoing>>,
+    /// Calls for whose answers nobody waits any more.
+    pub(crate) given_up: Vec<Arc<Outgoing>>,
     /// Plugins that are to be synchronised, and those that are ready.
     pub(crate) members: Vec<MemberAction>,
     /// Whether others are included in requests than before, or others are late.
@@ -129,7 +137,7 @@ pub(crate) struct Stopped {
 
 #[allow(clippy::large_enum_variant)] // short-lived
 enum Action {
-    Call(Box<Outgoing>),
+    Call(Arc<Outgoing>),
     Member(MemberAction),
     News(News),
 }
@@ -142,6 +150,10 @@ impl Dispatch {
                 plugins: BTreeMap::new(),
                 unlisted: Unlisted::default(),
                 requests: BTreeMap::new(),
+                roster: Roster::default(),
+                calls: BTreeMap::new(),
+                patience: None,
+                given_up: Vec::new(),
                 news: VecDeque::new(),
                 telling: false,
                 exits: 0,
@@ -149,8 +161,14 @@ impl Dispatch {
                 armed: None,
                 revision: 0,
             }),
+            heard: AtomicI32::new(0),
             earlier: Arc::default(),
         }
+    }
+
+    /// Whether any plugin wants to hear of an event. Takes no lock.
+    pub(crate) fn is_heard(&self, event: Event) -> bool {
+        self.heard.load(Ordering::Acquire) & EventMask::from(event).bits() != 0
     }
 
     /// Not to be held while anything is awaited. What is told to the scheduler goes through
@@ -173,7 +191,11 @@ impl Dispatch {
                 None => {}
             }
         }
-        let next = state.scheduler.poll_timeout();
+        if let Some(heard) = state.heard_anew() {
+            self.heard.store(heard.bits(), Ordering::Release);
+        }
+        actions.given_up = std::mem::take(&mut state.given_up);
+        let next = state.next_time();
         if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
             state.armed = next;
             self.earlier.notify_one();
@@ -257,8 +279,67 @@ impl State {
     /// Looks what is due, and when the time has to be looked at next.
     pub(crate) fn keep_time(&mut self, now: Instant) -> Option<Instant> {
         self.scheduler.handle_timeout(now);
-        self.armed = self.scheduler.poll_timeout();
+        if self.patience.is_some_and(|patience| patience <= now) {
+            self.give_up(now);
+        }
+        self.armed = self.next_time();
         self.armed
+    }
+
+    /// The events that plugins want to hear of, if these plugins are not those of the last time.
+    fn heard_anew(&mut self) -> Option<EventMask> {
+        let roster = self.scheduler.roster();
+        if std::ptr::eq(self.roster.members(), roster.members()) {
+            return None;
+        }
+        self.roster = roster.clone();
+        let members = self.roster.members().iter();
+        Some(members.fold(EventMask::NONE, |heard, member| heard | member.events))
+    }
+
+    /// When something is due.
+    fn next_time(&self) -> Option<Instant> {
+        let times = self.scheduler.poll_timeout().into_iter();
+        times.chain(self.patience).min()
+    }
+
+    /// Keeps a call that is going to be made.
+    fn under_way(&mut self, call: Outgoing) -> Arc<Outgoing> {
+        let call = Arc::new(call);
+        let patience = self.patience.into_iter().chain([call.patience]).min();
+        self.patience = patience;
+        self.calls.insert(call.call, Arc::clone(&call));
+        call
+    }
+
+    /// Takes in what came of a call. What is returned must not be dropped under the lock.
+    pub(crate) fn handle_reply(
+        &mut self,
+        call: CallId,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<Arc<Outgoing>> {
+        let outgoing = self.calls.remove(&call);
+        if self.calls.is_empty() {
+            self.patience = None;
+        }
+        self.scheduler.handle_reply(call, reply, now);
+        outgoing
+    }
+
+    /// Gives up the calls that were waited for long enough.
+    fn give_up(&mut self, now: Instant) {
+        let calls = std::mem::take(&mut self.calls);
+        let (given_up, waited): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .partition(|(_, call)| call.patience <= now);
+        self.calls.extend(waited);
+        self.patience = self.calls.values().map(|call| call.patience).min();
+        for (call, outgoing) in given_up {
+            let gone = Reply::Gone { delivered: true };
+            self.scheduler.handle_reply(call, gone, now);
+            self.given_up.push(outgoing);
+        }
     }
 
     /// The plugins that a request that begins now includes, in order.
@@ -331,18 +412,21 @@ impl State {
                 patience,
             } => {
                 let connected = self.connected(&plugin)?;
+                let event = message.event();
                 let (span, request) = match self.requests.get_mut(&request) {
                     Some(request) => (request.span.clone(), request.preparation.of(message)),
                     // Undoing is nobody's request.
                     None => (Span::none(), Preparation::default().of(message)),
                 };
-                Action::Call(Box::new(Outgoing {
+                Action::Call(self.under_way(Outgoing {
                     call,
                     connected,
-                    request,
+                    event,
+                    request: Lock::new(Some(request)),
                     deadline,
                     patience,
                     span,
+                    under_way: Lock::default(),
                 }))
             }
             Effect::CallResolved {

@@ -6,12 +6,12 @@ use nri_core::lifecycle::Listing;
 use tokio::time::Instant;
 
 use crate::engine::domains::{Domains, Listed};
-use crate::engine::inventory::Inventory;
 use crate::engine::state::Dispatch;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::ListingError;
 use crate::plugin::endpoint::Progress;
 use crate::plugin::failure::Failure;
+use crate::plugin::inventory::Inventory;
 use crate::telemetry::reporter::Reporter;
 
 /// Asks the domains what exists.
@@ -36,12 +36,11 @@ pub(crate) async fn send_snapshot(
     progress: Progress<'_>,
     reporter: &Reporter,
 ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-    let Inventory { pods, containers } = inventory;
     let time = connected.settings().request_timeout;
     let begun = Instant::now();
     let answer = connected
         .endpoint
-        .synchronize(pods, containers, time, progress)
+        .synchronize(inventory, time, progress)
         .await;
     let result = answer.as_ref().map(Vec::len).map_err(Failure::class);
     reporter.synchronized(&connected.plugin.id, begun.elapsed(), result);

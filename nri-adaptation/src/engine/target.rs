@@ -5,7 +5,8 @@ use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Error, Event, Request, api};
 use tracing::Span;
 
-use crate::engine::domains::{Domains, container_message, pod_message};
+use crate::engine::domains::Domains;
+use crate::plugin::inventory::{container_message, pod_message};
 
 /// What a pod, and the container of it that a request is about, if it is about one, are known by.
 #[derive(Debug, Clone)]

@@ -17,8 +17,9 @@ use nri_proto::transport::Code;
 use tokio::sync::watch;
 
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Delivery, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::endpoint::{Answered, Caller, Endpoint, Progress, Relaying, Subscription};
 use crate::plugin::failure::Failure;
+use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
 
 /// A plugin in this process.
@@ -93,25 +94,23 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 
 #[async_trait]
 impl Endpoint for BuiltIn {
-    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
-        let delivered = Delivery::default();
+    /// A handler may block, so it is never run by whoever asks.
+    fn relay(&self, request: Arc<Prepared>, time: Duration, _caller: Arc<dyn Caller>) -> Relaying {
         let (plugin, context) = (Arc::clone(&self.plugin), self.context(time));
-        let handed = delivered.clone();
         let mut closed = self.closed.subscribe();
-        let answer = async move {
-            handed.set();
+        Relaying::Waits(Box::pin(async move {
             let request = (**request.request()).clone();
-            tokio::select! {
+            let answer = tokio::select! {
                 biased;
                 answer = caught(dispatch(&*plugin, &context, request)) => answer,
                 // A handler that never ends must not outlive the plugin.
                 _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(EndReason::Closed.to_string())),
-            }
-        };
-        Relaying {
-            answer: Box::pin(answer),
-            delivered,
-        }
+            };
+            Relaying::Over(Answered {
+                answer,
+                delivered: true,
+            })
+        }))
     }
 
     async fn configure(
@@ -133,12 +132,13 @@ impl Endpoint for BuiltIn {
 
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         _progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let context = self.context(time);
+        let (pods, containers) = inventory.into_messages();
+        let (pods, containers) = (pods.collect(), containers.collect());
         self.bounded(time, self.plugin.synchronize(&context, pods, containers))
             .await
     }

@@ -54,6 +54,22 @@ impl fmt::Debug for ConnectedPlugin {
     }
 }
 
+/// While it lives, a call of the plugin is under way.
+pub(crate) struct InFlight(Arc<ConnectedPlugin>);
+
+impl InFlight {
+    pub(crate) fn new(connected: Arc<ConnectedPlugin>) -> Self {
+        connected.statistics.begin();
+        Self(connected)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.statistics.end();
+    }
+}
+
 impl ConnectedPlugin {
     pub(crate) fn new(
         plugin: RegisteredPlugin,

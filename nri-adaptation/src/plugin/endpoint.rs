@@ -6,36 +6,103 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_core::{Configuration, EventMask, Response, api};
+use nri_proto::transport::Started;
+use tokio::sync::oneshot;
 
+use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::failure::Failure;
+use crate::plugin::inventory::Inventory;
 use crate::plugin::prepared::Prepared;
 
-/// Whether a request was handed to the transport whole, so that the plugin may know of it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Delivery(Arc<AtomicBool>);
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answer: Result<Response, Failure>,
+    /// Whether the request was handed to the transport whole, so that the plugin may know of it.
+    pub(crate) delivered: bool,
+}
 
-impl Delivery {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// Whoever is told what came of a request: once, with no lock held, and perhaps by what reads the
+/// plugin's connection, so nobody may wait there.
+pub(crate) trait Caller: Send + Sync + 'static {
+    fn answered(&self, answered: Answered);
+}
 
-    pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+/// A request that is under way. Dropping it gives up what has not come yet.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    _asked: Started,
+    /// What was asked again in another form, if that may be.
+    again: Option<Again>,
+}
+
+/// Where a request is kept that was asked again.
+pub(crate) type Again = Arc<Lock<Option<Started>>>;
+
+impl UnderWay {
+    pub(crate) fn new(asked: Started, again: Option<Again>) -> Self {
+        Self {
+            _asked: asked,
+            again,
+        }
     }
 }
 
-/// A request under way. It owns what it needs, so whoever waits may leave it to a task.
-pub(crate) struct Relaying {
-    /// The answer, however late.
-    pub(crate) answer: Pin<Box<dyn Future<Output = Result<Response, Failure>> + Send>>,
-    /// Whether the plugin may know of the request.
-    pub(crate) delivered: Delivery,
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // Whoever waits for its answer holds on to it as well.
+        let again = self.again.take().and_then(|again| again.lock().take());
+        drop(again);
+    }
+}
+
+/// How far a request is that is to be relayed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned, and a box would be an allocation per call"
+)]
+pub(crate) enum Relaying {
+    /// The caller is told what comes of it, as long as this is kept.
+    Begun(UnderWay),
+    /// It has to be waited for, by a task: then it is as far as that says.
+    Waits(Pin<Box<dyn Future<Output = Relaying> + Send>>),
+    /// That is what came of it; the caller is not told.
+    Over(Answered),
+}
+
+/// Relays a request, and waits for what comes of it.
+pub(crate) async fn ask(
+    endpoint: &dyn Endpoint,
+    request: Arc<Prepared>,
+    time: Duration,
+) -> Result<Response, Failure> {
+    let (sender, receiver) = oneshot::channel();
+    let waits = Arc::new(Lock::new(Some(sender)));
+    let mut relaying = endpoint.relay(request, time, waits);
+    loop {
+        match relaying {
+            Relaying::Waits(more) => relaying = more.await,
+            Relaying::Over(answered) => return answered.answer,
+            Relaying::Begun(_under_way) => {
+                let closed = |_| Err(Failure::Closed("given up".to_owned()));
+                return receiver.await.unwrap_or_else(closed);
+            }
+        }
+    }
+}
+
+impl Caller for Lock<Option<oneshot::Sender<Result<Response, Failure>>>> {
+    fn answered(&self, answered: Answered) {
+        if let Some(sender) = self.lock().take() {
+            // Whoever waited may have gone.
+            let _ = sender.send(answered.answer);
+        }
+    }
 }
 
 /// Told when a plugin has answered a part of its synchronisation.
@@ -54,9 +121,9 @@ pub(crate) struct Subscription {
 /// One plugin, as the rest of the instance sees it.
 #[async_trait]
 pub(crate) trait Endpoint: Send + Sync + 'static {
-    /// Begins to relay a request. The plugin is told that it has `time`; the returned future has no
-    /// deadline of its own for the answer.
-    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying;
+    /// Begins to relay a request. The plugin is told that it has `time`; the answer has no deadline
+    /// of its own.
+    fn relay(&self, request: Arc<Prepared>, time: Duration, caller: Arc<dyn Caller>) -> Relaying;
 
     /// Takes note that the plugin is about to be let in, so that it may say as much as plugins may.
     fn admitted(&self) {}
@@ -72,8 +139,7 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// message; `progress` is called when one of several is answered.
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure>;

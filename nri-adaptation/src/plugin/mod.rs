@@ -8,6 +8,7 @@ pub(crate) mod credentials;
 pub(crate) mod end_reason;
 pub(crate) mod endpoint;
 pub(crate) mod failure;
+pub(crate) mod inventory;
 pub(crate) mod live_validator;
 pub(crate) mod places;
 pub(crate) mod prepared;

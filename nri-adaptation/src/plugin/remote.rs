@@ -10,15 +10,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nri_core::flow::SynchronizeFlow;
 use nri_core::{Configuration, Event, EventMask, PluginId, Response, api};
-use nri_proto::transport::{CallError, CallOptions, Client, Code, Connection, PluginClient};
+use nri_proto::transport::{
+    CallEnd, CallError, CallOptions, Client, Code, Connection, PluginClient, StartError, Started,
+};
 use nri_proto::{Method as _, items, rpc};
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Delivery, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::endpoint::{
+    Again, Answered, Caller, Endpoint, Progress, Relaying, Subscription, UnderWay,
+};
 use crate::plugin::failure::Failure;
+use crate::plugin::inventory::Inventory;
 use crate::plugin::places::Place;
 use crate::plugin::prepared::Prepared;
 use crate::telemetry::observer::Observer;
@@ -114,61 +119,135 @@ impl From<CallError> for Failure {
     }
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Call(error) => error.into(),
+            other => Self::Status {
+                code: Code::ResourceExhausted.value(),
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
 /// Writes a request by the deadline, then waits for the reply without one.
 async fn call(
     client: &Client,
     method: &'static str,
     payload: Bytes,
     deadline: Instant,
-    delivered: &Delivery,
 ) -> Result<Bytes, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     let options = CallOptions::timeout(left);
     let pending = client
         .begin(rpc::plugin::SERVICE, method, payload, options)
         .await?;
-    delivered.set();
     Ok(pending.await?)
 }
 
-async fn relay(
+/// A request on its way to a plugin, in one form or the other.
+#[derive(Clone)]
+struct Relay {
     client: Client,
     old: Arc<OldForm>,
     request: Arc<Prepared>,
     deadline: Instant,
-    delivered: Delivery,
-) -> Result<Response, Failure> {
-    let event = request.request().event();
-    let old_form = event.has_state_change_form();
-    if !(old_form && old.in_use.load(Ordering::Relaxed)) {
-        let method = request.request().method();
-        let reply = call(&client, method, request.bytes(), deadline, &delivered).await;
-        let unknown = Code::Unimplemented.value();
-        match reply {
-            Err(Failure::Status { code, .. }) if old_form && code == unknown => {
-                old.in_use.store(true, Ordering::Relaxed);
-            }
-            Err(failure) => return Err(failure),
-            Ok(bytes) => {
-                // It is counted before it is built.
-                Response::check(event, &bytes, &(old.limits)()).map_err(too_many)?;
-                return Response::decode(event, &bytes)
-                    .map(printable)
-                    .map_err(undecodable);
-            }
+    caller: Arc<dyn Caller>,
+    /// Absent for events that have one form only.
+    again: Option<Again>,
+}
+
+impl Relay {
+    fn event(&self) -> Event {
+        self.request.request().event()
+    }
+
+    /// Whether it is asked in the old form from the beginning.
+    fn is_old(&self) -> bool {
+        self.again.is_some() && self.old.in_use.load(Ordering::Relaxed)
+    }
+
+    fn options(&self) -> CallOptions {
+        CallOptions::timeout(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn message(&self, old: bool) -> (&'static str, Bytes) {
+        match old {
+            true => (
+                rpc::plugin::StateChange::NAME,
+                self.request.old_bytes().unwrap_or_default(),
+            ),
+            false => (self.request.request().method(), self.request.bytes()),
         }
     }
-    let payload = request.old_bytes().unwrap_or_default();
-    call(
-        &client,
-        rpc::plugin::StateChange::NAME,
-        payload,
-        deadline,
-        &delivered,
-    )
-    .await?;
-    old.warn(event);
-    Ok(Response::empty(event))
+
+    /// Writes it if there is a place for it in the connection.
+    fn start(self, old: bool) -> Result<Started, StartError> {
+        let (client, options) = (self.client.clone(), self.options());
+        let (method, payload) = self.message(old);
+        let then = move |end| self.ended(old, end);
+        client.start(rpc::plugin::SERVICE, method, payload, options, then)
+    }
+
+    /// Waits for a place, and writes it then.
+    async fn start_in_turn(self) -> Relaying {
+        let (client, options, old) = (self.client.clone(), self.options(), self.is_old());
+        let (method, payload) = self.message(old);
+        let again = self.again.clone();
+        let then = move |end| self.ended(old, end);
+        let started = client.start_in_turn(rpc::plugin::SERVICE, method, payload, options, then);
+        match started.await {
+            Ok(started) => Relaying::Begun(UnderWay::new(started, again)),
+            Err(error) => over(error.into()),
+        }
+    }
+
+    /// Takes in what came of it. A plugin that does not know the method is asked in the old form.
+    fn ended(self, old: bool, end: CallEnd) {
+        let (event, delivered) = (self.event(), end.written);
+        let caller = Arc::clone(&self.caller);
+        let answer = match (end.reply, self.again.clone()) {
+            (Ok(_), _) if old => {
+                self.old.warn(event);
+                Ok(Response::empty(event))
+            }
+            (Ok(bytes), _) => self.decode(event, &bytes),
+            (Err(CallError::Status(status)), Some(again))
+                if !old && status.code == Code::Unimplemented =>
+            {
+                self.old.in_use.store(true, Ordering::Relaxed);
+                match self.start(true) {
+                    Ok(started) => *again.lock() = Some(started),
+                    Err(error) => caller.answered(Answered {
+                        answer: Err(error.into()),
+                        delivered,
+                    }),
+                }
+                return;
+            }
+            (Err(error), _) => Err(error.into()),
+        };
+        // Whoever takes the answer may change the request in place then.
+        drop(self);
+        caller.answered(Answered { answer, delivered });
+    }
+
+    fn decode(&self, event: Event, bytes: &[u8]) -> Result<Response, Failure> {
+        // It is counted before it is built.
+        Response::check(event, bytes, &(self.old.limits)()).map_err(too_many)?;
+        Response::decode(event, bytes)
+            .map(printable)
+            .map_err(undecodable)
+    }
+}
+
+/// Nothing was handed over.
+fn over(failure: Failure) -> Relaying {
+    Relaying::Over(Answered {
+        answer: Err(failure),
+        delivered: false,
+    })
 }
 
 /// An answer that is too much to be taken.
@@ -193,18 +272,22 @@ fn printable(mut response: Response) -> Response {
 
 #[async_trait]
 impl Endpoint for Remote {
-    fn relay(&self, request: Arc<Prepared>, time: Duration) -> Relaying {
-        let delivered = Delivery::default();
-        let answer = relay(
-            self.connection.client(),
-            Arc::clone(&self.old),
+    fn relay(&self, request: Arc<Prepared>, time: Duration, caller: Arc<dyn Caller>) -> Relaying {
+        let old_form = request.request().event().has_state_change_form();
+        let again = old_form.then(Again::default);
+        let relay = Relay {
+            client: self.connection.client(),
+            old: Arc::clone(&self.old),
             request,
-            Instant::now() + time,
-            delivered.clone(),
-        );
-        Relaying {
-            answer: Box::pin(answer),
-            delivered,
+            deadline: Instant::now() + time,
+            caller,
+            again: again.clone(),
+        };
+        let old = relay.is_old();
+        match relay.clone().start(old) {
+            Ok(started) => Relaying::Begun(UnderWay::new(started, again)),
+            Err(StartError::Crowded) => Relaying::Waits(Box::pin(relay.start_in_turn())),
+            Err(error) => over(error.into()),
         }
     }
 
@@ -245,18 +328,17 @@ impl Endpoint for Remote {
 
     async fn synchronize(
         &self,
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
+        inventory: Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-        let mut flow = SynchronizeFlow::new(pods, containers).map_err(impossible)?;
-        while let Some(part) = flow.next_part() {
+        let (pods, containers) = inventory.into_messages();
+        let mut flow = SynchronizeFlow::new(pods, containers);
+        while let Some(part) = flow.next_part().map_err(impossible)? {
             // The deadline is for progress: every part has its own.
-            let (deadline, payload) = (Instant::now() + time, part.encode_to_vec().into());
+            let (deadline, payload) = (Instant::now() + time, part.bytes.into());
             let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
-            let delivered = Delivery::default();
-            let answer = call(client, name, payload, deadline, &delivered);
+            let answer = call(client, name, payload, deadline);
             let bytes = timeout_at(deadline, answer)
                 .await
                 .map_err(|_| Failure::Late)??;

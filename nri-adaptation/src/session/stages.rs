@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nri_core::{Configuration, RegisteredPlugin};
-use nri_proto::transport::{Connection, Limits, Role};
+use nri_proto::transport::{Connection, Limits, Role, Socket};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -86,7 +86,7 @@ impl Registering {
             .limits(limits)
             .incomplete(&engine.shared.incomplete)
             .serve(Gate::before(&service))
-            .start(stream);
+            .start(Socket::new(stream));
         Self {
             engine: Arc::clone(engine),
             connection,

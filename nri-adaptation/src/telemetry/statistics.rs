@@ -70,26 +70,20 @@ struct Counters {
     last_error: Option<String>,
 }
 
-/// While it lives, a call is under way.
-#[derive(Debug)]
-pub(crate) struct InFlight<'a>(&'a Statistics);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        let mut counters = self.0.lock();
-        counters.calls.in_flight = counters.calls.in_flight.saturating_sub(1);
-    }
-}
-
 impl Statistics {
     fn lock(&self) -> MutexGuard<'_, Counters> {
         self.0.lock()
     }
 
-    /// A call begins.
-    pub(crate) fn begin(&self) -> InFlight<'_> {
+    /// A call begins. It has to [end](Self::end).
+    pub(crate) fn begin(&self) {
         self.lock().calls.in_flight += 1;
-        InFlight(self)
+    }
+
+    /// A call is not under way any more.
+    pub(crate) fn end(&self) {
+        let mut counters = self.lock();
+        counters.calls.in_flight = counters.calls.in_flight.saturating_sub(1);
     }
 
     /// A call is over.
@@ -163,7 +157,7 @@ mod tests {
         record(CallOutcome::Late, 2000);
         record(CallOutcome::Late, 2000);
         record(CallOutcome::Busy, 0);
-        let under_way = statistics.begin();
+        statistics.begin();
         let (calls, error) = statistics.snapshot();
         assert_eq!((calls.in_flight, calls.calls, calls.failures), (1, 5, 1));
         assert_eq!(
@@ -180,7 +174,7 @@ mod tests {
             error.as_deref(),
             Some("StartContainer: it did not answer in time")
         );
-        drop(under_way);
+        statistics.end();
         record(CallOutcome::Answered, 1);
         let (calls, _) = statistics.snapshot();
         assert_eq!((calls.in_flight, calls.timeouts_in_a_row), (0, 0));

@@ -43,7 +43,9 @@ pub use create::CreateFlow;
 pub use notify::NotifyFlow;
 pub use outcome::{Outcome, PluginOutcome, Reply, Report};
 pub use roster::{FailureAction, Member, Policy, Roster};
-pub use synchronize::{ENVELOPE_RESERVE, MESSAGE_LIMIT, SynchronizeError, SynchronizeFlow};
+pub use synchronize::{
+    ENVELOPE_RESERVE, MESSAGE_LIMIT, SynchronizeError, SynchronizeFlow, SynchronizePart,
+};
 pub use update::{StopFlow, UpdateFlow};
 pub use validating::ValidateFlow;
 pub(crate) use validating::consulted;

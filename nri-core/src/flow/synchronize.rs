@@ -1,11 +1,11 @@
 //! Showing a plugin what exists already: pods and containers packed into as few messages as the
 //! transport's limit allows.
 
-use std::collections::VecDeque;
+use std::fmt;
 
 use nri_proto::api;
 use prost::Message;
-use prost::encoding::{encoded_len_varint, key_len};
+use prost::encoding::message;
 
 /// The most that the transport carries in one message: the encoded RPC request, its envelope
 /// included (the protocol's limit).
@@ -53,7 +53,8 @@ pub enum SynchronizeError {
 }
 
 /// The flow of a plugin's synchronisation: one or more messages, pods before containers, each in
-/// the given order.
+/// the given order. Objects are taken one at a time, and encoded into the message that is being
+/// filled: there is never more than one message.
 ///
 /// The last message, the only one if everything fits, has `more` unset, and it is its answer that
 /// counts.
@@ -61,11 +62,12 @@ pub enum SynchronizeError {
 /// ```
 /// use nri_core::{api, flow::SynchronizeFlow};
 ///
-/// let pods = vec![api::PodSandbox { id: "p1".into(), ..Default::default() }];
-/// let mut flow = SynchronizeFlow::new(pods, Vec::new())?;
-/// while let Some(request) = flow.next_part() {
-///     // The plugin echoes `more`, and with the last part it may ask for updates.
-///     let response = api::SynchronizeResponse { more: request.more, update: Vec::new() };
+/// let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
+/// let mut flow = SynchronizeFlow::new([pod], []);
+/// while let Some(part) = flow.next_part()? {
+///     // Send `part.bytes`, an encoded `api::SynchronizeRequest`. The plugin echoes `more`, and with
+///     // the last part it may ask for updates.
+///     let response = api::SynchronizeResponse { more: part.more, update: Vec::new() };
 ///     if let Some(updates) = flow.answer(response)? {
 ///         assert!(updates.is_empty());
 ///     }
@@ -73,12 +75,34 @@ pub enum SynchronizeError {
 /// assert!(flow.is_done());
 /// # Ok::<(), nri_core::flow::SynchronizeError>(())
 /// ```
-#[derive(Debug)]
 pub struct SynchronizeFlow {
-    pods: Queue<api::PodSandbox>,
-    containers: Queue<api::Container>,
+    objects: Box<dyn Iterator<Item = Object> + Send>,
+    /// The one that did not fit into the last message.
+    held: Option<Vec<u8>>,
     room: usize,
     state: State,
+}
+
+/// One message of a synchronisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SynchronizePart {
+    /// The encoded [`api::SynchronizeRequest`].
+    pub bytes: Vec<u8>,
+    /// Whether there will be another one.
+    pub more: bool,
+}
+
+/// An object that is to be shown, or why it cannot be.
+type Object = Result<Vec<u8>, SynchronizeError>;
+
+impl fmt::Debug for SynchronizeFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SynchronizeFlow")
+            .field("room", &self.room)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,58 +114,62 @@ enum State {
 
 impl SynchronizeFlow {
     /// A flow that shows these objects in messages that the transport carries.
-    ///
-    /// # Errors
-    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of
-    /// its own.
-    pub fn new(
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
-    ) -> Result<Self, SynchronizeError> {
+    pub fn new<P, C>(pods: P, containers: C) -> Self
+    where
+        P: IntoIterator<Item = api::PodSandbox, IntoIter: Send + 'static>,
+        C: IntoIterator<Item = api::Container, IntoIter: Send + 'static>,
+    {
         Self::with_room(pods, containers, MESSAGE_LIMIT - ENVELOPE_RESERVE)
     }
 
     /// The same with another limit: `room` is the most bytes that an encoded
     /// [`api::SynchronizeRequest`] may have.
-    ///
-    /// # Errors
-    /// [`SynchronizeError::TooLarge`], naming the first object that does not fit into a message of
-    /// its own.
-    pub fn with_room(
-        pods: Vec<api::PodSandbox>,
-        containers: Vec<api::Container>,
-        room: usize,
-    ) -> Result<Self, SynchronizeError> {
+    pub fn with_room<P, C>(pods: P, containers: C, room: usize) -> Self
+    where
+        P: IntoIterator<Item = api::PodSandbox, IntoIter: Send + 'static>,
+        C: IntoIterator<Item = api::Container, IntoIter: Send + 'static>,
+    {
         // Room for objects: any message but the last has `more` set, and which one is the last is
         // not known beforehand.
         let room = room.saturating_sub(MORE);
-        Ok(Self {
-            pods: Queue::new(pods, room)?,
-            containers: Queue::new(containers, room)?,
+        let pods = pods.into_iter().map(move |pod| encode(&pod, room));
+        let containers = containers
+            .into_iter()
+            .map(move |container| encode(&container, room));
+        Self {
+            objects: Box::new(pods.chain(containers)),
+            held: None,
             room,
             state: State::Ready,
-        })
+        }
     }
 
     /// The next message to send; `None` while an answer is awaited and when there is nothing left.
-    pub fn next_part(&mut self) -> Option<api::SynchronizeRequest> {
+    ///
+    /// # Errors
+    /// [`SynchronizeError::TooLarge`], naming an object that does not fit into a message of its
+    /// own. What was sent before stays a part; the plugin has to be closed.
+    pub fn next_part(&mut self) -> Result<Option<SynchronizePart>, SynchronizeError> {
         if self.state != State::Ready {
-            return None;
+            return Ok(None);
         }
-        let mut room = self.room;
-        let pods = self.pods.take(&mut room);
-        // A container only when no pod is left, so that parts are in order.
-        let containers = match self.pods.is_empty() {
-            true => self.containers.take(&mut room),
-            false => Vec::new(),
-        };
-        let more = !self.pods.is_empty() || !self.containers.is_empty();
-        self.state = State::Asked { more };
-        Some(api::SynchronizeRequest {
-            pods,
-            containers,
+        let mut bytes = self.held.take().unwrap_or_default();
+        for object in &mut self.objects {
+            let object = object?;
+            if bytes.len() + object.len() > self.room {
+                self.held = Some(object);
+                break;
+            }
+            bytes.extend_from_slice(&object);
+        }
+        let more = self.held.is_some();
+        let rest = api::SynchronizeRequest {
             more,
-        })
+            ..Default::default()
+        };
+        bytes.extend(rest.encode_to_vec());
+        self.state = State::Asked { more };
+        Ok(Some(SynchronizePart { bytes, more }))
     }
 
     /// Takes the answer to the message sent last. `Some` are the updates that the plugin wants, and
@@ -176,73 +204,54 @@ impl SynchronizeFlow {
     }
 }
 
-/// What an object that cannot be sent is called.
-trait Named: Message {
+/// What is shown, and what it is called where it cannot be.
+trait Shown: Message + Default {
     const KIND: &'static str;
+    /// Of its list in the message.
+    const TAG: u32;
     fn name_and_id(&self) -> (&str, &str);
 }
 
-impl Named for api::PodSandbox {
+impl Shown for api::PodSandbox {
     const KIND: &'static str = "pod";
+    const TAG: u32 = 1;
     fn name_and_id(&self) -> (&str, &str) {
         (&self.name, &self.id)
     }
 }
 
-impl Named for api::Container {
+impl Shown for api::Container {
     const KIND: &'static str = "container";
+    const TAG: u32 = 2;
     fn name_and_id(&self) -> (&str, &str) {
         (&self.name, &self.id)
     }
 }
 
-/// Objects with the bytes that each takes in a message, none more than the room there is: so each
-/// message takes one at least.
-#[derive(Debug)]
-struct Queue<T>(VecDeque<(usize, T)>);
-
-impl<T: Named> Queue<T> {
-    fn new(objects: Vec<T>, room: usize) -> Result<Self, SynchronizeError> {
-        let measured = objects.into_iter().map(|object| {
-            let len = object.encoded_len();
-            // Both lists have one-byte keys.
-            let size = key_len(1) + encoded_len_varint(len as u64) + len;
-            if size <= room {
-                return Ok((size, object));
-            }
-            let (name, id) = object.name_and_id();
-            Err(SynchronizeError::TooLarge {
-                kind: T::KIND,
-                name: name.to_owned(),
-                id: id.to_owned(),
-                size,
-                room,
-            })
+/// The bytes that an object takes in a message, no more than the room there is: so each message
+/// takes one at least.
+fn encode<T: Shown>(object: &T, room: usize) -> Object {
+    let size = message::encoded_len(T::TAG, object);
+    if size > room {
+        let (name, id) = object.name_and_id();
+        return Err(SynchronizeError::TooLarge {
+            kind: T::KIND,
+            name: name.to_owned(),
+            id: id.to_owned(),
+            size,
+            room,
         });
-        measured.collect::<Result<_, _>>().map(Self)
     }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// As many as fit, in order.
-    fn take(&mut self, room: &mut usize) -> Vec<T> {
-        let mut taken = Vec::new();
-        while let Some((size, object)) = self.0.pop_front() {
-            if size > *room {
-                self.0.push_front((size, object));
-                break;
-            }
-            *room -= size;
-            taken.push(object);
-        }
-        taken
-    }
+    let mut bytes = Vec::with_capacity(size);
+    message::encode(T::TAG, object, &mut bytes);
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -279,8 +288,11 @@ mod tests {
     /// What a plugin that does as the protocol says gets to see.
     fn run(mut flow: SynchronizeFlow) -> Vec<api::SynchronizeRequest> {
         let mut parts = Vec::new();
-        while let Some(part) = flow.next_part() {
-            assert!(flow.next_part().is_none(), "one part at a time");
+        while let Some(part) = flow.next_part().unwrap() {
+            assert_eq!(flow.next_part(), Ok(None), "one part at a time");
+            let more = part.more;
+            let part = api::SynchronizeRequest::decode(&*part.bytes).unwrap();
+            assert_eq!(part.more, more);
             let answer = api::SynchronizeResponse {
                 update: Vec::new(),
                 more: part.more,
@@ -304,7 +316,7 @@ mod tests {
             room in 420usize..2000,
         ) {
             let (pods, containers) = objects(&pods, &containers);
-            let parts = run(SynchronizeFlow::with_room(pods.clone(), containers.clone(), room).unwrap());
+            let parts = run(SynchronizeFlow::with_room(pods.clone(), containers.clone(), room));
             for (at, part) in parts.iter().enumerate() {
                 prop_assert!(part.encoded_len() <= room);
                 prop_assert_eq!(part.more, at + 1 < parts.len());
@@ -331,7 +343,7 @@ mod tests {
                 more: true,
                 ..Default::default()
             };
-            match SynchronizeFlow::with_room(Vec::new(), vec![container(7, bytes)], room) {
+            match SynchronizeFlow::with_room([], [container(7, bytes)], room).next_part() {
                 Ok(_) => prop_assert!(alone.encoded_len() <= room),
                 Err(SynchronizeError::TooLarge { kind, id, size, .. }) => {
                     prop_assert_eq!((kind, id.as_str()), ("container", "c7"));
@@ -345,7 +357,7 @@ mod tests {
 
     #[test]
     fn nothing_is_one_message() {
-        let parts = run(SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap());
+        let parts = run(SynchronizeFlow::new([], []));
         assert_eq!(parts, [api::SynchronizeRequest::default()]);
     }
 
@@ -353,7 +365,7 @@ mod tests {
     #[test]
     fn one_pod_with_many_large_containers_takes_few_messages() {
         let (pods, containers) = objects(&[100], &[1 << 20; 9]);
-        let parts = run(SynchronizeFlow::new(pods, containers).unwrap());
+        let parts = run(SynchronizeFlow::new(pods, containers));
         assert_eq!(parts.len(), 3);
         assert!(
             parts
@@ -366,25 +378,41 @@ mod tests {
     #[test]
     fn large_containers_without_pods_are_no_trouble() {
         let (_, containers) = objects(&[], &[1 << 20; 9]);
-        assert_eq!(
-            run(SynchronizeFlow::new(Vec::new(), containers).unwrap()).len(),
-            3
-        );
+        assert_eq!(run(SynchronizeFlow::new([], containers)).len(), 3);
     }
 
     #[test]
-    fn an_object_over_the_limit_is_named_before_anything_is_sent() {
-        let error =
-            SynchronizeFlow::new(vec![pod(3, 10), pod(4, 5 << 20)], Vec::new()).unwrap_err();
+    fn an_object_over_the_limit_is_named() {
+        let mut flow = SynchronizeFlow::new([pod(3, 10), pod(4, 5 << 20)], []);
+        let error = flow.next_part().unwrap_err();
         let text = SynchronizeError::to_string(&error);
         assert!(text.contains("pod") && text.contains("\"p4\""));
         assert!(matches!(error, SynchronizeError::TooLarge { size, .. } if size > 5 << 20));
     }
 
+    /// Law: nothing is taken before there is room for it.
+    #[test]
+    fn objects_are_taken_as_parts_are_filled() {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let pods = (0..10).map(move |id| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            pod(id, 100)
+        });
+        let mut flow = SynchronizeFlow::with_room(pods, [], 350);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        assert!(flow.next_part().unwrap().unwrap().more);
+        assert_eq!(
+            taken.load(Ordering::Relaxed),
+            4,
+            "three that fit, and one that did not"
+        );
+    }
+
     fn first_of_two_parts() -> SynchronizeFlow {
         let (pods, _) = objects(&[100, 100], &[]);
-        let mut flow = SynchronizeFlow::with_room(pods, Vec::new(), 150).unwrap();
-        assert!(flow.next_part().unwrap().more);
+        let mut flow = SynchronizeFlow::with_room(pods, [], 150);
+        assert!(flow.next_part().unwrap().unwrap().more);
         flow
     }
 
@@ -408,8 +436,8 @@ mod tests {
             first_of_two_parts().answer(early),
             Err(SynchronizeError::UpdatesTooEarly(1))
         );
-        let mut flow = SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap();
-        assert!(!flow.next_part().unwrap().more);
+        let mut flow = SynchronizeFlow::new([], []);
+        assert!(!flow.next_part().unwrap().unwrap().more);
         // Whatever `more` says: the runtime asked for nothing more.
         let last = api::SynchronizeResponse {
             update: update.clone(),
@@ -420,7 +448,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_nothing_is_an_error() {
-        let mut flow = SynchronizeFlow::new(Vec::new(), Vec::new()).unwrap();
+        let mut flow = SynchronizeFlow::new([], []);
         assert_eq!(
             flow.answer(api::SynchronizeResponse::default()),
             Err(SynchronizeError::NotAsked)

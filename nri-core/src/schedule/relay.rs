@@ -105,16 +105,10 @@ impl<J: Job> Scheduler<J> {
     /// What is told of a container shows that its creation came to something, so joining plugins
     /// need not wait for that.
     fn note_existence(&mut self, object: &ObjectKey) {
-        let unsettled = self
-            .requests
-            .iter_mut()
-            .find(|(_, active)| {
-                matches!(active.stage, Stage::Unsettled(_)) && active.object == *object
-            })
-            .map(|(id, active)| {
-                active.exists = true;
-                *id
-            });
+        let unsettled = self.unsettled.get(object).copied();
+        if let Some(active) = unsettled.and_then(|creation| self.requests.get_mut(&creation)) {
+            active.exists = true;
+        }
         if let Some(creation) = unsettled {
             self.no_longer_before(creation);
         }
@@ -509,6 +503,7 @@ impl<J: Job> Scheduler<J> {
             if let Some(birth) = &mut active.birth {
                 self.lives.asked(birth);
             }
+            self.unsettled.insert(active.object.clone(), id);
             self.requests.insert(id, active);
             self.work.push_back(Work::Phases);
             return;
@@ -526,6 +521,9 @@ impl<J: Job> Scheduler<J> {
             return;
         }
         if let Some(mut active) = self.requests.remove(&id) {
+            if self.unsettled.get(&active.object) == Some(&id) {
+                self.unsettled.remove(&active.object);
+            }
             match (settlement, active.birth.take()) {
                 (Settlement::Committed, Some(birth)) => {
                     // Nothing is due of what exists.

@@ -26,6 +26,7 @@ impl<J: Job> Scheduler<J> {
             plugins: BTreeMap::new(),
             roster: Roster::default(),
             requests: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             calls: BTreeMap::new(),
             slots,
             timers: Timers::default(),
@@ -288,6 +289,7 @@ impl<J: Job> Scheduler<J> {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.requests.is_empty()
+            && self.unsettled.is_empty()
             && self.slots.is_empty()
             && self.effects.is_empty()
             && self.calls.is_empty()

@@ -47,6 +47,8 @@ pub struct Scheduler<J: Job = Arc<Request>> {
     /// The plugins that a request that begins now includes.
     pub(super) roster: Roster,
     pub(super) requests: BTreeMap<RequestId, Active<J>>,
+    /// The creations that succeeded and are not settled, by container.
+    pub(super) unsettled: BTreeMap<ObjectKey, RequestId>,
     /// Who has which call.
     pub(super) calls: BTreeMap<CallId, RegisteredPlugin>,
     pub(super) slots: Slots,

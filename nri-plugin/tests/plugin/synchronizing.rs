@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use nri_core::flow::SynchronizeFlow;
 use nri_plugin::{Error, Handlers, State, api};
 use nri_proto::transport::Code;
+use prost::Message as _;
 
 use crate::support::{Runtime, Socket, current, on, one_event, within};
 
@@ -53,16 +54,17 @@ async fn parts_are_put_together() {
     let handle = runner.handle();
     let _run = tokio::spawn(runner.run());
     let runtime = configured(&socket).await;
-    let mut flow = SynchronizeFlow::new(pods(10), containers(60, 200_000)).unwrap();
+    let mut flow = SynchronizeFlow::new(pods(10), containers(60, 200_000));
     let mut parts = 0;
     let mut updates = None;
-    while let Some(part) = flow.next_part() {
+    while let Some(part) = flow.next_part().unwrap() {
         parts += 1;
         assert!(
             seen.lock().unwrap().is_empty(),
             "only the last part hands over"
         );
         let more = part.more;
+        let part = api::SynchronizeRequest::decode(&*part.bytes).unwrap();
         let response = runtime.synchronize(part).await.unwrap();
         assert_eq!(response.more, more);
         updates = flow.answer(response).unwrap();
@@ -102,7 +104,7 @@ async fn what_would_take_too_much_memory_is_refused() {
 async fn a_plugin_that_cannot_be_synchronised_says_why() {
     let socket = Socket::new();
     let plugin = one_event()
-        .on_synchronize(|_, _, _| async { Err("no room".into()) })
+        .on_synchronize(|_, _, _| async { Err::<(), _>("no room".into()) })
         .build();
     let run = tokio::spawn(on(&socket, plugin).build().unwrap().run());
     let runtime = configured(&socket).await;

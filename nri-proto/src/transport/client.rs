@@ -16,8 +16,8 @@ use super::assembler::Incoming;
 use super::error::{CallError, CloseReason};
 use super::limits::MAX_MESSAGE;
 use super::message::{self, PreparedRequest, RESPONSE};
-use super::outbound::{Done, Queued, Reply, Waiter};
-use super::shared::Shared;
+use super::outbound::{CallEnd, Done, Queued, Reply, Waiter};
+use super::shared::{Admission, Shared};
 use super::writer::{self, timeout_nano};
 use crate::Method;
 
@@ -191,7 +191,7 @@ impl Client {
         }
     }
 
-    /// Begins a call without waiting for anything, and has `then` run with its reply: by the
+    /// Begins a call without waiting for anything, and has `then` run with what comes of it: by the
     /// connection's reader where the reply is read, or by whoever closes the connection. The
     /// request is written at once if the socket takes it.
     ///
@@ -216,8 +216,8 @@ impl Client {
     /// let (replies, _receiver) = std::sync::mpsc::channel();
     /// let options = CallOptions::default();
     /// let payload = bytes::Bytes::new();
-    /// let started = client.start(RunPodSandbox::SERVICE, RunPodSandbox::NAME, payload, options, move |reply| {
-    ///     let _ = replies.send(reply);
+    /// let started = client.start(RunPodSandbox::SERVICE, RunPodSandbox::NAME, payload, options, move |end| {
+    ///     let _ = replies.send(end.reply);
     /// })?;
     /// # drop(started);
     /// # Ok(())
@@ -229,18 +229,48 @@ impl Client {
         method: &'static str,
         payload: Bytes,
         options: CallOptions,
-        then: impl FnOnce(Result<Bytes, CallError>) + Send + 'static,
+        then: impl FnOnce(CallEnd) + Send + 'static,
     ) -> Result<Started, StartError> {
         let deadline = Deadline::of(&options);
         let request = PreparedRequest::new(service, method, payload, &options.metadata);
         let size = self.size_of(&request, deadline)?;
-        let (place, room) =
-            self.shared
-                .admit_now(size)
-                .ok_or_else(|| match self.shared.close_reason() {
-                    Some(reason) => StartError::Call(CallError::Closed(reason)),
-                    None => StartError::Crowded,
-                })?;
+        let admission = self.shared.admit_now(size);
+        let admission = admission.ok_or_else(|| match self.shared.close_reason() {
+            Some(reason) => StartError::Call(CallError::Closed(reason)),
+            None => StartError::Crowded,
+        })?;
+        Ok(self.started(request, deadline, size, admission, then)?)
+    }
+
+    /// The same where [`start`](Self::start) is crowded: waits for a place, within
+    /// `options.timeout`, and begins the call then.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; `then` never runs.
+    pub async fn start_in_turn(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        payload: Bytes,
+        options: CallOptions,
+        then: impl FnOnce(CallEnd) + Send + 'static,
+    ) -> Result<Started, CallError> {
+        let deadline = Deadline::of(&options);
+        let request = PreparedRequest::new(service, method, payload, &options.metadata);
+        let size = self.size_of(&request, deadline)?;
+        let admission = deadline.bound(self.shared.admit(size)).await??;
+        self.started(request, deadline, size, admission, then)
+    }
+
+    fn started(
+        &self,
+        request: PreparedRequest,
+        deadline: Deadline,
+        size: usize,
+        (place, room): Admission,
+        then: impl FnOnce(CallEnd) + Send + 'static,
+    ) -> Result<Started, CallError> {
         let done = Done::Run {
             then: Box::new(then),
             after: deadline.after,

@@ -35,6 +35,7 @@ mod reader;
 mod server;
 mod service;
 mod shared;
+mod socket;
 mod status;
 #[cfg(feature = "ttrpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "ttrpc")))]
@@ -47,7 +48,9 @@ pub use connection::{Connection, ConnectionBuilder, Role};
 pub use error::{CallError, CloseReason};
 pub use incomplete::IncompleteBytes;
 pub use limits::{Limits, MAX_MESSAGE, Stats};
+pub use outbound::CallEnd;
 pub use service::{CallContext, Service};
+pub use socket::Socket;
 pub use status::{Code, Status};
 
 use self::service::answer;

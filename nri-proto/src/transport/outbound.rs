@@ -15,6 +15,16 @@ use super::message::PreparedRequest;
 
 pub(super) type Reply = Result<Bytes, CallError>;
 
+/// What came of a call that [`Client::start`](super::Client::start) has begun.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CallEnd {
+    /// The encoded reply, or why there is none.
+    pub reply: Result<Bytes, CallError>,
+    /// Whether the request was handed to the transport whole, so that the peer may know of it.
+    pub written: bool,
+}
+
 /// A request that waits to be written.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -32,7 +42,7 @@ pub(super) enum Done {
     Wake(oneshot::Sender<Reply>),
     /// This is run, by whoever brings the reply.
     Run {
-        then: Box<dyn FnOnce(Reply) + Send>,
+        then: Box<dyn FnOnce(CallEnd) + Send>,
         /// The time that the call was given, if it was given any.
         after: Duration,
     },
@@ -56,6 +66,8 @@ pub(super) struct Waiter {
     written: Option<oneshot::Sender<()>>,
     /// Whether the write has begun: nothing can be a reply before that.
     sent: bool,
+    /// Whether the request has been written whole.
+    whole: bool,
     /// Its place among the calls in flight, given back with it.
     _place: OwnedSemaphorePermit,
 }
@@ -70,6 +82,7 @@ impl Waiter {
             done,
             written,
             sent: false,
+            whole: false,
             _place: place,
         }
     }
@@ -81,13 +94,18 @@ impl Waiter {
 
     /// Hands the reply over.
     pub(super) fn finish(self, reply: Reply) {
-        let Self { done, _place, .. } = self;
+        let Self {
+            done,
+            whole: written,
+            _place,
+            ..
+        } = self;
         // Free for whatever is called next.
         drop(_place);
         match done {
             // Whoever waited may have gone.
             Done::Wake(sender) => drop(sender.send(reply)),
-            Done::Run { then, .. } => then(reply),
+            Done::Run { then, .. } => then(CallEnd { reply, written }),
         }
     }
 
@@ -146,8 +164,11 @@ impl Calls {
 
     /// The request on `stream` has been written.
     pub(super) fn written(&mut self, stream: u32) {
-        let waiter = self.waiting.get_mut(&stream);
-        if let Some(written) = waiter.and_then(|waiter| waiter.written.take()) {
+        let Some(waiter) = self.waiting.get_mut(&stream) else {
+            return;
+        };
+        waiter.whole = true;
+        if let Some(written) = waiter.written.take() {
             // Whoever waited may have gone.
             let _ = written.send(());
         }

@@ -48,6 +48,9 @@ pub(super) struct Queues {
     closed: Option<CloseReason>,
 }
 
+/// A call's place among those in flight, and its room in the queue.
+pub(super) type Admission = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 /// A message taken from a queue, and what to do once it is written.
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -148,10 +151,7 @@ impl Shared {
     }
 
     /// A place for one call, and room in the queue for its bytes; waits for both in turn.
-    pub(super) async fn admit(
-        &self,
-        bytes: usize,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), CallError> {
+    pub(super) async fn admit(&self, bytes: usize) -> Result<Admission, CallError> {
         let closed = |_| self.closed_error();
         let place = Arc::clone(&self.places)
             .acquire_owned()
@@ -165,10 +165,7 @@ impl Shared {
     }
 
     /// A place and room, if there are both now.
-    pub(super) fn admit_now(
-        &self,
-        bytes: usize,
-    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    pub(super) fn admit_now(&self, bytes: usize) -> Option<Admission> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let room = Arc::clone(&self.room)
             .try_acquire_many_owned(self.share(bytes))

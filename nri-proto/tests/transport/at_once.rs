@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nri_proto::transport::{
-    CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, Service, StartError,
-    Started,
+    CallEnd, CallError, CallOptions, Client, CloseReason, Connection, Limits, Role, Service,
+    StartError, Started,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
@@ -24,7 +24,7 @@ type Reply = Result<Bytes, CallError>;
 /// A call whose reply comes out of a channel.
 fn start(client: &Client, payload: &'static [u8]) -> (Started, oneshot::Receiver<Reply>) {
     let (sender, reply) = oneshot::channel();
-    let then = move |reply| drop(sender.send(reply));
+    let then = move |end: CallEnd| drop(sender.send(end.reply));
     let payload = Bytes::from_static(payload);
     let started = client.start(ECHO, "m", payload, CallOptions::default(), then);
     (started.unwrap(), reply)
@@ -187,7 +187,7 @@ async fn a_reply_whose_code_blocks_stops_no_reading() {
         pair.works(1).await;
         let (entered, is_in) = mpsc::channel();
         let (let_go, go) = mpsc::channel::<()>();
-        let then = move |_: Reply| {
+        let then = move |_: CallEnd| {
             entered.send(()).unwrap();
             let _ = tokio::task::block_in_place(|| go.recv());
         };
@@ -222,9 +222,9 @@ async fn replies_begin_the_next_call() {
         let (sender, end) = oneshot::channel();
         let kept = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&kept);
-        let then = move |reply: Reply| {
-            let last = move |reply| drop(sender.send(reply));
-            let started = next.start(ECHO, "m", reply.unwrap(), CallOptions::default(), last);
+        let then = move |end: CallEnd| {
+            let last = move |end: CallEnd| drop(sender.send(end.reply));
+            let started = next.start(ECHO, "m", end.reply.unwrap(), CallOptions::default(), last);
             *keep.lock().unwrap() = Some(started.unwrap());
         };
         let client = first.connection.client();
@@ -252,7 +252,7 @@ async fn without_a_place_nothing_is_started() {
         let mut pair = Pair::limited(Role::Runtime, echo(), limits);
         let client = pair.connection.client();
         let (started, reply) = start(&client, b"x");
-        let never = |_: Reply| panic!("it was not started");
+        let never = |_: CallEnd| panic!("it was not started");
         let options = CallOptions::default();
         let crowded = client.start(ECHO, "m", Bytes::new(), options.clone(), never);
         assert_eq!(crowded.err(), Some(StartError::Crowded));
@@ -295,7 +295,7 @@ async fn what_expires_in_the_queue_is_told() {
     let client = connection.client();
     let (_started, _reply) = start(&client, &[7; 1000]);
     let (sender, expired) = oneshot::channel();
-    let then = move |reply| drop(sender.send(reply));
+    let then = move |end: CallEnd| drop(sender.send(end.reply));
     let second = Duration::from_secs(1);
     let options = CallOptions::timeout(second);
     let _late = client

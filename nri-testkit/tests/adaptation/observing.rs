@@ -1,7 +1,7 @@
 //! What an instance tells about itself: metrics, introspection, records of who changed what,
 //! readiness.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use nri_adaptation::{
@@ -131,6 +131,55 @@ async fn calls_are_counted_as_the_reference_counts_them() {
     connected.exit();
     runtime.watcher().wait_for("gone 10-a").await;
     assert_eq!(told.take(), ["0 plugins"]);
+}
+
+/// Metrics that block once a pod was run by a plugin, until they are let go.
+struct Blocking {
+    entered: mpsc::Sender<()>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Metrics for Blocking {
+    fn record_invocation(&self, _: &PluginId, op: &'static str, _: Result<(), ErrorClass>) {
+        if op == "RunPodSandbox" {
+            self.entered.send(()).unwrap();
+            // Until they are let go, or the test is over.
+            let _ = tokio::task::block_in_place(|| self.go.lock().unwrap().recv());
+        }
+    }
+}
+
+/// Law: whoever is told of a call, and blocks, keeps nothing from being read: neither from the
+/// plugin that answered, nor from another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn metrics_that_block_hold_up_no_reading() {
+    let (entered, is_in) = mpsc::channel();
+    let (let_go, go) = mpsc::channel();
+    let metrics = Arc::new(Blocking {
+        entered,
+        go: Mutex::new(go),
+    });
+    let builder = patient().with(|builder| builder.metrics(metrics));
+    let runtime = builder.start().await;
+    let runs = FakePlugin::new("10-a").subscribe(Event::RunPodSandbox);
+    let other = FakePlugin::new("20-b").subscribe(Event::CreateContainer);
+    let (runs, other) = (runtime.join(&runs).await, runtime.join(&other).await);
+    runtime.domain().put_container(api::Container {
+        id: "c1".into(),
+        ..Default::default()
+    });
+    let (nri, pod) = (runtime.nri().clone(), runtime.pod("p"));
+    let run = tokio::spawn(async move { nri.run_pod_sandbox(&Ctx::new(), &pod).await });
+    while is_in.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    for plugin in [&runs, &other, &runs] {
+        let failed = plugin.update(vec![memory("c1", 1 << 20)], Vec::new()).await;
+        assert_eq!(failed.unwrap(), []);
+    }
+    assert!(!run.is_finished(), "it is told of the call first");
+    let_go.send(()).unwrap();
+    run.await.unwrap().unwrap();
 }
 
 #[tokio::test]

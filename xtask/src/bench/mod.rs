@@ -3,8 +3,12 @@
 //!
 //! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
 
+mod callgrind;
+mod growth;
 mod hostile;
 mod merge;
+mod pair;
+mod sizes;
 mod sockets;
 
 use clap::{Args, Subcommand};
@@ -23,6 +27,12 @@ enum What {
     Sockets,
     /// What hostile plugins cost the creation of an unrelated container.
     Hostile,
+    /// Ours beside the reference, alternating (needs Go); or what does not depend on the machine.
+    Pair(pair::Options),
+    /// What an event costs as there is more and more beside it, in instructions (needs valgrind).
+    Growth,
+    /// How large programs are that are built for size, and what features bring to that.
+    Sizes,
 }
 
 /// Runs what is asked for; without anything, all.
@@ -35,8 +45,20 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Merge(options)) => merge::run(options),
         Some(What::Sockets) => sockets::run(),
         Some(What::Hostile) => hostile::run(),
+        Some(What::Pair(options)) => pair::run(options),
+        Some(What::Sizes) => sizes::run(),
+        Some(What::Growth) => growth::run(),
         None => merge::run(&merge::Options::default())
             .and_then(|()| sockets::run())
             .and_then(|()| hostile::run()),
     }
+}
+
+/// Asserts what is counted of a call between two processes, where the machine has what counts.
+///
+/// # Errors
+/// There is more of something than there may be.
+pub(crate) fn assert_counts() -> Result<(), String> {
+    pair::assert_counts()?;
+    growth::run()
 }

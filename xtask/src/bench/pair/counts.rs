@@ -1,0 +1,234 @@
+//! What does not depend on the machine: system calls, instructions, allocations.
+//!
+//! Each count is the difference of two runs, one with more calls than the other, so that what
+//! happens once is not in it. One end is looked at at a time.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nri_dev::process;
+
+use super::super::callgrind;
+use super::programs::{self, Programs};
+use super::rows::{End, Ends, Load, Row};
+
+/// Calls in the shorter run, and how many more there are in the longer.
+const CALLS: usize = 500;
+const MORE: usize = 1000;
+/// The same under valgrind, which is slow.
+const CALLS_OF_INSTRUCTIONS: usize = 100;
+const MORE_OF_INSTRUCTIONS: usize = 200;
+
+/// System calls that are counted together.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("write", &["write", "writev", "sendto", "sendmsg"]),
+    ("read", &["read", "readv", "recvfrom", "recvmsg"]),
+    ("epoll_wait", &["epoll_wait", "epoll_pwait", "epoll_pwait2"]),
+    ("futex", &["futex"]),
+];
+const OTHER: &str = "other";
+
+/// The events that are counted.
+const EVENTS: [&str; 3] = ["create", "run", "unheard"];
+
+/// One plugin, and these ends.
+fn row(runtime: End, plugin: End) -> Row {
+    Row {
+        load: Load::Calls {
+            plugins: 1,
+            in_flight: 1,
+        },
+        ends: Ends { runtime, plugin },
+    }
+}
+
+/// Prints all counts that the machine has the programs for.
+///
+/// # Errors
+/// A program does not do what it is told.
+pub(super) fn run(with_go: bool) -> Result<(), String> {
+    let programs = programs::build(with_go)?;
+    let mut rows = vec![
+        row(End::Ours, End::Ours),
+        row(End::OursCurrent, End::Ours),
+        row(End::Ours, End::Go),
+        row(End::Go, End::Ours),
+        row(End::Go, End::Go),
+    ];
+    if !with_go {
+        rows.retain(|row| row.ends.runtime != End::Go && row.ends.plugin != End::Go);
+    }
+    if callgrind::is_there("strace") {
+        print!("{:<40}", "system calls per creation");
+        for (group, _) in GROUPS.iter().chain([&(OTHER, &[][..])]) {
+            print!("{group:>12}");
+        }
+        println!();
+        for row in &rows {
+            for side in [Side::Runtime, Side::Plugin] {
+                let calls = system_calls(&programs, row, side, "create")?;
+                print!("{:<40}", format!("{}, the {}", row.name(), side.name()));
+                for (group, _) in GROUPS.iter().chain([&(OTHER, &[][..])]) {
+                    print!("{:>12.2}", calls.get(group).copied().unwrap_or_default());
+                }
+                println!();
+            }
+        }
+    } else {
+        println!("system calls are not counted: strace is not installed");
+    }
+    if callgrind::is_there("valgrind") {
+        for event in EVENTS {
+            let ours = row(End::OursCurrent, End::Ours);
+            for side in [Side::Runtime, Side::Plugin] {
+                if event == "unheard" && side == Side::Plugin {
+                    continue;
+                }
+                let instructions = instructions(&programs, &ours, side, event)?;
+                println!(
+                    "instructions, {event}, the {}: {instructions:.0}",
+                    side.name()
+                );
+            }
+        }
+    } else {
+        println!("instructions are not counted: valgrind is not installed");
+    }
+    allocations()
+}
+
+/// The system calls of one call with one plugin, which are what they are to be.
+///
+/// # Errors
+/// There are more.
+pub(in super::super) fn assert_counts() -> Result<(), String> {
+    if !callgrind::is_there("strace") {
+        println!("system calls are not counted: strace is not installed");
+        return Ok(());
+    }
+    let programs = programs::build(false)?;
+    let mut broken = Vec::new();
+    for (runtime, side, group, most) in BOUNDS {
+        let row = row(runtime, End::Ours);
+        let calls = system_calls(&programs, &row, side, "create")?;
+        let count = calls.get(group).copied().unwrap_or_default();
+        let said = format!("{}, the {}: {count:.2} {group}", row.name(), side.name());
+        println!("{said}, at most {most}");
+        if count > most {
+            broken.push(said);
+        }
+    }
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(format!("more than there may be: {}", broken.join("; "))),
+    }
+}
+
+/// System calls per creation that there may be.
+const BOUNDS: [(End, Side, &str, f64); 5] = [
+    (End::Ours, Side::Runtime, "futex", 1.2),
+    (End::Ours, Side::Runtime, "epoll_wait", 1.2),
+    (End::Ours, Side::Plugin, "epoll_wait", 1.2),
+    (End::OursCurrent, Side::Runtime, "futex", 0.05),
+    (End::OursCurrent, Side::Plugin, "futex", 0.05),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Runtime,
+    Plugin,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Plugin => "plugin",
+        }
+    }
+
+    /// This end below `under`, the other one by itself.
+    fn only<'a>(self, under: &'a [&'a str]) -> [&'a [&'a str]; 2] {
+        match self {
+            Self::Runtime => [under, &[]],
+            Self::Plugin => [&[], under],
+        }
+    }
+}
+
+/// System calls of one call, by group.
+fn system_calls(
+    programs: &Programs,
+    row: &Row,
+    side: Side,
+    event: &str,
+) -> Result<BTreeMap<&'static str, f64>, String> {
+    let file = programs.file("strace");
+    let file = file.to_string_lossy().into_owned();
+    let under = ["strace", "-f", "-c", "-U", "name,calls", "-o", &file];
+    let mut counted = BTreeMap::new();
+    for (calls, sign) in [(CALLS, -1.0), (CALLS + MORE, 1.0)] {
+        once(programs, row, side, &under, event, calls)?;
+        let text = fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(count)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let Ok(count) = count.parse::<f64>() else {
+                continue;
+            };
+            let group = GROUPS.iter().find(|(_, names)| names.contains(&name));
+            let group = match group {
+                Some((group, _)) => *group,
+                None if name == "total" => continue,
+                None => OTHER,
+            };
+            *counted.entry(group).or_default() += sign * count / MORE as f64;
+        }
+    }
+    Ok(counted)
+}
+
+/// Instructions of one call.
+fn instructions(programs: &Programs, row: &Row, side: Side, event: &str) -> Result<f64, String> {
+    let log = programs.file("callgrind");
+    // The call itself, not what leads to it and what takes it back.
+    let function = (side == Side::Runtime).then_some("measured_call");
+    let before = callgrind::before(&log, function);
+    let under: Vec<&str> = before.iter().map(String::as_str).collect();
+    let mut counted = 0.0;
+    for (calls, sign) in [
+        (CALLS_OF_INSTRUCTIONS, -1.0),
+        (CALLS_OF_INSTRUCTIONS + MORE_OF_INSTRUCTIONS, 1.0),
+    ] {
+        once(programs, row, side, &under, event, calls)?;
+        let collected = callgrind::collected(&log)?;
+        counted += sign * collected / MORE_OF_INSTRUCTIONS as f64;
+    }
+    Ok(counted)
+}
+
+/// One run, with one end below a program that looks on.
+fn once(
+    programs: &Programs,
+    row: &Row,
+    side: Side,
+    under: &[&str],
+    event: &str,
+    calls: usize,
+) -> Result<(), String> {
+    let mut pair = programs.start(row, side.only(under))?;
+    pair.calls(event, 1, calls)?;
+    pair.finish()
+}
+
+/// The test that bounds them prints them.
+fn allocations() -> Result<(), String> {
+    let test = ["test", "--quiet", "--package", "nri-testkit", "--release"];
+    let rest = ["--test", "counted_calls", "--", "--nocapture"];
+    let text = process::capture(process::cargo().args(test).args(rest))?;
+    let counted = text.lines().filter_map(|line| line.split_once("counted: "));
+    counted.for_each(|(_, counted)| println!("{counted}"));
+    Ok(())
+}
