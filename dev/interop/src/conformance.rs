@@ -11,13 +11,13 @@ use nri_testkit::runtime_conformance::{
 };
 use serde_json::{Value, json};
 
-/// What a containerd is known not to keep; that it keeps it is no error.
-pub(super) const KNOWN: &[Check] = &[
-    // Its StopContainer after a refused start comes from the removal.
-    Check::StartRefused,
-    // It says what failed to nobody.
+/// What containerd is known not to keep; that it keeps it is no error.
+const KNOWN: &[Check] = &[
+    // An update of a container that it does not know is as good as done.
     Check::Unsolicited,
-    // Containers that are created while a plugin is shown what exists are lost to it.
+    // It carries out no evictions.
+    Check::Evicted,
+    // Containers that are created while a plugin is shown what exists can be lost to it.
     Check::JoinDuring,
 ];
 

@@ -9,11 +9,12 @@
 //!
 //! ```
 //! use std::sync::Mutex;
+//! use std::time::Duration;
 //! use async_trait::async_trait;
 //! use nri_adaptation::RuntimeApi as _;
 //! use nri_core::{Ctx, api};
 //! use nri_testkit::TestRuntime;
-//! use nri_testkit::runtime_conformance::{ContainerSpec, Driver, DriverError, PodSpec, check};
+//! use nri_testkit::runtime_conformance::{Check, ContainerSpec, Driver, DriverError, PodSpec, check_within};
 //!
 //! /// The simplest runtime that there is.
 //! struct Simplest(TestRuntime, Mutex<u32>);
@@ -84,7 +85,10 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let runtime = Simplest(TestRuntime::start().await, Mutex::default());
-//! check(&runtime).await.assert_ok();
+//! let report = check_within(&runtime, Duration::from_secs(2)).await;
+//! println!("{report}");
+//! // It does not tear down a pod that is refused, and nobody watches for the exits of its containers.
+//! assert!(report.failed().contains(&Check::PodRefused) && report.failed().contains(&Check::Evicted));
 //! # });
 //! ```
 //!
