@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// ```
 /// let config = nri_runtime::Config::from_toml("root = \"/srv/runtime\"")?;
 /// assert_eq!(config.root.to_str(), Some("/srv/runtime"));
-/// assert_eq!(config.low_level.programs, ["runc", "crun"]);
+/// assert_eq!(config.low_level.programs[0].to_str(), Some("runc"));
 /// # Ok::<(), nri_runtime::Error>(())
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
