@@ -75,7 +75,8 @@ fn a_typed_spec_is_adjusted_and_what_it_cannot_hold_is_found() {
         lines("typed_spec"),
         [
             "env: [\"A=1\", \"B=2\"]",
-            "refused: the spec's type cannot hold /linux",
+            "refused: cannot apply MemLimit: the runtime's type for OCI specs has no place for \
+             linux.resources.memory.limit",
             "env: [\"B=2\"]",
             "linux: {\"resources\":{\"memory\":{\"limit\":1073741824,\"swap\":1073741824}}}",
             "hostname: \"web\"",

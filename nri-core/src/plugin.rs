@@ -103,6 +103,9 @@ impl RuntimeInfo {
 pub struct Configuration {
     /// The plugin's own configuration: the content of its drop-in file, or empty.
     pub config: String,
+    /// The name of the file that `config` is from, if the plugin read it itself; `None` if the
+    /// runtime sent it.
+    pub config_file: Option<String>,
     /// The runtime.
     pub runtime: RuntimeInfo,
     /// How long a registration may take; zero if the runtime does not say (before v0.7).

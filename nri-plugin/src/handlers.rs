@@ -7,22 +7,33 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use nri_core::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
 
+use crate::answer::IntoAnswer;
+use crate::event_table::{Proposal, handled_events, missing, part_type, take_part};
+
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send>>;
+type Taker = Box<dyn Fn(&Configuration) -> Result<(), HandlerError> + Send + Sync>;
 type Handler<Q, T> = Box<dyn Fn(PluginCtx, Q) -> Answer<T> + Send + Sync>;
 
 /// Begins a plugin made of closures.
 ///
+/// A handler is given what it is about: the pod, and the container where there is one. Of a request
+/// without them, which no runtime should send, it is not called; the runtime gets an error. What it
+/// may return says [`IntoAnswer`]. Handlers run side by side; those of
+/// [`stateful`](crate::stateful) share a state.
+///
 /// ```
-/// use nri_plugin::{Event, EventMask, Plugin as _, api, handlers};
+/// use nri_plugin::prelude::*;
 ///
 /// let plugin = handlers()
-///     .on_create_container(|_cx, request| async move {
-///         let container = request.container.ok_or("no container")?;
-///         let mut adjust = api::ContainerAdjustment::default();
-///         adjust.annotations.insert("example.com/seen".into(), container.name);
-///         Ok(api::CreateContainerResponse { adjust: Some(adjust), ..Default::default() })
+///     .on_create_container(|_cx, pod, container| async move {
+///         let mut adjust = Adjustment::new();
+///         adjust.add_annotation("example.com/seen", format!("{}/{}", pod.name, container.name))?;
+///         Ok(adjust)
 ///     })
-///     .on_stop_pod_sandbox(|_cx, _request| async { Ok(()) })
+///     .on_stop_pod_sandbox(|_cx, pod| async move {
+///         println!("{} is over", pod.name);
+///         Ok(())
+///     })
 ///     .build();
 /// assert_eq!(plugin.events(), EventMask::from_iter([Event::CreateContainer, Event::StopPodSandbox]));
 /// ```
@@ -30,10 +41,40 @@ pub fn handlers() -> HandlersBuilder {
     HandlersBuilder::default()
 }
 
-/// Makes builder and plugin from a row per event: the event, its method of the builder, its method
-/// of [`Plugin`] with the request, and the answer.
+/// A method of the builder. What is answered is of several types, unless there is nothing to
+/// answer.
+macro_rules! setter {
+    (tells $event:ident $setter:ident $handler:ident($($part:ident)+) -> $answer:ty) => {
+        #[doc = concat!("Subscribes to [`Event::", stringify!($event), "`] with this handler; see [`Plugin::", stringify!($handler), "`].")]
+        pub fn $setter<F, R>(mut self, handler: F) -> Self
+        where
+            F: Fn(PluginCtx, $(part_type!($part)),+) -> R + Send + Sync + 'static,
+            R: Future<Output = Result<(), HandlerError>> + Send + 'static,
+        {
+            self.$handler = Some(Box::new(move |cx, ($($part,)+)| Box::pin(handler(cx, $($part),+))));
+            self
+        }
+    };
+    (asks $event:ident $setter:ident $handler:ident($($part:ident)+) -> $answer:ty) => {
+        #[doc = concat!("Subscribes to [`Event::", stringify!($event), "`] with this handler; see [`Plugin::", stringify!($handler), "`].")]
+        pub fn $setter<F, R, A>(mut self, handler: F) -> Self
+        where
+            F: Fn(PluginCtx, $(part_type!($part)),+) -> R + Send + Sync + 'static,
+            R: Future<Output = Result<A, HandlerError>> + Send + 'static,
+            A: IntoAnswer<$answer>,
+        {
+            self.$handler = Some(Box::new(move |cx, ($($part,)+)| {
+                let work = handler(cx, $($part),+);
+                Box::pin(async move { Ok(work.await?.into_answer()?) })
+            }));
+            self
+        }
+    };
+}
+
+/// Makes builder and plugin from the table of events.
 macro_rules! define {
-    ($($event:ident $setter:ident $handler:ident($request:ident) -> $answer:ty;)*) => {
+    ($($kind:ident $event:ident $setter:ident $handler:ident($request:ident: $($part:ident)+) -> $answer:ty;)*) => {
         /// A plugin of closures in the making; see [`handlers`]. A second closure for the same
         /// event replaces the first.
         #[derive(Default)]
@@ -43,21 +84,13 @@ macro_rules! define {
             synchronize: Option<Handler<(Vec<api::PodSandbox>, Vec<api::Container>), Vec<api::ContainerUpdate>>>,
             shutdown: Option<Handler<(), ()>>,
             failure_policy: Option<api::FailurePolicy>,
-            $($handler: Option<Handler<api::$request, $answer>>,)*
+            /// What takes the configuration before [`on_configure`](Self::on_configure)'s handler.
+            settings: Option<Taker>,
+            $($handler: Option<Handler<($(part_type!($part),)+), $answer>>,)*
         }
 
         impl HandlersBuilder {
-            $(
-                #[doc = concat!("Subscribes to [`Event::", stringify!($event), "`] with this handler; see [`Plugin::", stringify!($handler), "`].")]
-                pub fn $setter<F, R>(mut self, handler: F) -> Self
-                where
-                    F: Fn(PluginCtx, api::$request) -> R + Send + Sync + 'static,
-                    R: Future<Output = Result<$answer, HandlerError>> + Send + 'static,
-                {
-                    self.$handler = Some(Box::new(move |cx, request| Box::pin(handler(cx, request))));
-                    self
-                }
-            )*
+            $(setter! { $kind $event $setter $handler($($part)+) -> $answer })*
 
             fn events(&self) -> EventMask {
                 let given = [$((Event::$event, self.$handler.is_some()),)*];
@@ -80,6 +113,9 @@ macro_rules! define {
                 cx: &PluginCtx,
                 configuration: Configuration,
             ) -> Result<Option<EventMask>, HandlerError> {
+                if let Some(take) = &self.given.settings {
+                    take(&configuration)?;
+                }
                 call(&self.given.configure, cx, configuration).await
             }
 
@@ -101,31 +137,40 @@ macro_rules! define {
                 async fn $handler(
                     &self,
                     cx: &PluginCtx,
-                    request: api::$request,
-                ) -> Result<$answer, HandlerError> {
-                    call(&self.given.$handler, cx, request).await
+                    mut request: api::$request,
+                ) -> Result<response!($event $answer), HandlerError> {
+                    if self.given.$handler.is_none() {
+                        return Ok(Default::default());
+                    }
+                    let parts = ($(take_part!($event request $part),)+);
+                    call(&self.given.$handler, cx, parts).await.map(to_response!($event))
                 }
             )*
         }
     };
 }
 
-define! {
-    RunPodSandbox on_run_pod_sandbox run_pod_sandbox(RunPodSandboxRequest) -> ();
-    StopPodSandbox on_stop_pod_sandbox stop_pod_sandbox(StopPodSandboxRequest) -> ();
-    RemovePodSandbox on_remove_pod_sandbox remove_pod_sandbox(RemovePodSandboxRequest) -> ();
-    UpdatePodSandbox on_update_pod_sandbox update_pod_sandbox(UpdatePodSandboxRequest) -> ();
-    PostUpdatePodSandbox on_post_update_pod_sandbox post_update_pod_sandbox(PostUpdatePodSandboxRequest) -> ();
-    CreateContainer on_create_container create_container(CreateContainerRequest) -> api::CreateContainerResponse;
-    PostCreateContainer on_post_create_container post_create_container(PostCreateContainerRequest) -> ();
-    StartContainer on_start_container start_container(StartContainerRequest) -> ();
-    PostStartContainer on_post_start_container post_start_container(PostStartContainerRequest) -> ();
-    UpdateContainer on_update_container update_container(UpdateContainerRequest) -> api::UpdateContainerResponse;
-    PostUpdateContainer on_post_update_container post_update_container(PostUpdateContainerRequest) -> ();
-    StopContainer on_stop_container stop_container(StopContainerRequest) -> api::StopContainerResponse;
-    RemoveContainer on_remove_container remove_container(RemoveContainerRequest) -> ();
-    ValidateContainerAdjustment on_validate_container_adjustment validate_container_adjustment(ValidateContainerAdjustmentRequest) -> api::ValidateContainerAdjustmentResponse;
+/// What a method of [`Plugin`] returns: of a validation the message, in which there is nothing to
+/// say, since an error is what rejects.
+macro_rules! response {
+    (ValidateContainerAdjustment $answer:ty) => {
+        api::ValidateContainerAdjustmentResponse
+    };
+    ($event:ident $answer:ty) => {
+        $answer
+    };
 }
+
+macro_rules! to_response {
+    (ValidateContainerAdjustment) => {
+        |()| api::ValidateContainerAdjustmentResponse::default()
+    };
+    ($event:ident) => {
+        std::convert::identity
+    };
+}
+
+handled_events!(define);
 
 /// A plugin made of closures; see [`handlers`].
 pub struct Handlers {
@@ -150,14 +195,30 @@ impl HandlersBuilder {
         self
     }
 
+    /// Has the plugin's configuration read into these settings, on every connection, before the
+    /// handler of [`on_configure`](Self::on_configure) is called; see
+    /// [`configuration`](crate::configuration).
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn configured_by<T>(mut self, settings: &crate::Settings<T>) -> Self
+    where
+        T: serde::de::DeserializeOwned + Default + Send + Sync + 'static,
+    {
+        let settings = settings.clone();
+        self.settings = Some(Box::new(move |configuration| settings.take(configuration)));
+        self
+    }
+
     /// Takes the pods and containers that exist; see [`Plugin::synchronize`].
-    pub fn on_synchronize<F, R>(mut self, handler: F) -> Self
+    pub fn on_synchronize<F, R, A>(mut self, handler: F) -> Self
     where
         F: Fn(PluginCtx, Vec<api::PodSandbox>, Vec<api::Container>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Vec<api::ContainerUpdate>, HandlerError>> + Send + 'static,
+        R: Future<Output = Result<A, HandlerError>> + Send + 'static,
+        A: IntoAnswer<Vec<api::ContainerUpdate>>,
     {
         self.synchronize = Some(Box::new(move |cx, (pods, containers)| {
-            Box::pin(handler(cx, pods, containers))
+            let work = handler(cx, pods, containers);
+            Box::pin(async move { Ok(work.await?.into_answer()?) })
         }));
         self
     }

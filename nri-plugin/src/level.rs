@@ -99,14 +99,14 @@ pub(crate) fn heeds_failure_policy(runtime: &RuntimeInfo) -> bool {
 
 /// A release: `1.7`, `v2.1.4`, `1.34.0-rc.1`, `2.0.5-k3s1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
+pub(crate) struct Version {
     numbers: [u64; 3],
     /// Before the release that the numbers name. Suffixes of distributors are not.
     is_preview: bool,
 }
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('v').unwrap_or(text);
         let end = text
             .find(|c: char| c != '.' && !c.is_ascii_digit())
@@ -123,6 +123,11 @@ impl Version {
             numbers,
             is_preview,
         })
+    }
+
+    /// Major, minor, patch.
+    pub(crate) fn numbers(self) -> [u64; 3] {
+        self.numbers
     }
 
     /// Whether this is release `major.minor.0` or later.

@@ -1,5 +1,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![doc = include_str!("../README.md")]
+// Its plugin needs both.
+#![cfg_attr(all(feature = "cli", feature = "config"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "cli", feature = "config")),
+    doc = "The plugin end of NRI, the Node Resource Interface."
+)]
 //!
 //! # The manual
 //!
@@ -12,36 +17,72 @@
 //!
 //! What is here: where the connection comes from, who the plugin is, registration and the bounded
 //! waits around it, the service that turns the runtime's requests into handler calls, reconnection,
-//! and [`handlers`], which makes a plugin of closures. What a plugin is ([`Plugin`]) and what
-//! events mean is `nri-core`'s; bytes and frames are `nri-proto`'s.
+//! and [`handlers`] and [`stateful`], which make plugins of functions. What a plugin is
+//! ([`Plugin`]) and what events mean is `nri-core`'s; bytes and frames are `nri-proto`'s.
 //!
 //! What may not enter: merging, policy, anything of the runtime's end, and process-wide state.
 
+#[cfg(feature = "config")]
+mod annotation;
+mod answer;
 mod backoff;
 #[cfg(test)]
 mod captured;
+#[cfg(feature = "config")]
+mod configuration;
+mod configuration_file;
 mod error;
+mod event_table;
+mod fields;
 mod handlers;
+#[cfg(feature = "cli")]
+mod health;
 mod identity;
 mod level;
 mod link;
 pub mod manual;
+mod observer;
 mod plugin_service;
+pub mod prelude;
+#[cfg(feature = "cli")]
+mod program;
 mod runner;
 mod session;
 mod source;
 mod state;
+mod stateful;
 mod sync_assembler;
+#[cfg(feature = "config")]
+mod text;
+mod unsolicited;
 
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use annotation::{InvalidAnnotation, effective_annotation_as};
+pub use answer::{Adjustment, IntoAnswer, NoRoom, Updates};
 pub use backoff::{AfterShutdown, Backoff};
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use configuration::{InvalidConfiguration, Settings, configuration, read_configuration};
 pub use error::Error;
+pub use event_table::Proposal;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
 pub use level::RuntimeLevel;
 pub use link::RuntimeLink;
+pub use observer::{Observed, Observer, observe};
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub use program::{Program, Stop};
 pub use runner::{Builder, Handle, Runner};
 pub use session::Connected;
 pub use source::DEFAULT_SOCKET;
 pub use state::{Ended, Registration, State};
+pub use stateful::{SharedState, StatefulBuilder, stateful};
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use text::Format;
+
+pub use unsolicited::{NotUpdated, Unsolicited, UpdateResults};
 
 // All that our own signatures name, and what handlers are written with: a plugin depends on this
 // crate alone.

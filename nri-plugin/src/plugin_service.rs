@@ -1,6 +1,7 @@
 //! The service that a plugin offers on one connection: requests of the runtime become calls of the
 //! plugin's handlers. There is one way for all fourteen events.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
+use crate::configuration_file;
+use crate::fields::Ignored;
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
 use crate::state::Registration;
@@ -26,8 +29,9 @@ use crate::sync_assembler::{SyncAssembler, Taken};
 /// it gets the rarest event that every runtime knows, and does not see it.
 const PLACEHOLDER: Event = Event::RemovePodSandbox;
 
-/// A handler that uses more of its time than this is warned about.
-const WARN_AFTER: f64 = 0.8;
+/// A handler that uses more than these parts of its time is warned about at each of them, in
+/// percent.
+const WARN_AT: [u32; 2] = [50, 80];
 
 /// How far a plugin's service has come. What was reached stays: requests may be faster than whoever
 /// watches.
@@ -67,6 +71,8 @@ pub(crate) struct Parameters {
     pub(crate) max_sync_bytes: usize,
     /// In place of the plugin's own.
     pub(crate) failure_policy: Option<api::FailurePolicy>,
+    /// The plugin's configuration, if the runtime has none.
+    pub(crate) configuration_file: Option<PathBuf>,
 }
 
 /// The service on one connection.
@@ -82,6 +88,8 @@ pub(crate) struct PluginService {
 struct Setup {
     cx: PluginCtx,
     events: EventMask,
+    /// What the runtime makes nothing of.
+    ignored: Arc<Ignored>,
     configured: bool,
 }
 
@@ -90,6 +98,7 @@ impl PluginService {
         let setup = Setup {
             cx: context(RuntimeInfo::default(), &parameters.link),
             events: EventMask::NONE,
+            ignored: Arc::default(),
             configured: false,
         };
         Self {
@@ -112,13 +121,23 @@ impl PluginService {
         call: &CallContext,
         request: api::ConfigureRequest,
     ) -> Result<api::ConfigureResponse, Status> {
-        let configuration = configuration(request);
+        let mut configuration = configuration(request);
+        if let Some(file) = &self.parameters.configuration_file
+            && configuration.config.trim().is_empty()
+        {
+            configuration.config = configuration_file::read(file)
+                .await
+                .map_err(|reason| self.fail(Failure::Configure(reason)))?;
+            configuration.config_file = Some(file.display().to_string());
+        }
         let runtime = configuration.runtime.clone();
         let request_timeout = configuration.request_timeout;
         let level = match RuntimeLevel::of(&configuration) {
             RuntimeLevel::Unknown => self.parameters.assumed_level,
             known => known,
         };
+        let ignored = Ignored::of(&configuration);
+        let ignored_fields = ignored.fields();
         let base = context(runtime.clone(), &self.parameters.link);
         let cx = base.clone().with_deadline(deadline(call));
         let plugin = &self.parameters.plugin;
@@ -167,6 +186,7 @@ impl PluginService {
         *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Setup {
             cx: base,
             events,
+            ignored: Arc::new(ignored),
             configured: true,
         };
         let registration = Registration {
@@ -176,6 +196,7 @@ impl PluginService {
             events,
             missing,
             heeds_failure_policy,
+            ignored_fields,
         };
         self.progress
             .send_modify(|progress| progress.registration = Some(registration));
@@ -269,19 +290,30 @@ impl PluginService {
         if !setup.events.contains(event) {
             return Ok(Response::empty(event));
         }
-        let cx = setup.cx.with_deadline(deadline(call));
+        let cx = setup.cx.clone().with_deadline(deadline(call));
         let span = tracing::info_span!(
             "request", plugin = %self.parameters.id, %event, subject = request.subject()
         );
+        let runtime = setup.cx.runtime_info();
         let work = dispatch(&*self.parameters.plugin, &cx, request);
         let done = async {
-            timed(event.name(), call, work).await.map_err(|error| {
+            let response = timed(event.name(), call, work).await.map_err(|error| {
                 if error.is_unimplemented() {
                     return Status::new(Code::Unimplemented, error.to_string());
                 }
                 tracing::warn!(%error, "a handler failed");
                 Status::unknown(error)
-            })
+            })?;
+            for (field, since) in setup.ignored.news(&response) {
+                tracing::warn!(
+                    runtime = runtime.name,
+                    version = runtime.version,
+                    field = field.as_str_name(),
+                    since,
+                    "the runtime is older than this field of the answer, and ignores it"
+                );
+            }
+            Ok(response)
         };
         done.instrument(span).await
     }
@@ -384,8 +416,8 @@ fn configuration(request: api::ConfigureRequest) -> Configuration {
     configuration
 }
 
-/// Runs a handler, and warns while it runs as soon as most of its time is used, and again if it
-/// took all of it.
+/// Runs a handler, and warns while it runs as soon as half of its time is used, then most of it,
+/// and again if it took all of it.
 async fn timed<T>(
     method: &'static str,
     call: &CallContext,
@@ -397,12 +429,14 @@ async fn timed<T>(
     };
     let began = Instant::now();
     tokio::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = sleep_until(began + left.mul_f64(WARN_AFTER)) => {}
+    for percent in WARN_AT {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep_until(began + left * percent / 100) => {}
+        }
+        tracing::warn!(method, allowed = ?left, "a handler has used more than {percent} % of its time");
     }
-    tracing::warn!(method, allowed = ?left, "a handler has used more than 80 % of its time");
     let done = work.await;
     let took = began.elapsed();
     if took > left {
@@ -435,10 +469,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handler_is_warned_about_once_it_is_slow_and_again_if_it_is_late() {
-        assert_eq!(warnings(2000, 1500).await, 0);
-        assert_eq!(warnings(2000, 1700).await, 1);
-        assert_eq!(warnings(2000, 2100).await, 2);
+    async fn a_handler_is_warned_about_at_half_and_four_fifths_of_its_time_and_if_it_is_late() {
+        assert_eq!(warnings(2000, 900).await, 0);
+        assert_eq!(warnings(2000, 1500).await, 1);
+        assert_eq!(warnings(2000, 1700).await, 2);
+        assert_eq!(warnings(2000, 2100).await, 3);
     }
 
     /// Law: one that never ends is warned about, too.

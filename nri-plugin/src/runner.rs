@@ -37,6 +37,7 @@ pub struct Builder {
     assumed_level: RuntimeLevel,
     max_sync_bytes: usize,
     failure_policy: Option<api::FailurePolicy>,
+    configuration_file: Option<PathBuf>,
     limits: Limits,
 }
 
@@ -65,6 +66,7 @@ impl Builder {
             assumed_level: RuntimeLevel::Unknown,
             max_sync_bytes: 256 << 20,
             failure_policy: None,
+            configuration_file: None,
             limits: Limits::default(),
         }
     }
@@ -170,6 +172,14 @@ impl Builder {
         self
     }
 
+    /// A file with the plugin's configuration, for when the runtime sends none, as it does to plugins
+    /// that it has not launched. It is read on every connection, and may have up to 4 MiB; that it
+    /// cannot be read is an error that the runtime hears of.
+    pub fn configuration_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.configuration_file = Some(path.into());
+        self
+    }
+
     /// The bounds of the connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -221,6 +231,7 @@ impl Builder {
             assumed_level: self.assumed_level,
             max_sync_bytes: self.max_sync_bytes,
             failure_policy: self.failure_policy,
+            configuration_file: self.configuration_file,
             limits: self.limits,
         };
         Ok(Runner {

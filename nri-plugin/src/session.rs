@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) struct SessionConfig {
     pub(crate) max_sync_bytes: usize,
     /// In place of the plugin's own.
     pub(crate) failure_policy: Option<api::FailurePolicy>,
+    pub(crate) configuration_file: Option<PathBuf>,
     pub(crate) limits: Limits,
 }
 
@@ -143,6 +145,7 @@ impl Connected {
             assumed_level: terms.assumed_level,
             max_sync_bytes: terms.max_sync_bytes,
             failure_policy: terms.failure_policy,
+            configuration_file: terms.configuration_file.clone(),
         };
         // Serving begins before registering: Configure may overtake the answer to the registration.
         let connection = Connection::builder(Role::Plugin)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use nri_core::{EventMask, PluginId, RuntimeInfo};
+use nri_core::{EventMask, PluginId, RuntimeInfo, api};
 
 /// What became of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub struct Registration {
     /// Whether the runtime heeds [`Plugin::failure_policy`](nri_core::Plugin::failure_policy), as
     /// those of protocol v0.12.4 and later do.
     pub heeds_failure_policy: bool,
+    /// The parts of an adjustment or update that this runtime ignores, since it is older than they
+    /// are. An answer that has one of them is warned about in the log, once.
+    pub ignored_fields: Vec<api::Field>,
 }
 
 /// Where a runner is.

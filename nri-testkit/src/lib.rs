@@ -11,6 +11,7 @@ mod fake_plugin;
 mod fake_process;
 mod fault_proxy;
 mod gate;
+mod harness;
 mod journal;
 pub mod manual;
 mod memory_domain;
@@ -30,6 +31,7 @@ pub use fake_process::{
 };
 pub use fault_proxy::{Fault, FaultProxy, Faults};
 pub use gate::Gate;
+pub use harness::{Changes, DescribeContainer, Harness, container, pod};
 pub use journal::{Journal, TEST_TIMEOUT};
 pub use memory_domain::{DomainOperation, MemoryDomain};
 pub use test_runtime::{Describe, Joined, TestRuntime, TestRuntimeBuilder};

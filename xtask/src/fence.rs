@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
+    &["nri-runtime"],
     &["nri-dev"],
     &[
         "nri-codegen",
@@ -21,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "nri-public-api",
         "nri-low-level",
         "nri-demo",
+        "nri-e2e",
         "nri-interop",
         "nri-alone-runtime",
         "nri-alone-plugin",

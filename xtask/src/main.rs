@@ -21,7 +21,7 @@ mod width;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
+use packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -50,6 +50,9 @@ enum Command {
     /// Check on a real runc what is accepted and what is refused of values (needs runc, and root).
     #[command(disable_help_flag = true)]
     LowLevel(packages::Arguments),
+    /// Run nri-runtime with real containers (needs root, runc, conmon, CNI's plugins and Go).
+    #[command(disable_help_flag = true)]
+    E2e(packages::Arguments),
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => of_package(DEMO, arguments),
         Command::Interop(arguments) => of_package(INTEROP, arguments),
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
+        Command::E2e(arguments) => of_package(E2E, arguments),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

@@ -25,6 +25,7 @@ pub(crate) const CODEGEN: Package = Package("nri-codegen");
 pub(crate) const CIRCLES: Package = Package("nri-circles");
 pub(crate) const PUBLIC_API: Package = Package("nri-public-api");
 pub(crate) const DEMO: Package = Package("nri-demo");
+pub(crate) const E2E: Package = Package("nri-e2e");
 pub(crate) const LOW_LEVEL: Package = Package("nri-low-level");
 pub(crate) const INTEROP: Package = Package("nri-interop");
 

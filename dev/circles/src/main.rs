@@ -32,6 +32,7 @@ const CRATES: &[&str] = &[
     "nri-plugin",
     "nri-domain-cri",
     "nri-testkit",
+    "nri-runtime",
 ];
 
 /// Options of `cargo xtask circles`.

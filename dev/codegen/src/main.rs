@@ -1,4 +1,5 @@
-//! `cargo xtask codegen`: `nri-proto/proto/*.proto` to `nri-proto/src/generated/*.rs`.
+//! `cargo xtask codegen`: `nri-proto/proto/*.proto` to `nri-proto/src/generated/*.rs`, and the same
+//! for `nri-runtime`.
 //!
 //! Compiled with `protox`, a protobuf compiler in Rust, so nobody needs `protoc`. `--check` writes
 //! nothing and fails when a checked-in file differs from what would be written.
@@ -23,7 +24,7 @@ use nri_dev::workspace;
 #[derive(Parser)]
 #[command(
     name = "cargo xtask codegen",
-    about = "Generate the Rust code of the protocol from nri-proto/proto/*.proto.",
+    about = "Generate the Rust code of the protocols from the .proto files of nri-proto and nri-runtime.",
     version
 )]
 struct Options {
@@ -37,6 +38,9 @@ const PACKAGE: &str = "nri.pkg.api.v1alpha1";
 /// The messages in which ttrpc wraps those of NRI.
 const ENVELOPE_PROTO: &str = "ttrpc.proto";
 const ENVELOPE_PACKAGE: &str = "ttrpc";
+/// CRI, for the runtime: `api.proto` of k8s.io/cri-api v0.37.2, as it is there.
+const CRI_PROTO: &str = "cri.proto";
+const CRI_PACKAGE: &str = "runtime.v1";
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -49,20 +53,22 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let proto = workspace::root().join("nri-proto");
-    let target = proto.join("src/generated");
     let mut stale = Vec::new();
-    for (name, text) in generate(&proto.join("proto"))? {
-        let path = target.join(&name);
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            continue;
-        }
-        if options.check {
-            stale.push(name);
-        } else {
-            fs::create_dir_all(&target).map_err(|e| format!("{}: {e}", target.display()))?;
-            fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
-            println!("wrote {}", path.display());
+    for (name, generate) in CRATES {
+        let directory = workspace::root().join(name);
+        let target = directory.join("src/generated");
+        for (name, text) in generate(&directory.join("proto"))? {
+            let path = target.join(&name);
+            if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+                continue;
+            }
+            if options.check {
+                stale.push(name);
+            } else {
+                fs::create_dir_all(&target).map_err(|e| format!("{}: {e}", target.display()))?;
+                fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+                println!("wrote {}", path.display());
+            }
         }
     }
     if stale.is_empty() {
@@ -75,8 +81,33 @@ fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// Every generated file, by name.
-fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
+/// Generated files by name, from the directory of the `.proto` files.
+type Generate = fn(&Path) -> Result<BTreeMap<String, String>, String>;
+
+/// The crates with generated code.
+const CRATES: [(&str, Generate); 2] = [("nri-proto", nri), ("nri-runtime", cri)];
+
+/// The messages and servers of CRI. Messages are kept on disk as JSON, so they have serde's traits.
+fn cri(include: &Path) -> Result<BTreeMap<String, String>, String> {
+    let descriptors = protox::compile([CRI_PROTO], [include]).map_err(|e| format!("{e:?}"))?;
+    let out = temporary()?;
+    let mut config = prost_build::Config::new();
+    config.btree_map(["."]);
+    config.message_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]");
+    config.message_attribute(".", "#[serde(default)]");
+    tonic_prost_build::configure()
+        .build_client(false)
+        .generate_default_stubs(true)
+        .out_dir(out.path())
+        .compile_fds_with_config(descriptors, config)
+        .map_err(|e| e.to_string())?;
+    let text = read(&out, &format!("{CRI_PACKAGE}.rs"))?;
+    let text = finished(&format!("nri-runtime/proto/{CRI_PROTO}"), &text)?;
+    Ok([("cri.rs".to_owned(), text)].into())
+}
+
+/// The protocol of NRI.
+fn nri(include: &Path) -> Result<BTreeMap<String, String>, String> {
     let descriptors = protox::compile([PROTO], [include]).map_err(|e| format!("{e:?}"))?;
     let mut files = BTreeMap::new();
 
@@ -103,9 +134,12 @@ fn generate(include: &Path) -> Result<BTreeMap<String, String>, String> {
     files.insert("methods.rs".to_owned(), rpc.methods.clone());
     files.insert("services.rs".to_owned(), rpc.services.clone());
     for text in files.values_mut() {
-        *text = finished(PROTO, text)?;
+        *text = finished(&format!("nri-proto/proto/{PROTO}"), text)?;
     }
-    let envelope = finished(ENVELOPE_PROTO, &envelope(include)?)?;
+    let envelope = finished(
+        &format!("nri-proto/proto/{ENVELOPE_PROTO}"),
+        &envelope(include)?,
+    )?;
     files.insert("envelope.rs".to_owned(), envelope);
     Ok(files)
 }
@@ -288,7 +322,7 @@ fn envelope(include: &Path) -> Result<String, String> {
 fn finished(source: &str, text: &str) -> Result<String, String> {
     let syntax = syn::parse_file(text).map_err(|e| e.to_string())?;
     Ok(format!(
-        "// Generated by `cargo xtask codegen` from nri-proto/proto/{source}. Do not edit.\n\n{}",
+        "// Generated by `cargo xtask codegen` from {source}. Do not edit.\n\n{}",
         prettyplease::unparse(&syntax)
     ))
 }

@@ -131,7 +131,16 @@ fn show(
 ) -> Result<(), String> {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     timeline.is_there(ANNOTATE)?;
-    let identity = ["--index", "20", "--name", "logger", "--socket"];
+    let identity = [
+        "--once",
+        "--log-level",
+        "warn",
+        "--index",
+        "20",
+        "--name",
+        "logger",
+        "--socket",
+    ];
     let logger = ChildProcess::start(
         Command::new(examples.path("logger")?)
             .args(identity)

@@ -27,7 +27,7 @@ pub(super) fn keep(socket: &Path) {
     println!("NRI runtime, protocol {}, on", nri_core::NRI_VERSION);
     println!("{}", socket.display());
     println!(
-        "Connect a plugin, for example: cargo run -p nri-plugin --example logger -- --socket {}",
+        "Connect a plugin, for example: cargo run -p nri-plugin --all-features --example logger -- --socket {}",
         socket.display()
     );
     println!("Enter has a pod and a container live their life once; Ctrl-C ends.");

@@ -189,7 +189,7 @@ pub(super) fn run(
 
     let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
     let mut command = Command::new(examples.path("logger")?);
-    command.args(["--format", "json", "--socket"]);
+    command.args(["--once", "--format", "json", "--socket"]);
     command.arg(case_dir.socket());
     let mut logger = Program::start(scratch, "logger", &mut command)?;
     let mut heard = Vec::new();

@@ -16,7 +16,9 @@ pub(super) fn logger(pairing: &Pairing<'_>, examples: &Examples) -> Result<Strin
     let mut runtime = pairing.start_runtime(&case_dir)?;
     sent.open(&mut runtime)?;
     let mut command = Command::new(examples.path("logger")?);
-    command.args(["--format", "json", "--index", INDEX, "--name", NAME]);
+    command.args([
+        "--once", "--format", "json", "--index", INDEX, "--name", NAME,
+    ]);
     command.arg("--socket").arg(case_dir.socket());
     let logger = Program::start(pairing.scratch, "logger", &mut command)?;
     runtime.wait_for_plugins(1)?;
@@ -89,7 +91,7 @@ pub(super) fn annotate(pairing: &Pairing<'_>, examples: &Examples) -> Result<Str
     let mut runtime = pairing.start_runtime(&case_dir)?;
     runtime.open()?;
     let mut command = Command::new(examples.path("annotate")?);
-    command.arg("--config").arg(&config);
+    command.arg("--once").arg("--config").arg(&config);
     command.arg("--socket").arg(case_dir.socket());
     let annotate = Program::start(pairing.scratch, "annotate", &mut command)?;
     runtime.wait_for_plugins(1)?;

@@ -14,7 +14,7 @@ impl Examples {
     /// # Errors
     /// They do not build.
     pub fn build() -> Result<Self, String> {
-        process::build(&["--package", "nri-plugin", "--examples"]).map(Self)
+        process::build(&["--package", "nri-plugin", "--all-features", "--examples"]).map(Self)
     }
 
     /// The path of an example.

@@ -105,6 +105,16 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
+    (
+        "nri-runtime",
+        &[
+            "nri_adaptation",
+            "nri_domain_cri",
+            "serde",
+            "serde_core",
+            "tonic",
+        ],
+    ),
 ];
 
 /// What the standard library's paths begin with, its numbers included.

@@ -62,6 +62,10 @@ impl Drop for UnderWay {
 }
 
 /// How far a request is that is to be relayed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned, and a box would be an allocation per call"
+)]
 pub(crate) enum Relaying {
     /// The caller is told what comes of it, as long as this is kept.
     Begun(UnderWay),

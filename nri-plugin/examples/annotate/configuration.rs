@@ -1,9 +1,8 @@
-//! What to add to which containers, from TOML.
+//! What to add to which containers.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
-use nri_plugin::api;
+use nri_plugin::{Adjustment, HandlerError, api};
 use serde::Deserialize;
 
 /// The whole configuration.
@@ -37,38 +36,29 @@ fn read_only() -> Vec<String> {
     vec!["rbind".to_owned(), "ro".to_owned()]
 }
 
-impl FromStr for Additions {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let additions: Self = toml::from_str(text).map_err(|e| e.to_string())?;
-        additions.check()?;
-        Ok(additions)
-    }
-}
-
 impl Additions {
-    fn check(&self) -> Result<(), String> {
+    /// Refuses what cannot be meant.
+    pub(crate) fn check(&self) -> Result<(), HandlerError> {
         if self.annotations.is_empty() && self.env.is_empty() && self.mounts.is_empty() {
-            return Err("there is nothing to add: give annotations, env or mounts".to_owned());
+            return Err("there is nothing to add: give annotations, env or mounts".into());
         }
         for key in self.annotations.keys().chain(self.env.keys()) {
             // On the wire a dash in front asks for removal.
             if key.is_empty() || key.starts_with('-') {
-                return Err(format!(
-                    "{key:?} is no name: it is empty or begins with a dash"
-                ));
+                return Err(
+                    format!("{key:?} is no name: it is empty or begins with a dash").into(),
+                );
             }
         }
         if let Some(key) = self.env.keys().find(|key| key.contains('=')) {
-            return Err(format!("environment variable {key:?} has a = in its name"));
+            return Err(format!("environment variable {key:?} has a = in its name").into());
         }
         for mount in &self.mounts {
             if !mount.destination.starts_with('/') {
                 let destination = &mount.destination;
-                return Err(format!(
-                    "mount destination {destination:?} is no absolute path"
-                ));
+                return Err(
+                    format!("mount destination {destination:?} is no absolute path").into(),
+                );
             }
             if mount.kind == "bind" && !mount.source.starts_with('/') {
                 let Mount {
@@ -78,7 +68,8 @@ impl Additions {
                 } = mount;
                 return Err(format!(
                     "source {source:?} of the mount on {destination:?} is no absolute path"
-                ));
+                )
+                .into());
             }
         }
         Ok(())
@@ -96,7 +87,7 @@ impl Additions {
     }
 
     /// What is added.
-    pub(crate) fn adjustment(&self) -> api::ContainerAdjustment {
+    pub(crate) fn adjustment(&self) -> Adjustment {
         let env = self.env.iter().map(|(key, value)| api::KeyValue {
             key: key.clone(),
             value: value.clone(),
@@ -107,12 +98,13 @@ impl Additions {
             r#type: mount.kind.clone(),
             options: mount.options.clone(),
         });
-        api::ContainerAdjustment {
+        let message = api::ContainerAdjustment {
             annotations: self.annotations.clone(),
             env: env.collect(),
             mounts: mounts.collect(),
             ..Default::default()
-        }
+        };
+        message.into()
     }
 }
 

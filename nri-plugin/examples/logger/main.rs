@@ -6,31 +6,24 @@
 //! If the output cannot keep up, events are left out and counted rather than holding up the
 //! runtime.
 
-#[path = "../support/program.rs"]
-mod program;
 mod selection;
 mod text;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use clap::{Parser, ValueEnum};
-use nri_plugin::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
+use clap::ValueEnum;
+use nri_plugin::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, Program, api};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
 
-/// Prints the events of a container runtime.
-#[derive(Parser)]
-#[command(name = "logger")]
+#[derive(clap::Args)]
 struct Options {
-    #[command(flatten)]
-    connection: program::Connection,
     /// The events to print: names such as CreateContainer, and the groups pod, container and all,
     /// separated by commas.
     #[arg(long, default_value = "all", value_parser = selection::parse)]
@@ -173,35 +166,30 @@ fn print(lines: &Receiver<Line>, format: Format) -> io::Result<()> {
     Ok(())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let options = Options::parse();
-    program::log_to_stderr();
-    let (lines, to_print) = sync_channel(WAITING);
-    let output_failed = Arc::new(Notify::new());
-    let failed = Arc::clone(&output_failed);
-    let printer = std::thread::spawn(move || {
-        let printed = print(&to_print, options.format);
-        if printed.is_err() {
-            failed.notify_one();
-        }
-        printed
+fn main() -> ExitCode {
+    let mut printer = None;
+    let program = Program::new("90-logger").about("Prints the events of a container runtime.");
+    let code = program.run_with(|options: Options, stop| {
+        let (lines, to_print) = sync_channel(WAITING);
+        printer = Some(std::thread::spawn(move || {
+            let printed = print(&to_print, options.format);
+            if printed.is_err() {
+                stop.stop();
+            }
+            printed
+        }));
+        Ok(Logger {
+            events: options.events,
+            lines,
+            left_out: AtomicU64::new(0),
+        })
     });
-    let logger = Logger {
-        events: options.events,
-        lines,
-        left_out: AtomicU64::new(0),
-    };
-    let ended = program::run(
-        options.connection,
-        "90-logger",
-        Arc::new(logger),
-        |handle| {
-            handle.stop_on(async move { output_failed.notified().await });
-        },
-    )
-    .await;
     // The logger is gone, so this ends when all is printed.
-    let printed = printer.join().unwrap_or(Ok(()));
-    program::exit("logger", ended.and(printed.map_err(Into::into)))
+    match printer.map(JoinHandle::join) {
+        Some(Ok(Err(error))) => {
+            eprintln!("logger: the output cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
 }

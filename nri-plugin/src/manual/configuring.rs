@@ -3,7 +3,39 @@
 //! A runtime reads a file for each plugin that it launches, `NN-name.conf` or else `name.conf` in
 //! its directory of plugin configurations (`/etc/nri/conf.d`), and sends the text with `Configure`.
 //! It is [`Configuration::config`](crate::Configuration::config), in whatever format the plugin
-//! likes. External plugins get an empty text: they read a file of their own.
+//! likes.
+//!
+//! External plugins get an empty text: [`configuration_file`](crate::Builder::configuration_file) is
+//! a file of their own, which is read on every connection when the runtime sends nothing.
+//!
+//! # As a type
+//!
+//! With the feature `config`, `configuration::<T>()` is the configuration as a type of serde, in
+//! TOML, YAML or JSON. Errors have line and field, and reach both logs; what was read before stays.
+//!
+#![cfg_attr(feature = "config", doc = "```")]
+#![cfg_attr(not(feature = "config"), doc = "```ignore")]
+//! use nri_plugin::prelude::*;
+//!
+//! #[derive(Default, serde::Deserialize)]
+//! #[serde(deny_unknown_fields, default)]
+//! struct Greeting {
+//!     text: String,
+//! }
+//!
+//! let greeting = configuration::<Greeting>().required();
+//! let plugin = handlers()
+//!     .configured_by(&greeting)
+//!     .on_run_pod_sandbox(move |_cx, pod| {
+//!         println!("{}, {}", greeting.get().text, pod.name);
+//!         async { Ok(()) }
+//!     })
+//!     .build();
+//! ```
+//!
+//! An annotation as a type is `effective_annotation_as`.
+//!
+//! # As a text
 //!
 //! [`Plugin::configure`](crate::Plugin::configure) is called first on every connection. `Some` mask
 //! in place of `None` subscribes to those events instead, on this connection; an error ends the
@@ -29,11 +61,11 @@
 //!             Ok(None) // the events that it has handlers for
 //!         }
 //!     })
-//!     .on_create_container(move |_cx, _request| {
+//!     .on_create_container(move |_cx, _pod, _container| {
 //!         let greeting = greeting.lock().unwrap().clone();
 //!         async move {
 //!             println!("{greeting}");
-//!             Ok(Default::default())
+//!             Ok(())
 //!         }
 //!     })
 //!     .build();

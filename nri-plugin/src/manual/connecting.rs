@@ -46,7 +46,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), nri_plugin::Error> {
-//! let plugin = handlers().on_remove_container(|_cx, _request| async { Ok(()) }).build();
+//! let plugin = handlers().on_remove_container(|_cx, _pod, _container| async { Ok(()) }).build();
 //! let runner = Runner::builder(plugin).identity("50-cleaner").build()?;
 //! let mut state = runner.handle().state();
 //! tokio::spawn(async move {
@@ -69,4 +69,6 @@
 //! says how that is judged; [`assume_level`](crate::Builder::assume_level) is for runtimes that do
 //! not say. Runtimes before v0.12 send most events in an older form, which needs no care. Whether a
 //! failure policy is heeded is in
-//! [`heeds_failure_policy`](crate::Registration::heeds_failure_policy).
+//! [`heeds_failure_policy`](crate::Registration::heeds_failure_policy), which parts of an answer
+//! the runtime is too old for in [`ignored_fields`](crate::Registration::ignored_fields); an answer
+//! that has one of them is warned about in the log, once.

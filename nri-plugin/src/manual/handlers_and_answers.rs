@@ -28,26 +28,23 @@
 //!
 //! # Answers
 //!
-//! The messages are in [`api`](crate::api), what builds them in [`build`](crate::build): traits on
-//! the messages, which refuse what a runtime would refuse.
+//! The answer to a creation is an [`Adjustment`](crate::Adjustment), that to an update or a stop
+//! are [`Updates`](crate::Updates); `()` changes nothing. They are filled with the traits of
+//! [`build`](crate::build), which refuse what a runtime would refuse. All of what may be returned
+//! says [`IntoAnswer`](crate::IntoAnswer).
 //!
 //! ```
-//! use nri_plugin::api;
-//! use nri_plugin::build::{Adjust as _, Evict as _, SetResources as _, Update as _};
+//! use nri_plugin::prelude::*;
 //!
 //! # fn main() -> Result<(), nri_plugin::build::BuildError> {
-//! let mut adjust = api::ContainerAdjustment::default();
+//! let mut adjust = Adjustment::new();
 //! adjust.add_env("MODE", "fast")?.remove_mount("/tmp").set_memory_limit(1 << 30);
 //!
 //! let mut update = api::ContainerUpdate::of_container("other")?;
 //! update.set_cpu_shares(512).set_ignore_failure(true);
 //!
 //! let evict = api::ContainerEviction::of_container("third", "it is in the way")?;
-//! let response = api::CreateContainerResponse {
-//!     adjust: Some(adjust),
-//!     update: vec![update],
-//!     evict: vec![evict],
-//! };
+//! adjust.also_update(update).also_evict(evict);
 //! # Ok(())
 //! # }
 //! ```
@@ -70,10 +67,11 @@
 //!
 //! A runtime waits for an answer for 2 s by default, waiting for the plugin's turn not included,
 //! then goes on without it; some close it at once. The deadline is
-//! [`cx.deadline()`](crate::PluginCtx::deadline). A handler that has used 80 % of its time is
-//! warned about in the log. [`failure_policy`](crate::Plugin::failure_policy) says what is to
-//! happen to the request and the plugin then: `fail_request` for plugins without which nothing may
-//! start, `keep_connected` for those that would rather miss something than be closed.
+//! [`cx.deadline()`](crate::PluginCtx::deadline). A handler that has used half of its time is
+//! warned about in the log, again at 80 %, and if it is late.
+//! [`failure_policy`](crate::Plugin::failure_policy) says what is to happen to the request and the
+//! plugin then: `fail_request` for plugins without which nothing may start, `keep_connected` for
+//! those that would rather miss something than be closed.
 //!
 //! **Handlers that block.** A handler runs on tokio's workers, so one that blocks (a file on a slow
 //! disk, a program, a lock that is held for long) stalls what else runs there, this plugin's
@@ -81,9 +79,9 @@
 //! `tokio::task::block_in_place` on a multi-threaded runtime:
 //!
 //! ```
-//! use nri_plugin::{HandlerError, api, handlers};
+//! use nri_plugin::handlers;
 //!
-//! let plugin = handlers().on_start_container(|_cx, _request| async {
+//! let plugin = handlers().on_start_container(|_cx, _pod, _container| async {
 //!     let text = tokio::task::spawn_blocking(|| std::fs::read_to_string("/etc/hostname")).await??;
 //!     println!("starts on {}", text.trim());
 //!     Ok(())

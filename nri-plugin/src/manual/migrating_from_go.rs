@@ -37,9 +37,9 @@
 //! | `ShutdownInterface` | [`shutdown`](crate::Plugin::shutdown) |
 //! | `RunPodInterface` `StopPodInterface` `RemovePodInterface` | [`run_pod_sandbox`](crate::Plugin::run_pod_sandbox) [`stop_pod_sandbox`](crate::Plugin::stop_pod_sandbox) [`remove_pod_sandbox`](crate::Plugin::remove_pod_sandbox) |
 //! | `UpdatePodInterface` `PostUpdatePodInterface` | [`update_pod_sandbox`](crate::Plugin::update_pod_sandbox) [`post_update_pod_sandbox`](crate::Plugin::post_update_pod_sandbox) |
-//! | `CreateContainerInterface`: `(pod, container) -> (adjust, updates)` | [`create_container`](crate::Plugin::create_container): the request has `pod` and `container`, the response `adjust`, `update` and `evict` |
+//! | `CreateContainerInterface`: `(pod, container) -> (adjust, updates)` | [`on_create_container`](crate::HandlersBuilder::on_create_container): `(cx, pod, container) -> Adjustment`, which has updates and evictions of others, too |
 //! | `PostCreateContainerInterface` `StartContainerInterface` `PostStartContainerInterface` | [`post_create_container`](crate::Plugin::post_create_container) [`start_container`](crate::Plugin::start_container) [`post_start_container`](crate::Plugin::post_start_container) |
-//! | `UpdateContainerInterface`: `(pod, container, resources) -> updates` | [`update_container`](crate::Plugin::update_container): the request has `linux_resources` too, the response `update` and `evict` |
+//! | `UpdateContainerInterface`: `(pod, container, resources) -> updates` | [`on_update_container`](crate::HandlersBuilder::on_update_container): `(cx, pod, container, resources) -> Updates` |
 //! | `PostUpdateContainerInterface` `StopContainerInterface` `RemoveContainerInterface` | [`post_update_container`](crate::Plugin::post_update_container) [`stop_container`](crate::Plugin::stop_container) [`remove_container`](crate::Plugin::remove_container) |
 //! | `ValidateContainerAdjustmentInterface` | [`validate_container_adjustment`](crate::Plugin::validate_container_adjustment) |
 //!

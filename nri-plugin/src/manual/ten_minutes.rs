@@ -14,24 +14,19 @@
 //! says no:
 //!
 //! ```no_run
-//! use nri_plugin::build::Adjust as _;
-//! use nri_plugin::{Backoff, Runner, api, effective_annotation, handlers};
+//! use nri_plugin::prelude::*;
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let plugin = handlers()
-//!         .on_create_container(|_cx, request| async move {
-//!             let pod = request.pod.unwrap_or_default();
-//!             let container = request.container.unwrap_or_default();
+//!         .on_create_container(|_cx, pod, container| async move {
 //!             let key = "example.com/node";
 //!             let said = effective_annotation(&pod.annotations, key, &container.name);
-//!             let mut response = api::CreateContainerResponse::default();
+//!             let mut adjust = Adjustment::new();
 //!             if said.is_none_or(|(_, value)| value != "no") {
-//!                 let mut adjust = api::ContainerAdjustment::default();
 //!                 adjust.add_env("NODE", "node-1")?;
-//!                 response.adjust = Some(adjust);
 //!             }
-//!             Ok(response)
+//!             Ok(adjust)
 //!         })
 //!         .build();
 //!     let runner = Runner::builder(plugin).default_identity("10-node").build()?;
@@ -40,8 +35,12 @@
 //! }
 //! ```
 //!
-//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state,
-//! or with many handlers, implements [`Plugin`](crate::Plugin) instead.
+//! [`handlers`](crate::handlers) subscribes to what it is given handlers for. A plugin with state
+//! is made with [`stateful`](crate::stateful), which gives its handlers the state to change.
+//!
+//! With the features `cli` and `config` the program needs no `main`: `nri_plugin::main!("10-node",
+//! plugin())` gives it the command line of every plugin (`--socket`, `--config`, `--healthz` ...),
+//! logs, signals and exit codes.
 //!
 //! # 3. Try it
 //!
@@ -62,14 +61,22 @@
 //!
 //! # 4. Test it
 //!
-//! Handlers are plain async functions: call them. In one process with a runtime: `TestRuntime` of
-//! `nri-testkit`.
+//! `Harness` of the crate `nri-testkit` calls the handlers as a runtime would, and merges what they
+//! answer:
+//!
+//! ```ignore
+//! let created = Harness::new(plugin()).create(pod("web-1"), container("nginx")).await;
+//! assert_eq!(created.env("NODE"), Some("node-1"));
+//! ```
+//!
+//! In one process with a runtime: `TestRuntime` of the same crate. What is subscribed to needs
+//! neither:
 //!
 //! ```
-//! use nri_plugin::{Event, EventMask, Plugin as _, api, handlers};
+//! use nri_plugin::prelude::*;
 //!
 //! let plugin = handlers()
-//!     .on_create_container(|_cx, _request| async { Ok(api::CreateContainerResponse::default()) })
+//!     .on_create_container(|_cx, _pod, _container| async { Ok(Adjustment::new()) })
 //!     .build();
 //! assert_eq!(plugin.events(), EventMask::from(Event::CreateContainer));
 //! ```

@@ -98,7 +98,9 @@ async fn stopping_lets_requests_in_progress_be_answered() {
     runtime.admit().await;
     let plugin = runtime.plugin.clone();
     let call = tokio::spawn(async move {
-        let request = api::RunPodSandboxRequest::default();
+        let request = api::RunPodSandboxRequest {
+            pod: Some(api::PodSandbox::default()),
+        };
         plugin.run_pod_sandbox(&request, soon()).await
     });
     within(begun.recv()).await.unwrap();
@@ -161,7 +163,9 @@ async fn handlers_end_with_the_connection() {
     let (runtime, run) = running(plugin).await;
     let plugin = runtime.plugin.clone();
     tokio::spawn(async move {
-        let request = api::RunPodSandboxRequest::default();
+        let request = api::RunPodSandboxRequest {
+            pod: Some(api::PodSandbox::default()),
+        };
         let _ = plugin.run_pod_sandbox(&request, soon()).await;
     });
     within(begun.recv()).await.unwrap();

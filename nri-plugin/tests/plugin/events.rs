@@ -9,20 +9,19 @@ use nri_plugin::{Event, EventMask, HandlerError, Handlers, HandlersBuilder, api,
 use nri_proto::transport::{CallError, Code};
 use prost::Message as _;
 
-use crate::support::{running, soon, within};
+use crate::support::{of_nothing, running, soon, within};
 
 type Seen = Arc<Mutex<Vec<(Event, String)>>>;
 
 /// A plugin with a handler for every event, which notes the pod's id and answers with the default.
 macro_rules! all_events {
-    ($seen:expr, $($event:ident $setter:ident)*) => {{
+    ($seen:expr, $($event:ident $setter:ident($($rest:ident)*))*) => {{
         let builder: HandlersBuilder = handlers();
         $(
             let seen: Seen = Arc::clone($seen);
-            let builder = builder.$setter(move |_, request| {
-                let id = request.pod.map(|pod| pod.id).unwrap_or_default();
-                seen.lock().unwrap().push((Event::$event, id));
-                async { Ok(Default::default()) }
+            let builder = builder.$setter(move |_, pod, $($rest),*| {
+                seen.lock().unwrap().push((Event::$event, pod.id));
+                async { Ok(()) }
             });
         )*
         builder.build()
@@ -32,20 +31,20 @@ macro_rules! all_events {
 fn recorder(seen: &Seen) -> Handlers {
     all_events! {
         seen,
-        RunPodSandbox on_run_pod_sandbox
-        StopPodSandbox on_stop_pod_sandbox
-        RemovePodSandbox on_remove_pod_sandbox
-        UpdatePodSandbox on_update_pod_sandbox
-        PostUpdatePodSandbox on_post_update_pod_sandbox
-        CreateContainer on_create_container
-        PostCreateContainer on_post_create_container
-        StartContainer on_start_container
-        PostStartContainer on_post_start_container
-        UpdateContainer on_update_container
-        PostUpdateContainer on_post_update_container
-        StopContainer on_stop_container
-        RemoveContainer on_remove_container
-        ValidateContainerAdjustment on_validate_container_adjustment
+        RunPodSandbox on_run_pod_sandbox()
+        StopPodSandbox on_stop_pod_sandbox()
+        RemovePodSandbox on_remove_pod_sandbox()
+        UpdatePodSandbox on_update_pod_sandbox(_overhead _resources)
+        PostUpdatePodSandbox on_post_update_pod_sandbox()
+        CreateContainer on_create_container(_container)
+        PostCreateContainer on_post_create_container(_container)
+        StartContainer on_start_container(_container)
+        PostStartContainer on_post_start_container(_container)
+        UpdateContainer on_update_container(_container _resources)
+        PostUpdateContainer on_post_update_container(_container)
+        StopContainer on_stop_container(_container)
+        RemoveContainer on_remove_container(_container)
+        ValidateContainerAdjustment on_validate_container_adjustment(_container _proposal)
     }
 }
 
@@ -56,9 +55,14 @@ fn pod(id: &str) -> api::PodSandbox {
     }
 }
 
-/// A request for `event` about a pod. In all requests the pod is field 1.
+/// A request for `event` about a pod, and about a container where there is one: in all requests the
+/// pod is field 1, and the container field 2.
 fn request(event: Event, id: &str) -> Vec<u8> {
-    let bytes = api::RunPodSandboxRequest { pod: Some(pod(id)) }.encode_to_vec();
+    let request = api::CreateContainerRequest {
+        pod: Some(pod(id)),
+        container: Some(api::Container::default()),
+    };
+    let bytes = request.encode_to_vec();
     let request = Request::decode(event, &bytes).unwrap();
     assert_eq!(request.pod().unwrap().id, id);
     bytes
@@ -93,7 +97,7 @@ async fn nine_events_come_in_their_old_form_too() {
         let change = api::StateChangeEvent {
             event: number,
             pod: Some(pod(&number.to_string())),
-            container: None,
+            container: Some(api::Container::default()),
         };
         let answer = within(runtime.plugin.state_change(&change, soon())).await;
         assert_eq!(answer.unwrap(), api::Empty {}, "{number}");
@@ -156,18 +160,25 @@ async fn answers_come_through() {
     };
     let answer = response.clone();
     let plugin = handlers()
-        .on_create_container(move |_, _| {
+        .on_create_container(move |_, _, _| {
             let answer = answer.clone();
             async { Ok(answer) }
         })
-        .on_validate_container_adjustment(|_, _| async { Err("too privileged".into()) })
+        .on_validate_container_adjustment(|_, _, _, _| async { Err("too privileged".into()) })
         .build();
     let (runtime, _run) = running(plugin).await;
-    let request = api::CreateContainerRequest::default();
+    let request = api::CreateContainerRequest {
+        pod: Some(api::PodSandbox::default()),
+        container: Some(api::Container::default()),
+    };
     let answer = within(runtime.plugin.create_container(&request, soon())).await;
     assert_eq!(answer.unwrap(), response);
     // A validator that fails rejects.
-    let request = api::ValidateContainerAdjustmentRequest::default();
+    let request = api::ValidateContainerAdjustmentRequest {
+        pod: request.pod,
+        container: request.container,
+        ..Default::default()
+    };
     let answer = within(
         runtime
             .plugin
@@ -185,11 +196,11 @@ async fn answers_come_through() {
 async fn a_failing_handler_is_an_answer() {
     let plugin = handlers()
         .on_run_pod_sandbox(|_, _| async { Err("no more pods".into()) })
-        .on_start_container(|_, _| async { Err(HandlerError::unimplemented()) })
+        .on_start_container(|_, _, _| async { Err(HandlerError::unimplemented()) })
         .on_stop_pod_sandbox(|_, _| async { panic!("a defect") })
         .build();
     let (runtime, _run) = running(plugin).await;
-    let fail = async |event| status(runtime.send(event, Vec::new()).await.unwrap_err());
+    let fail = async |event| status(runtime.send(event, of_nothing()).await.unwrap_err());
     assert_eq!(
         fail(Event::RunPodSandbox).await,
         (Code::Unknown, "no more pods".to_owned())
@@ -202,7 +213,8 @@ async fn a_failing_handler_is_an_answer() {
     let old = async |event: Event| {
         let change = api::StateChangeEvent {
             event: event.number(),
-            ..Default::default()
+            pod: Some(api::PodSandbox::default()),
+            container: Some(api::Container::default()),
         };
         within(runtime.plugin.state_change(&change, soon())).await
     };
@@ -244,7 +256,9 @@ async fn a_handler_knows_its_deadline_and_its_runtime() {
         })
         .build();
     let (runtime, _run) = running(plugin).await;
-    let request = api::RunPodSandboxRequest::default();
+    let request = api::RunPodSandboxRequest {
+        pod: Some(api::PodSandbox::default()),
+    };
     let call = runtime.plugin.run_pod_sandbox(&request, soon());
     within(call).await.unwrap();
     let (left, info) = told.recv().unwrap();
@@ -277,8 +291,8 @@ async fn handlers_run_side_by_side() {
         .build();
     let (runtime, _run) = running(plugin).await;
     let (one, two) = tokio::join!(
-        runtime.send(Event::RunPodSandbox, Vec::new()),
-        runtime.send(Event::RunPodSandbox, Vec::new()),
+        runtime.send(Event::RunPodSandbox, of_nothing()),
+        runtime.send(Event::RunPodSandbox, of_nothing()),
     );
     assert!(one.is_ok() && two.is_ok());
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::{Runtime, Socket, current, within};
 
 /// Cargo builds the examples of a package with its tests.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let own = std::env::current_exe().unwrap();
     let directory = own.parent().unwrap().with_file_name("examples");
     let path: PathBuf = directory.join(name);
@@ -32,13 +32,17 @@ fn program(name: &str) -> Command {
     command
 }
 
-fn by_hand(name: &str, socket: &Socket, arguments: &[&str]) -> Child {
+pub(crate) fn by_hand(name: &str, socket: &Socket, arguments: &[&str]) -> Child {
     let mut command = program(name);
-    command.arg("--socket").arg(socket.path()).args(arguments);
+    command
+        .arg("--once")
+        .arg("--socket")
+        .arg(socket.path())
+        .args(arguments);
     command.spawn().unwrap()
 }
 
-fn launched(name: &str) -> (Child, Runtime) {
+pub(crate) fn launched(name: &str) -> (Child, Runtime) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = program(name);
     command
@@ -56,7 +60,7 @@ fn launched(name: &str) -> (Child, Runtime) {
     (child, Runtime::on(ours))
 }
 
-async fn finish(child: Child) -> Output {
+pub(crate) async fn finish(child: Child) -> Output {
     let wait = tokio::task::spawn_blocking(move || child.wait_with_output());
     within(wait).await.unwrap().unwrap()
 }
@@ -66,7 +70,7 @@ fn lines(output: &Output) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn create() -> api::CreateContainerRequest {
+pub(crate) fn create() -> api::CreateContainerRequest {
     api::CreateContainerRequest {
         pod: Some(api::PodSandbox {
             id: "p0".into(),
@@ -224,7 +228,7 @@ source = "/etc/ssl/certs"
 destination = "/certs"
 "#;
 
-async fn annotated(
+pub(crate) async fn annotated(
     runtime: &Runtime,
     request: api::CreateContainerRequest,
 ) -> api::CreateContainerResponse {

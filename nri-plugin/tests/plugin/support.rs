@@ -11,6 +11,7 @@ use nri_proto::transport::{
     CallContext, CallError, CallOptions, Client, Connection, PluginClient, Role, RuntimeServer,
     RuntimeService, Status,
 };
+use prost::Message as _;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -188,6 +189,15 @@ impl RuntimeService for Desk {
     ) -> Result<api::UpdateContainersResponse, Status> {
         ask(&self.update, request).await
     }
+}
+
+/// The request of any event, about a pod and a container of which nothing is known.
+pub(crate) fn of_nothing() -> Vec<u8> {
+    let request = api::CreateContainerRequest {
+        pod: Some(api::PodSandbox::default()),
+        container: Some(api::Container::default()),
+    };
+    request.encode_to_vec()
 }
 
 /// What a current runtime says.

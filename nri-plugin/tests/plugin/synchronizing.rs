@@ -104,7 +104,7 @@ async fn what_would_take_too_much_memory_is_refused() {
 async fn a_plugin_that_cannot_be_synchronised_says_why() {
     let socket = Socket::new();
     let plugin = one_event()
-        .on_synchronize(|_, _, _| async { Err("no room".into()) })
+        .on_synchronize(|_, _, _| async { Err::<(), _>("no room".into()) })
         .build();
     let run = tokio::spawn(on(&socket, plugin).build().unwrap().run());
     let runtime = configured(&socket).await;

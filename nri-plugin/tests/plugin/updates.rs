@@ -92,7 +92,9 @@ async fn a_task_of_a_handler_may_wait_for_it() {
         })
         .build();
     let (mut runtime, _run) = running(plugin).await;
-    let request = api::RunPodSandboxRequest::default();
+    let request = api::RunPodSandboxRequest {
+        pod: Some(api::PodSandbox::default()),
+    };
     within(runtime.plugin.run_pod_sandbox(&request, soon()))
         .await
         .unwrap();

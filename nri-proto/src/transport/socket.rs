@@ -96,7 +96,6 @@ impl Quiet {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &mut guard {
                     Some(guard) => guard.clear_ready(),
                     None => {
-                        drop(guard);
                         let same = self.socket.get_ref().try_clone()?;
                         // Whoever writes need not be in the runtime.
                         let _entered = self.runtime.enter();

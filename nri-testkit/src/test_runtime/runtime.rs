@@ -97,17 +97,17 @@ impl TestRuntime {
     /// `conf.d/NN-name.conf` in [`directory`](Self::directory), if there is one.
     ///
     /// ```
-    /// use nri_plugin::{handlers, EventMask};
+    /// use nri_plugin::prelude::*;
     /// use nri_testkit::{Describe as _, TestRuntime};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// let plugin = handlers()
-    ///     .on_create_container(|_, request| async move {
-    ///         let mut response = nri_plugin::api::CreateContainerResponse::default();
-    ///         if let Some(value) = request.pod.and_then(|mut pod| pod.annotations.remove("example.com/mode")) {
-    ///             response.adjust.get_or_insert_default().annotations.insert("mode".into(), value);
+    ///     .on_create_container(|_, pod, _| async move {
+    ///         let mut adjust = Adjustment::new();
+    ///         if let Some(value) = pod.annotations.get("example.com/mode") {
+    ///             adjust.add_annotation("mode", value)?;
     ///         }
-    ///         Ok(response)
+    ///         Ok(adjust)
     ///     })
     ///     .build();
     /// let runtime = TestRuntime::start().await;

@@ -283,7 +283,7 @@ async fn updates_asked_for_when_joining_are_applied() {
 async fn a_plugin_may_wait_for_its_updates_inside_a_handler() {
     let runtime = patient().start().await;
     let eager = nri_plugin::handlers()
-        .on_start_container(|cx, _| async move {
+        .on_start_container(|cx, _, _| async move {
             let update = vec![memory("c", 1)];
             let failed = cx.runtime().update_containers(update, vec![]).await?;
             assert!(failed.is_empty());
@@ -352,16 +352,13 @@ async fn a_plugin_may_wait_for_its_updates_inside_a_creation() {
         let builder = patient().config(move |config| config.serial = serial);
         let runtime = builder.start().await;
         let eager = nri_plugin::handlers()
-            .on_create_container(|cx, request| async move {
-                if request
-                    .container
-                    .is_some_and(|container| container.id == "new")
-                {
+            .on_create_container(|cx, _, container| async move {
+                if container.id == "new" {
                     let updates = vec![memory("other", 1), memory("new", 2)];
                     let failed = cx.runtime().update_containers(updates, vec![]).await?;
                     assert_eq!(failed, [memory("new", 2)]);
                 }
-                Ok(api::CreateContainerResponse::default())
+                Ok(())
             })
             .build();
         let _joined = runtime.join_plugin("10-eager", eager).await;

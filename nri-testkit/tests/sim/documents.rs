@@ -128,6 +128,7 @@ fn the_shell_example_works() {
         .arg(&examples()["annotate"])
         .arg("--config")
         .arg(&file)
+        .arg("--once")
         .output()
         .unwrap();
     let (text, log) = (

@@ -171,7 +171,7 @@ fn a_plugin_may_be_started_beside_the_runtime() {
     let config = directory.path().join("annotate.toml");
     fs::write(&config, "[env]\nTZ = 'UTC'").unwrap();
     let plugin = format!(
-        "50-annotate={annotate} --socket {{socket}} --config {}",
+        "50-annotate={annotate} --socket {{socket}} --once --config {}",
         config.display()
     );
     let scenario = "
@@ -308,7 +308,7 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("annotate.toml");
     fs::write(&config, "[env]\nTZ = 'UTC'").unwrap();
-    let beside = format!(" --socket {{socket}} --config {}", config.display());
+    let beside = format!(" --socket {{socket}} --once --config {}", config.display());
     let scenario = "
         [[plugins]]
         id = '50-annotate'

@@ -441,6 +441,7 @@ pub(crate) fn examples() -> &'static BTreeMap<String, PathBuf> {
                 "--quiet",
                 "--package",
                 "nri-plugin",
+                "--all-features",
                 "--examples",
                 "--message-format",
                 "json-render-diagnostics",

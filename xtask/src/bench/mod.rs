@@ -44,10 +44,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
         Some(What::Merge(options)) => merge::run(options),
         Some(What::Sockets) => sockets::run(),
+        Some(What::Hostile) => hostile::run(),
         Some(What::Pair(options)) => pair::run(options),
         Some(What::Sizes) => sizes::run(),
         Some(What::Growth) => growth::run(),
-        Some(What::Hostile) => hostile::run(),
         None => merge::run(&merge::Options::default())
             .and_then(|()| sockets::run())
             .and_then(|()| hostile::run()),

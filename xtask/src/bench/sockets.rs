@@ -10,7 +10,14 @@ const PLUGIN: &str = "annotate";
 /// # Errors
 /// Something cannot be built, or the benchmark does not run.
 pub(super) fn run() -> Result<(), String> {
-    let built = process::build(&["--release", "--package", "nri-plugin", "--example", PLUGIN])?;
+    let built = process::build(&[
+        "--release",
+        "--package",
+        "nri-plugin",
+        "--all-features",
+        "--example",
+        PLUGIN,
+    ])?;
     let plugin = built.get(PLUGIN).ok_or("the plugin was not built")?;
     process::run(
         process::cargo()

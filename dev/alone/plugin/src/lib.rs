@@ -68,7 +68,7 @@ pub async fn run() -> Result<Ended, Error> {
 /// # Errors
 /// It cannot connect, is refused, or the update fails as a whole.
 pub async fn run_closures() -> Result<(), Box<dyn std::error::Error>> {
-    let plugin = handlers().on_stop_container(|_, _| async { Ok(Default::default()) });
+    let plugin = handlers().on_stop_container(|_, _, _| async { Ok(()) });
     let runner = Runner::builder(plugin.build())
         .identity("20-closures")
         .build()?;

@@ -1,0 +1,258 @@
+//! Where everything happens: namespaces of our own with an empty `/run`, and the runtime in them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use nri_dev::process;
+use nri_testkit::{Connected, FakePlugin};
+use serde_json::json;
+
+use crate::CGROUP;
+use crate::crictl::{Crictl, IMAGE};
+use crate::expect::LIMIT;
+use crate::needs::Needs;
+
+const SOCKET: &str = "/run/e2e/cri.sock";
+const NRI: &str = "/run/e2e/nri.sock";
+const ROOT: &str = "/run/e2e/root";
+const RUN: &str = "/run/e2e/run";
+
+/// The runtime in its surroundings.
+pub(crate) struct Stage {
+    needs: Needs,
+    config: PathBuf,
+    log: PathBuf,
+    runtime: Option<Child>,
+    pub(crate) crictl: Crictl,
+}
+
+impl Stage {
+    /// Prepares the namespaces and starts the runtime.
+    ///
+    /// # Errors
+    /// Those of the programs that are run.
+    pub(crate) fn set(directory: &Path, needs: Needs) -> Result<Self, String> {
+        let run = |program: &str, arguments: &str| {
+            process::run(Command::new(program).args(arguments.split(' ')))
+        };
+        run("mount", "--make-rprivate /")?;
+        run("mount", "-t tmpfs tmpfs /run")?;
+        // Where libraries of CNI's put things whatever they are told.
+        fs::create_dir_all("/var/lib/cni").map_err(|e| format!("/var/lib/cni: {e}"))?;
+        run("mount", "-t tmpfs tmpfs /var/lib/cni")?;
+        run("ip", "link set lo up")?;
+        for dir in ["plugins", "cni"] {
+            let dir = Path::new("/run/e2e").join(dir);
+            fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        }
+        let write = |path: &Path, text: String| {
+            fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+        };
+        let network = json!({
+            "cniVersion": "1.0.0",
+            "name": "e2e",
+            "plugins": [
+                {"type": "bridge", "bridge": "e2e0", "isGateway": true, "ipMasq": true, "ipam": {
+                    "type": "host-local", "dataDir": "/run/e2e/ips",
+                    "ranges": [[{"subnet": "10.88.7.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+                {"type": "portmap", "capabilities": {"portMappings": true}},
+            ],
+        });
+        write(
+            Path::new("/run/e2e/cni/10-e2e.conflist"),
+            network.to_string(),
+        )?;
+        let config = directory.join("config.toml");
+        let images = directory.join("images").display().to_string();
+        write(
+            &config,
+            format!(
+                "socket = {SOCKET:?}\nroot = {ROOT:?}\nrun = {RUN:?}\n\
+             [low_level]\ncgroup_parent = \"/{CGROUP}\"\n\
+             [[images.mirrors]]\nprefix = \"e2e.local\"\nlocation = \"dir:{images}\"\n\
+             [network]\nconfig_dir = \"/run/e2e/cni\"\n\
+             [nri]\nsocket_path = {NRI:?}\nplugin_path = \"/run/e2e/plugins\"\n",
+            ),
+        )?;
+        let crictl = Crictl::new(&needs.crictl, SOCKET)?;
+        let log = directory.join("runtime.log");
+        let mut stage = Self {
+            needs,
+            config,
+            log,
+            runtime: None,
+            crictl,
+        };
+        stage.start()?;
+        stage.crictl.run(&["pull", IMAGE])?;
+        Ok(stage)
+    }
+
+    /// Starts the runtime and waits until it serves.
+    ///
+    /// # Errors
+    /// It ends; it does not serve in time.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.map_err(|e| format!("{}: {e}", self.log.display()))?;
+        let mut child = Command::new(&self.needs.runtime)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|e| format!("nri-runtime: {e}"))?;
+        let begin = Instant::now();
+        while !self.crictl.answers() {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(format!("nri-runtime has ended ({status}): {}", self.said()));
+            }
+            if begin.elapsed() > LIMIT {
+                return Err(format!("nri-runtime does not serve: {}", self.said()));
+            }
+            std::thread::yield_now();
+        }
+        self.runtime = Some(child);
+        Ok(())
+    }
+
+    /// The end of the runtime's log.
+    pub(crate) fn said(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Kills the runtime without a word.
+    ///
+    /// # Errors
+    /// It has ended by itself.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        let mut child = self.runtime.take().ok_or("nri-runtime does not run")?;
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("nri-runtime has ended ({status}): {}", self.said()));
+        }
+        child
+            .kill()
+            .and_then(|()| child.wait())
+            .map_err(|e| format!("nri-runtime: {e}"))?;
+        Ok(())
+    }
+
+    /// Connects a plugin and waits until it has been shown what there is.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(crate) async fn join(&self, plugin: &FakePlugin) -> Result<Connected, String> {
+        let connected = plugin
+            .connect(NRI)
+            .await
+            .map_err(|e| format!("a plugin: {e}"))?;
+        connected
+            .register()
+            .await
+            .map_err(|e| format!("a plugin: {e}"))?;
+        plugin.wait_for("Synchronize").await;
+        Ok(connected)
+    }
+
+    /// Whether nothing is left of any pod or container.
+    ///
+    /// # Errors
+    /// What is left.
+    pub(crate) fn is_clean(&self) -> Result<(), String> {
+        let mut left = Vec::new();
+        for dir in [
+            "root/pods",
+            "root/containers",
+            "run/netns",
+            "run/s",
+            "run/low-level",
+        ] {
+            let dir = Path::new("/run/e2e").join(dir);
+            left.extend(entries(&dir).map(|path| path.display().to_string()));
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts = mounts.lines().filter(|line| line.contains("/run/e2e/"));
+        left.extend(mounts.map(str::to_owned));
+        let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(CGROUP));
+        let cgroups = cgroups.flat_map(|dir| entries(&dir).collect::<Vec<_>>());
+        // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing
+        // is.
+        let cgroups =
+            cgroups.filter(|dir| dir.is_dir() && !dir.starts_with("/sys/fs/cgroup/unified"));
+        left.extend(cgroups.map(|path| path.display().to_string()));
+        let ips = entries(Path::new("/run/e2e/ips/e2e"));
+        let ips = ips.filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("10."))
+        });
+        left.extend(ips.map(|path| format!("the address {}", path.display())));
+        let links = process::capture(Command::new("ip").args(["-brief", "link"]))?;
+        left.extend(
+            links
+                .lines()
+                .filter(|line| line.contains("veth"))
+                .map(str::to_owned),
+        );
+        let living = living("conmon");
+        if living > 0 {
+            left.push(format!("{living} conmon"));
+        }
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(format!("left behind: {}\n{}", left.join(", "), self.said())),
+        }
+    }
+
+    /// Ends the runtime as an operator does.
+    ///
+    /// # Errors
+    /// It does not end well; a second one is not refused.
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
+        self.crictl.run(&["rmi", IMAGE])?;
+        let layers = entries(&Path::new(ROOT).join("images/layers")).count();
+        if layers > 0 {
+            return Err(format!("{layers} layers are left of no image"));
+        }
+        let second = Command::new(&self.needs.runtime)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("serve")
+            .output();
+        let second = second.map_err(|e| format!("nri-runtime: {e}"))?;
+        let said = String::from_utf8_lossy(&second.stderr);
+        if second.status.success() || !said.contains("another instance") {
+            return Err(format!("a second instance is not refused: {said}"));
+        }
+        let mut child = self.runtime.take().ok_or("nri-runtime does not run")?;
+        process::run(Command::new("kill").arg(child.id().to_string()))?;
+        let status = child.wait().map_err(|e| format!("nri-runtime: {e}"))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("nri-runtime ends with {status}: {}", self.said())),
+        }
+    }
+}
+
+/// How many processes of a name there are that have not ended.
+fn living(name: &str) -> usize {
+    let stats =
+        entries(Path::new("/proc")).filter_map(|path| fs::read_to_string(path.join("stat")).ok());
+    let named = format!("({name}) ");
+    stats
+        .filter(|stat| stat.contains(&named) && !stat.contains(&format!("{named}Z")))
+        .count()
+}
+
+/// What is in a directory; nothing if it is not there.
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+}

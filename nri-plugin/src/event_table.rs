@@ -1,0 +1,98 @@
+//! The table of what handlers are given: per event whether there is something to answer, its method
+//! of the builders, its method of [`Plugin`](nri_core::Plugin) with the request, the parts of the
+//! request that the handler gets, and the answer. What may not enter: what is made of it.
+
+use nri_core::{Event, HandlerError, api};
+
+/// Calls `$then!` with a row per event.
+macro_rules! handled_events {
+    ($then:ident) => {
+        $then! {
+            tells RunPodSandbox on_run_pod_sandbox run_pod_sandbox(RunPodSandboxRequest: pod) -> ();
+            tells StopPodSandbox on_stop_pod_sandbox stop_pod_sandbox(StopPodSandboxRequest: pod) -> ();
+            tells RemovePodSandbox on_remove_pod_sandbox remove_pod_sandbox(RemovePodSandboxRequest: pod) -> ();
+            tells UpdatePodSandbox on_update_pod_sandbox update_pod_sandbox(UpdatePodSandboxRequest: pod overhead_linux_resources linux_resources) -> ();
+            tells PostUpdatePodSandbox on_post_update_pod_sandbox post_update_pod_sandbox(PostUpdatePodSandboxRequest: pod) -> ();
+            asks CreateContainer on_create_container create_container(CreateContainerRequest: pod container) -> api::CreateContainerResponse;
+            tells PostCreateContainer on_post_create_container post_create_container(PostCreateContainerRequest: pod container) -> ();
+            tells StartContainer on_start_container start_container(StartContainerRequest: pod container) -> ();
+            tells PostStartContainer on_post_start_container post_start_container(PostStartContainerRequest: pod container) -> ();
+            asks UpdateContainer on_update_container update_container(UpdateContainerRequest: pod container linux_resources) -> api::UpdateContainerResponse;
+            tells PostUpdateContainer on_post_update_container post_update_container(PostUpdateContainerRequest: pod container) -> ();
+            asks StopContainer on_stop_container stop_container(StopContainerRequest: pod container) -> api::StopContainerResponse;
+            tells RemoveContainer on_remove_container remove_container(RemoveContainerRequest: pod container) -> ();
+            tells ValidateContainerAdjustment on_validate_container_adjustment validate_container_adjustment(ValidateContainerAdjustmentRequest: pod container proposal) -> ();
+        }
+    };
+}
+
+/// The type of a part that a handler gets.
+macro_rules! part_type {
+    (pod) => {
+        api::PodSandbox
+    };
+    (container) => {
+        api::Container
+    };
+    (linux_resources) => {
+        api::LinuxResources
+    };
+    (overhead_linux_resources) => {
+        api::LinuxResources
+    };
+    (proposal) => {
+        Proposal
+    };
+}
+
+/// Takes a part out of a request.
+macro_rules! take_part {
+    ($event:ident $request:ident proposal) => {
+        Proposal::of($request)
+    };
+    ($event:ident $request:ident linux_resources) => {
+        $request.linux_resources.unwrap_or_default()
+    };
+    ($event:ident $request:ident overhead_linux_resources) => {
+        $request.overhead_linux_resources.unwrap_or_default()
+    };
+    ($event:ident $request:ident $part:ident) => {
+        $request
+            .$part
+            .take()
+            .ok_or_else(|| missing(Event::$event, stringify!($part)))?
+    };
+}
+
+pub(crate) use {handled_events, part_type, take_part};
+
+/// What all plugins together want for a container, to be judged: the argument of
+/// [`on_validate_container_adjustment`](crate::HandlersBuilder::on_validate_container_adjustment).
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Proposal {
+    /// The combined adjustment.
+    pub adjust: api::ContainerAdjustment,
+    /// The combined updates of other containers.
+    pub updates: Vec<api::ContainerUpdate>,
+    /// Which plugin asked for what.
+    pub owners: api::OwningPlugins,
+    /// The plugins that were asked, in the order in which they were.
+    pub plugins: Vec<api::PluginInstance>,
+}
+
+impl Proposal {
+    pub(crate) fn of(request: api::ValidateContainerAdjustmentRequest) -> Self {
+        Self {
+            adjust: request.adjust.unwrap_or_default(),
+            updates: request.update,
+            owners: request.owners.unwrap_or_default(),
+            plugins: request.plugins,
+        }
+    }
+}
+
+/// Says that a runtime left out what every runtime sends.
+pub(crate) fn missing(event: Event, part: &str) -> HandlerError {
+    format!("the runtime sent {event} without a {part}, which the protocol requires").into()
+}

@@ -1,0 +1,202 @@
+//! The OCI runtime that runs containers: runc or crun, by its command line.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{interval, timeout};
+
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::program::{self, Output};
+
+/// Longer than any of its commands takes, on however busy a machine.
+const LIMIT: Duration = Duration::from_secs(120);
+/// What the end of a command that was killed may take.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// An OCI runtime that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct LowLevel {
+    program: PathBuf,
+    /// Where it keeps what it knows of containers.
+    root: PathBuf,
+    /// The first line of what it says of its version.
+    version: String,
+    /// The options of mounts that it knows, if it says so.
+    mount_options: BTreeSet<String>,
+}
+
+impl LowLevel {
+    /// The first of the configured ones that is there and says its version.
+    ///
+    /// # Errors
+    /// None is: why, and how to install one.
+    pub(crate) async fn find(config: &Config) -> Result<Self> {
+        let root = config.run.join("low-level");
+        files::make_dir(&root)?;
+        let mut why = Vec::new();
+        for program in &config.low_level.programs {
+            let version = async {
+                let program = config::find(program, "low_level.programs")?;
+                let mut command = program::command(&program);
+                let said = program::run(command.arg("--version"), None, LIMIT).await?;
+                let said = String::from_utf8_lossy(&said);
+                let version = said.lines().next().unwrap_or_default().to_owned();
+                Ok::<_, Error>((program, version))
+            };
+
+            match version.await {
+                Ok((program, version)) => {
+                    let mount_options = mount_options(&program).await;
+                    return Ok(Self {
+                        program,
+                        root,
+                        version,
+                        mount_options,
+                    });
+                }
+                Err(error) => why.push(error.to_string()),
+            }
+        }
+        let why = why.join("; ");
+        Err(Error::internal(format!(
+            "no program can run containers: {why}"
+        )))
+    }
+
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether it knows an option of mounts.
+    pub(crate) fn knows_mount_option(&self, option: &str) -> bool {
+        self.mount_options.contains(option)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program::command(&self.program);
+        command.arg("--root").arg(&self.root).args(arguments);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str], input: Option<&[u8]>) -> Result<()> {
+        let done = program::run(&mut self.command(arguments), input, LIMIT).await;
+        done.map(drop).map_err(|error| error.of(arguments[0]))
+    }
+
+    /// Starts a created container.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub(crate) async fn start(&self, id: &str) -> Result<()> {
+        self.run(&["start", id], None).await
+    }
+
+    /// Sends a signal to a container's first process.
+    ///
+    /// # Errors
+    /// What the program says; also if there is no process any more.
+    pub(crate) async fn kill(&self, id: &str, signal: &str) -> Result<()> {
+        self.run(&["kill", id, signal], None).await
+    }
+
+    /// Kills and removes a container, and its cgroup. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub(crate) async fn delete(&self, id: &str) -> Result<()> {
+        if !self.root.join(id).exists() {
+            return Ok(());
+        }
+        self.run(&["delete", "--force", id], None).await
+    }
+
+    /// Changes the resources of a container: members of `linux.resources`.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub(crate) async fn update(&self, id: &str, resources: &Value) -> Result<()> {
+        let text = resources.to_string();
+        let arguments = ["update", "--resources", "-", id];
+        self.run(&arguments, Some(text.as_bytes())).await
+    }
+
+    /// Runs a command in a container to its end. `pid_file` is for the time of the command; if that
+    /// is over, the process and those that it started in its session are killed.
+    ///
+    /// # Errors
+    /// It cannot be run; the time is over.
+    pub(crate) async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        limit: Option<Duration>,
+        pid_file: &Path,
+    ) -> Result<Output> {
+        let mut exec = self.command(&["exec", "--pid-file"]);
+        exec.arg(pid_file).arg(id).args(command);
+        // A year is no limit.
+        let limit = limit.unwrap_or(Duration::from_secs(365 * 24 * 3600));
+        let mut running = pin!(program::output(&mut exec, None, limit + ENDING));
+        let output = match timeout(limit, &mut running).await {
+            Ok(output) => output,
+            Err(_) => {
+                // The process first, so that the one who has started it sees its end. If that were
+                // killed, the process would be left to whoever is the first of ours, and one that
+                // does not reap it would keep the container from ending.
+                let mut again = interval(Duration::from_millis(100));
+                let ended = async {
+                    loop {
+                        again.tick().await;
+                        kill_process(pid_file);
+                        if let Ok(done) = timeout(Duration::from_millis(100), &mut running).await {
+                            return done;
+                        }
+                    }
+                };
+                let _ = timeout(ENDING, ended).await;
+                let name = command.first().map(String::as_str).unwrap_or_default();
+                Err(Error::deadline(format!(
+                    "{name} is not done after {limit:?}"
+                )))
+            }
+        };
+        files::remove_file(pid_file)?;
+        output
+    }
+}
+
+/// What an OCI runtime says of mounts, if it is new enough to say so.
+async fn mount_options(program: &Path) -> BTreeSet<String> {
+    let said = program::run(program::command(program).arg("features"), None, LIMIT).await;
+    let features: Value = serde_json::from_slice(&said.unwrap_or_default()).unwrap_or_default();
+    let options = features["mountOptions"].as_array().into_iter().flatten();
+    options
+        .filter_map(|option| Some(option.as_str()?.to_owned()))
+        .collect()
+}
+
+/// Kills the process of a pid file, if there is one.
+fn kill_process(pid_file: &Path) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = files::read(pid_file, 32).ok().flatten();
+    let pid = pid.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw)
+        && let Err(error) = kill_process(pid, Signal::KILL)
+    {
+        tracing::debug!(%error, "the process of a command is gone already");
+    }
+}
