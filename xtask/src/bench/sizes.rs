@@ -15,7 +15,7 @@ struct Program {
 const PROGRAMS: [Program; 3] = [
     Program {
         package: "nri-plugin",
-        example: "minimal",
+        example: "minimal_plugin",
         most: Some(1_500_000),
     },
     // With a command line, JSON and a log.
