@@ -172,9 +172,9 @@ impl Builder {
         self
     }
 
-    /// A file with the plugin's configuration, for when the runtime sends none, as it does to plugins
-    /// that it has not launched. It is read on every connection, and may have up to 4 MiB; that it
-    /// cannot be read is an error that the runtime hears of.
+    /// A file with the plugin's configuration, for when the runtime sends none, as it does to
+    /// plugins that it has not launched. It is read on every connection, and may have up to 4
+    /// MiB; that it cannot be read is an error that the runtime hears of.
     pub fn configuration_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.configuration_file = Some(path.into());
         self

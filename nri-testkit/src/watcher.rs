@@ -9,8 +9,8 @@ use nri_core::{DomainError, Event, PluginId, api};
 
 use crate::Journal;
 
-/// What an instance told about its plugins, and what they did. It displays as one line: `synchronized 10-a`, `gone
-/// 10-a: closed by the peer`.
+/// What an instance told about its plugins, and what they did. It displays as one line:
+/// `synchronized 10-a`, `gone 10-a: closed by the peer`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PluginEvent {

@@ -24,8 +24,8 @@ pub(crate) struct Outgoing {
     pub(crate) call: CallId,
     pub(crate) connected: Arc<ConnectedPlugin>,
     pub(crate) event: Event,
-    /// Until it is made: what comes of it is merged into the request in place, if nobody else holds
-    /// on to it.
+    /// Until it is made: what comes of it is merged into the request in place, if nobody else
+    /// holds on to it.
     pub(crate) request: Lock<Option<Arc<Prepared>>>,
     pub(crate) deadline: Instant,
     /// From when on nobody wants an answer any more.

@@ -119,10 +119,10 @@
 //! With the feature `oci`, `oci::apply(&spec, adjustment, &options, (creation.owners(), id))` makes
 //! the adjusted spec of a JSON spec, and an [`UpdateResult`](crate::UpdateResult) goes through
 //! `oci::apply_resources`. What they need of the host comes in through `oci::ApplyOptions`:
-//! injection of CDI devices, block I/O and RDT classes, swap, mounts; `nri-domain-cri` has resolvers
-//! for them, each a feature. A spec that has a type goes through `oci::apply_typed`, which names
-//! what the type has no place for (`ApplyOptions::beyond_type` makes that an error) and what it
-//! refuses.
+//! injection of CDI devices, block I/O and RDT classes, swap, mounts; `nri-domain-cri` has
+//! resolvers for them, each a feature. A spec that has a type goes through `oci::apply_typed`,
+//! which names what the type has no place for (`ApplyOptions::beyond_type` makes that an error) and
+//! what it refuses.
 //!
 //! A runtime without OCI specs says in [`Builder::support`](crate::Builder::support) which fields
 //! it can apply; what else plugins ask for is then refused, or left out and told.

@@ -115,8 +115,8 @@ pub struct Report<T> {
     /// What every plugin did, in plugin order; validators appear once more, after them, with their
     /// own event.
     pub outcomes: Vec<PluginOutcome>,
-    /// What of the answers was denied, dropped and audited by the policy, in plugin order, whatever
-    /// came of the request.
+    /// What of the answers was denied, dropped and audited by the policy, in plugin order,
+    /// whatever came of the request.
     pub verdicts: Vec<Verdict>,
 }
 

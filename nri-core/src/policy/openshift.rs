@@ -28,9 +28,9 @@
 //! * There, creations are judged. Here the same rules hold for what is in updates. Updates and
 //!   evictions as such, of which such a file says nothing, are allowed.
 //! * If several policies name one namespace, the first counts.
-//! * The names of mutations are those of a [`Selector`], keys included, and the file's own: `hooks`,
-//!   `environment`, `seccomp`, `namespaces`, `sysctls`, `cdi`. Others are errors; nothing is allowed
-//!   or denied by a word that is not understood.
+//! * The names of mutations are those of a [`Selector`], keys included, and the file's own:
+//!   `hooks`, `environment`, `seccomp`, `namespaces`, `sysctls`, `cdi`. Others are errors; nothing
+//!   is allowed or denied by a word that is not understood.
 //! * The container's pod must be known by its namespace; where it is not, denials hold.
 
 use super::action::Action;

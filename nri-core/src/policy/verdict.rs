@@ -30,7 +30,8 @@ pub struct Verdict {
 /// How many keys a line names.
 const MOST_KEYS: usize = 8;
 
-/// One line: `plugin "10-a" asks for Env "LD_PRELOAD" in container "c1": deny by rule "no-preload"`.
+/// One line: `plugin "10-a" asks for Env "LD_PRELOAD" in container "c1": deny by rule
+/// "no-preload"`.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "plugin \"{}\" asks for {}", self.plugin, self.target)?;

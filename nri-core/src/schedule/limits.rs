@@ -81,11 +81,11 @@ pub struct PluginLimits {
     pub request_timeout: Duration,
     /// How many requests (of different pods) it gets at a time; 0 counts as 1. Default: 1.
     pub max_in_flight: usize,
-    /// After how many late answers in a row it is closed; judgements are a row of their own. It is closed as well when it owes one
-    /// answer for this many times `request_timeout`, since a plugin that hangs gets no further
-    /// request that it could be late with. 0 is never: then an answer that is owed for
-    /// [`LATE_ANSWER_TIMEOUTS`] times `request_timeout` is given up, and the plugin gets requests again.
-    /// Default: 3.
+    /// After how many late answers in a row it is closed; judgements are a row of their own. It is
+    /// closed as well when it owes one answer for this many times `request_timeout`, since a
+    /// plugin that hangs gets no further request that it could be late with. 0 is never: then
+    /// an answer that is owed for [`LATE_ANSWER_TIMEOUTS`] times `request_timeout` is given
+    /// up, and the plugin gets requests again. Default: 3.
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
     pub after_late: AfterLate,

@@ -5,14 +5,13 @@
 //! It is [`Configuration::config`](crate::Configuration::config), in whatever format the plugin
 //! likes.
 //!
-//! External plugins get an empty text: [`configuration_file`](crate::Builder::configuration_file) is
-//! a file of their own, which is read on every connection when the runtime sends nothing.
+//! External plugins get an empty text: [`configuration_file`](crate::Builder::configuration_file)
+//! is a file of their own, which is read on every connection when the runtime sends nothing.
 //!
 //! # As a type
 //!
 //! With the feature `config`, `configuration::<T>()` is the configuration as a type of serde, in
 //! TOML, YAML or JSON. Errors have line and field, and reach both logs; what was read before stays.
-//!
 #![cfg_attr(feature = "config", doc = "```")]
 #![cfg_attr(not(feature = "config"), doc = "```ignore")]
 //! use nri_plugin::prelude::*;
@@ -40,7 +39,6 @@
 //! [`Plugin::configure`](crate::Plugin::configure) is called first on every connection. `Some` mask
 //! in place of `None` subscribes to those events instead, on this connection; an error ends the
 //! connection, and the operator reads its text in the runtime's log.
-//!
 //! ```
 //! use std::sync::{Arc, Mutex};
 //! use nri_plugin::{Event, EventMask, handlers};
@@ -55,8 +53,8 @@
 //!                 let (key, value) = line.split_once('=').ok_or("a line has no \"=\"")?;
 //!                 match key.trim() {
 //!                     "greeting" => value.trim().clone_into(&mut configured.lock().unwrap()),
-//!                     key => return Err(format!("unknown key {key:?}; there is `greeting`").into()),
-//!                 }
+//!                     key => return Err(format!("unknown key {key:?}; there is
+//! `greeting`").into()),                 }
 //!             }
 //!             Ok(None) // the events that it has handlers for
 //!         }

@@ -33,8 +33,8 @@ pub struct Socket(io::Result<Quiet>);
 
 struct Quiet {
     socket: AsyncFd<StdStream>,
-    /// The same socket, watched for room to write: there from when a write has to wait until all is
-    /// written.
+    /// The same socket, watched for room to write: there from when a write has to wait until all
+    /// is written.
     room: Option<AsyncFd<StdStream>>,
     runtime: Handle,
 }
