@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API};
-use crate::{bench, deny, fence, fuzz, soak, stress, wasm, weight, width};
+use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
+use crate::{deny, fence, fuzz, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -81,7 +81,6 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
-    ("what a call costs, counted", bench::assert_counts),
     // Needs a C++ compiler, unlike all before.
     ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {
@@ -89,7 +88,6 @@ const STEPS: &[Step] = &[
     }),
     ("demo", || DEMO.run(&[])),
     ("values at a real runc", || LOW_LEVEL.run(&[])),
-    ("nri-runtime with real containers", || E2E.run(&[])),
     ("interoperability with Go", || INTEROP.run(&[])),
 ];
 

@@ -31,6 +31,9 @@ enum What {
     Pair(pair::Options),
     /// What an event costs as there is more and more beside it, in instructions (needs valgrind).
     Growth,
+    /// Assert what is counted of a call between two processes, and of growth (needs strace and
+    /// valgrind).
+    Counted,
     /// How large programs are that are built for size, and what features bring to that.
     Sizes,
 }
@@ -48,6 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Pair(options)) => pair::run(options),
         Some(What::Sizes) => sizes::run(),
         Some(What::Growth) => growth::run(),
+        Some(What::Counted) => assert_counts(),
         None => merge::run(&merge::Options::default())
             .and_then(|()| sockets::run())
             .and_then(|()| hostile::run()),
@@ -58,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 ///
 /// # Errors
 /// There is more of something than there may be.
-pub(crate) fn assert_counts() -> Result<(), String> {
+fn assert_counts() -> Result<(), String> {
     pair::assert_counts()?;
     growth::run()
 }
