@@ -40,7 +40,7 @@ const UNWANTED: &[(&str, &[&str])] = &[
 /// Features, and the crates that only they bring, that are no concern of the lowest versions: an
 /// adapter to what is unwanted, and a reader (with what reads by it) that asks for newer versions
 /// than we do of what others share. Who turns one on has asked for that.
-const ADAPTERS: &[&str] = &["ttrpc", "yaml", "cdi", "blockio", "saphyr-parser"];
+const ADAPTERS: &[&str] = &["ttrpc", "yaml", "config", "cdi", "blockio", "saphyr-parser"];
 
 /// Prints how many crates each library is made of, and checks that.
 ///

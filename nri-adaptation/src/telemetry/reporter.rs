@@ -53,7 +53,7 @@ impl Reporter {
         Self {
             observer,
             metrics,
-            readiness: watch::Sender::default(),
+            readiness: watch::Sender::new(Readiness::default()),
             plugin_count: AtomicUsize::new(0),
             plugin_states: watch::Sender::new(()),
             lines_of_peers: Lock::default(),
