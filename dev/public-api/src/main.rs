@@ -74,7 +74,16 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     (
         "nri-plugin",
-        &["async_trait", "nri_core", "nri_proto", "tokio"],
+        // clap and serde by its features `cli` and `config`: options and configurations of a plugin's
+        // own are types that derive their traits.
+        &[
+            "async_trait",
+            "clap_builder",
+            "nri_core",
+            "nri_proto",
+            "serde_core",
+            "tokio",
+        ],
     ),
     (
         "nri-domain-cri",
