@@ -74,8 +74,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     (
         "nri-plugin",
-        // clap and serde by its features `cli` and `config`: options and configurations of a plugin's
-        // own are types that derive their traits.
+        // clap and serde by its features `cli` and `config`: options and configurations of a
+        // plugin's own are types that derive their traits.
         &[
             "async_trait",
             "clap_builder",
