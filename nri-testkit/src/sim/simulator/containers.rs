@@ -138,9 +138,11 @@ impl Inner {
             if container.state() != before {
                 return;
             }
-            container.exit_code = 0;
-            container.finished_at = 0;
-            container.status_reason.clear();
+            if again {
+                container.exit_code = 0;
+                container.finished_at = 0;
+                container.status_reason.clear();
+            }
             container.set_state(ContainerState::ContainerRunning);
             container.pid = start.pid.unwrap_or(container.pid);
             container.started_at = start.started_at.unwrap_or(container.started_at);
