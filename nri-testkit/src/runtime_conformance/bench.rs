@@ -12,9 +12,6 @@ use super::driver::{ContainerSpec, Driver, DriverError, Inside, PodSpec};
 use super::report::{Check, CheckResult, Outcome, Report};
 use crate::{Connected, FakePlugin, ReceivedCall};
 
-/// How often it is tried to connect to a runtime that has just been started.
-const RETRY: Duration = Duration::from_millis(20);
-
 /// The memory limit of containers, in bytes.
 pub(super) const MEMORY: i64 = 64 << 20;
 
@@ -238,19 +235,11 @@ impl<'a> Bench<'a> {
 
     /// Connects a plugin, and waits until it is synchronised.
     pub(super) async fn join(&self, plugin: &FakePlugin) -> Result<Connected, DriverError> {
-        let connecting = async {
-            loop {
-                if let Ok(connected) = plugin.connect(self.driver.socket()).await {
-                    return connected;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        };
         let who = plugin.identity();
-        let connected = self
-            .within(connecting)
-            .await
-            .ok_or_else(|| format!("{who} cannot connect to {:?}", self.driver.socket()))?;
+        let socket = self.driver.socket();
+        let connected = plugin.connect(&socket).await;
+        let connected =
+            connected.map_err(|error| format!("{who} cannot connect to {socket:?}: {error}"))?;
         let registered = connected.register().await;
         registered.map_err(|error| format!("{who} cannot register: {error}"))?;
         match self.sees(plugin, last_part).await {

@@ -131,7 +131,8 @@ pub struct Inside {
 /// runtime that refuses something, for example because a plugin did, is [`DriverError::Failed`].
 #[async_trait]
 pub trait Driver: Send + Sync {
-    /// Where plugins connect.
+    /// Where plugins connect. They can from the start, and again when
+    /// [`restart_runtime`](Self::restart_runtime) has returned.
     fn socket(&self) -> PathBuf;
 
     /// A command line that runs until it is stopped. Default: `sleep 3600`.
