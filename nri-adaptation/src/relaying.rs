@@ -14,8 +14,8 @@ impl Nri {
     ///
     /// It does what the method of [`RuntimeApi`](nri_core::RuntimeApi) for the event does, but:
     ///
-    /// * Updates and evictions of other containers that plugins ask for in answers are in the answer,
-    ///   and nothing is done about them, whatever
+    /// * Updates and evictions of other containers that plugins ask for in answers are in the
+    ///   answer, and nothing is done about them, whatever
     ///   [`Builder::side_effects`](crate::Builder::side_effects) says.
     /// * A creation counts as committed when this returns. The one above tells what became of it by
     ///   further events; for one that never does, there is [`forget`](Nri::forget).
@@ -106,8 +106,8 @@ impl Nri {
     /// as is known.
     ///
     /// For one whose creation was committed and of which a runtime above will not tell any more:
-    /// it failed there after it was answered here. What is known of it comes from the last event, or
-    /// from the domain that has it.
+    /// it failed there after it was answered here. What is known of it comes from the last event,
+    /// or from the domain that has it.
     ///
     /// # Errors
     /// Those of [`remove_container`](nri_core::RuntimeApi::remove_container).

@@ -58,7 +58,8 @@ impl Ctx {
 
     /// The same context for a creation that is not validated before it is answered: the caller has
     /// it validated later, together with what others ask for, by `Nri::validate` of
-    /// `nri-adaptation`. Without that it must not be applied. For other requests it changes nothing.
+    /// `nri-adaptation`. Without that it must not be applied. For other requests it changes
+    /// nothing.
     ///
     /// ```
     /// use nri_core::Ctx;

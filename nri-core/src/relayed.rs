@@ -120,8 +120,8 @@ pub struct Behind {
 
 impl Behind {
     /// Names these plugins in a request to validate, in place of `outer`, the plugin that answered
-    /// for them: as owners ([`Owners::expand`]), and among those that were consulted. There the place
-    /// of `outer` is theirs. A request that does not name it stays as it is.
+    /// for them: as owners ([`Owners::expand`]), and among those that were consulted. There the
+    /// place of `outer` is theirs. A request that does not name it stays as it is.
     pub fn expand(&self, outer: &PluginId, request: &mut api::ValidateContainerAdjustmentRequest) {
         if let Some(owners) = &mut request.owners {
             let expanded = Owners::from_message(owners).expand(outer, &self.owners);

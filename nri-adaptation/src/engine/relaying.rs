@@ -85,8 +85,8 @@ impl Engine {
         Ok(relayed)
     }
 
-    /// Ends the life of what appears again though it exists as far as is known: whoever says that it
-    /// appears knows better.
+    /// Ends the life of what appears again though it exists as far as is known: whoever says that
+    /// it appears knows better.
     async fn end_former_life(
         self: &Arc<Self>,
         cx: &Ctx,

@@ -66,7 +66,8 @@ impl RequestTarget {
         Ok(target)
     }
 
-    /// What messages are about, the first with the domain that it says; the container's is the same.
+    /// What messages are about, the first with the domain that it says; the container's is the
+    /// same.
     ///
     /// # Errors
     /// One of them has no id, or the domain is not said where there are several.
