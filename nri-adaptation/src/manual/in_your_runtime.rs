@@ -176,10 +176,10 @@
 //! What is one plugin to a runtime above and the runtime to plugins below embeds an instance too,
 //! and has its events from [`Plugin::relay`](crate::Plugin::relay):
 //!
-//! * [`Nri::relay`](crate::Nri::relay) takes each event as it comes and returns the answer to it, with
-//!   the updates and evictions that plugins ask for: they go up in the answer. What they ask for
-//!   unsolicited reaches the [`Domain`](crate::Domain), which asks the runtime above for it; never
-//!   from inside a request, or that waits for itself.
+//! * [`Nri::relay`](crate::Nri::relay) takes each event as it comes and returns the answer to it,
+//!   with the updates and evictions that plugins ask for: they go up in the answer. What they ask
+//!   for unsolicited reaches the [`Domain`](crate::Domain), which asks the runtime above for it;
+//!   never from inside a request, or that waits for itself.
 //! * [`Ctx::with_budget`](crate::Ctx::with_budget) has a call end before the runtime above loses
 //!   patience: whoever has not answered is late by its policy. The budget is what `Configure` said,
 //!   less a margin.

@@ -36,8 +36,8 @@
 //!
 //! If the request fails, what saw it hears the same. If the caller leaves, plugins that were not
 //! called yet are not called. At the end of the caller's
-//! [budget](crate::Ctx::with_budget) the same holds, but the request goes on with what is known: those
-//! who have not answered count as late.
+//! [budget](crate::Ctx::with_budget) the same holds, but the request goes on with what is known:
+//! those who have not answered count as late.
 //!
 //! # Other events
 //!
