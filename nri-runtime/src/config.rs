@@ -27,8 +27,8 @@ pub struct Config {
     pub root: PathBuf,
     /// What does not: sockets and network namespaces. Default: `/run/nri-runtime`.
     pub run: PathBuf,
-    /// Where exec, attach and port forwarding are served, for who has got a URL by CRI. Only loopback
-    /// addresses make sense. Default: `127.0.0.1:0`, which is a port that is free.
+    /// Where exec, attach and port forwarding are served, for who has got a URL by CRI. Only
+    /// loopback addresses make sense. Default: `127.0.0.1:0`, which is a port that is free.
     pub streaming: SocketAddr,
     /// A static program that keeps a pod's namespaces, in place of the built-in one.
     pub pause: Option<PathBuf>,

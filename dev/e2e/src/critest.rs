@@ -1,5 +1,5 @@
-//! critest, the tests of Kubernetes' for CRI runtimes: what passes, by group, beside what containerd
-//! passes, and against a list of what has passed before.
+//! critest, the tests of Kubernetes' for CRI runtimes: what passes, by group, beside what
+//! containerd passes, and against a list of what has passed before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -2,7 +2,8 @@
 //! client opens on one connection. What streams are for may not enter.
 //!
 //! By hand, as the one library there is drops what a process does not read fast enough. There is no
-//! flow control of streams, as clients have none: a stream that nobody reads holds up the connection.
+//! flow control of streams, as clients have none: a stream that nobody reads holds up the
+//! connection.
 
 mod frame;
 mod headers;
