@@ -13,10 +13,12 @@ use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
 use nri_core::{
     Ctx, Error, Event, InstanceError, PluginId, Request, Settlement, StopResult, UpdateResult, api,
 };
+use tracing::Span;
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
-use crate::engine::state::{Ended, Submitted};
+use crate::engine::side_effects::CarriedOut;
+use crate::engine::state::{Ended, Stopped, Submitted};
 use crate::engine::target::{Keys, RequestTarget};
 
 /// How many exits may be under way at a time. Of one more, plugins hear when its container is
@@ -28,6 +30,7 @@ pub(crate) struct PendingRequest {
     engine: Arc<Engine>,
     object: ObjectKey,
     submitted: Submitted,
+    carried_out: CarriedOut,
     over: bool,
 }
 
@@ -50,11 +53,26 @@ impl PendingRequest {
     }
 }
 
+impl PendingRequest {
+    /// Does what the answers to a stop ask for, where the caller was to do that and has left.
+    fn carry_out_what_is_left(&mut self) {
+        if self.carried_out == CarriedOut::ByDomain {
+            return;
+        }
+        // What is not there by now is not handed over any more.
+        self.submitted.ended.close();
+        if let Ok(Ok(report)) = self.submitted.ended.try_recv() {
+            self.engine.carry_out_unheard(report);
+        }
+    }
+}
+
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if self.over {
             return;
         }
+        self.carry_out_what_is_left();
         let request = self.submitted.request;
         self.engine.update(|state, now| {
             state.scheduler.handle_abandoned(request, now);
@@ -72,14 +90,45 @@ impl Engine {
         keys: &Keys,
         requests: [Request; N],
     ) -> [PendingRequest; N] {
-        let submitted =
-            self.update(|state, now| requests.map(|request| state.submit(cx, keys, request, now)));
+        self.submit_for(cx, keys, requests, CarriedOut::ByDomain)
+    }
+
+    /// The same, where the caller may be the one who carries out what plugins ask for.
+    fn submit_for<const N: usize>(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        keys: &Keys,
+        requests: [Request; N],
+        carried_out: CarriedOut,
+    ) -> [PendingRequest; N] {
+        let submitted = self.update(|state, now| {
+            requests.map(|request| state.submit(cx, keys, request, carried_out, now))
+        });
         submitted.map(|submitted| PendingRequest {
             engine: Arc::clone(self),
             object: keys.object().clone(),
             submitted,
+            carried_out,
             over: false,
         })
+    }
+
+    /// Does what plugins asked for when a container was stopped, though nobody waits for it.
+    fn carry_out_unheard(self: &Arc<Self>, report: Report<RequestOutcome>) {
+        let updates = match &report.result {
+            Ok(RequestOutcome::Stop(stop)) => stop.updates.len(),
+            _ => 0,
+        };
+        if updates > 0 {
+            self.carry_out(Stopped {
+                completion: None,
+                report,
+                message: None,
+                cx: Ctx::new(),
+                span: Span::current(),
+                carried_out: CarriedOut::ByDomain,
+            });
+        }
     }
 
     /// Whether an event need not be looked at: no plugin wants to hear of it, and it is no step in
@@ -106,6 +155,22 @@ impl Engine {
     ) -> Result<(), Error> {
         let [pending] = self.submit(cx, keys, [request]);
         pending.end().await?.result.map(drop)
+    }
+
+    /// Has the resources of a pod changed, which plugins may refuse.
+    pub(crate) async fn update_pod(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+        overhead: Option<api::LinuxResources>,
+        resources: Option<api::LinuxResources>,
+    ) -> Result<(), Error> {
+        let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
+            pod: Some(target.pod),
+            overhead_linux_resources: overhead,
+            linux_resources: resources,
+        });
+        self.notify_plugins(cx, &target.keys, request).await
     }
 
     /// Runs a pod, which plugins may refuse; so may the lack of a plugin that it requires.
@@ -138,16 +203,30 @@ impl Engine {
         cx: &Ctx,
         target: RequestTarget,
         [stop, remove]: [Event; 2],
+        carried_out: CarriedOut,
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
         let both = [
             target.clone().into_request(stop)?,
             target.into_request(remove)?,
         ];
-        let [stopped, removed] = self.submit(cx, &keys, both);
-        match stopped.end().await.and_then(|report| report.result) {
-            Err(error @ Error::OutOfTime { .. }) => return Err(error),
-            Err(error) => {
+        let [stopped, removed] = self.submit_for(cx, &keys, both, carried_out);
+        match stopped.end().await {
+            Ok(report) if report.result.is_ok() => {
+                // The caller has no place for it, and does not wait for the domain either.
+                if carried_out == CarriedOut::ByCaller {
+                    self.carry_out_unheard(report);
+                }
+            }
+            Err(error @ Error::OutOfTime { .. })
+            | Ok(Report {
+                result: Err(error @ Error::OutOfTime { .. }),
+                ..
+            }) => return Err(error),
+            Err(error)
+            | Ok(Report {
+                result: Err(error), ..
+            }) => {
                 tracing::warn!(%error, "the stop that a removal implies went wrong");
             }
             Ok(_) => {}
@@ -159,9 +238,11 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<StopResult, Error> {
         let keys = target.keys.clone();
-        let [pending] = self.submit(cx, &keys, [target.into_request(Event::StopContainer)?]);
+        let stop = target.into_request(Event::StopContainer)?;
+        let [pending] = self.submit_for(cx, &keys, [stop], carried_out);
         let Report {
             result, outcomes, ..
         } = pending.end().await?;
@@ -196,6 +277,7 @@ impl Engine {
         cx: &Ctx,
         target: RequestTarget,
         resources: Option<api::LinuxResources>,
+        carried_out: CarriedOut,
     ) -> Result<UpdateResult, Error> {
         let keys = target.keys;
         let request = Request::UpdateContainer(api::UpdateContainerRequest {
@@ -215,9 +297,11 @@ impl Engine {
         let reporter = &self.shared.reporter;
         reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
         reporter.omitted(&asked.omissions);
-        self.side_effects
-            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
-            .await?;
+        if carried_out == CarriedOut::ByDomain {
+            self.side_effects
+                .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+                .await?;
+        }
         Ok(UpdateResult::new(asked, outcomes))
     }
 }

@@ -17,11 +17,12 @@ use nri_core::schedule::{
     CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
 use nri_core::{Ctx, Error, Event, EventMask, RegisteredPlugin, Request, Settlement};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::Span;
 
 use crate::clock::now;
 use crate::engine::call::{CallRecord, Outgoing};
+use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
 use crate::lock::Lock;
@@ -54,6 +55,8 @@ struct InFlightRequest {
     span: Span,
     preparation: Preparation,
     completion: Option<oneshot::Sender<Ended>>,
+    /// Who carries out what its answers ask for.
+    carried_out: CarriedOut,
     /// Whether it is an exit, which nobody waits for.
     exit: bool,
 }
@@ -90,6 +93,8 @@ pub(crate) struct Dispatch {
     state: Lock<State>,
     /// The events that any plugin wants to hear of, those that join included, as a mask.
     heard: AtomicI32,
+    /// The same, to be waited for.
+    heard_anew: watch::Sender<EventMask>,
     /// Something is to happen earlier than it was.
     pub(crate) earlier: Arc<Notify>,
 }
@@ -133,6 +138,7 @@ pub(crate) struct Stopped {
     pub(crate) message: Option<Arc<Request>>,
     pub(crate) cx: Ctx,
     pub(crate) span: Span,
+    pub(crate) carried_out: CarriedOut,
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived
@@ -162,6 +168,7 @@ impl Dispatch {
                 revision: 0,
             }),
             heard: AtomicI32::new(0),
+            heard_anew: watch::Sender::default(),
             earlier: Arc::default(),
         }
     }
@@ -169,6 +176,11 @@ impl Dispatch {
     /// Whether any plugin wants to hear of an event. Takes no lock.
     pub(crate) fn is_heard(&self, event: Event) -> bool {
         self.heard.load(Ordering::Acquire) & EventMask::from(event).bits() != 0
+    }
+
+    /// The events that any plugin wants to hear of, to be waited for.
+    pub(crate) fn watch_events(&self) -> watch::Receiver<EventMask> {
+        self.heard_anew.subscribe()
     }
 
     /// Not to be held while anything is awaited. What is told to the scheduler goes through
@@ -193,6 +205,11 @@ impl Dispatch {
         }
         if let Some(heard) = state.heard_anew() {
             self.heard.store(heard.bits(), Ordering::Release);
+            self.heard_anew.send_if_modified(|before| {
+                let changed = *before != heard;
+                *before = heard;
+                changed
+            });
         }
         actions.given_up = std::mem::take(&mut state.given_up);
         let next = state.next_time();
@@ -236,11 +253,13 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         request: Request,
+        carried_out: CarriedOut,
         now: Instant,
     ) -> Submitted {
         let (completion, ended) = oneshot::channel();
         let message = Arc::new(request);
-        let request = self.begin(cx, keys, Arc::clone(&message), Some(completion), now);
+        let waiting = Some((completion, carried_out));
+        let request = self.begin(cx, keys, Arc::clone(&message), waiting, now);
         Submitted {
             request,
             message,
@@ -350,6 +369,11 @@ impl State {
             .map(|entry| &entry.connected)
     }
 
+    /// The last that is known of a container by its id alone, as long as no list has it.
+    pub(crate) fn unlisted_container(&self, id: &str) -> Option<(ObjectKey, Arc<Request>)> {
+        self.unlisted.container(id)
+    }
+
     /// All plugins that the scheduler knows, those among them that join or give way to another
     /// instance.
     pub(crate) fn all_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
@@ -374,14 +398,20 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         message: Arc<Request>,
-        completion: Option<oneshot::Sender<Ended>>,
+        waiting: Option<(oneshot::Sender<Ended>, CarriedOut)>,
         now: Instant,
     ) -> RequestId {
+        let (completion, carried_out) = waiting.unzip();
         let mut submission = Submission::new(Arc::clone(&message), keys.pod.clone());
         if let Some(container) = &keys.container {
             submission = submission.with_container(container.clone());
         }
-        let submission = submission.with_deadline(cx.deadline());
+        let mut submission = submission
+            .with_deadline(cx.deadline())
+            .with_budget(cx.budget());
+        if !cx.validates_creations() {
+            submission = submission.without_validation();
+        }
         let id = self.scheduler.handle_request(submission, now);
         let request = InFlightRequest {
             key: keys.object().clone(),
@@ -391,6 +421,7 @@ impl State {
             preparation: Preparation::default(),
             exit: completion.is_none(),
             completion,
+            carried_out: carried_out.unwrap_or_default(),
         };
         self.requests.insert(id, request);
         id
@@ -473,6 +504,13 @@ impl State {
                     Box::new(Err(error)),
                 ))
             }
+            Effect::Released { request } => {
+                let request = self.requests.get_mut(&request)?;
+                Action::News(News::Complete(
+                    request.completion.take(),
+                    Box::new(Ok(Report::new(Ok(RequestOutcome::Nothing)))),
+                ))
+            }
             Effect::Finished {
                 request, report, ..
             } => Action::News(self.finished(request, report)),
@@ -483,20 +521,28 @@ impl State {
     /// How a request that is through the plugins ends: with what was asked for by the way, if it is
     /// a stop.
     fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
-        let (completion, message, cx, span) = match self.requests.remove(&id) {
+        let (completion, message, cx, span, carried_out) = match self.requests.remove(&id) {
             Some(request) => {
                 self.exits -= usize::from(request.exit);
                 let event = request.message.event();
-                if report.result.is_ok() || event.is_notification() {
+                let tells = event != Event::ValidateContainerAdjustment;
+                if tells && (report.result.is_ok() || event.is_notification()) {
                     let lifecycles = self.scheduler.lifecycles();
                     self.unlisted
                         .note(lifecycles, &request.key, &request.message);
                 }
                 let message = Some(request.message);
-                (request.completion, message, request.cx, request.span)
+                let InFlightRequest {
+                    completion,
+                    cx,
+                    span,
+                    carried_out,
+                    ..
+                } = request;
+                (completion, message, cx, span, carried_out)
             }
             // Undoing is nobody's request.
-            None => (None, None, Ctx::new(), Span::none()),
+            None => (None, None, Ctx::new(), Span::none(), CarriedOut::default()),
         };
         match &report.result {
             Ok(RequestOutcome::Stop(stop))
@@ -508,6 +554,7 @@ impl State {
                     message,
                     cx,
                     span,
+                    carried_out,
                 }))
             }
             _ => News::Complete(completion, Box::new(Ok(report))),

@@ -47,10 +47,9 @@ impl<J: Job> Scheduler<J> {
     /// synchronised: for the first time, or again.
     pub(super) fn join(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         let number = self.next_number();
-        if let Some(instance) = self.plugins.get_mut(plugin)
-            && instance.admitted == 0
-        {
-            instance.admitted = number;
+        match self.plugins.get_mut(plugin) {
+            Some(instance) if instance.admitted == 0 => instance.admitted = number,
+            _ => {}
         }
         let until = now + self.config.settle_timeout;
         let before = BTreeSet::new();
@@ -75,6 +74,24 @@ impl<J: Job> Scheduler<J> {
         }
         self.update_roster();
         self.work.push_back(Work::Phases);
+    }
+
+    /// Has all plugins synchronised again that were shown something before, or are about to be.
+    pub(super) fn synchronize_again(&mut self, now: Instant) -> Vec<RegisteredPlugin> {
+        let (mut open, mut all) = (Vec::new(), Vec::new());
+        for (plugin, instance) in &mut self.plugins {
+            match instance.phase {
+                Phase::Open => open.push(plugin.clone()),
+                Phase::Synchronize { .. } | Phase::Synchronizing { .. } => instance.again = true,
+                // It is not shown anything yet, or not any more.
+                Phase::Held { .. } | Phase::Settling { .. } | Phase::Retiring { .. } => continue,
+            }
+            all.push(plugin.clone());
+        }
+        for plugin in open {
+            self.join(&plugin, now);
+        }
+        all
     }
 
     /// Whether a plugin that joins has to wait for a request: it is under way, and neither will the
@@ -232,9 +249,10 @@ impl<J: Job> Scheduler<J> {
 
     /// Gives a plugin that is synchronised the time for another part.
     pub(super) fn progress(&mut self, plugin: &RegisteredPlugin, now: Instant) {
-        if let Some(instance) = self.plugins.get(plugin)
-            && let Phase::Synchronizing { .. } = instance.phase
-        {
+        let Some(instance) = self.plugins.get(plugin) else {
+            return;
+        };
+        if let Phase::Synchronizing { .. } = instance.phase {
             let until = now + instance.limits.request_timeout;
             self.set_phase(plugin, Phase::Synchronizing { until });
         }
@@ -286,6 +304,10 @@ impl<J: Job> Scheduler<J> {
         self.update_roster();
         self.work.push_back(Work::Turns(plugin.clone()));
         self.work.push_back(Work::Phases);
+        let instance = self.plugins.get_mut(plugin);
+        if instance.is_some_and(|instance| std::mem::take(&mut instance.again)) {
+            self.join(plugin, now);
+        }
     }
 
     /// Has a plugin closed.
@@ -372,10 +394,9 @@ impl<J: Job> Scheduler<J> {
                 continue;
             }
             let mut member = instance.member.clone();
-            if let Some(older) = members.get(&plugin.id)
-                && !instance.opened
-            {
-                member.events |= older.events;
+            match members.get(&plugin.id) {
+                Some(older) if !instance.opened => member.events |= older.events,
+                _ => {}
             }
             members.insert(&plugin.id, member);
         }

@@ -9,9 +9,11 @@
     reason = "a panic is the report of a test"
 )]
 
+mod budgets;
 mod cancelling;
 mod crowd;
 mod gating;
+mod handing_back;
 mod handshake;
 mod joining;
 mod judging;
@@ -21,7 +23,9 @@ mod limits;
 mod observing;
 mod order;
 mod policies;
+mod reconciling;
 mod reconfiguring;
+mod relaying;
 mod requests;
 mod side_effects;
 mod supporting;
