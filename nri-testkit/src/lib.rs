@@ -6,6 +6,7 @@
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live
 //! here and nowhere else.
 
+pub mod conformance;
 pub mod domain_conformance;
 mod fake_plugin;
 mod fake_process;
