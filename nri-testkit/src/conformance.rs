@@ -154,6 +154,35 @@ impl<C: Promise> Report<C> {
         })
     }
 
+    /// As a page of HTML that needs nothing beside itself.
+    #[cfg(feature = "cli")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+    pub fn to_html(&self, title: &str) -> String {
+        use crate::page::{Page, escaped};
+
+        let mut page = Page::new(title);
+        page.paragraph(&self.summary());
+        page.push("<table>\n<thead><tr><th>check</th><th>came to</th><th>what is promised</th></tr></thead>\n<tbody>\n");
+        for CheckResult { check, outcome } in &self.results {
+            let (word, seen) = outcome.in_words();
+            let class = word.to_lowercase();
+            page.push(&format!(
+                "<tr class=\"{class}\"><td><code>{check:?}</code></td><td class=\"outcome\">{word}</td><td>{}",
+                escaped(check.promise())
+            ));
+            if !seen.is_empty() {
+                page.list(seen);
+            }
+            if let Outcome::Failed(_) = outcome {
+                page.push("<p><strong>What to do:</strong> ");
+                page.push(&format!("{}</p>", escaped(check.advice())));
+            }
+            page.push("</td></tr>\n");
+        }
+        page.push("</tbody>\n</table>\n");
+        page.finish()
+    }
+
     /// Asserts that none failed.
     ///
     /// # Panics
@@ -212,6 +241,12 @@ impl<C: Promise> Findings<C> {
         if !found.contains(&seen) {
             found.push(seen);
         }
+    }
+
+    /// Whether something is not as it should be with a check.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_found(&self, check: &C) -> bool {
+        self.found.contains_key(check)
     }
 
     /// Something cannot be looked at.
