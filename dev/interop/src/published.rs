@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::checks;
 use super::pairing::{container, same, with_container};
 use super::program::Program;
 use super::runtime::{self, Runtime};
@@ -201,9 +202,16 @@ pub(super) fn run_released(
     let version = process::capture(&mut go(&which))?;
     let peer = format!("published {}", version.trim());
     let plugin = &IN_A_RELEASE;
+    let program = directory.join(plugin.name);
     table.row(&peer, "plugin at our runtime", plugin.name, || {
-        try_one(scratch, sim, plugin, &directory.join(plugin.name))
+        try_one(scratch, sim, plugin, &program)
     });
+    if let runtime::Kind::Ours(sim) = sim {
+        table.row(&peer, "plugin at our runtime", "nri-sim check", || {
+            // It is built with v0.4.
+            checks::of_launched(sim, &program, &["SplitSync"])
+        });
+    }
     Ok(())
 }
 
