@@ -105,7 +105,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(broken)?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = child.id().and_then(|id| Pid::from_raw(id as i32));
         Ok(Self {
             child,
             group,
