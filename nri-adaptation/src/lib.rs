@@ -37,6 +37,7 @@ mod way;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use engine::side_effects::CarriedOut;
 pub use error::Error;
 pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;

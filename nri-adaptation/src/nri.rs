@@ -306,7 +306,10 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<Creation, Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.create_container(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.create_container(cx, target, carried_out).await
+            }
             None => Ok(Creation::untouched()),
         }
     }
@@ -349,7 +352,12 @@ impl RuntimeApi for Nri {
         request: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.update_container(cx, target, request).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine
+                    .update_container(cx, target, request, carried_out)
+                    .await
+            }
             None => Ok(UpdateResult::default()),
         }
     }
@@ -371,7 +379,10 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.stop_container(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.stop_container(cx, target, carried_out).await
+            }
             None => Ok(StopResult::default()),
         }
     }

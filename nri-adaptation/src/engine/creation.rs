@@ -11,6 +11,7 @@ use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::{Creation, Ctx, Error, Event, Settlement};
 
 use crate::engine::driver::Engine;
+use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::RequestTarget;
 
 /// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear
@@ -51,6 +52,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         mut target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<Creation, Error> {
         // It is about to be created, whatever the runtime's books say yet.
         if let Some(container) = &mut target.container
@@ -73,9 +75,11 @@ impl Engine {
         let reporter = &self.shared.reporter;
         reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
         reporter.omitted(&asked.omissions);
-        self.side_effects
-            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
-            .await?;
+        if carried_out == CarriedOut::ByDomain {
+            self.side_effects
+                .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+                .await?;
+        }
         Ok(Creation::new(asked, outcomes, move |settlement| {
             unsettled.settle(settlement);
         }))

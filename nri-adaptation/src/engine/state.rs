@@ -22,6 +22,7 @@ use tracing::Span;
 
 use crate::clock::now;
 use crate::engine::call::{CallRecord, Outgoing};
+use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
 use crate::lock::Lock;
@@ -54,6 +55,8 @@ struct InFlightRequest {
     span: Span,
     preparation: Preparation,
     completion: Option<oneshot::Sender<Ended>>,
+    /// Who carries out what its answers ask for.
+    carried_out: CarriedOut,
     /// Whether it is an exit, which nobody waits for.
     exit: bool,
 }
@@ -133,6 +136,7 @@ pub(crate) struct Stopped {
     pub(crate) message: Option<Arc<Request>>,
     pub(crate) cx: Ctx,
     pub(crate) span: Span,
+    pub(crate) carried_out: CarriedOut,
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived
@@ -236,11 +240,13 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         request: Request,
+        carried_out: CarriedOut,
         now: Instant,
     ) -> Submitted {
         let (completion, ended) = oneshot::channel();
         let message = Arc::new(request);
-        let request = self.begin(cx, keys, Arc::clone(&message), Some(completion), now);
+        let waiting = Some((completion, carried_out));
+        let request = self.begin(cx, keys, Arc::clone(&message), waiting, now);
         Submitted {
             request,
             message,
@@ -374,9 +380,10 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         message: Arc<Request>,
-        completion: Option<oneshot::Sender<Ended>>,
+        waiting: Option<(oneshot::Sender<Ended>, CarriedOut)>,
         now: Instant,
     ) -> RequestId {
+        let (completion, carried_out) = waiting.unzip();
         let mut submission = Submission::new(Arc::clone(&message), keys.pod.clone());
         if let Some(container) = &keys.container {
             submission = submission.with_container(container.clone());
@@ -391,6 +398,7 @@ impl State {
             preparation: Preparation::default(),
             exit: completion.is_none(),
             completion,
+            carried_out: carried_out.unwrap_or_default(),
         };
         self.requests.insert(id, request);
         id
@@ -483,7 +491,7 @@ impl State {
     /// How a request that is through the plugins ends: with what was asked for by the way, if it is
     /// a stop.
     fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
-        let (completion, message, cx, span) = match self.requests.remove(&id) {
+        let (completion, message, cx, span, carried_out) = match self.requests.remove(&id) {
             Some(request) => {
                 self.exits -= usize::from(request.exit);
                 let event = request.message.event();
@@ -493,10 +501,17 @@ impl State {
                         .note(lifecycles, &request.key, &request.message);
                 }
                 let message = Some(request.message);
-                (request.completion, message, request.cx, request.span)
+                let InFlightRequest {
+                    completion,
+                    cx,
+                    span,
+                    carried_out,
+                    ..
+                } = request;
+                (completion, message, cx, span, carried_out)
             }
             // Undoing is nobody's request.
-            None => (None, None, Ctx::new(), Span::none()),
+            None => (None, None, Ctx::new(), Span::none(), CarriedOut::default()),
         };
         match &report.result {
             Ok(RequestOutcome::Stop(stop))
@@ -508,6 +523,7 @@ impl State {
                     message,
                     cx,
                     span,
+                    carried_out,
                 }))
             }
             _ => News::Complete(completion, Box::new(Ok(report))),

@@ -12,6 +12,7 @@
 mod cancelling;
 mod crowd;
 mod gating;
+mod handing_back;
 mod handshake;
 mod joining;
 mod judging;
