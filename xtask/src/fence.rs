@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
-    &["nri-runtime"],
+    &["nri-runtime", "nri-hub"],
     &["nri-dev"],
     &[
         "nri-codegen",
