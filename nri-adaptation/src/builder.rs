@@ -130,10 +130,10 @@ impl Builder {
     /// `to_response` of each makes the protocol's message of it. Nothing of it reaches the
     /// [`Domain`], is told to the [`Observer`] as done, or fails the request.
     ///
-    /// The domains still get what no caller can be handed: what plugins ask for unsolicited and when
-    /// they are synchronised, and in answer to a stop that has no caller (any more): that of an exit
-    /// or of an undone creation, the one that a removal implies, and one whose caller has left or is
-    /// out of time.
+    /// The domains still get what no caller can be handed: what plugins ask for unsolicited and
+    /// when they are synchronised, and in answer to a stop that has no caller (any more): that
+    /// of an exit or of an undone creation, the one that a removal implies, and one whose
+    /// caller has left or is out of time.
     ///
     /// ```
     /// use nri_adaptation::{CarriedOut, Config, Ctx, Nri, RuntimeApi, api};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, Request, RuntimeApi,
-    StopResult, UpdateResult, api,
+    Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, RuntimeApi, StopResult,
+    UpdateResult, api,
 };
 use tokio::sync::watch;
 
@@ -57,7 +57,7 @@ impl Nri {
         &self.0.instance
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.instance().engine
     }
 
@@ -223,20 +223,6 @@ impl Nri {
             .notify_plugins(cx, &keys, target.into_request(event)?)
             .await
     }
-
-    /// Relays a removal, which implies the stop.
-    async fn remove(
-        &self,
-        cx: &Ctx,
-        events: [Event; 2],
-        pod: &dyn PodSandbox,
-        container: Option<&dyn Container>,
-    ) -> Result<(), Error> {
-        match self.enter(pod, container)? {
-            Some((engine, target)) => engine.relay_removal(cx, target, events).await,
-            None => Ok(()),
-        }
-    }
 }
 
 /// What [`Nri::enter`] comes to.
@@ -277,12 +263,7 @@ impl RuntimeApi for Nri {
         let Some((engine, target)) = self.enter(pod, None)? else {
             return Ok(());
         };
-        let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
-            pod: Some(target.pod),
-            overhead_linux_resources: overhead,
-            linux_resources: resources,
-        });
-        engine.notify_plugins(cx, &target.keys, request).await
+        engine.update_pod(cx, target, overhead, resources).await
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
@@ -295,8 +276,10 @@ impl RuntimeApi for Nri {
     }
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
-        self.remove(cx, events, pod, None).await
+        match self.enter(pod, None)? {
+            Some((engine, target)) => engine.remove_pod(cx, target).await,
+            None => Ok(()),
+        }
     }
 
     async fn create_container(
@@ -404,8 +387,10 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        let events = [Event::StopContainer, Event::RemoveContainer];
-        self.remove(cx, events, pod, Some(container)).await
+        match self.enter(pod, Some(container))? {
+            Some((engine, target)) => engine.remove_container(cx, target).await,
+            None => Ok(()),
+        }
     }
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {

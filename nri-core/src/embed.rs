@@ -310,8 +310,8 @@ impl UpdateResult {
     }
 
     /// What plugins asked for the container itself whose resources are about to change, with its
-    /// plugins: of [`resources`](Self::resources) that part which plugins own. `None` when no plugin
-    /// changed any.
+    /// plugins: of [`resources`](Self::resources) that part which plugins own. `None` when no
+    /// plugin changed any.
     pub fn requested(&self) -> Option<MergedUpdate> {
         let requested = self.requested.as_ref()?;
         let resources = self.resources.clone().unwrap_or_default();

@@ -145,8 +145,8 @@ impl Classes {
         self.resolve_with(class, block_devices)
     }
 
-    /// What a class is in an OCI spec, for block devices that the caller knows: `devices` says which
-    /// (major and minor number) match a pattern of the file, or why none does.
+    /// What a class is in an OCI spec, for block devices that the caller knows: `devices` says
+    /// which (major and minor number) match a pattern of the file, or why none does.
     ///
     /// # Errors
     /// There is no such class, or `devices` fails.

@@ -146,6 +146,22 @@ impl Engine {
         pending.end().await?.result.map(drop)
     }
 
+    /// Has the resources of a pod changed, which plugins may refuse.
+    pub(crate) async fn update_pod(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+        overhead: Option<api::LinuxResources>,
+        resources: Option<api::LinuxResources>,
+    ) -> Result<(), Error> {
+        let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
+            pod: Some(target.pod),
+            overhead_linux_resources: overhead,
+            linux_resources: resources,
+        });
+        self.notify_plugins(cx, &target.keys, request).await
+    }
+
     /// Runs a pod, which plugins may refuse; so may the lack of a plugin that it requires.
     pub(crate) async fn run_pod(
         self: &Arc<Self>,

@@ -356,6 +356,11 @@ impl State {
             .map(|entry| &entry.connected)
     }
 
+    /// The last that is known of a container by its id alone, as long as no list has it.
+    pub(crate) fn unlisted_container(&self, id: &str) -> Option<(ObjectKey, Arc<Request>)> {
+        self.unlisted.container(id)
+    }
+
     /// All plugins that the scheduler knows, those among them that join or give way to another
     /// instance.
     pub(crate) fn all_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
@@ -388,7 +393,10 @@ impl State {
         if let Some(container) = &keys.container {
             submission = submission.with_container(container.clone());
         }
-        let submission = submission.with_deadline(cx.deadline());
+        let mut submission = submission.with_deadline(cx.deadline());
+        if !cx.validates_creations() {
+            submission = submission.without_validation();
+        }
         let id = self.scheduler.handle_request(submission, now);
         let request = InFlightRequest {
             key: keys.object().clone(),
@@ -495,7 +503,8 @@ impl State {
             Some(request) => {
                 self.exits -= usize::from(request.exit);
                 let event = request.message.event();
-                if report.result.is_ok() || event.is_notification() {
+                let tells = event != Event::ValidateContainerAdjustment;
+                if tells && (report.result.is_ok() || event.is_notification()) {
                     let lifecycles = self.scheduler.lifecycles();
                     self.unlisted
                         .note(lifecycles, &request.key, &request.message);

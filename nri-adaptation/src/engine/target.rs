@@ -2,7 +2,7 @@
 
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Error, Event, Request, api};
+use nri_core::{Ctx, Error, Event, Request, Subject, api};
 use tracing::Span;
 
 use crate::engine::domains::Domains;
@@ -52,9 +52,32 @@ impl RequestTarget {
         pod: &dyn PodSandbox,
         container: Option<&dyn Container>,
     ) -> Result<Self, Error> {
-        let message = pod_message(pod);
+        let domain = container.map(|container| container.domain());
+        let mut target = Self::of_messages(
+            domains,
+            (pod.domain(), pod_message(pod)),
+            container.map(container_message),
+        )?;
+        if let (Some(said), Some(key)) = (domain, &mut target.keys.container)
+            && !said.is_empty()
+        {
+            *key = ObjectKey::container(&*said, key.id());
+        }
+        Ok(target)
+    }
+
+    /// What messages are about, the first with the domain that it says; the container's is the
+    /// same.
+    ///
+    /// # Errors
+    /// One of them has no id, or the domain is not said where there are several.
+    pub(crate) fn of_messages(
+        domains: &Domains,
+        (domain, message): (String, api::PodSandbox),
+        container: Option<api::Container>,
+    ) -> Result<Self, Error> {
         let id = identified("pod", &message.name, &message.id)?;
-        let domain = domains.name_of(&pod.domain(), &format!("pod {id:?}"))?;
+        let domain = domains.name_of(&domain, &format!("pod {id:?}"))?;
         let mut target = Self {
             keys: Keys {
                 pod: ObjectKey::pod(domain, id),
@@ -63,19 +86,42 @@ impl RequestTarget {
             pod: message,
             container: None,
         };
-        if let Some(container) = container {
-            let message = container_message(container);
+        if let Some(message) = container {
             let id = identified("container", &message.name, &message.id)?;
-            let said = container.domain();
-            let domain = match said.as_str() {
-                "" => target.keys.pod.domain(),
-                said => said,
-            };
+            let domain = target.keys.pod.domain();
             target.keys.container = Some(ObjectKey::container(domain, id));
             target.container = Some(message);
         }
         Ok(target)
     }
+
+    /// The pod, and the container if the event is about one, that a message of the protocol is
+    /// about.
+    ///
+    /// # Errors
+    /// It does not say, or there are several domains.
+    pub(crate) fn of_request(
+        domains: &Domains,
+        event: Event,
+        pod: Option<api::PodSandbox>,
+        container: Option<api::Container>,
+    ) -> Result<Self, Error> {
+        let mut pod = pod.ok_or_else(|| missing(event, "pod"))?;
+        pod.linux.get_or_insert_default();
+        let container = match event.subject() {
+            Subject::Pod => None,
+            Subject::Container => {
+                let mut container = container.ok_or_else(|| missing(event, "container"))?;
+                container.linux.get_or_insert_default();
+                Some(container)
+            }
+        };
+        Self::of_messages(domains, (String::new(), pod), container)
+    }
+}
+
+fn missing(event: Event, what: &str) -> Error {
+    Error::Invalid(format!("a request {event} names no {what}"))
 }
 
 fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {

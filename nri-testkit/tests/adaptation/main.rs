@@ -23,6 +23,7 @@ mod observing;
 mod order;
 mod policies;
 mod reconfiguring;
+mod relaying;
 mod requests;
 mod side_effects;
 mod supporting;
