@@ -55,10 +55,11 @@ impl Engine {
         carried_out: CarriedOut,
     ) -> Result<Creation, Error> {
         // It is about to be created, whatever the runtime's books say yet.
-        if let Some(container) = &mut target.container
-            && container.state() == ContainerState::ContainerUnknown
-        {
-            container.set_state(ContainerState::ContainerCreated);
+        match &mut target.container {
+            Some(container) if container.state() == ContainerState::ContainerUnknown => {
+                container.set_state(ContainerState::ContainerCreated);
+            }
+            _ => {}
         }
         let keys = target.keys.clone();
         let request = target.into_request(Event::CreateContainer)?;

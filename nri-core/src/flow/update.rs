@@ -177,10 +177,14 @@ impl Updating {
     /// Brings the request that the next plugin sees up to date.
     fn show(&mut self) {
         let view = self.merge.view();
-        if let Request::UpdateContainer(current) = &*self.current
-            && current.linux_resources.as_ref() != view
-            && let Request::UpdateContainer(current) = Arc::make_mut(&mut self.current)
-        {
+        let changed = match &*self.current {
+            Request::UpdateContainer(current) => current.linux_resources.as_ref() != view,
+            _ => false,
+        };
+        if !changed {
+            return;
+        }
+        if let Request::UpdateContainer(current) = Arc::make_mut(&mut self.current) {
             current.linux_resources = view.cloned();
         }
     }

@@ -217,13 +217,14 @@ impl Flow for ValidateFlow {
             "",
             reply,
             |response| {
-                if let Response::ValidateContainerAdjustment(verdict) = response
-                    && verdict.reject
-                {
-                    rejection = Some(Objection::Rejects(match verdict.reason {
-                        reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
-                        reason => reason,
-                    }));
+                match response {
+                    Response::ValidateContainerAdjustment(verdict) if verdict.reject => {
+                        rejection = Some(Objection::Rejects(match verdict.reason {
+                            reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
+                            reason => reason,
+                        }));
+                    }
+                    _ => {}
                 }
                 Ok(())
             },

@@ -290,10 +290,11 @@ impl Lifecycles {
 
     /// Something happens to a container whose creation may not be settled: it exists.
     fn show_existence(&mut self, key: &ObjectKey) {
-        if let Some(entry) = self.entries.get_mut(key)
-            && entry.creation == Creation::Unsettled
-        {
-            entry.creation = Creation::Settled;
+        match self.entries.get_mut(key) {
+            Some(entry) if entry.creation == Creation::Unsettled => {
+                entry.creation = Creation::Settled;
+            }
+            _ => {}
         }
     }
 
