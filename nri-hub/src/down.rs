@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nri_adaptation::api::{Container, ContainerState, PodSandbox};
-use nri_adaptation::{Ctx, Event, EventError, Nri, RuntimeApi as _};
-use nri_core::{Request, Response};
+use nri_adaptation::api::{Container, ContainerAdjustment, ContainerState, PodSandbox};
+use nri_adaptation::{
+    Ctx, Event, EventError, Nri, PluginId, Request, Response, RuntimeApi as _, merge,
+};
 
+use crate::behind::BehindAnswers;
 use crate::mirror::{Gone, Mirror};
 use crate::records::Records;
 
@@ -19,46 +21,82 @@ pub(crate) struct Down {
     pub(crate) nri: Nri,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) records: Arc<Records>,
+    pub(crate) behind: Arc<BehindAnswers>,
+}
+
+/// How the runtime above has things done.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// When the answer is to be there.
+    pub(crate) deadline: Option<Instant>,
+    /// Who the hub is to the runtime, if that has validated what it merged.
+    pub(crate) validated_as: Option<PluginId>,
 }
 
 impl Down {
-    /// Has plugins handle a request. It ends before `deadline`.
+    /// Has plugins handle a request.
     pub(crate) async fn relay(
         &self,
-        request: Request,
-        deadline: Option<Instant>,
+        mut request: Request,
+        terms: Terms,
     ) -> Result<Response, EventError> {
         let open = self.records.begin(&request);
         let mut cx = Ctx::new().with_tag(open.number());
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = terms.deadline {
             cx = cx.with_deadline(deadline);
+        }
+        if let Some(hub) = &terms.validated_as {
+            cx = cx.without_validation();
+            self.name_who_is_behind(hub, &mut request);
         }
         let result = self.tell(&cx, request).await;
         open.end(result.as_ref().err());
         result
     }
 
+    /// Names the plugins in place of the hub in what is to be validated.
+    fn name_who_is_behind(&self, hub: &PluginId, request: &mut Request) {
+        let Request::ValidateContainerAdjustment(request) = request else {
+            return;
+        };
+        let container = request.container.as_ref();
+        let behind = container.and_then(|container| self.behind.take(&container.id));
+        if let Some(behind) = behind {
+            behind.expand(hub, request);
+        }
+    }
+
     /// Keeps the mirror, and asks the plugins.
     async fn tell(&self, cx: &Ctx, request: Request) -> Result<Response, EventError> {
         let event = request.event();
         self.note_before(cx, &request).await;
-        let response = match self.ask(cx, &request).await {
-            // The runtime above knows what it does. An earlier life that ended without a word ends
-            // now; a step that comes twice is none.
+        let created = match &request {
+            Request::CreateContainer(request) => request.container.clone(),
+            _ => None,
+        };
+        let run = match &request {
+            Request::RunPodSandbox(request) => request.pod.clone(),
+            _ => None,
+        };
+        let relayed = match self.nri.relay(cx, request).await {
+            // A step that comes twice, or late, is none; the runtime above knows what it does.
             Err(EventError::Lifecycle(reason)) => {
-                tracing::warn!(%event, subject = request.subject(), reason, "the runtime above tells another story than before");
-                match event {
-                    Event::RunPodSandbox | Event::CreateContainer => {
-                        self.end_former_life(cx, &request).await;
-                        self.ask(cx, &request).await?
-                    }
-                    _ => Response::empty(event),
-                }
+                tracing::warn!(%event, reason, "the runtime above tells another story than before");
+                return Ok(Response::empty(event));
             }
             other => other?,
         };
-        self.note_after(&request, &response);
-        Ok(response)
+        if let Some(pod) = run {
+            self.mirror.put_pod(pod, true);
+        }
+        if let Some(container) = created {
+            self.behind.put(&container.id, relayed.behind());
+            self.mirror.put_container(match &relayed.response {
+                Response::CreateContainer(answer) => adjusted(container, answer.adjust.as_ref()),
+                _ => container,
+            });
+        }
+        Ok(relayed.response)
     }
 
     async fn note_before(&self, cx: &Ctx, request: &Request) {
@@ -85,44 +123,9 @@ impl Down {
         }
     }
 
-    fn note_after(&self, request: &Request, response: &Response) {
-        match (request, response) {
-            (Request::RunPodSandbox(request), _) => {
-                if let Some(pod) = &request.pod {
-                    self.mirror.put_pod(pod.clone(), true);
-                }
-            }
-            (Request::CreateContainer(request), Response::CreateContainer(response)) => {
-                if let Some(container) = &request.container {
-                    let adjust = response.adjust.as_ref();
-                    self.mirror.put_container(match adjust {
-                        Some(adjust) => nri_core::merge::apply(container, adjust),
-                        None => container.clone(),
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Tells of the removal of what was there under the name of something new.
-    async fn end_former_life(&self, cx: &Ctx, request: &Request) {
-        match (request.pod(), request.container()) {
-            (Some(pod), Some(container)) => self.removed(cx, pod, container).await,
-            (Some(pod), None) => self.removed_pod(cx, pod).await,
-            _ => {}
-        }
-    }
-
     async fn removed(&self, cx: &Ctx, pod: &PodSandbox, container: &Container) {
         if let Err(error) = self.nri.remove_container(cx, pod, container).await {
             tracing::warn!(%error, container = container.id, "a removal that the runtime did not tell of");
-        }
-    }
-
-    async fn removed_pod(&self, cx: &Ctx, pod: &PodSandbox) {
-        if let Err(error) = self.nri.remove_pod_sandbox(cx, pod).await {
-            tracing::warn!(%error, pod = pod.id, "a removal that the runtime did not tell of");
         }
     }
 
@@ -133,53 +136,17 @@ impl Down {
             self.removed(&cx, pod, container).await;
         }
         for pod in &gone.pods {
-            self.removed_pod(&cx, &pod.message).await;
+            if let Err(error) = self.nri.remove_pod_sandbox(&cx, &pod.message).await {
+                tracing::warn!(%error, pod = pod.message.id, "a removal that the runtime did not tell of");
+            }
         }
     }
+}
 
-    /// Asks the plugins. A creation counts as done with its answer: where it fails above, the
-    /// runtime tells of its end, or of something new under its name.
-    async fn ask(&self, cx: &Ctx, request: &Request) -> Result<Response, EventError> {
-        let event = request.event();
-        let pod = request.pod().cloned().unwrap_or_default();
-        let container = request.container().cloned().unwrap_or_default();
-        let (nri, pod, container) = (&self.nri, &pod, &container);
-        match request {
-            Request::RunPodSandbox(_) => nri.run_pod_sandbox(cx, pod).await?,
-            Request::UpdatePodSandbox(request) => {
-                let overhead = request.overhead_linux_resources.clone();
-                let resources = request.linux_resources.clone();
-                nri.update_pod_sandbox(cx, pod, overhead, resources).await?;
-            }
-            Request::PostUpdatePodSandbox(_) => nri.post_update_pod_sandbox(cx, pod).await?,
-            Request::StopPodSandbox(_) => nri.stop_pod_sandbox(cx, pod).await?,
-            Request::RemovePodSandbox(_) => nri.remove_pod_sandbox(cx, pod).await?,
-            Request::CreateContainer(_) => {
-                let creation = nri.create_container(cx, pod, container).await?;
-                let response = creation.to_response();
-                creation.commit();
-                return Ok(Response::CreateContainer(response));
-            }
-            Request::PostCreateContainer(_) => {
-                nri.post_create_container(cx, pod, container).await?
-            }
-            Request::StartContainer(_) => nri.start_container(cx, pod, container).await?,
-            Request::PostStartContainer(_) => nri.post_start_container(cx, pod, container).await?,
-            Request::UpdateContainer(request) => {
-                let resources = request.linux_resources.clone();
-                let result = nri.update_container(cx, pod, container, resources).await?;
-                return Ok(Response::UpdateContainer(result.to_response()));
-            }
-            Request::PostUpdateContainer(_) => {
-                nri.post_update_container(cx, pod, container).await?
-            }
-            Request::StopContainer(_) => {
-                let result = nri.stop_container(cx, pod, container).await?;
-                return Ok(Response::StopContainer(result.to_response()));
-            }
-            Request::RemoveContainer(_) => nri.remove_container(cx, pod, container).await?,
-            _ => {}
-        }
-        Ok(Response::empty(event))
+/// The container as plugins want it.
+fn adjusted(container: Container, asked: Option<&ContainerAdjustment>) -> Container {
+    match asked {
+        Some(asked) => merge::apply(&container, asked),
+        None => container,
     }
 }

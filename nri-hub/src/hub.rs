@@ -3,16 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use nri_adaptation::{CarriedOut, Nri, RuntimeApi as _};
+use nri_adaptation::{InvalidIdentity, Nri, RuntimeApi as _};
 use nri_plugin::{Backoff, Ended, Runner, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::config::HubConfig;
+use crate::config::{HubConfig, HubConfigError};
 use crate::domain::{Above, Mirrored};
 use crate::down::Down;
 use crate::error::Error;
@@ -79,6 +78,13 @@ impl Builder {
     /// The configuration has an impossible value.
     pub fn build(self) -> Result<Hub, Error> {
         let settings = &self.config.hub;
+        let identity = settings
+            .identity
+            .parse()
+            .map_err(|error: InvalidIdentity| HubConfigError::Invalid {
+                key: "hub.identity",
+                reason: error.to_string(),
+            })?;
         let mirror = Arc::new(Mirror::default());
         let records = Arc::new(Records::default());
         let above = Arc::new(Above::default());
@@ -92,7 +98,6 @@ impl Builder {
             .domain(Arc::new(domain))
             .observer(records.clone())
             .metrics(metrics.clone())
-            .side_effects(CarriedOut::ByCaller)
             .build()?;
         let gone = watch::Sender::new(Vec::new());
         let left = gone.clone();
@@ -100,6 +105,7 @@ impl Builder {
             nri: nri.clone(),
             mirror: Arc::clone(&mirror),
             records: Arc::clone(&records),
+            behind: Arc::default(),
         };
         let up = Up {
             down: down.clone(),
@@ -108,7 +114,8 @@ impl Builder {
             margin: settings.margin,
             fail_request: settings.fail_request,
             gone,
-            request_timeout: watch::Sender::new(Duration::ZERO),
+            configured: Mutex::default(),
+            identity,
         };
         let mut runner = Runner::builder(up)
             .default_identity(settings.identity.clone())

@@ -11,6 +11,7 @@
 //! What may not enter: merging, policy, deadlines of plugins, anything of the wire.
 
 mod ask;
+mod behind;
 mod config;
 mod domain;
 mod down;

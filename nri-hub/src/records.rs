@@ -9,9 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nri_adaptation::policy::Verdict;
 use nri_adaptation::{
-    AuditRecord, CallOutcome, EventError, Observer, PluginCallReport, PluginInfo,
+    AuditRecord, CallOutcome, EventError, Observer, PluginCallReport, PluginInfo, Request,
 };
-use nri_core::Request;
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;

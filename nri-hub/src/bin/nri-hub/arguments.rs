@@ -49,6 +49,9 @@ pub(crate) enum Command {
         /// As JSON.
         #[arg(long, conflicts_with = "watch")]
         json: bool,
+        /// Says nothing, and exits with 3 and the reason if the hub is not ready: a probe.
+        #[arg(long, conflicts_with_all = ["watch", "json"])]
+        ready: bool,
         /// Again and again, until it is interrupted.
         #[arg(long)]
         watch: bool,

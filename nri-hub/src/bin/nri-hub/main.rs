@@ -68,6 +68,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status {
             socket,
             json,
+            ready,
             watch,
         } => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,6 +79,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     return watch::watch(&socket).await;
                 }
                 let status = ask_status(&socket).await?;
+                if ready {
+                    return match status.not_ready.is_empty() {
+                        true => Ok(()),
+                        false => Err(Failure {
+                            code: 3,
+                            reason: status.not_ready.join("; "),
+                        }),
+                    };
+                }
                 match json {
                     true => println!("{}", serde_json::to_string_pretty(&status)?),
                     false => print!("{status}"),
