@@ -11,6 +11,9 @@ use nri_adaptation::{
     Ctx, Event, EventError, Nri, PluginId, Request, Response, RuntimeApi as _, merge,
 };
 
+use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::time::timeout;
+
 use crate::behind::BehindAnswers;
 use crate::mirror::{Gone, Mirror};
 use crate::records::Records;
@@ -22,6 +25,8 @@ pub(crate) struct Down {
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) records: Arc<Records>,
     pub(crate) behind: Arc<BehindAnswers>,
+    /// Held by a synchronisation until it is told below; events come after it.
+    pub(crate) barrier: Arc<RwLock<()>>,
 }
 
 /// How the runtime above has things done.
@@ -49,9 +54,23 @@ impl Down {
             cx = cx.without_validation();
             self.name_who_is_behind(hub, &mut request);
         }
+        let _passed = self.pass(terms.deadline).await;
         let result = self.tell(&cx, request).await;
         open.end(result.as_ref().err());
         result
+    }
+
+    /// Waits while what a synchronisation brought is told, for half of the time that there is.
+    async fn pass(&self, deadline: Option<Instant>) -> Option<RwLockReadGuard<'_, ()>> {
+        let Some(deadline) = deadline else {
+            return Some(self.barrier.read().await);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let passed = timeout(left / 2, self.barrier.read()).await;
+        if passed.is_err() {
+            tracing::warn!("plugins are still told what has changed: a request goes before that");
+        }
+        passed.ok()
     }
 
     /// Names the plugins in place of the hub in what is to be validated.

@@ -18,12 +18,12 @@ use crate::error::Error;
 use crate::http;
 use crate::listen::{Listeners, Place};
 use crate::metrics::Metrics;
-use crate::mirror::{Gone, Mirror};
+use crate::mirror::Mirror;
 use crate::records::Records;
 use crate::reload;
 use crate::shared::Shared;
 use crate::status::Status;
-use crate::up::Up;
+use crate::up::{Synchronized, Up};
 
 /// Describes a hub; made by [`Hub::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -99,13 +99,13 @@ impl Builder {
             .observer(records.clone())
             .metrics(metrics.clone())
             .build()?;
-        let gone = watch::Sender::new(Vec::new());
-        let left = gone.clone();
+        let synchronized = watch::Sender::new(Vec::new());
         let down = Down {
             nri: nri.clone(),
             mirror: Arc::clone(&mirror),
             records: Arc::clone(&records),
             behind: Arc::default(),
+            barrier: Arc::default(),
         };
         let up = Up {
             down: down.clone(),
@@ -113,7 +113,7 @@ impl Builder {
             events: settings.events,
             margin: settings.margin,
             fail_request: settings.fail_request,
-            gone,
+            synchronized: synchronized.clone(),
             configured: Mutex::default(),
             identity,
         };
@@ -137,7 +137,7 @@ impl Builder {
             shared: Arc::new(shared),
             runner,
             down,
-            gone: left,
+            synchronized,
             backoff: self.backoff,
         })
     }
@@ -169,7 +169,7 @@ pub struct Hub {
     shared: Arc<Shared>,
     runner: Runner,
     down: Down,
-    gone: watch::Sender<Vec<Gone>>,
+    synchronized: watch::Sender<Vec<Synchronized>>,
     backoff: Backoff,
 }
 
@@ -209,7 +209,7 @@ impl Hub {
             shared,
             runner,
             down,
-            gone,
+            synchronized,
             backoff,
         } = self;
         let settings = shared.settings();
@@ -226,7 +226,7 @@ impl Hub {
         let served = http::serve(listeners, Arc::clone(&shared));
         let above = runner.handle();
         let mut run = tokio::spawn(runner.run_forever(backoff));
-        let follow = follow(&shared, &down, &gone);
+        let follow = follow(&shared, &down, &synchronized);
         let watch = reload::watch(&shared);
         let ended = tokio::select! {
             () = stop => Ok(Ended::Stopped),
@@ -247,14 +247,22 @@ impl Hub {
 
 /// Does what is to be done whenever the runtime above is there: opens the plugins' socket the first
 /// time, and tells of what has ended in the meantime. Resolves only with an error.
-async fn follow(shared: &Shared, down: &Down, gone: &watch::Sender<Vec<Gone>>) -> Error {
-    let mut state = shared.above.clone();
-    let mut was_ready = false;
+async fn follow(
+    shared: &Shared,
+    down: &Down,
+    synchronized: &watch::Sender<Vec<Synchronized>>,
+) -> Error {
+    let (mut state, mut pending) = (shared.above.clone(), synchronized.subscribe());
     loop {
         let is_ready = matches!(*state.borrow_and_update(), State::Ready(_));
-        if is_ready && !was_ready {
+        let is_due = !pending.borrow_and_update().is_empty();
+        // From here on the synchronisation is answered: what plugins ask for in theirs can go up.
+        let all = match is_ready && is_due {
+            true => synchronized.send_replace(Vec::new()),
+            false => Vec::new(),
+        };
+        for Synchronized { gone, barrier } in all {
             shared.connections.fetch_add(1, Ordering::Relaxed);
-            // The synchronisation is answered by now: what plugins ask for in theirs can go up.
             if !*shared.is_open.borrow() {
                 if let Err(error) = shared.nri.start().await {
                     return Error::Start(error);
@@ -262,14 +270,14 @@ async fn follow(shared: &Shared, down: &Down, gone: &watch::Sender<Vec<Gone>>) -
                 shared.is_open.send_replace(true);
                 tracing::info!("plugins can connect");
             }
-            for gone in gone.send_replace(Vec::new()) {
-                if !gone.is_empty() {
-                    down.end(gone).await;
-                }
-            }
+            down.end(gone).await;
+            drop(barrier);
         }
-        was_ready = is_ready;
-        if state.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = state.changed() => changed,
+            changed = pending.changed() => changed,
+        };
+        if changed.is_err() {
             // The run has ended, which is noticed elsewhere.
             std::future::pending::<()>().await;
         }

@@ -23,12 +23,6 @@ pub(crate) struct Gone {
     pub(crate) containers: Vec<(PodSandbox, Arc<Container>)>,
 }
 
-impl Gone {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pods.is_empty() && self.containers.is_empty()
-    }
-}
-
 /// What the runtime has.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror(Mutex<Kept>);
@@ -199,7 +193,7 @@ mod tests {
             vec![pod("p1"), pod("p2")],
             vec![container("c1", "p1"), container("c2", "p2")],
         );
-        assert!(first.is_empty());
+        assert_eq!(first, Gone::default());
         mirror.put_container(container("c3", "p2"));
         let gone = mirror.replace(vec![pod("p2")], vec![container("c2", "p2")]);
         let pods: Vec<_> = gone.pods.iter().map(|pod| &*pod.message.id).collect();

@@ -11,7 +11,8 @@ use nri_adaptation::{
     api,
 };
 use nri_plugin::RuntimeLevel;
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockWriteGuard, watch};
+use tokio::time::timeout;
 
 use crate::domain::Above;
 use crate::down::{Down, Terms};
@@ -27,10 +28,22 @@ pub(crate) struct Up {
     /// How much sooner than the runtime's deadline the answer goes up.
     pub(crate) margin: Duration,
     pub(crate) fail_request: bool,
-    /// What a synchronisation no longer had; told when it is answered.
-    pub(crate) gone: watch::Sender<Vec<Gone>>,
+    /// Synchronisations, to be told of below once they are answered.
+    pub(crate) synchronized: watch::Sender<Vec<Synchronized>>,
     pub(crate) configured: Mutex<Configured>,
 }
+
+/// A synchronisation that is about to be answered. No event is relayed before it is told below.
+#[derive(Debug)]
+pub(crate) struct Synchronized {
+    /// What there is no more.
+    pub(crate) gone: Gone,
+    /// Holds the events back that come after it.
+    pub(crate) barrier: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+/// How long a synchronisation waits for requests from before it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known from the runtime's configuration.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,8 +113,12 @@ impl Plugin for Up {
         pods: Vec<api::PodSandbox>,
         containers: Vec<api::Container>,
     ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
-        let gone = self.down.mirror.replace(pods, containers);
-        self.gone.send_modify(|all| all.push(gone));
+        let barrier = timeout(PATIENCE, Arc::clone(&self.down.barrier).write_owned()).await;
+        let synchronized = Synchronized {
+            gone: self.down.mirror.replace(pods, containers),
+            barrier: barrier.ok(),
+        };
+        self.synchronized.send_modify(|all| all.push(synchronized));
         Ok(Vec::new())
     }
 
