@@ -15,7 +15,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::timeout;
 
 use crate::behind::BehindAnswers;
-use crate::mirror::{Gone, Mirror};
+use crate::mirror::Mirror;
 use crate::records::Records;
 
 /// The way down.
@@ -48,7 +48,7 @@ impl Down {
         let open = self.records.begin(&request);
         let mut cx = Ctx::new().with_tag(open.number());
         if let Some(deadline) = terms.deadline {
-            cx = cx.with_deadline(deadline);
+            cx = cx.with_budget(deadline);
         }
         if let Some(hub) = &terms.validated_as {
             cx = cx.without_validation();
@@ -148,15 +148,20 @@ impl Down {
         }
     }
 
-    /// Tells of the end of what the runtime no longer has.
-    pub(crate) async fn end(&self, gone: Gone) {
-        let cx = Ctx::new();
-        for (pod, container) in &gone.containers {
-            self.removed(&cx, pod, container).await;
-        }
-        for pod in &gone.pods {
-            if let Err(error) = self.nri.remove_pod_sandbox(&cx, &pod.message).await {
-                tracing::warn!(%error, pod = pod.message.id, "a removal that the runtime did not tell of");
+    /// Tells of what has changed while the runtime was away: what is gone ends, and who has missed
+    /// something is synchronised again.
+    pub(crate) async fn reconcile(&self, pods: &[PodSandbox], containers: &[Container]) {
+        let put = || self.mirror.replace(pods, containers);
+        match self.nri.reconcile(&Ctx::new(), pods, containers, put).await {
+            Ok(reconciled) => tracing::info!(
+                gone_pods = reconciled.gone_pods.len(),
+                gone_containers = reconciled.gone_containers.len(),
+                synchronized_again = reconciled.resynchronized.len(),
+                "plugins know what the runtime has now"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "plugins are not told what has changed meanwhile");
+                self.mirror.replace(pods, containers);
             }
         }
     }

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use nri_adaptation::{InvalidIdentity, Nri, RuntimeApi as _};
+use nri_adaptation::{Nri, RuntimeApi as _};
 use nri_plugin::{Backoff, Ended, Runner, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::config::{HubConfig, HubConfigError};
+use crate::config::HubConfig;
 use crate::domain::{Above, Mirrored};
 use crate::down::Down;
 use crate::error::Error;
@@ -78,13 +78,6 @@ impl Builder {
     /// The configuration has an impossible value.
     pub fn build(self) -> Result<Hub, Error> {
         let settings = &self.config.hub;
-        let identity = settings
-            .identity
-            .parse()
-            .map_err(|error: InvalidIdentity| HubConfigError::Invalid {
-                key: "hub.identity",
-                reason: error.to_string(),
-            })?;
         let mirror = Arc::new(Mirror::default());
         let records = Arc::new(Records::default());
         let above = Arc::new(Above::default());
@@ -100,6 +93,7 @@ impl Builder {
             .metrics(metrics.clone())
             .build()?;
         let synchronized = watch::Sender::new(Vec::new());
+        let identity = Arc::new(OnceLock::new());
         let down = Down {
             nri: nri.clone(),
             mirror: Arc::clone(&mirror),
@@ -115,7 +109,7 @@ impl Builder {
             fail_request: settings.fail_request,
             synchronized: synchronized.clone(),
             configured: Mutex::default(),
-            identity,
+            identity: Arc::clone(&identity),
         };
         let mut runner = Runner::builder(up)
             .default_identity(settings.identity.clone())
@@ -125,10 +119,12 @@ impl Builder {
             runner = stream(runner);
         }
         let runner = runner.build()?;
+        // It is set once, here, before anything is asked.
+        let _ = identity.set(runner.id().clone());
         let above = runner.handle();
         let shared = Shared::new(
-            self.config,
-            self.file,
+            (self.config, self.file),
+            runner.id().clone(),
             nri,
             (mirror, records, metrics),
             above.state(),
@@ -261,17 +257,19 @@ async fn follow(
             true => synchronized.send_replace(Vec::new()),
             false => Vec::new(),
         };
-        for Synchronized { gone, barrier } in all {
+        for synchronized in all {
             shared.connections.fetch_add(1, Ordering::Relaxed);
-            if !*shared.is_open.borrow() {
-                if let Err(error) = shared.nri.start().await {
-                    return Error::Start(error);
-                }
-                shared.is_open.send_replace(true);
-                tracing::info!("plugins can connect");
+            let (pods, containers) = (&synchronized.pods, &synchronized.containers);
+            if *shared.is_open.borrow() {
+                down.reconcile(pods, containers).await;
+                continue;
             }
-            down.end(gone).await;
-            drop(barrier);
+            shared.mirror.replace(pods, containers);
+            if let Err(error) = shared.nri.start().await {
+                return Error::Start(error);
+            }
+            shared.is_open.send_replace(true);
+            tracing::info!("plugins can connect");
         }
         let changed = tokio::select! {
             changed = state.changed() => changed,

@@ -15,14 +15,6 @@ use nri_adaptation::model::PodSnapshot;
 /// The most pods and the most containers that are kept. A node has a few hundred.
 const MOST: usize = 16_384;
 
-/// What a synchronisation no longer has: its end is to be told.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Gone {
-    pub(crate) pods: Vec<Arc<PodSnapshot>>,
-    /// Each with its pod.
-    pub(crate) containers: Vec<(PodSandbox, Arc<Container>)>,
-}
-
 /// What the runtime has.
 #[derive(Debug, Default)]
 pub(crate) struct Mirror(Mutex<Kept>);
@@ -38,35 +30,20 @@ impl Mirror {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in all that the runtime has. What it has no more is returned.
-    pub(crate) fn replace(&self, pods: Vec<PodSandbox>, containers: Vec<Container>) -> Gone {
-        let mut kept = self.lock();
-        let mut now = Kept::default();
-        for pod in pods.into_iter().take(MOST) {
-            now.pods
-                .insert(pod.id.clone(), Arc::new(PodSnapshot::new(pod)));
-        }
-        for container in containers.into_iter().take(MOST) {
-            now.containers
-                .insert(container.id.clone(), Arc::new(container));
-        }
-        let before = std::mem::replace(&mut *kept, now);
-        let mut gone = Gone::default();
-        for (id, container) in &before.containers {
-            if !kept.containers.contains_key(id) {
-                let pod = before.pod_of(container).or_else(|| kept.pod_of(container));
-                gone.containers.push((
-                    pod.unwrap_or_else(|| nameless(container)),
-                    Arc::clone(container),
-                ));
-            }
-        }
-        for (id, pod) in before.pods {
-            if !kept.pods.contains_key(&id) {
-                gone.pods.push(pod);
-            }
-        }
-        gone
+    /// Takes in all that the runtime has, in place of what it had.
+    pub(crate) fn replace(&self, pods: &[PodSandbox], containers: &[Container]) {
+        let pods = pods.iter().take(MOST).map(|pod| {
+            let snapshot = PodSnapshot::new(pod.clone());
+            (pod.id.clone(), Arc::new(snapshot))
+        });
+        let containers = containers.iter().take(MOST);
+        let containers =
+            containers.map(|container| (container.id.clone(), Arc::new(container.clone())));
+        let now = Kept {
+            pods: pods.collect(),
+            containers: containers.collect(),
+        };
+        *self.lock() = now;
     }
 
     /// A pod is there, or has changed.
@@ -152,21 +129,6 @@ impl Mirror {
     }
 }
 
-impl Kept {
-    fn pod_of(&self, container: &Container) -> Option<PodSandbox> {
-        let pod = self.pods.get(&container.pod_sandbox_id);
-        pod.map(|pod| pod.message.clone())
-    }
-}
-
-/// The pod of a container, as far as that says.
-fn nameless(container: &Container) -> PodSandbox {
-    PodSandbox {
-        id: container.pod_sandbox_id.clone(),
-        ..PodSandbox::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,23 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_synchronisation_no_longer_has_is_gone_with_its_pod() {
+    fn a_synchronisation_replaces_all() {
         let mirror = Mirror::default();
-        let first = mirror.replace(
-            vec![pod("p1"), pod("p2")],
-            vec![container("c1", "p1"), container("c2", "p2")],
+        mirror.put_pod(pod("p1"), true);
+        mirror.put_container(container("c1", "p1"));
+        mirror.replace(
+            &[pod("p2")],
+            &[container("c2", "p2"), container("c3", "p2")],
         );
-        assert_eq!(first, Gone::default());
-        mirror.put_container(container("c3", "p2"));
-        let gone = mirror.replace(vec![pod("p2")], vec![container("c2", "p2")]);
-        let pods: Vec<_> = gone.pods.iter().map(|pod| &*pod.message.id).collect();
-        let containers = gone.containers.iter();
-        let containers: Vec<_> = containers.map(|(p, c)| (&*p.id, &*c.id)).collect();
-        assert_eq!(
-            (pods, containers),
-            (vec!["p1"], vec![("p1", "c1"), ("p2", "c3")])
-        );
-        assert_eq!(mirror.counts(), (1, 1));
+        assert_eq!(mirror.counts(), (1, 2));
+        assert!(mirror.pod("p1").is_none() && mirror.container("c2").is_some());
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub(crate) async fn watch(shared: &Shared) {
     let Some(file) = shared.file.clone() else {
         return std::future::pending().await;
     };
-    let policy: Option<PathBuf> = shared.settings().policy_file;
-    let marks = || (mark(&file), policy.as_deref().and_then(mark));
+    let marks = || {
+        let policy: Option<PathBuf> = shared.settings().policy_file;
+        (mark(&file), policy.as_deref().and_then(mark))
+    };
     let mut last = marks();
     let mut period = tokio::time::interval(PERIOD);
     loop {
@@ -44,6 +46,8 @@ pub(crate) async fn watch(shared: &Shared) {
             last = now;
             // It is logged, and told in the status.
             let _ = shared.reload().await;
+            // It may name another policy now.
+            last.1 = marks().1;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Nri, PluginInfo, PluginState};
+use nri_adaptation::{Nri, PluginId, PluginInfo, PluginState};
 use nri_plugin::State;
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ use crate::status::{ConfigStatus, PluginStatus, RuntimeStatus, Status};
 
 /// What the parts of a running hub share.
 pub(crate) struct Shared {
+    /// Who the hub is to the runtime above.
+    identity: PluginId,
     pub(crate) nri: Nri,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) records: Arc<Records>,
@@ -39,13 +41,14 @@ struct InForce {
 
 impl Shared {
     pub(crate) fn new(
-        config: HubConfig,
-        file: Option<PathBuf>,
+        (config, file): (HubConfig, Option<PathBuf>),
+        identity: PluginId,
         nri: Nri,
         (mirror, records, metrics): (Arc<Mirror>, Arc<Records>, Arc<Metrics>),
         above: watch::Receiver<State>,
     ) -> Self {
         Self {
+            identity,
             nri,
             mirror,
             records,
@@ -104,6 +107,7 @@ impl Shared {
         }
         // What takes a restart is what it was.
         in_force.config.nri = config.nri;
+        in_force.config.hub.policy_file = config.hub.policy_file;
         in_force.loaded_at_ms = now_ms();
         Ok(())
     }
@@ -148,7 +152,7 @@ impl Shared {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            identity: settings.identity.clone(),
+            identity: self.identity.to_string(),
             uptime_s: self.since.elapsed().as_secs(),
             not_ready: self.not_ready(),
             runtime: self.runtime(&settings.runtime_socket),

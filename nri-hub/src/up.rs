@@ -2,7 +2,7 @@
 //!
 //! What may not enter: what becomes of a request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 
 use crate::domain::Above;
 use crate::down::{Down, Terms};
-use crate::mirror::Gone;
 
 /// How the hub answers, whatever it is asked.
 #[derive(Debug)]
 pub(crate) struct Up {
     pub(crate) down: Down,
     pub(crate) above: Arc<Above>,
-    pub(crate) identity: PluginId,
+    /// Who the hub is to the runtime; known once the runner is built.
+    pub(crate) identity: Arc<OnceLock<PluginId>>,
     pub(crate) events: EventMask,
     /// How much sooner than the runtime's deadline the answer goes up.
     pub(crate) margin: Duration,
@@ -36,10 +36,12 @@ pub(crate) struct Up {
 /// A synchronisation that is about to be answered. No event is relayed before it is told below.
 #[derive(Debug)]
 pub(crate) struct Synchronized {
-    /// What there is no more.
-    pub(crate) gone: Gone,
+    /// All pods that there are.
+    pub(crate) pods: Vec<api::PodSandbox>,
+    /// All containers that there are.
+    pub(crate) containers: Vec<api::Container>,
     /// Holds the events back that come after it.
-    pub(crate) barrier: Option<OwnedRwLockWriteGuard<()>>,
+    _barrier: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 /// How long a synchronisation waits for requests from before it.
@@ -65,7 +67,11 @@ impl Up {
         let deadline = cx.deadline().or(usual);
         Terms {
             deadline: deadline.map(|at| self.sooner(at)),
-            validated_as: configured.validates.then(|| self.identity.clone()),
+            validated_as: self
+                .identity
+                .get()
+                .filter(|_| configured.validates)
+                .cloned(),
         }
     }
 
@@ -115,8 +121,9 @@ impl Plugin for Up {
     ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
         let barrier = timeout(PATIENCE, Arc::clone(&self.down.barrier).write_owned()).await;
         let synchronized = Synchronized {
-            gone: self.down.mirror.replace(pods, containers),
-            barrier: barrier.ok(),
+            pods,
+            containers,
+            _barrier: barrier.ok(),
         };
         self.synchronized.send_modify(|all| all.push(synchronized));
         Ok(Vec::new())

@@ -47,6 +47,13 @@ async fn what_ended_while_the_runtime_was_away_is_told_once_it_is_back() {
         ]
     );
     let _ = second;
+    // Nothing else is new to it, so it is not shown all again.
+    let synchronised = plugin
+        .seen()
+        .iter()
+        .filter(|call| call.method() == "Synchronize")
+        .count();
+    assert_eq!(synchronised, 1);
     // And life goes on, at the same plugin on the same connection.
     hub.connected().await;
     runtime.stop_container(&first, "c1").await;
@@ -59,6 +66,32 @@ async fn what_ended_while_the_runtime_was_away_is_told_once_it_is_back() {
         (status.runtime.connections, status.pods, status.containers),
         (2, 0, 0)
     );
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_new_when_the_runtime_is_back_is_shown_to_plugins_that_have_missed_it() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("nri.sock");
+    let runtime = runtime_at(&socket, |_| ()).await;
+    let hub = Stage::at(socket.clone()).run().await;
+    let plugin = FakePlugin::new("10-stays");
+    let _plugin = hub.join(&plugin).await;
+    let pod = runtime.run_pod("p1").await;
+    let missed = runtime.pod("p2");
+    drop(runtime);
+    let runtime = runtime_at(&socket, |domain| {
+        domain.put_pod(pod);
+        domain.put_pod(missed.clone());
+    })
+    .await;
+    plugin.wait_for_nth("Synchronize", 2).await;
+    let (mut pods, _) = plugin.shown();
+    pods.sort();
+    assert_eq!(pods, ["p1", "p2"]);
+    hub.connected().await;
+    runtime.create(&missed, "c2").await;
+    plugin.wait_for("PostCreateContainer c2").await;
     hub.stop().await;
 }
 
