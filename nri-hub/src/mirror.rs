@@ -1,8 +1,8 @@
-//! What the runtime above has, as it told: pods and containers, filled by a synchronisation and kept
-//! by every event.
+//! What the runtime above has, as it told: pods and containers, filled by a synchronisation and
+//! kept by every event.
 //!
-//! Memory is bounded by what the runtime says exists, and by a limit beside it, for one that forgets
-//! to tell of removals.
+//! Memory is bounded by what the runtime says exists, and by a limit beside it, for one that
+//! forgets to tell of removals.
 //!
 //! What may not enter: plugins, and where the runtime is.
 

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod churn;
 mod late;
 mod operating;
+mod policies;
 mod reconnecting;
 mod relaying;
 mod sequences;
