@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nri_adaptation::{Event, api};
+use nri_adaptation::{Config, Event, api};
 use nri_core::build::Adjust as _;
 use nri_testkit::{Behavior, FakePlugin, Gate, TestRuntime};
 
@@ -12,12 +12,16 @@ use crate::stage::Stage;
 async fn a_plugin_that_hangs_costs_the_pod_its_own_time_and_stays_connected() {
     let runtime = TestRuntime::start().await;
     let hub = Stage::at(runtime.socket())
-        .with(|config| config.nri.plugin_request_timeout = Duration::from_millis(50))
+        .with(|config| {
+            let text = "[plugins.slow]\nrequest_timeout = '50ms'";
+            config.nri = Config::from_toml_over(text, config.nri.clone()).unwrap().0;
+        })
         .run()
         .await;
     let gate = Gate::new();
-    let slow =
-        FakePlugin::new("10-slow").on(Event::CreateContainer, Behavior::usual().behind(&gate));
+    let slow = FakePlugin::new("10-slow")
+        .subscribe(Event::CreateContainer)
+        .on(Event::CreateContainer, Behavior::usual().behind(&gate));
     let mut adjustment = api::ContainerAdjustment::default();
     adjustment.add_env("A", "1").unwrap();
     let quick =
@@ -45,19 +49,22 @@ async fn a_plugin_that_hangs_costs_the_pod_its_own_time_and_stays_connected() {
 #[tokio::test]
 async fn the_answer_goes_up_before_the_runtimes_own_deadline() {
     let runtime = TestRuntime::builder()
-        .request_timeout(Duration::from_millis(600))
+        .request_timeout(Duration::from_secs(6))
         .start()
         .await;
     // A plugin may take longer than the runtime waits: the hub answers in time all the same.
     let hub = Stage::at(runtime.socket())
-        .with(|config| config.nri.plugin_request_timeout = Duration::from_secs(60))
+        .with(|config| {
+            config.nri.plugin_request_timeout = Duration::from_secs(60);
+            // Much, since the machine may be busy.
+            config.hub.margin = Duration::from_secs(3);
+        })
         .run()
         .await;
     let gate = Gate::new();
     let slow = FakePlugin::new("10-slow").on(Event::RunPodSandbox, Behavior::usual().behind(&gate));
     let _slow = hub.join(&slow).await;
-    // Whatever comes of the pod, the hub was not late.
-    let _ = runtime.try_run_pod("p1").await;
+    runtime.run_pod("p1").await;
     let outcomes = runtime.watcher().outcomes("50-hub", Event::RunPodSandbox);
     assert!(
         !outcomes.contains(&nri_adaptation::CallOutcome::Late),
