@@ -48,15 +48,8 @@ impl Mirror {
 
     /// A pod is there, or has changed.
     pub(crate) fn put_pod(&self, pod: PodSandbox, ready: bool) {
-        let mut kept = self.lock();
-        let pods = &mut kept.pods;
-        if pods.len() >= MOST && !pods.contains_key(&pod.id) {
-            let victim = pods.iter().find(|(_, pod)| pod.ready == Some(false));
-            let victim = victim.or_else(|| pods.first_key_value());
-            if let Some(id) = victim.map(|(id, _)| id.clone()) {
-                pods.remove(&id);
-            }
-        }
+        let pods = &mut self.lock().pods;
+        make_room(pods, &pod.id, |pod| pod.ready == Some(false));
         let id = pod.id.clone();
         pods.insert(id, Arc::new(PodSnapshot::new(pod).with_ready(ready)));
     }
@@ -86,17 +79,10 @@ impl Mirror {
 
     /// A container is there, or has changed.
     pub(crate) fn put_container(&self, container: Container) {
-        let mut kept = self.lock();
-        let containers = &mut kept.containers;
-        if containers.len() >= MOST && !containers.contains_key(&container.id) {
-            let victim = containers
-                .iter()
-                .find(|(_, kept)| kept.state() == ContainerState::ContainerStopped);
-            let victim = victim.or_else(|| containers.first_key_value());
-            if let Some(id) = victim.map(|(id, _)| id.clone()) {
-                containers.remove(&id);
-            }
-        }
+        let containers = &mut self.lock().containers;
+        make_room(containers, &container.id, |container| {
+            container.state() == ContainerState::ContainerStopped
+        });
         let id = container.id.clone();
         containers.insert(id, Arc::new(container));
     }
@@ -126,6 +112,18 @@ impl Mirror {
     pub(crate) fn counts(&self) -> (usize, usize) {
         let kept = self.lock();
         (kept.pods.len(), kept.containers.len())
+    }
+}
+
+/// Makes room for one more if there is none: what is over goes first.
+fn make_room<T>(kept: &mut BTreeMap<String, T>, id: &str, is_over: impl Fn(&T) -> bool) {
+    if kept.len() < MOST || kept.contains_key(id) {
+        return;
+    }
+    let victim = kept.iter().find(|(_, object)| is_over(object));
+    let victim = victim.or_else(|| kept.first_key_value());
+    if let Some(id) = victim.map(|(id, _)| id.clone()) {
+        kept.remove(&id);
     }
 }
 
