@@ -106,6 +106,7 @@ fn run(options: &Options) -> Result<(), String> {
         });
     }
     published::run_released(&scratch, runtime::Kind::Ours(sim), &mut table)?;
+    published::run_ours(&scratch, runtime::Kind::Ours(sim), &mut table)?;
     match &options.published {
         Some(directory) => {
             published::run(&scratch, runtime::Kind::Ours(sim), directory, &mut table)?;

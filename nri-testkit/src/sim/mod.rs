@@ -37,7 +37,7 @@ pub use request::{BadRequest, Request};
 pub use scenario::scenario_page;
 pub use scenario::{
     Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
-    Step, StepReport, Text, play, scenario_manual,
+    Step, StepReport, Text, assert_scenario, play, scenario_manual,
 };
 pub use serve::serve;
 pub use simulator::Simulator;

@@ -3,6 +3,7 @@
 //! A step is a command of `serve`, and what is expected of it is compared with its result: one
 //! vocabulary for both.
 
+mod asserted;
 mod expectation;
 mod file;
 mod launch;
@@ -12,6 +13,7 @@ mod page;
 mod play;
 mod print;
 
+pub use asserted::assert_scenario;
 pub use expectation::Mismatch;
 pub use file::{Action, PluginEntry, Scenario, Step};
 pub use launch::PluginCommand;
