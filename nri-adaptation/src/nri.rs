@@ -1,12 +1,14 @@
 //! The facade: what a runtime holds in its hands.
 
+use std::convert::identity;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nri_core::api::ContainerState;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, Request, RuntimeApi,
-    StopResult, UpdateResult, api,
+    Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, RuntimeApi, StopResult,
+    UpdateResult, api,
 };
 use tokio::sync::watch;
 
@@ -196,11 +198,21 @@ impl Nri {
     /// The engine, and what a call is about, read now. `None` while NRI is off: no event asks that
     /// by itself.
     fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
+        self.enter_as(pod, container, identity)
+    }
+
+    /// The same with the state in which the container is shown.
+    fn enter_as(
+        &self,
+        pod: &dyn PodSandbox,
+        container: Option<&dyn Container>,
+        state: fn(ContainerState) -> ContainerState,
+    ) -> Entered<'_> {
         if !self.is_enabled() {
             return Ok(None);
         }
         let engine = self.engine();
-        let target = RequestTarget::read(&engine.domains, pod, container)?;
+        let target = RequestTarget::read(&engine.domains, pod, container, state)?;
         Ok(Some((engine, target)))
     }
 
@@ -218,10 +230,8 @@ impl Nri {
         let Some((engine, target)) = self.enter(pod, container)? else {
             return Ok(());
         };
-        let keys = target.keys.clone();
-        engine
-            .notify_plugins(cx, &keys, target.into_request(event)?)
-            .await
+        let request = target.request(event)?;
+        engine.notify_plugins(cx, &target.keys, request).await
     }
 
     /// Relays a removal, which implies the stop.
@@ -277,11 +287,7 @@ impl RuntimeApi for Nri {
         let Some((engine, target)) = self.enter(pod, None)? else {
             return Ok(());
         };
-        let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
-            pod: Some(target.pod),
-            overhead_linux_resources: overhead,
-            linux_resources: resources,
-        });
+        let request = target.encoded.update_pod_sandbox(overhead, resources);
         engine.notify_plugins(cx, &target.keys, request).await
     }
 
@@ -305,7 +311,12 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<Creation, Error> {
-        match self.enter(pod, Some(container))? {
+        // It is about to be created, whatever the runtime's books say yet.
+        let created = |state| match state {
+            ContainerState::ContainerUnknown => ContainerState::ContainerCreated,
+            known => known,
+        };
+        match self.enter_as(pod, Some(container), created)? {
             Some((engine, target)) => engine.create_container(cx, target).await,
             None => Ok(Creation::untouched()),
         }
@@ -377,7 +388,8 @@ impl RuntimeApi for Nri {
     }
 
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container) {
-        let notified = match self.enter(pod, Some(container)) {
+        let stopped = |_| ContainerState::ContainerStopped;
+        let notified = match self.enter_as(pod, Some(container), stopped) {
             Ok(Some((engine, target))) => engine.notify_exit(target),
             Ok(None) => Ok(()),
             Err(error) => Err(error),

@@ -2,6 +2,9 @@
 //! handler takes it. Everything that treats all events alike (encoding, decoding, calling a plugin)
 //! is generated from it here.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use nri_proto::items::{Limits, Tally, TooMany};
 use nri_proto::{Method as _, api, rpc};
 use prost::{DecodeError, Message as _};
@@ -32,19 +35,16 @@ macro_rules! relayed_events {
     };
 }
 
-macro_rules! call_handler {
-    (tells $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        $plugin
-            .$handler($cx, $request)
-            .await
-            .map(|()| api::$response {})
+macro_rules! await_handler {
+    (tells $answer:ident -> $response:ident) => {
+        $answer.await.map(|()| api::$response {})
     };
-    (asks $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        $plugin.$handler($cx, $request).await
+    (asks $answer:ident -> $response:ident) => {
+        $answer.await
     };
     // A validator whose handler fails rejects; one that has no handler says so.
-    (judges $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        match $plugin.$handler($cx, $request).await {
+    (judges $answer:ident -> $response:ident) => {
+        match $answer.await {
             Err(error) if !error.is_unimplemented() => Ok(api::$response {
                 reject: true,
                 reason: error.to_string(),
@@ -126,9 +126,9 @@ macro_rules! define_messages {
                 match self { $(Request::$event(request) => request.encode_to_vec(),)* }
             }
 
-            /// How many bytes the message has on the wire.
-            pub(crate) fn encoded_len(&self) -> usize {
-                match self { $(Request::$event(request) => request.encoded_len(),)* }
+            /// A request about nothing.
+            pub(crate) fn empty(event: Event) -> Self {
+                match event { $(Event::$event => Request::$event(api::$request::default()),)* }
             }
 
             /// The request of `event` from the wire.
@@ -194,18 +194,24 @@ macro_rules! define_messages {
         /// Has a plugin handle a request: the one place where events become handler calls, for
         /// plugins over the wire and for those built into a runtime.
         ///
-        /// Cancel-safe as far as the handler is: dropping the future drops the handler's.
+        /// Cancel-safe as far as the handler is: dropping the future drops the handler's. The
+        /// request is not in the future, which is small.
         ///
-        /// # Errors What the handler returned. A failing validation handler is a rejection with the
-        /// error as its reason instead.
-        pub async fn dispatch(
-            plugin: &dyn Plugin,
-            cx: &PluginCtx,
+        /// # Errors
+        /// What the handler returned. A failing validation handler is a rejection with the error as
+        /// its reason instead.
+        pub fn dispatch<'a>(
+            plugin: &'a dyn Plugin,
+            cx: &'a PluginCtx,
             request: Request,
-        ) -> Result<Response, HandlerError> {
+        ) -> Pin<Box<dyn Future<Output = Result<Response, HandlerError>> + Send + 'a>> {
             match request {
                 $(Request::$event(request) => {
-                    call_handler!($kind plugin.$handler(cx, request) -> $response).map(Response::$event)
+                    let answer = plugin.$handler(cx, request);
+                    Box::pin(async move {
+                        let answer = await_handler!($kind answer -> $response);
+                        answer.map(Response::$event)
+                    })
                 })*
             }
         }

@@ -11,7 +11,8 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
 use nri_core::{
-    Ctx, Error, Event, InstanceError, PluginId, Request, Settlement, StopResult, UpdateResult, api,
+    Ctx, EncodedRequest, Error, Event, InstanceError, PluginId, Settlement, StopResult,
+    UpdateResult, api,
 };
 
 use crate::config::Config;
@@ -38,7 +39,7 @@ impl PendingRequest {
     }
 
     /// What is asked.
-    pub(crate) fn message(&self) -> &Arc<Request> {
+    pub(crate) fn message(&self) -> &Arc<EncodedRequest> {
         &self.submitted.message
     }
 
@@ -70,7 +71,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
-        requests: [Request; N],
+        requests: [EncodedRequest; N],
     ) -> [PendingRequest; N] {
         let submitted =
             self.update(|state, now| requests.map(|request| state.submit(cx, keys, request, now)));
@@ -102,7 +103,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
     ) -> Result<(), Error> {
         let [pending] = self.submit(cx, keys, [request]);
         pending.end().await?.result.map(drop)
@@ -115,7 +116,7 @@ impl Engine {
         target: RequestTarget,
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let [pending] = self.submit(cx, &keys, [target.into_request(Event::RunPodSandbox)?]);
+        let [pending] = self.submit(cx, &keys, [target.request(Event::RunPodSandbox)?]);
         let message = Arc::clone(pending.message());
         let Report {
             result, outcomes, ..
@@ -140,10 +141,7 @@ impl Engine {
         [stop, remove]: [Event; 2],
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let both = [
-            target.clone().into_request(stop)?,
-            target.into_request(remove)?,
-        ];
+        let both = [target.request(stop)?, target.request(remove)?];
         let [stopped, removed] = self.submit(cx, &keys, both);
         match stopped.end().await.and_then(|report| report.result) {
             Err(error @ Error::OutOfTime { .. }) => return Err(error),
@@ -161,7 +159,7 @@ impl Engine {
         target: RequestTarget,
     ) -> Result<StopResult, Error> {
         let keys = target.keys.clone();
-        let [pending] = self.submit(cx, &keys, [target.into_request(Event::StopContainer)?]);
+        let [pending] = self.submit(cx, &keys, [target.request(Event::StopContainer)?]);
         let Report {
             result, outcomes, ..
         } = pending.end().await?;
@@ -175,12 +173,9 @@ impl Engine {
     ///
     /// # Errors
     /// Too many wait already.
-    pub(crate) fn notify_exit(self: &Arc<Self>, mut target: RequestTarget) -> Result<(), Error> {
-        if let Some(container) = &mut target.container {
-            container.set_state(api::ContainerState::ContainerStopped);
-        }
+    pub(crate) fn notify_exit(self: &Arc<Self>, target: RequestTarget) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let request = target.into_request(Event::StopContainer)?;
+        let request = target.request(Event::StopContainer)?;
         let taken = self.update(|state, now| state.submit_exit(&keys, request, MOST_EXITS, now));
         match taken {
             true => Ok(()),
@@ -197,13 +192,10 @@ impl Engine {
         target: RequestTarget,
         resources: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
+        // Plugins look into it without asking, as runtimes in Go always send one.
+        let resources = resources.unwrap_or_default();
+        let request = target.encoded.update_container(resources);
         let keys = target.keys;
-        let request = Request::UpdateContainer(api::UpdateContainerRequest {
-            pod: Some(target.pod),
-            container: target.container,
-            // Plugins look into it without asking, as runtimes in Go always send one.
-            linux_resources: Some(resources.unwrap_or_default()),
-        });
         let [pending] = self.submit(cx, &keys, [request]);
         let message = Arc::clone(pending.message());
         let Report {

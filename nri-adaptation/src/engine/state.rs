@@ -16,7 +16,7 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
-use nri_core::{Ctx, Error, Event, EventMask, RegisteredPlugin, Request, Settlement};
+use nri_core::{Ctx, EncodedRequest, Error, Event, EventMask, RegisteredPlugin, Settlement};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
@@ -26,7 +26,6 @@ use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
 use crate::lock::Lock;
 use crate::plugin::connected::ConnectedPlugin;
-use crate::plugin::prepared::Preparation;
 use crate::telemetry::plugin_info::{PluginInfo, PluginState};
 
 /// What came of a request, and of its plugins.
@@ -42,17 +41,16 @@ pub(crate) struct PluginEntry {
 /// A request that was submitted, and where its end is told.
 pub(crate) struct Submitted {
     pub(crate) request: RequestId,
-    pub(crate) message: Arc<Request>,
+    pub(crate) message: Arc<EncodedRequest>,
     pub(crate) ended: oneshot::Receiver<Ended>,
 }
 
 /// A request that is not through the plugins.
 struct InFlightRequest {
-    message: Arc<Request>,
+    message: Arc<EncodedRequest>,
     key: ObjectKey,
     cx: Ctx,
     span: Span,
-    preparation: Preparation,
     completion: Option<oneshot::Sender<Ended>>,
     /// Whether it is an exit, which nobody waits for.
     exit: bool,
@@ -130,7 +128,7 @@ pub(crate) struct Stopped {
     pub(crate) completion: Option<oneshot::Sender<Ended>>,
     pub(crate) report: Report<RequestOutcome>,
     /// Absent where it is part of an undoing, which is nobody's request.
-    pub(crate) message: Option<Arc<Request>>,
+    pub(crate) message: Option<Arc<EncodedRequest>>,
     pub(crate) cx: Ctx,
     pub(crate) span: Span,
 }
@@ -235,7 +233,7 @@ impl State {
         &mut self,
         cx: &Ctx,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
         now: Instant,
     ) -> Submitted {
         let (completion, ended) = oneshot::channel();
@@ -252,7 +250,7 @@ impl State {
     pub(crate) fn submit_exit(
         &mut self,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
         most: usize,
         now: Instant,
     ) -> bool {
@@ -373,7 +371,7 @@ impl State {
         &mut self,
         cx: &Ctx,
         keys: &Keys,
-        message: Arc<Request>,
+        message: Arc<EncodedRequest>,
         completion: Option<oneshot::Sender<Ended>>,
         now: Instant,
     ) -> RequestId {
@@ -388,7 +386,6 @@ impl State {
             cx: cx.clone(),
             span: keys.span(message.event(), cx),
             message,
-            preparation: Preparation::default(),
             exit: completion.is_none(),
             completion,
         };
@@ -413,16 +410,14 @@ impl State {
             } => {
                 let connected = self.connected(&plugin)?;
                 let event = message.event();
-                let (span, request) = match self.requests.get_mut(&request) {
-                    Some(request) => (request.span.clone(), request.preparation.of(message)),
-                    // Undoing is nobody's request.
-                    None => (Span::none(), Preparation::default().of(message)),
-                };
+                let request = self.requests.get(&request);
+                // Undoing is nobody's request.
+                let span = request.map_or_else(Span::none, |request| request.span.clone());
                 Action::Call(self.under_way(Outgoing {
                     call,
                     connected,
                     event,
-                    request: Lock::new(Some(request)),
+                    request: Lock::new(Some(message)),
                     deadline,
                     patience,
                     span,

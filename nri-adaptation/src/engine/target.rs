@@ -1,12 +1,12 @@
 //! What a request is about: the pod and the container, read once when the API is entered.
 
+use nri_core::api::ContainerState;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Error, Event, Request, api};
+use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event};
 use tracing::Span;
 
 use crate::engine::domains::Domains;
-use crate::plugin::inventory::{container_message, pod_message};
 
 /// What a pod, and the container of it that a request is about, if it is about one, are known by.
 #[derive(Debug, Clone)]
@@ -34,16 +34,17 @@ impl Keys {
     }
 }
 
-/// A pod, and the container of it that a request is about, if it is about one.
-#[derive(Debug, Clone)]
+/// A pod, and the container of it that a request is about, if it is about one: by what they are
+/// known, and as plugins are told of them.
+#[derive(Debug)]
 pub(crate) struct RequestTarget {
     pub(crate) keys: Keys,
-    pub(crate) pod: api::PodSandbox,
-    pub(crate) container: Option<api::Container>,
+    pub(crate) encoded: EncodedTarget,
 }
 
 impl RequestTarget {
-    /// Reads a pod, and the container of it that a request is about.
+    /// Reads a pod, and the container of it that a request is about; `state` says in which state
+    /// that is shown.
     ///
     /// # Errors
     /// One of them has no id, or does not say its domain where there are several.
@@ -51,39 +52,46 @@ impl RequestTarget {
         domains: &Domains,
         pod: &dyn PodSandbox,
         container: Option<&dyn Container>,
+        state: impl FnOnce(ContainerState) -> ContainerState,
     ) -> Result<Self, Error> {
-        let message = pod_message(pod);
+        let message = pod.message();
         let id = identified("pod", &message.name, &message.id)?;
         let domain = domains.name_of(&pod.domain(), &format!("pod {id:?}"))?;
-        let mut target = Self {
-            keys: Keys {
-                pod: ObjectKey::pod(domain, id),
-                container: None,
-            },
-            pod: message,
-            container: None,
+        let pod_key = ObjectKey::pod(domain, id);
+        let Some(container) = container else {
+            return Ok(Self {
+                keys: Keys {
+                    pod: pod_key,
+                    container: None,
+                },
+                encoded: EncodedTarget::new(&message, None),
+            });
         };
-        if let Some(container) = container {
-            let message = container_message(container);
-            let id = identified("container", &message.name, &message.id)?;
-            let said = container.domain();
-            let domain = match said.as_str() {
-                "" => target.keys.pod.domain(),
-                said => said,
-            };
-            target.keys.container = Some(ObjectKey::container(domain, id));
-            target.container = Some(message);
-        }
-        Ok(target)
+        let of_container = container.message();
+        let id = identified("container", &of_container.name, &of_container.id)?;
+        let said = container.domain();
+        let domain = match said.as_str() {
+            "" => pod_key.domain(),
+            said => said,
+        };
+        let key = ObjectKey::container(domain, id);
+        let state = state(of_container.state());
+        Ok(Self {
+            keys: Keys {
+                pod: pod_key,
+                container: Some(key),
+            },
+            encoded: EncodedTarget::new(&message, Some((&of_container, state))),
+        })
     }
 }
 
-fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {
+fn identified<'a>(kind: &str, name: &str, id: &'a str) -> Result<&'a str, Error> {
     match id {
         "" => Err(Error::Invalid(format!(
             "a {kind} needs an id, and {name:?} has none"
         ))),
-        id => Ok(id.to_owned()),
+        id => Ok(id),
     }
 }
 
@@ -92,26 +100,8 @@ impl RequestTarget {
     ///
     /// # Errors
     /// The event says more.
-    pub(crate) fn into_request(self, event: Event) -> Result<Request, Error> {
-        let Self { pod, container, .. } = self;
-        let pod = Some(pod);
-        Ok(match event {
-            Event::CreateContainer => {
-                Request::CreateContainer(api::CreateContainerRequest { pod, container })
-            }
-            Event::StopContainer => {
-                Request::StopContainer(api::StopContainerRequest { pod, container })
-            }
-            event => {
-                let change = api::StateChangeEvent {
-                    event: event.number(),
-                    pod,
-                    container,
-                };
-                Request::from_state_change(change).ok_or_else(|| {
-                    Error::Invalid(format!("{event} says more than what it is about"))
-                })?
-            }
-        })
+    pub(crate) fn request(&self, event: Event) -> Result<EncodedRequest, Error> {
+        let request = self.encoded.request(event);
+        request.ok_or_else(|| Error::Invalid(format!("{event} says more than what it is about")))
     }
 }

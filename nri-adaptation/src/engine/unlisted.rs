@@ -11,16 +11,21 @@ use std::sync::Arc;
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, ObjectKey};
 use nri_core::model::State;
-use nri_core::{Request, Subject};
+use nri_core::{EncodedRequest, Subject};
 
 /// The last message about each.
 #[derive(Default)]
-pub(crate) struct Unlisted(BTreeMap<ObjectKey, Arc<Request>>);
+pub(crate) struct Unlisted(BTreeMap<ObjectKey, Arc<EncodedRequest>>);
 
 impl Unlisted {
     /// Takes in what a request says of a pod or container that lives; forgets one that does not,
     /// and one that is listed.
-    pub(crate) fn note(&mut self, lives: &Lifecycles, key: &ObjectKey, message: &Arc<Request>) {
+    pub(crate) fn note(
+        &mut self,
+        lives: &Lifecycles,
+        key: &ObjectKey,
+        message: &Arc<EncodedRequest>,
+    ) {
         match lives.is_unlisted(key) {
             true => self.0.insert(key.clone(), Arc::clone(message)),
             false => self.0.remove(key),

@@ -9,12 +9,12 @@ use super::chain::judge;
 use super::growth::Growth;
 use super::{Call, Flow, Member, Outcome, PluginOutcome, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners};
-use crate::{Error, Event, PluginId, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, Event, PluginId, RegisteredPlugin, Request, Response};
 
 /// The phase after the last plugin. Also a flow of its own, for updates that no event asked for.
 #[derive(Debug)]
 pub struct ValidateFlow {
-    request: Arc<Request>,
+    request: Arc<EncodedRequest>,
     /// The validators in plugin order; the first `called` were asked.
     validators: Vec<Member>,
     called: usize,
@@ -75,7 +75,7 @@ impl ValidateFlow {
             return None;
         }
         Some(Self {
-            request: Arc::new(Request::ValidateContainerAdjustment(request())),
+            request: Arc::new(Request::ValidateContainerAdjustment(request()).into()),
             verdicts: validators.iter().map(|_| None).collect(),
             validators,
             called: 0,
@@ -85,7 +85,7 @@ impl ValidateFlow {
 
 impl ValidateFlow {
     /// What the validators are asked.
-    pub(super) fn request(&self) -> &Request {
+    pub(super) fn request(&self) -> &EncodedRequest {
         &self.request
     }
 

@@ -10,14 +10,14 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     CallId, Config, Job, RequestFlow, RequestId, Scheduler, Submission, SyncPlan,
 };
-use nri_core::{Event, RegisteredPlugin, Request, Settlement, api};
+use nri_core::{EncodedRequest, Event, RegisteredPlugin, Request, Settlement, api};
 
 use crate::chance::Chance;
 use crate::peer::{Peer, Reaction, Where};
 
 /// A request of which only the event and the ids matter.
 #[derive(Clone)]
-pub(crate) struct Errand(Arc<Request>);
+pub(crate) struct Errand(Arc<EncodedRequest>);
 
 impl Errand {
     fn new(event: Event, pod: &str, container: &str) -> Self {

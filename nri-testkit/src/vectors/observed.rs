@@ -207,7 +207,7 @@ impl Observed {
                 let container = strip_container(container.clone());
                 observed.containers.insert(number, container);
             }
-            if let Request::UpdateContainer(request) = &*request
+            if let Request::UpdateContainer(request) = &**request
                 && let Some(resources) = &request.linux_resources
             {
                 let resources = strip_resources(resources.clone()).unwrap_or_default();
