@@ -10,6 +10,7 @@ use nri_core::{Domain, NRI_VERSION, Plugin, PluginId, RuntimeInfo};
 
 use crate::config::Config;
 use crate::engine::domains::Domains;
+use crate::engine::side_effects::CarriedOut;
 use crate::error::Error;
 use crate::instance::lifecycle::{Instance, Parts};
 use crate::nri::Nri;
@@ -28,6 +29,7 @@ pub struct Builder {
     observer: Arc<dyn Observer>,
     metrics: Arc<dyn Metrics>,
     support: Support,
+    carried_out: CarriedOut,
 }
 
 impl fmt::Debug for Builder {
@@ -57,6 +59,7 @@ impl Builder {
             observer: Arc::new(NoObserver),
             metrics: Arc::new(NoMetrics),
             support: Support::default(),
+            carried_out: CarriedOut::default(),
         }
     }
 
@@ -117,6 +120,42 @@ impl Builder {
         self
     }
 
+    /// Says who carries out the updates and evictions of other containers that plugins ask for in
+    /// their answers to creations, updates and stops. The domains do by default.
+    ///
+    /// [`CarriedOut::ByCaller`] is for runtimes that hand such wishes on, for example to a runtime
+    /// above them, and must not do so before the request that they are part of is answered. They
+    /// come merged and with their owners in [`Creation`](crate::Creation),
+    /// [`UpdateResult`](crate::UpdateResult) and [`StopResult`](crate::StopResult);
+    /// `to_response` of each makes the protocol's message of it. Nothing of it reaches the
+    /// [`Domain`], is told to the [`Observer`] as done, or fails the request.
+    ///
+    /// The domains still get what no caller can be handed: what plugins ask for unsolicited and
+    /// when they are synchronised, and in answer to a stop that has no caller (any more): that
+    /// of an exit or of an undone creation, the one that a removal implies, and one whose
+    /// caller has left or is out of time.
+    ///
+    /// ```
+    /// use nri_adaptation::{CarriedOut, Config, Ctx, Nri, RuntimeApi, api};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let mut config = Config::default();
+    /// # (config.disable_connections, config.plugin_path) = (true, "/nonexistent".into());
+    /// let nri = Nri::builder(config).side_effects(CarriedOut::ByCaller).build()?;
+    /// # nri.start().await?;
+    /// let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
+    /// let container = api::Container { id: "c1".into(), ..Default::default() };
+    /// let creation = nri.create_container(&Ctx::new(), &pod, &container).await?;
+    /// let answer: api::CreateContainerResponse = creation.to_response();
+    /// creation.commit();
+    /// assert!(answer.update.is_empty() && answer.evict.is_empty(), "no plugin is there");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn side_effects(mut self, carried_out: CarriedOut) -> Self {
+        self.carried_out = carried_out;
+        self
+    }
+
     /// Builds the instance. Nothing is opened or launched before
     /// [`start`](nri_core::RuntimeApi::start).
     ///
@@ -148,6 +187,7 @@ impl Builder {
             built_in: plugins,
             listener: self.listener,
             support: self.support,
+            carried_out: self.carried_out,
         })))
     }
 }

@@ -27,6 +27,7 @@ mod nri;
 mod pending;
 mod plugin;
 mod rate;
+mod relaying;
 mod session;
 mod shared;
 pub mod solo;
@@ -37,6 +38,7 @@ mod way;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use engine::side_effects::CarriedOut;
 pub use error::Error;
 pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;
@@ -52,10 +54,11 @@ pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use async_trait::async_trait;
 pub use nri_core::{
-    Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
+    Behind, Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
     InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
-    RegisteredPlugin, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
-    UpdateFailure, UpdateResult, api, build, merge, model, policy, validate,
+    RegisteredPlugin, Relayed, Request, Response, RuntimeApi, RuntimeHandle, RuntimeInfo,
+    Settlement, StartFailure, StopResult, UpdateFailure, UpdateResult, api, build, merge, model,
+    policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
-use crate::engine::target::RequestTarget;
+use crate::engine::target::{RequestTarget, created};
 use crate::instance::lifecycle::Instance;
 use crate::instance::plugin_watch::PluginWatch;
 use crate::instance::reconfigure::Reconfigured;
@@ -59,7 +59,7 @@ impl Nri {
         &self.0.instance
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.instance().engine
     }
 
@@ -233,20 +233,6 @@ impl Nri {
         let request = target.request(event)?;
         engine.notify_plugins(cx, &target.keys, request).await
     }
-
-    /// Relays a removal, which implies the stop.
-    async fn remove(
-        &self,
-        cx: &Ctx,
-        events: [Event; 2],
-        pod: &dyn PodSandbox,
-        container: Option<&dyn Container>,
-    ) -> Result<(), Error> {
-        match self.enter(pod, container)? {
-            Some((engine, target)) => engine.relay_removal(cx, target, events).await,
-            None => Ok(()),
-        }
-    }
 }
 
 /// What [`Nri::enter`] comes to.
@@ -287,8 +273,7 @@ impl RuntimeApi for Nri {
         let Some((engine, target)) = self.enter(pod, None)? else {
             return Ok(());
         };
-        let request = target.encoded.update_pod_sandbox(overhead, resources);
-        engine.notify_plugins(cx, &target.keys, request).await
+        engine.update_pod(cx, target, overhead, resources).await
     }
 
     async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
@@ -301,8 +286,10 @@ impl RuntimeApi for Nri {
     }
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
-        let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
-        self.remove(cx, events, pod, None).await
+        match self.enter(pod, None)? {
+            Some((engine, target)) => engine.remove_pod(cx, target).await,
+            None => Ok(()),
+        }
     }
 
     async fn create_container(
@@ -311,13 +298,11 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<Creation, Error> {
-        // It is about to be created, whatever the runtime's books say yet.
-        let created = |state| match state {
-            ContainerState::ContainerUnknown => ContainerState::ContainerCreated,
-            known => known,
-        };
         match self.enter_as(pod, Some(container), created)? {
-            Some((engine, target)) => engine.create_container(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.create_container(cx, target, carried_out).await
+            }
             None => Ok(Creation::untouched()),
         }
     }
@@ -360,7 +345,12 @@ impl RuntimeApi for Nri {
         request: Option<api::LinuxResources>,
     ) -> Result<UpdateResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.update_container(cx, target, request).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine
+                    .update_container(cx, target, request, carried_out)
+                    .await
+            }
             None => Ok(UpdateResult::default()),
         }
     }
@@ -382,7 +372,10 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<StopResult, Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.stop_container(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.stop_container(cx, target, carried_out).await
+            }
             None => Ok(StopResult::default()),
         }
     }
@@ -405,8 +398,10 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<(), Error> {
-        let events = [Event::StopContainer, Event::RemoveContainer];
-        self.remove(cx, events, pod, Some(container)).await
+        match self.enter(pod, Some(container))? {
+            Some((engine, target)) => engine.remove_container(cx, target).await,
+            None => Ok(()),
+        }
     }
 
     async fn block_plugin_sync(&self) -> PluginSyncBlock {

@@ -20,6 +20,7 @@ pub struct Ctx {
     deadline: Option<Instant>,
     span: Span,
     tag: Option<u64>,
+    validated_elsewhere: bool,
 }
 
 impl Ctx {
@@ -29,6 +30,7 @@ impl Ctx {
             deadline: None,
             span: Span::none(),
             tag: None,
+            validated_elsewhere: false,
         }
     }
 
@@ -52,6 +54,27 @@ impl Ctx {
     pub fn with_tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);
         self
+    }
+
+    /// The same context for a creation that is not validated before it is answered: the caller has
+    /// it validated later, together with what others ask for, by `Nri::validate` of
+    /// `nri-adaptation`. Without that it must not be applied. For other requests it changes
+    /// nothing.
+    ///
+    /// ```
+    /// use nri_core::Ctx;
+    /// assert!(Ctx::new().validates_creations());
+    /// assert!(!Ctx::new().without_validation().validates_creations());
+    /// ```
+    #[must_use]
+    pub fn without_validation(mut self) -> Self {
+        self.validated_elsewhere = true;
+        self
+    }
+
+    /// Whether validators judge a creation before it is answered.
+    pub fn validates_creations(&self) -> bool {
+        !self.validated_elsewhere
     }
 
     /// The number that the caller gave it; `None` if it gave none.

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use nri_proto::api;
 
 use crate::flow::PluginOutcome;
-use crate::merge::{CreateOutcome, Eviction, MergedUpdate, Owners, StopOutcome, UpdateOutcome};
+use crate::merge::{
+    CreateOutcome, Eviction, MergedUpdate, Omission, Owners, StopOutcome, UpdateOutcome, asked_part,
+};
 use crate::model::{Container, PodSandbox};
-use crate::{Ctx, Error};
+use crate::{Ctx, Error, PluginId};
 
 /// The embedding API. Every method is a cheap no-op while NRI is disabled or after
 /// [`stop`](RuntimeApi::stop).
@@ -166,8 +168,8 @@ pub struct Creation {
 }
 
 impl Creation {
-    /// The outcome of a creation whose evictions and updates are carried out; `settle` is called
-    /// exactly once.
+    /// The outcome of a creation whose evictions and updates are carried out, or left to the
+    /// caller; `settle` is called exactly once.
     pub fn new(
         asked: CreateOutcome,
         outcomes: Vec<PluginOutcome>,
@@ -200,20 +202,32 @@ impl Creation {
     }
 
     /// The updates of other containers that plugins asked for, each with its plugins. They are
-    /// applied already, as far as that was possible.
+    /// applied already, as far as that was possible, unless the instance leaves them to its caller.
     pub fn updates(&self) -> &[MergedUpdate] {
         &self.asked.updates
     }
 
     /// The evictions of other containers that plugins asked for, each with its plugins. They are
-    /// carried out already, as far as that was possible.
+    /// carried out already, as far as that was possible, unless the instance leaves them to its
+    /// caller, who evicts before it updates.
     pub fn evictions(&self) -> &[Eviction] {
         &self.asked.evictions
+    }
+
+    /// What plugins asked for and was left out without failing the request.
+    pub fn omissions(&self) -> &[Omission] {
+        &self.asked.omissions
     }
 
     /// What every plugin did with the request, in plugin order.
     pub fn outcomes(&self) -> &[PluginOutcome] {
         &self.outcomes
+    }
+
+    /// All of it as the protocol's message, as one plugin could have answered it, with updates and
+    /// evictions, whoever carries them out.
+    pub fn to_response(&self) -> api::CreateContainerResponse {
+        self.asked.to_response()
     }
 
     /// Says that the container exists.
@@ -251,26 +265,110 @@ pub struct UpdateResult {
     /// any.
     pub resources: Option<api::LinuxResources>,
     /// The updates of other containers that plugins asked for, each with its plugins; applied as
-    /// far as possible.
+    /// far as possible, unless the instance leaves them to its caller.
     pub updates: Vec<MergedUpdate>,
     /// The evictions that plugins asked for, each with its plugins; carried out as far as
-    /// possible.
+    /// possible, unless the instance leaves them to its caller, who evicts before it updates.
     pub evictions: Vec<Eviction>,
     /// What every plugin did with the request, in plugin order.
     pub outcomes: Vec<PluginOutcome>,
     owners: Owners,
+    omissions: Vec<Omission>,
+    requested: Option<Requested>,
+}
+
+/// What is to be known of a changed update of the requested container, beside its resources.
+#[derive(Debug, Clone, PartialEq)]
+struct Requested {
+    container: String,
+    ignore_failure: bool,
+    plugins: Vec<PluginId>,
 }
 
 impl UpdateResult {
-    /// The result of an update whose side effects are applied.
+    /// The result of an update whose side effects are applied, or left to the caller.
     pub fn new(asked: UpdateOutcome, outcomes: Vec<PluginOutcome>) -> Self {
-        let requested = asked.requested.and_then(|merged| merged.update.linux);
+        let mut resources = None;
+        let requested = asked.requested.map(|merged| {
+            let MergedUpdate { update, plugins } = merged;
+            resources = update.linux.and_then(|linux| linux.resources);
+            Requested {
+                container: update.container_id,
+                ignore_failure: update.ignore_failure,
+                plugins,
+            }
+        });
         Self {
-            resources: requested.and_then(|linux| linux.resources),
+            resources,
             updates: asked.updates,
             evictions: asked.evictions,
             outcomes,
             owners: asked.owners,
+            omissions: asked.omissions,
+            requested,
+        }
+    }
+
+    /// What plugins asked for the container itself whose resources are about to change, with its
+    /// plugins: of [`resources`](Self::resources) that part which plugins own. `None` when no
+    /// plugin changed any.
+    pub fn requested(&self) -> Option<MergedUpdate> {
+        let requested = self.requested.as_ref()?;
+        let resources = self.resources.clone().unwrap_or_default();
+        let container = &requested.container;
+        Some(MergedUpdate {
+            update: api::ContainerUpdate {
+                container_id: container.clone(),
+                linux: Some(api::LinuxContainerUpdate {
+                    resources: Some(asked_part(&self.owners, container, resources)),
+                }),
+                ignore_failure: requested.ignore_failure,
+            },
+            plugins: requested.plugins.clone(),
+        })
+    }
+
+    /// What plugins asked for and was left out without failing the request.
+    pub fn omissions(&self) -> &[Omission] {
+        &self.omissions
+    }
+
+    /// All of it as the protocol's message, as one plugin could have answered it: of the resources
+    /// just what plugins asked for, so that it can be merged with what others ask for; with updates
+    /// and evictions, whoever carries them out.
+    ///
+    /// ```
+    /// use nri_core::api::{ContainerUpdate, LinuxContainerUpdate, LinuxMemory, LinuxPids};
+    /// use nri_core::api::{LinuxResources, OptionalInt64, UpdateContainerResponse};
+    /// use nri_core::merge::UpdateMerge;
+    /// use nri_core::{RegisteredPlugin, UpdateResult};
+    ///
+    /// let memory = LinuxMemory { limit: Some(OptionalInt64 { value: 1 }), ..Default::default() };
+    /// let requested = LinuxResources { memory: Some(memory), ..Default::default() };
+    /// let resources = LinuxResources { pids: Some(LinuxPids { limit: 7 }), ..Default::default() };
+    /// let answer = UpdateContainerResponse {
+    ///     update: vec![ContainerUpdate {
+    ///         container_id: "c1".into(),
+    ///         linux: Some(LinuxContainerUpdate { resources: Some(resources.clone()) }),
+    ///         ignore_failure: false,
+    ///     }],
+    ///     evict: vec![],
+    /// };
+    /// let mut merge = UpdateMerge::new("c1".into(), Some(requested));
+    /// let plugin = RegisteredPlugin { id: "10-first".parse()?, registration: 1 };
+    /// merge.apply(&plugin, answer.clone())?;
+    ///
+    /// let result = UpdateResult::new(merge.finish(), vec![]);
+    /// assert!(result.resources.as_ref().unwrap().memory.is_some(), "what is to be applied");
+    /// assert_eq!(result.to_response(), answer, "what the plugin asked for");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_response(&self) -> api::UpdateContainerResponse {
+        let others = self.updates.iter().map(|merged| merged.update.clone());
+        let requested = self.requested().map(|merged| merged.update);
+        api::UpdateContainerResponse {
+            update: others.chain(requested).collect(),
+            evict: self.evictions.iter().map(Eviction::to_message).collect(),
         }
     }
 
@@ -287,21 +385,40 @@ impl UpdateResult {
 #[non_exhaustive]
 pub struct StopResult {
     /// The updates of containers that plugins asked for, each with its plugins; applied as far as
-    /// possible.
+    /// possible, unless the instance leaves them to its caller.
     pub updates: Vec<MergedUpdate>,
     /// What every plugin did with the request, in plugin order. Empty if the stop had been relayed
     /// before.
     pub outcomes: Vec<PluginOutcome>,
     owners: Owners,
+    omissions: Vec<Omission>,
 }
 
 impl StopResult {
-    /// The result of a stop whose updates are applied.
+    /// The result of a stop whose updates are applied, or left to the caller.
     pub fn new(asked: StopOutcome, outcomes: Vec<PluginOutcome>) -> Self {
         Self {
             updates: asked.updates,
             outcomes,
             owners: asked.owners,
+            omissions: asked.omissions,
+        }
+    }
+
+    /// What plugins asked for and was left out without failing the request.
+    pub fn omissions(&self) -> &[Omission] {
+        &self.omissions
+    }
+
+    /// The updates as the protocol's message, as one plugin could have answered it, whoever carries
+    /// them out.
+    pub fn to_response(&self) -> api::StopContainerResponse {
+        api::StopContainerResponse {
+            update: self
+                .updates
+                .iter()
+                .map(|merged| merged.update.clone())
+                .collect(),
         }
     }
 

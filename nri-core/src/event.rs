@@ -221,7 +221,7 @@ impl EventMask {
     /// # Errors
     /// Any bit outside [`EventMask::ALL`], the sign bit included.
     pub fn from_bits(bits: i32) -> Result<Self, InvalidEventMask> {
-        let raw = bits.cast_unsigned();
+        let raw = bits as u32;
         match raw & !Self::ALL.0 {
             0 => Ok(Self(raw)),
             unknown => Err(InvalidEventMask {
@@ -264,7 +264,7 @@ impl EventMask {
     /// assert_eq!(EventMask::describe(0x1_0001), "RunPodSandbox,unknown(0x10000)");
     /// ```
     pub fn describe(bits: i32) -> String {
-        let raw = bits.cast_unsigned();
+        let raw = bits as u32;
         let names = Self(raw & Self::ALL.0).iter().map(Event::name);
         let mut parts: Vec<String> = names.map(str::to_owned).collect();
         let unknown = raw & !Self::ALL.0;
@@ -276,7 +276,7 @@ impl EventMask {
 
     /// The bits, as the protocol sends them.
     pub fn bits(self) -> i32 {
-        self.0.cast_signed()
+        self.0 as i32
     }
 
     /// Whether the event is in the set.

@@ -186,7 +186,7 @@ pub(crate) fn page_size_bytes(text: &str) -> Option<u64> {
 fn in_units(bytes: u64) -> (u64, &'static str) {
     [(30, "GB"), (20, "MB"), (10, "KB")]
         .into_iter()
-        .find(|(shift, _)| bytes.is_multiple_of(1 << shift))
+        .find(|(shift, _)| bytes % (1 << shift) == 0)
         .map_or((bytes, "B"), |(shift, unit)| (bytes >> shift, unit))
 }
 

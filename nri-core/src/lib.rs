@@ -70,6 +70,7 @@ pub mod oci;
 mod plugin;
 pub mod policy;
 mod relay;
+mod relayed;
 pub mod schedule;
 #[cfg(any(test, feature = "strategies"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "strategies")))]
@@ -91,6 +92,7 @@ pub use plugin::{
     dispatch,
 };
 pub use relay::{Request, Response};
+pub use relayed::{Behind, Relayed};
 
 /// The protocol level that this implementation speaks and announces as `NRI_version`.
 pub const NRI_VERSION: &str = "v0.12.5";

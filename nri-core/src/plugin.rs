@@ -3,14 +3,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_proto::api;
 
-use crate::EventMask;
-pub use crate::relay::dispatch;
+use crate::relay::{Request, Response, relayed_events};
+use crate::{Event, EventMask};
 
 /// Why a handler could not do its work. Any error converts into it with `?`, and so does a text.
 ///
@@ -409,5 +410,114 @@ pub trait Plugin: Send + Sync + 'static {
     ) -> Result<api::ValidateContainerAdjustmentResponse, HandlerError> {
         let _ = (cx, request);
         Ok(api::ValidateContainerAdjustmentResponse::default())
+    }
+
+    /// Takes any event: whichever it is, it comes in here. The default has the handler of the event
+    /// handle it.
+    ///
+    /// Override it, instead of handlers, in a plugin that treats all events alike: one that hands
+    /// them on, records or counts them. The answer is to be one to the request's event;
+    /// [`Response::empty`] is that of a plugin that wants nothing. An error means what it means in
+    /// the handler of the event.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use async_trait::async_trait;
+    /// use nri_core::{EventMask, HandlerError, Plugin, PluginCtx, Request, Response};
+    ///
+    /// #[derive(Default)]
+    /// struct Counter(AtomicU64);
+    ///
+    /// #[async_trait]
+    /// impl Plugin for Counter {
+    ///     fn events(&self) -> EventMask {
+    ///         EventMask::ALL
+    ///     }
+    ///
+    ///     async fn relay(&self, _: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///         Ok(Response::empty(request.event()))
+    ///     }
+    /// }
+    /// ```
+    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+        let answer = call_handler_of(self, cx, request);
+        answer.await
+    }
+}
+
+/// The answer of a handler, to come.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send + 'a>>;
+
+macro_rules! to_response {
+    (tells $answer:expr => $response:ident) => {
+        $answer.map(|()| api::$response {})
+    };
+    (asks $answer:expr => $response:ident) => {
+        $answer
+    };
+    (judges $answer:expr => $response:ident) => {
+        $answer
+    };
+}
+
+macro_rules! define_call_handler_of {
+    ($($kind:ident $about:ident $form:ident $event:ident $handler:ident($request:ident) -> $response:ident;)*) => {
+        /// Calls the handler of a request's event. The request is not in what is returned: it is
+        /// large, and is in the handler's own future.
+        fn call_handler_of<'a, P: Plugin + ?Sized>(
+            plugin: &'a P,
+            cx: &'a PluginCtx,
+            request: Request,
+        ) -> Answer<'a, Response> {
+            match request {
+                $(Request::$event(request) => {
+                    let answer = plugin.$handler(cx, request);
+                    Box::pin(async move {
+                        to_response!($kind answer.await => $response).map(Response::$event)
+                    })
+                })*
+            }
+        }
+    };
+}
+
+relayed_events!(define_call_handler_of);
+
+/// Has a plugin handle a request: the one door for events, of plugins over the wire and of those
+/// built into a runtime.
+///
+/// Cancel-safe as far as the handler is: dropping the future drops the handler's.
+///
+/// # Errors
+/// What the handler returned, or that it answers another event than it was asked about. A failing
+/// validation handler is a rejection with the error as its reason instead; one that is not there
+/// says so.
+pub fn dispatch<'a>(
+    plugin: &'a dyn Plugin,
+    cx: &'a PluginCtx,
+    request: Request,
+) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
+    let event = request.event();
+    let answer = plugin.relay(cx, request);
+    async move {
+        let answer = match answer.await {
+            Ok(response) if response.event() != event => {
+                Err(format!("the answer to {event} is one to {}", response.event()).into())
+            }
+            answer => answer,
+        };
+        match answer {
+            Err(error)
+                if event == Event::ValidateContainerAdjustment && !error.is_unimplemented() =>
+            {
+                let verdict = api::ValidateContainerAdjustmentResponse {
+                    reject: true,
+                    reason: error.to_string(),
+                };
+                Ok(Response::ValidateContainerAdjustment(verdict))
+            }
+            answer => answer,
+        }
     }
 }

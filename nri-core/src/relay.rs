@@ -1,15 +1,12 @@
 //! The one table of relayed events: which request and response messages an event has and which
-//! handler takes it. Everything that treats all events alike (encoding, decoding, calling a plugin)
-//! is generated from it here.
-
-use std::future::Future;
-use std::pin::Pin;
+//! handler takes it. What treats all events alike is generated from it: encoding and decoding here,
+//! calling a plugin beside the trait of plugins.
 
 use nri_proto::items::{Limits, Tally, TooMany};
 use nri_proto::{Method as _, api, rpc};
 use prost::{DecodeError, Message as _};
 
-use crate::{Event, HandlerError, Plugin, PluginCtx};
+use crate::Event;
 
 /// Calls `$then!` with a row per event: how it answers, what it is about (a `pod`, or a `container`
 /// of one), its form before v0.12 (`old` for a `StateChange`, `own` if it had a method of its own),
@@ -35,25 +32,6 @@ macro_rules! relayed_events {
     };
 }
 
-macro_rules! await_handler {
-    (tells $answer:ident -> $response:ident) => {
-        $answer.await.map(|()| api::$response {})
-    };
-    (asks $answer:ident -> $response:ident) => {
-        $answer.await
-    };
-    // A validator whose handler fails rejects; one that has no handler says so.
-    (judges $answer:ident -> $response:ident) => {
-        match $answer.await {
-            Err(error) if !error.is_unimplemented() => Ok(api::$response {
-                reject: true,
-                reason: error.to_string(),
-            }),
-            verdict => verdict,
-        }
-    };
-}
-
 macro_rules! container_of {
     (pod $request:ident) => {{
         let _ = $request;
@@ -61,6 +39,15 @@ macro_rules! container_of {
     }};
     (container $request:ident) => {
         $request.container.as_ref()
+    };
+}
+
+macro_rules! subject_of {
+    (pod $request:ident) => {
+        ($request.pod, None)
+    };
+    (container $request:ident) => {
+        ($request.pod, $request.container)
     };
 }
 
@@ -149,6 +136,11 @@ macro_rules! define_messages {
                 match self { $(Request::$event(request) => container_of!($about request),)* }
             }
 
+            /// The pod and the container that the request is about, to be taken apart.
+            pub fn into_pod_and_container(self) -> (Option<api::PodSandbox>, Option<api::Container>) {
+                match self { $(Request::$event(request) => subject_of!($about request),)* }
+            }
+
             /// The request that an old `StateChange` stands for; `None` for events that have no
             /// such form, unknown ones included.
             pub fn from_state_change(change: api::StateChangeEvent) -> Option<Self> {
@@ -190,33 +182,10 @@ macro_rules! define_messages {
                 match event { $(Event::$event => limits.check::<api::$response>(bytes),)* }
             }
         }
-
-        /// Has a plugin handle a request: the one place where events become handler calls, for
-        /// plugins over the wire and for those built into a runtime.
-        ///
-        /// Cancel-safe as far as the handler is: dropping the future drops the handler's. The
-        /// request is not in the future, which is small.
-        ///
-        /// # Errors
-        /// What the handler returned. A failing validation handler is a rejection with the error as
-        /// its reason instead.
-        pub fn dispatch<'a>(
-            plugin: &'a dyn Plugin,
-            cx: &'a PluginCtx,
-            request: Request,
-        ) -> Pin<Box<dyn Future<Output = Result<Response, HandlerError>> + Send + 'a>> {
-            match request {
-                $(Request::$event(request) => {
-                    let answer = plugin.$handler(cx, request);
-                    Box::pin(async move {
-                        let answer = await_handler!($kind answer -> $response);
-                        answer.map(Response::$event)
-                    })
-                })*
-            }
-        }
     };
 }
+
+pub(crate) use relayed_events;
 
 relayed_events!(define_messages);
 
@@ -257,6 +226,7 @@ mod tests {
             assert_eq!(Request::decode(event, &request.encode()).unwrap(), request);
             let response = Response::empty(event);
             assert_eq!(response.event(), event);
+            assert_eq!(request.into_pod_and_container(), (None, None));
             assert_eq!(
                 Response::decode(event, &response.encode()).unwrap(),
                 response

@@ -96,6 +96,10 @@ impl Classes {
         let none = || BlockIoError::File("there is no mapping `Classes`".to_owned());
         let file = value.as_object().ok_or_else(none)?;
         let mut classes = BTreeMap::new();
+        if let Some((one, other)) = same_key(file) {
+            let reason = format!("the keys {one:?} and {other:?} are the same");
+            return Err(BlockIoError::File(reason));
+        }
         for (key, value) in file {
             if !key.eq_ignore_ascii_case("classes") {
                 return Err(BlockIoError::File(format!("the key {key:?} is unknown")));
@@ -141,7 +145,22 @@ impl Classes {
         self.resolve_with(class, block_devices)
     }
 
-    fn resolve_with(
+    /// What a class is in an OCI spec, for block devices that the caller knows: `devices` says
+    /// which (major and minor number) match a pattern of the file, or why none does.
+    ///
+    /// # Errors
+    /// There is no such class, or `devices` fails.
+    ///
+    /// ```
+    /// use nri_domain_cri::blockio::Classes;
+    /// use serde_json::json;
+    ///
+    /// let classes = Classes::from_yaml("Classes: {slow: [{Devices: [/dev/vda], ThrottleReadBps: 1k}]}")?;
+    /// let slow = classes.resolve_with("slow", |_pattern| Ok(vec![(8, 0)]))?;
+    /// assert_eq!(slow, json!({"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}]}));
+    /// # Ok::<(), nri_domain_cri::blockio::BlockIoError>(())
+    /// ```
+    pub fn resolve_with(
         &self,
         class: &str,
         devices: impl Fn(&str) -> Result<Vec<(i64, i64)>, String>,
@@ -175,6 +194,9 @@ impl Parameters {
         let members = value
             .as_object()
             .ok_or("its parameters are no list of mappings")?;
+        if let Some((one, other)) = same_key(members) {
+            return Err(format!("the keys {one:?} and {other:?} are the same"));
+        }
         let mut read = Self::default();
         for (key, value) in members {
             let lower = key.to_ascii_lowercase();
@@ -239,6 +261,17 @@ impl Parameters {
         }
         Ok(())
     }
+}
+
+/// Two keys that differ by case alone, of which one would be swallowed.
+fn same_key(members: &Map<String, Value>) -> Option<(&str, &str)> {
+    let mut seen = BTreeMap::new();
+    members.keys().find_map(|key| {
+        Some((
+            seen.insert(key.to_ascii_lowercase(), key)?.as_str(),
+            key.as_str(),
+        ))
+    })
 }
 
 /// The block devices of the host whose paths match.
@@ -365,6 +398,14 @@ mod tests {
             (
                 "Classes: {a: [{Devices: [/d], ThrottleReadBps: 1X}]}",
                 "1X, which is no quantity",
+            ),
+            (
+                "Classes: {a: [{Weight: 80, weight: 90}]}",
+                r#"the keys "Weight" and "weight" are the same"#,
+            ),
+            (
+                "{Classes: {}, classes: {}}",
+                r#"the keys "Classes" and "classes" are the same"#,
             ),
         ] {
             let error = Classes::from_yaml(text).unwrap_err().to_string();

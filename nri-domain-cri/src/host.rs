@@ -83,18 +83,20 @@ pub fn resource_checker(minimum_memory: i64, hugetlb_supported: bool) -> Resourc
             return Ok(());
         };
         let limit = resources.pointer("/memory/limit");
-        if let Some(limit @ 1..) = limit.and_then(OciSpec::as_i64)
-            && limit < minimum_memory
-        {
-            return Err(format!(
-                "the memory limit is {limit} bytes, and must be at least {minimum_memory}"
-            )
-            .into());
+        match limit.and_then(OciSpec::as_i64) {
+            Some(limit @ 1..) if limit < minimum_memory => {
+                return Err(format!(
+                    "the memory limit is {limit} bytes, and must be at least {minimum_memory}"
+                )
+                .into());
+            }
+            _ => {}
         }
-        if let Some(members) = resources.as_object_mut()
-            && !hugetlb_supported
-        {
-            members.remove("hugepageLimits");
+        match resources.as_object_mut() {
+            Some(members) if !hugetlb_supported => {
+                members.remove("hugepageLimits");
+            }
+            _ => {}
         }
         Ok(())
     })

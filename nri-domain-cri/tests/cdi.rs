@@ -165,6 +165,11 @@ fn what_is_no_specification_is_refused_with_the_reason() {
         ),
         (
             r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"mounts": [{"containerPath": "/x"}]}}"#,
+            "the mount of /x has no `hostPath`",
+        ),
+        (
+            r#"{"name": "d"}"#,
             r#"{"name": "d", "containerEdits": {"mounts": [{"containerPath": "-/x"}]}}"#,
             r#"the `containerPath` of a mount is "-/x""#,
         ),
@@ -187,4 +192,58 @@ fn what_is_no_specification_is_refused_with_the_reason() {
     }
     std::fs::write(&path, whole).unwrap();
     assert_eq!(Registry::load([directory.path()]).errors(), []);
+}
+
+/// One after the other, each in a spec of its own, they would be copied four hundred million times.
+#[test]
+fn thousands_of_devices_are_put_in_as_one_change() {
+    const MANY: usize = 20_000;
+    let device = |n: usize| {
+        json!({"name": format!("d{n}"), "containerEdits": {
+            "env": [format!("D{n}=1")],
+            "deviceNodes": [{"path": format!("/dev/d{n}"), "type": "c", "major": 1, "minor": n + 1}],
+            "additionalGids": [n + 1],
+        }})
+    };
+    let devices: Vec<_> = (0..MANY).map(device).collect();
+    let file = json!({"cdiVersion": "1.0.0", "kind": "vendor.example/many", "devices": devices});
+    let registry = Registry::from_texts([("many.json", &*file.to_string())]);
+    assert_eq!(registry.errors(), []);
+    let names: Vec<String> = registry.devices().map(str::to_owned).collect();
+    let mut spec = json!({"process": {"args": ["/app"], "cwd": "/"}});
+    registry.inject(&mut spec, &names).unwrap();
+    for member in [
+        "/process/env",
+        "/linux/devices",
+        "/linux/resources/devices",
+        "/process/user/additionalGids",
+    ] {
+        let list = spec.pointer(member).and_then(|list| list.as_array());
+        assert_eq!(list.map(Vec::len), Some(MANY), "{member}");
+    }
+}
+
+#[test]
+fn of_many_devices_the_one_that_cannot_be_put_in_is_named() {
+    let device = |n: usize| {
+        let major = if n == 70 { 0 } else { 1 };
+        let path = format!("/dev/no-such-node-{n}");
+        json!({"name": format!("d{n}"), "containerEdits": {
+            "deviceNodes": [{"path": path, "type": "c", "major": major, "minor": major}],
+        }})
+    };
+    let devices: Vec<_> = (0..100).map(device).collect();
+    let file = json!({"cdiVersion": "1.0.0", "kind": "vendor.example/many", "devices": devices});
+    let registry = Registry::from_texts([("many.json", &*file.to_string())]);
+    let names: Vec<String> = registry.devices().map(str::to_owned).collect();
+    let old = json!({"process": {"args": ["/app"], "cwd": "/"}});
+    let mut spec = old.clone();
+    let error = registry.inject(&mut spec, &names).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("CDI device vendor.example/many=d70:"),
+        "{error}"
+    );
+    assert_eq!(spec, old);
 }

@@ -122,8 +122,12 @@ impl PluginService {
         request: api::ConfigureRequest,
     ) -> Result<api::ConfigureResponse, Status> {
         let mut configuration = configuration(request);
-        if let Some(file) = &self.parameters.configuration_file
-            && configuration.config.trim().is_empty()
+        let without_any = configuration.config.trim().is_empty();
+        if let Some(file) = self
+            .parameters
+            .configuration_file
+            .as_ref()
+            .filter(|_| without_any)
         {
             configuration.config = configuration_file::read(file)
                 .await

@@ -252,14 +252,15 @@ async fn pass(
                 }
             }
             for fault in &faults {
-                if let Fault::HoldAt(at, gate) = fault
-                    && *at == position
-                {
-                    if to.write_all(&passed).await.is_err() {
-                        return;
+                match fault {
+                    Fault::HoldAt(at, gate) if *at == position => {
+                        if to.write_all(&passed).await.is_err() {
+                            return;
+                        }
+                        passed.clear();
+                        gate.pass().await;
                     }
-                    passed.clear();
-                    gate.pass().await;
+                    _ => {}
                 }
             }
             change(&faults, position, *byte, &mut passed);

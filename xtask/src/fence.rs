@@ -1,6 +1,7 @@
 //! The layer fence: which crate may see which, and what may not enter the core. Checked on cargo's
 //! own view of the dependencies, so that nothing slips in through a feature or a dependency's
-//! dependency. The same view tells whether the declared MSRV can hold.
+//! dependency. The same view tells whether the workspace's MSRV can hold; that of the libraries,
+//! which is lower, is tried with the lowest versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -194,7 +195,7 @@ impl<'a> World<'a> {
             .members
             .iter()
             .filter_map(|id| version(self.packages.get(id)?))
-            .min()
+            .max()
         else {
             return vec!["no crate declares a rust-version".to_owned()];
         };

@@ -38,7 +38,7 @@ const VECTORS: &str = "nri-testkit/data/vectors-merge.jsonl";
 const ALL: &str = "all";
 
 /// Every target, what it is, and where there is more to start from than in `fuzz/seeds`.
-const TARGETS: [(&str, &str, Option<&str>); 18] = [
+const TARGETS: [(&str, &str, Option<&str>); 20] = [
     (
         "merge",
         "requests through plugins with any responses: creation, update, stop",
@@ -50,6 +50,12 @@ const TARGETS: [(&str, &str, Option<&str>); 18] = [
         None,
     ),
     ("annotations", "annotations that NRI reads itself", None),
+    ("blockio", "files of block I/O classes", None),
+    (
+        "cdi",
+        "CDI specification files",
+        Some("nri-domain-cri/testdata/cdi-etc"),
+    ),
     ("cgroup_paths", "cgroup paths", None),
     ("commands", "JSON lines of nri-sim", None),
     ("config_json", "configurations in JSON", None),

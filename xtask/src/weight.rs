@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
 use nri_dev::{process, workspace};
+
+use crate::tools;
 
 /// The libraries, from the lowest layer up, and how many crates a default build of each may be made
 /// of, itself and ours included; `None` where that is printed and not bounded.
@@ -130,9 +133,9 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Checks that the libraries build with the lowest versions that they say they build with, the way
-/// a project sees them that depends on them: nothing of what only our tests need can raise a
-/// version.
+/// Checks that the libraries build with the lowest versions that they say they build with, of Rust
+/// too, the way a project sees them that depends on them: nothing of what only our tests need can
+/// raise a version.
 ///
 /// # Errors
 /// They do not build, or the lowest versions exclude each other.
@@ -164,7 +167,7 @@ pub(crate) fn floors() -> Result<(), String> {
         fs::remove_file(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
     }
     process::run(
-        process::cargo()
+        lowest_cargo(&metadata)?
             .args([
                 "check",
                 "--quiet",
@@ -174,6 +177,37 @@ pub(crate) fn floors() -> Result<(), String> {
             ])
             .arg(&manifest),
     )
+}
+
+/// The cargo of the lowest Rust that the libraries declare, by rustup. Where there is no such
+/// toolchain and none can be installed, that is said, and cargo is that of the rest.
+fn lowest_cargo(metadata: &Value) -> Result<Command, String> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let of_library = |name: &Value| LIBRARIES.iter().any(|(library, _)| name == library);
+    let declared: BTreeSet<&str> = packages
+        .filter(|package| of_library(&package["name"]))
+        .filter_map(|package| package["rust_version"].as_str())
+        .collect();
+    let [rust] = declared.iter().collect::<Vec<_>>()[..] else {
+        return Err(format!(
+            "the libraries declare the Rust versions {declared:?}, not one"
+        ));
+    };
+    let cargo = || {
+        let mut cargo = Command::new("rustup");
+        cargo.args(["run", rust, "cargo"]);
+        cargo
+    };
+    let install = ["toolchain", "install", rust, "--profile", "minimal"];
+    if tools::works(cargo().arg("--version")) || tools::works(Command::new("rustup").args(install))
+    {
+        println!("with Rust {rust}");
+        return Ok(cargo());
+    }
+    println!(
+        "Rust {rust}, which the libraries declare, cannot be had by rustup: NOT built with it"
+    );
+    Ok(process::cargo())
 }
 
 /// The manifest of a project that depends on all libraries, and pins what they depend on to the

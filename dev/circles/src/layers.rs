@@ -35,7 +35,7 @@ pub(super) const ALL: &[Layers] = &[Layers {
         &["launch/", "listen/"],
         &["instance/"],
         &["nri.rs"],
-        &["blocking.rs", "builder.rs"],
+        &["blocking.rs", "builder.rs", "relaying.rs"],
         &["lib.rs"],
     ],
     homes: &[("Engine", "engine/"), ("Instance", "instance/")],

@@ -63,10 +63,11 @@ impl Outgoing {
         drop(began.in_flight.lock().take());
         let now = now();
         // What comes later is dropped, and was asked for in vain.
-        if let Ok(response) = &answered.answer
-            && now <= self.deadline
-        {
-            reporter.answered(&self.connected.plugin.id, self.event, response);
+        match &answered.answer {
+            Ok(response) if now <= self.deadline => {
+                reporter.answered(&self.connected.plugin.id, self.event, response);
+            }
+            _ => {}
         }
         let reply = reply(answered.answer, began.time, answered.delivered);
         if !began.span.is_disabled() {

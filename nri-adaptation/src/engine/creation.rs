@@ -10,6 +10,7 @@ use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::{Creation, Ctx, Error, Event, Settlement};
 
 use crate::engine::driver::Engine;
+use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::RequestTarget;
 
 /// A creation that succeeded and is not settled. Dropping it abandons it: plugins that saw it hear
@@ -50,6 +51,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<Creation, Error> {
         let request = target.request(Event::CreateContainer)?;
         let keys = target.keys;
@@ -66,9 +68,11 @@ impl Engine {
         let reporter = &self.shared.reporter;
         reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
         reporter.omitted(&asked.omissions);
-        self.side_effects
-            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
-            .await?;
+        if carried_out == CarriedOut::ByDomain {
+            self.side_effects
+                .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+                .await?;
+        }
         Ok(Creation::new(asked, outcomes, move |settlement| {
             unsettled.settle(settlement);
         }))

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -21,12 +21,13 @@ use nri_core::merge::Support;
 use nri_core::schedule::{self, CallId, CloseReason, RequestOutcome};
 use nri_core::{Domain, PluginId, RegisteredPlugin};
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::engine::call::{Began, Outgoing};
 use crate::engine::domains::Domains;
-use crate::engine::side_effects::SideEffects;
+use crate::engine::side_effects::{CarriedOut, SideEffects, out_of_time};
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
@@ -61,13 +62,22 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// An engine. What it keeps of the configuration and can change is told to it by
     /// [`Engine::configure`].
-    pub(crate) fn new(shared: Arc<Shared>, domains: Domains, support: Support) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        domains: Domains,
+        support: Support,
+        carried_out: CarriedOut,
+    ) -> Self {
         let mut scheduling = schedule::Config::default();
         scheduling.serial = shared.config().serial;
         scheduling.support = support;
         let dispatch = Arc::new(Dispatch::new(scheduling));
         let domains = Arc::new(domains);
-        let side_effects = Arc::new(SideEffects::new(Arc::clone(&shared), Arc::clone(&domains)));
+        let side_effects = Arc::new(SideEffects::new(
+            Arc::clone(&shared),
+            Arc::clone(&domains),
+            carried_out,
+        ));
         let unsolicited =
             UnsolicitedUpdates::new(Arc::clone(&dispatch), Arc::clone(&side_effects), support);
         let engine = Self {
@@ -335,36 +345,68 @@ impl Engine {
         connected.close(EndReason::Scheduler(reason));
     }
 
+    /// Hands what plugins asked for when a container was stopped to the caller, if that is to carry
+    /// it out and waits for it; otherwise it is done here.
+    fn stopped(self: &Arc<Self>, mut stopped: Stopped) {
+        self.shared.reporter.judged(&stopped.report.verdicts);
+        if let (Some(message), Ok(RequestOutcome::Stop(stop))) =
+            (&stopped.message, &stopped.report.result)
+        {
+            let reporter = &self.shared.reporter;
+            reporter.record_requested_changes(message, &stop.owners, &[]);
+            reporter.omitted(&stop.omissions);
+        }
+        if let CarriedOut::ByCaller = stopped.carried_out
+            && let Some(completion) = stopped.completion.take()
+        {
+            match completion.send(Ok(stopped.report)) {
+                Err(Ok(report)) => stopped.report = report,
+                // It is there.
+                Ok(()) | Err(Err(_)) => return,
+            }
+        }
+        self.carry_out(stopped);
+    }
+
     /// Does what plugins asked for when a container was stopped, whoever waits for that, and tells
-    /// them then.
-    fn stopped(self: &Arc<Self>, stopped: Stopped) {
+    /// them then. A caller whose time is over is told so before.
+    pub(crate) fn carry_out(self: &Arc<Self>, stopped: Stopped) {
         let Stopped {
-            completion,
+            mut completion,
             mut report,
             message,
             cx,
             span,
+            ..
         } = stopped;
-        self.shared.reporter.judged(&report.verdicts);
-        let mut updates = Vec::new();
-        if let Ok(RequestOutcome::Stop(stop)) = &report.result {
-            if let Some(message) = message {
-                let reporter = &self.shared.reporter;
-                reporter.record_requested_changes(&message, &stop.owners, &[]);
-                reporter.omitted(&stop.omissions);
-            }
-            updates.clone_from(&stop.updates);
-        }
+        let updates = match &report.result {
+            Ok(RequestOutcome::Stop(stop)) => stop.updates.clone(),
+            _ => Vec::new(),
+        };
         let side_effects = Arc::clone(&self.side_effects);
         let work = async move {
-            if let Err(error) = side_effects.apply(&cx, &[], &updates).await {
+            let mut applying = pin!(side_effects.apply(&cx, &[], &updates));
+            let in_time = match cx.deadline() {
+                Some(deadline) => timeout_at(deadline.into(), &mut applying).await.ok(),
+                None => None,
+            };
+            let late = in_time.is_none() && cx.deadline().is_some();
+            if let (true, Some(message)) = (late, message)
+                && let Some(completion) = completion.take()
+            {
+                // Whoever asked may have stopped waiting.
+                let _ = completion.send(Err(out_of_time(&message)));
+            }
+            let applied = match in_time {
+                Some(applied) => applied,
+                None => applying.await,
+            };
+            if let Err(error) = applied {
                 report.result = Err(error);
             }
             let ended = Ok(report);
             match completion {
-                Some(completion) => {
-                    let _ = completion.send(ended);
-                }
+                Some(completion) => drop(completion.send(ended)),
                 None => log_unheard(&ended),
             }
         };

@@ -14,10 +14,12 @@ use nri_core::{
     Ctx, EncodedRequest, Error, Event, InstanceError, PluginId, Settlement, StopResult,
     UpdateResult, api,
 };
+use tracing::Span;
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
-use crate::engine::state::{Ended, Submitted};
+use crate::engine::side_effects::CarriedOut;
+use crate::engine::state::{Ended, Stopped, Submitted};
 use crate::engine::target::{Keys, RequestTarget};
 
 /// How many exits may be under way at a time. Of one more, plugins hear when its container is
@@ -29,6 +31,7 @@ pub(crate) struct PendingRequest {
     engine: Arc<Engine>,
     object: ObjectKey,
     submitted: Submitted,
+    carried_out: CarriedOut,
     over: bool,
 }
 
@@ -51,11 +54,33 @@ impl PendingRequest {
     }
 }
 
+impl PendingRequest {
+    /// Does what the answers to a stop ask for, where the caller was to do that and has left.
+    fn carry_out_what_is_left(&mut self) {
+        if self.carried_out == CarriedOut::ByDomain {
+            return;
+        }
+        // What is not there by now is not handed over any more.
+        self.submitted.ended.close();
+        if let Ok(Ok(report)) = self.submitted.ended.try_recv() {
+            self.engine.carry_out(Stopped {
+                completion: None,
+                report,
+                message: None,
+                cx: Ctx::new(),
+                span: Span::current(),
+                carried_out: CarriedOut::ByDomain,
+            });
+        }
+    }
+}
+
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if self.over {
             return;
         }
+        self.carry_out_what_is_left();
         let request = self.submitted.request;
         self.engine.update(|state, now| {
             state.scheduler.handle_abandoned(request, now);
@@ -73,12 +98,25 @@ impl Engine {
         keys: &Keys,
         requests: [EncodedRequest; N],
     ) -> [PendingRequest; N] {
-        let submitted =
-            self.update(|state, now| requests.map(|request| state.submit(cx, keys, request, now)));
+        self.submit_for(cx, keys, requests, CarriedOut::ByDomain)
+    }
+
+    /// The same, where the caller may be the one who carries out what plugins ask for.
+    fn submit_for<const N: usize>(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        keys: &Keys,
+        requests: [EncodedRequest; N],
+        carried_out: CarriedOut,
+    ) -> [PendingRequest; N] {
+        let submitted = self.update(|state, now| {
+            requests.map(|request| state.submit(cx, keys, request, carried_out, now))
+        });
         submitted.map(|submitted| PendingRequest {
             engine: Arc::clone(self),
             object: keys.object().clone(),
             submitted,
+            carried_out,
             over: false,
         })
     }
@@ -107,6 +145,18 @@ impl Engine {
     ) -> Result<(), Error> {
         let [pending] = self.submit(cx, keys, [request]);
         pending.end().await?.result.map(drop)
+    }
+
+    /// Has the resources of a pod changed, which plugins may refuse.
+    pub(crate) async fn update_pod(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        target: RequestTarget,
+        overhead: Option<api::LinuxResources>,
+        resources: Option<api::LinuxResources>,
+    ) -> Result<(), Error> {
+        let request = target.encoded.update_pod_sandbox(overhead, resources);
+        self.notify_plugins(cx, &target.keys, request).await
     }
 
     /// Runs a pod, which plugins may refuse; so may the lack of a plugin that it requires.
@@ -157,9 +207,11 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<StopResult, Error> {
         let keys = target.keys.clone();
-        let [pending] = self.submit(cx, &keys, [target.request(Event::StopContainer)?]);
+        let stop = target.request(Event::StopContainer)?;
+        let [pending] = self.submit_for(cx, &keys, [stop], carried_out);
         let Report {
             result, outcomes, ..
         } = pending.end().await?;
@@ -191,6 +243,7 @@ impl Engine {
         cx: &Ctx,
         target: RequestTarget,
         resources: Option<api::LinuxResources>,
+        carried_out: CarriedOut,
     ) -> Result<UpdateResult, Error> {
         // Plugins look into it without asking, as runtimes in Go always send one.
         let resources = resources.unwrap_or_default();
@@ -207,9 +260,11 @@ impl Engine {
         let reporter = &self.shared.reporter;
         reporter.record_requested_changes(&message, &asked.owners, &asked.evictions);
         reporter.omitted(&asked.omissions);
-        self.side_effects
-            .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
-            .await?;
+        if carried_out == CarriedOut::ByDomain {
+            self.side_effects
+                .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
+                .await?;
+        }
         Ok(UpdateResult::new(asked, outcomes))
     }
 }

@@ -18,15 +18,35 @@ use crate::engine::target::Keys;
 use crate::shared::Shared;
 use crate::text::sanitized;
 
+/// Who carries out what plugins ask for other containers in their answers to a request, see
+/// [`Builder::side_effects`](crate::Builder::side_effects).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CarriedOut {
+    /// The instance, through the domain that has the container, before the request returns. The
+    /// default.
+    #[default]
+    ByDomain,
+    /// Whoever made the request: it finds updates and evictions in what the request returns, and
+    /// nothing was done about them.
+    ByCaller,
+}
+
 /// Carries them out.
 pub(crate) struct SideEffects {
     pub(crate) shared: Arc<Shared>,
     pub(crate) domains: Arc<Domains>,
+    /// Who carries out those of answers.
+    pub(crate) carried_out: CarriedOut,
 }
 
 impl SideEffects {
-    pub(crate) fn new(shared: Arc<Shared>, domains: Arc<Domains>) -> Self {
-        Self { shared, domains }
+    pub(crate) fn new(shared: Arc<Shared>, domains: Arc<Domains>, carried_out: CarriedOut) -> Self {
+        Self {
+            shared,
+            domains,
+            carried_out,
+        }
     }
 
     /// Evicts a container, and has it observed.
@@ -136,7 +156,7 @@ impl SideEffects {
 }
 
 /// That the caller's time for a request is over.
-fn out_of_time(request: &EncodedRequest) -> Error {
+pub(crate) fn out_of_time(request: &EncodedRequest) -> Error {
     Error::OutOfTime {
         event: request.event(),
         subject: request.subject(),

@@ -22,6 +22,7 @@ use tracing::Span;
 
 use crate::clock::now;
 use crate::engine::call::{CallRecord, Outgoing};
+use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
 use crate::lock::Lock;
@@ -52,6 +53,8 @@ struct InFlightRequest {
     cx: Ctx,
     span: Span,
     completion: Option<oneshot::Sender<Ended>>,
+    /// Who carries out what its answers ask for.
+    carried_out: CarriedOut,
     /// Whether it is an exit, which nobody waits for.
     exit: bool,
 }
@@ -131,6 +134,7 @@ pub(crate) struct Stopped {
     pub(crate) message: Option<Arc<EncodedRequest>>,
     pub(crate) cx: Ctx,
     pub(crate) span: Span,
+    pub(crate) carried_out: CarriedOut,
 }
 
 #[allow(clippy::large_enum_variant)] // short-lived
@@ -234,11 +238,13 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         request: EncodedRequest,
+        carried_out: CarriedOut,
         now: Instant,
     ) -> Submitted {
         let (completion, ended) = oneshot::channel();
         let message = Arc::new(request);
-        let request = self.begin(cx, keys, Arc::clone(&message), Some(completion), now);
+        let waiting = Some((completion, carried_out));
+        let request = self.begin(cx, keys, Arc::clone(&message), waiting, now);
         Submitted {
             request,
             message,
@@ -348,6 +354,11 @@ impl State {
             .map(|entry| &entry.connected)
     }
 
+    /// The last that is known of a container by its id alone, as long as no list has it.
+    pub(crate) fn unlisted_container(&self, id: &str) -> Option<(ObjectKey, Arc<EncodedRequest>)> {
+        self.unlisted.container(id)
+    }
+
     /// All plugins that the scheduler knows, those among them that join or give way to another
     /// instance.
     pub(crate) fn all_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
@@ -372,14 +383,18 @@ impl State {
         cx: &Ctx,
         keys: &Keys,
         message: Arc<EncodedRequest>,
-        completion: Option<oneshot::Sender<Ended>>,
+        waiting: Option<(oneshot::Sender<Ended>, CarriedOut)>,
         now: Instant,
     ) -> RequestId {
+        let (completion, carried_out) = waiting.unzip();
         let mut submission = Submission::new(Arc::clone(&message), keys.pod.clone());
         if let Some(container) = &keys.container {
             submission = submission.with_container(container.clone());
         }
-        let submission = submission.with_deadline(cx.deadline());
+        let mut submission = submission.with_deadline(cx.deadline());
+        if !cx.validates_creations() {
+            submission = submission.without_validation();
+        }
         let id = self.scheduler.handle_request(submission, now);
         let request = InFlightRequest {
             key: keys.object().clone(),
@@ -388,6 +403,7 @@ impl State {
             message,
             exit: completion.is_none(),
             completion,
+            carried_out: carried_out.unwrap_or_default(),
         };
         self.requests.insert(id, request);
         id
@@ -478,20 +494,28 @@ impl State {
     /// How a request that is through the plugins ends: with what was asked for by the way, if it is
     /// a stop.
     fn finished(&mut self, id: RequestId, report: Report<RequestOutcome>) -> News {
-        let (completion, message, cx, span) = match self.requests.remove(&id) {
+        let (completion, message, cx, span, carried_out) = match self.requests.remove(&id) {
             Some(request) => {
                 self.exits -= usize::from(request.exit);
                 let event = request.message.event();
-                if report.result.is_ok() || event.is_notification() {
+                let tells = event != Event::ValidateContainerAdjustment;
+                if tells && (report.result.is_ok() || event.is_notification()) {
                     let lifecycles = self.scheduler.lifecycles();
                     self.unlisted
                         .note(lifecycles, &request.key, &request.message);
                 }
                 let message = Some(request.message);
-                (request.completion, message, request.cx, request.span)
+                let InFlightRequest {
+                    completion,
+                    cx,
+                    span,
+                    carried_out,
+                    ..
+                } = request;
+                (completion, message, cx, span, carried_out)
             }
             // Undoing is nobody's request.
-            None => (None, None, Ctx::new(), Span::none()),
+            None => (None, None, Ctx::new(), Span::none(), CarriedOut::default()),
         };
         match &report.result {
             Ok(RequestOutcome::Stop(stop))
@@ -503,6 +527,7 @@ impl State {
                     message,
                     cx,
                     span,
+                    carried_out,
                 }))
             }
             _ => News::Complete(completion, Box::new(Ok(report))),

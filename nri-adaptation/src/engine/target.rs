@@ -3,7 +3,7 @@
 use nri_core::api::ContainerState;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event};
+use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event, Subject, api};
 use tracing::Span;
 
 use crate::engine::domains::Domains;
@@ -36,7 +36,7 @@ impl Keys {
 
 /// A pod, and the container of it that a request is about, if it is about one: by what they are
 /// known, and as plugins are told of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RequestTarget {
     pub(crate) keys: Keys,
     pub(crate) encoded: EncodedTarget,
@@ -54,36 +54,87 @@ impl RequestTarget {
         container: Option<&dyn Container>,
         state: impl FnOnce(ContainerState) -> ContainerState,
     ) -> Result<Self, Error> {
-        let message = pod.message();
-        let id = identified("pod", &message.name, &message.id)?;
-        let domain = domains.name_of(&pod.domain(), &format!("pod {id:?}"))?;
+        let (of_pod, of_container) = (pod.message(), container.map(Container::message));
+        let state = of_container.as_ref().map(|message| state(message.state()));
+        let mut target = Self::of_messages(
+            domains,
+            (pod.domain(), &of_pod),
+            of_container.as_deref().zip(state),
+        )?;
+        let said = container.map(Container::domain).unwrap_or_default();
+        match &mut target.keys.container {
+            Some(key) if !said.is_empty() => *key = ObjectKey::container(&*said, key.id()),
+            _ => {}
+        }
+        Ok(target)
+    }
+
+    /// What messages are about, the first with the domain that it says; the container's is the
+    /// same. It is shown in the state beside it.
+    ///
+    /// # Errors
+    /// One of them has no id, or the domain is not said where there are several.
+    pub(crate) fn of_messages(
+        domains: &Domains,
+        (domain, pod): (String, &api::PodSandbox),
+        container: Option<(&api::Container, ContainerState)>,
+    ) -> Result<Self, Error> {
+        let id = identified("pod", &pod.name, &pod.id)?;
+        let domain = domains.name_of(&domain, &format!("pod {id:?}"))?;
         let pod_key = ObjectKey::pod(domain, id);
-        let Some(container) = container else {
-            return Ok(Self {
-                keys: Keys {
-                    pod: pod_key,
-                    container: None,
-                },
-                encoded: EncodedTarget::new(&message, None),
-            });
+        let container_key = match container {
+            None => None,
+            Some((container, _)) => {
+                let id = identified("container", &container.name, &container.id)?;
+                Some(ObjectKey::container(pod_key.domain(), id))
+            }
         };
-        let of_container = container.message();
-        let id = identified("container", &of_container.name, &of_container.id)?;
-        let said = container.domain();
-        let domain = match said.as_str() {
-            "" => pod_key.domain(),
-            said => said,
-        };
-        let key = ObjectKey::container(domain, id);
-        let state = state(of_container.state());
         Ok(Self {
             keys: Keys {
                 pod: pod_key,
-                container: Some(key),
+                container: container_key,
             },
-            encoded: EncodedTarget::new(&message, Some((&of_container, state))),
+            encoded: EncodedTarget::new(pod, container),
         })
     }
+
+    /// The pod, and the container if the event is about one, that a message of the protocol is
+    /// about.
+    ///
+    /// # Errors
+    /// It does not say, or there are several domains.
+    pub(crate) fn of_request(
+        domains: &Domains,
+        event: Event,
+        pod: Option<&api::PodSandbox>,
+        container: Option<&api::Container>,
+    ) -> Result<Self, Error> {
+        let pod = pod.ok_or_else(|| missing(event, "pod"))?;
+        let container = match event.subject() {
+            Subject::Pod => None,
+            Subject::Container => {
+                let container = container.ok_or_else(|| missing(event, "container"))?;
+                let state = match event {
+                    Event::CreateContainer => created(container.state()),
+                    _ => container.state(),
+                };
+                Some((container, state))
+            }
+        };
+        Self::of_messages(domains, (String::new(), pod), container)
+    }
+}
+
+/// The state of a container that is about to be created, whatever the runtime's books say yet.
+pub(crate) fn created(state: ContainerState) -> ContainerState {
+    match state {
+        ContainerState::ContainerUnknown => ContainerState::ContainerCreated,
+        known => known,
+    }
+}
+
+fn missing(event: Event, what: &str) -> Error {
+    Error::Invalid(format!("a request {event} names no {what}"))
 }
 
 fn identified<'a>(kind: &str, name: &str, id: &'a str) -> Result<&'a str, Error> {

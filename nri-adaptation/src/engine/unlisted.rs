@@ -44,6 +44,13 @@ impl Unlisted {
         self.0.retain(|key, _| lives.is_unlisted(key));
     }
 
+    /// The last message about a container, by its id alone: that of the first domain that has one.
+    pub(crate) fn container(&self, id: &str) -> Option<(ObjectKey, Arc<EncodedRequest>)> {
+        let mut all = self.0.iter();
+        let found = all.find(|(key, _)| key.subject() == Subject::Container && key.id() == id)?;
+        Some((found.0.clone(), Arc::clone(found.1)))
+    }
+
     /// What a plugin is to be shown beside the lists.
     pub(crate) fn shown(&self, lives: &Lifecycles) -> Vec<(ObjectKey, Shown)> {
         let shown = lives.unlisted().filter_map(|(key, state)| {

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::engine::domains::Domains;
 use crate::engine::driver::Engine;
+use crate::engine::side_effects::CarriedOut;
 use crate::error::Error;
 use crate::launch::supervised::Supervised;
 use crate::launch::supervisor::Supervisor;
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) built_in: Vec<(PluginId, Arc<dyn Plugin>)>,
     pub(crate) listener: Option<UnixListener>,
     pub(crate) support: Support,
+    pub(crate) carried_out: CarriedOut,
 }
 
 impl fmt::Debug for Instance {
@@ -72,8 +74,12 @@ impl Instance {
         let config = Arc::new(parts.config);
         let reporter = Reporter::new(parts.observer, parts.metrics);
         let shared = Arc::new(Shared::new(Arc::clone(&config), parts.info, reporter));
-        let engine = Engine::new(Arc::clone(&shared), parts.domains, parts.support);
-        let engine = Arc::new(engine);
+        let engine = Arc::new(Engine::new(
+            Arc::clone(&shared),
+            parts.domains,
+            parts.support,
+            parts.carried_out,
+        ));
         let built_in = parts.built_in.iter().map(|(id, _)| id.clone()).collect();
         let instance = Self {
             shared,

@@ -94,13 +94,15 @@ pub(crate) struct Found {
 impl Found {
     /// Takes out the plugins for which there is a reason.
     pub(crate) fn refuse(&mut self, reason: impl Fn(&PluginId) -> Option<String>) {
-        let refused = self
-            .plugins
-            .extract_if(.., |installed| reason(&installed.plugin).is_some());
-        for Installed { plugin, path, .. } in refused {
-            let reason = reason(&plugin).unwrap_or_default();
-            self.bad.push(BadFile { path, reason });
-        }
+        let (plugins, bad) = (&mut self.plugins, &mut self.bad);
+        plugins.retain(|installed| match reason(&installed.plugin) {
+            Some(reason) => {
+                let path = installed.path.clone();
+                bad.push(BadFile { path, reason });
+                false
+            }
+            None => true,
+        });
     }
 }
 

@@ -130,7 +130,7 @@ fn run(installed: &Installed, program: &Program) -> io::Result<(Process, UnixStr
     // The command holds the plugin's end of the connection; the plugin's death must close it.
     drop(command);
     let gone = || io::Error::other("its process was gone at once, and reaped by someone else");
-    let pid = Pid::from_raw(child.id().cast_signed()).ok_or_else(gone)?;
+    let pid = Pid::from_raw(child.id() as i32).ok_or_else(gone)?;
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH) => return Err(gone()),

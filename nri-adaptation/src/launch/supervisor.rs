@@ -63,9 +63,8 @@ impl Supervisor {
             is_built_in(plugin, &built_in, validator)
                 .then(|| format!("a plugin that is part of the runtime is called {plugin}"))
         });
-        if config.strict_discovery
-            && let Some(bad) = found.bad.first()
-        {
+        let first_bad = found.bad.first().filter(|_| config.strict_discovery);
+        if let Some(bad) = first_bad {
             return Err(Error::Discovery {
                 path: bad.path.clone(),
                 reason: bad.reason.clone(),

@@ -133,7 +133,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(MODE)
-            .custom_flags(flags.bits().cast_signed())
+            .custom_flags(flags.bits() as i32)
             .open(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),

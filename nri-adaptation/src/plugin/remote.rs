@@ -89,7 +89,7 @@ impl fmt::Debug for OldForm {
 impl OldForm {
     /// Warns that the plugin lacks the method of an event; once per event.
     fn warn(&self, event: Event) {
-        let bit = EventMask::from(event).bits().cast_unsigned();
+        let bit = EventMask::from(event).bits() as u32;
         if self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             tracing::warn!(
                 plugin = %self.plugin, %event,

@@ -115,9 +115,10 @@ impl<S: Source> Domain for SoloDomain<S> {
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
         // It is there as long as a container of it is.
         for container in self.pods.members(id) {
-            if self.source.get(&container).await.is_some()
-                && let Some((pod, ready)) = self.pods.get(id)
-            {
+            if self.source.get(&container).await.is_none() {
+                continue;
+            }
+            if let Some((pod, ready)) = self.pods.get(id) {
                 return Some(Arc::new(self.named(pod).with_ready(ready)));
             }
         }

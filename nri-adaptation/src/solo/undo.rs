@@ -2,7 +2,7 @@
 //! it any more.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -61,6 +61,20 @@ impl Drop for Undo {
     }
 }
 
+/// Polls what has not ended yet.
+fn unless_ended<T>(
+    ended: &mut Option<T>,
+    future: Pin<&mut impl Future<Output = T>>,
+    cx: &mut Context<'_>,
+) {
+    if ended.is_some() {
+        return;
+    }
+    if let Poll::Ready(value) = future.poll(cx) {
+        *ended = Some(value);
+    }
+}
+
 /// Hands two notifications in, one after the other, and waits for both.
 pub(super) async fn in_order<A, B>(
     first: impl Future<Output = A>,
@@ -69,16 +83,8 @@ pub(super) async fn in_order<A, B>(
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut a, mut b) = (None, None);
     poll_fn(|cx| {
-        if a.is_none()
-            && let Poll::Ready(ended) = first.as_mut().poll(cx)
-        {
-            a = Some(ended);
-        }
-        if b.is_none()
-            && let Poll::Ready(ended) = second.as_mut().poll(cx)
-        {
-            b = Some(ended);
-        }
+        unless_ended(&mut a, first.as_mut(), cx);
+        unless_ended(&mut b, second.as_mut(), cx);
         match (a.take(), b.take()) {
             (Some(a), Some(b)) => Poll::Ready((a, b)),
             unfinished => {

@@ -148,9 +148,10 @@ impl Flow for CreateFlow {
         match self.chain.next(&mut self.adjusting) {
             Step::Done if !self.chain.failed() => {
                 self.validating = self.validation();
-                if let Some((validating, _)) = &self.validating
-                    && let Err(error) = self.adjusting.growth.check(validating.request())
-                {
+                let checked = self.validating.as_ref().map_or(Ok(()), |(validating, _)| {
+                    self.adjusting.growth.check(validating.request())
+                });
+                if let Err(error) = checked {
                     self.validating = None;
                     self.chain.fail(error);
                     return Step::Done;

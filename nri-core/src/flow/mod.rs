@@ -48,7 +48,7 @@ pub use synchronize::{
 };
 pub use update::{StopFlow, UpdateFlow};
 pub use validating::ValidateFlow;
-pub(crate) use validating::consulted;
+pub(crate) use validating::{consulted, judges_adjustment};
 
 use crate::{EncodedRequest, RegisteredPlugin};
 

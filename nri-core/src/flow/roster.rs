@@ -146,6 +146,8 @@ pub struct Roster {
     support: Support,
     policy: policy::Policy,
     known_pods: KnownPods,
+    /// Whether creations are validated by others.
+    validated_elsewhere: bool,
 }
 
 impl Roster {
@@ -158,6 +160,7 @@ impl Roster {
             support: Support::default(),
             policy: Default::default(),
             known_pods: KnownPods::default(),
+            validated_elsewhere: false,
         }
     }
 
@@ -182,6 +185,20 @@ impl Roster {
         self.policy = policy;
         self.known_pods = known_pods;
         self
+    }
+
+    /// The same plugins, whose validators do not judge creations now: whoever asks for one has it
+    /// validated later, when it is merged with what others ask for
+    /// ([`ValidateFlow::of_request`](super::ValidateFlow::of_request)).
+    #[must_use]
+    pub fn without_validation(mut self) -> Self {
+        self.validated_elsewhere = true;
+        self
+    }
+
+    /// Whether validators judge creations before they are answered.
+    pub fn validates_creations(&self) -> bool {
+        !self.validated_elsewhere
     }
 
     /// What plugins may ask for.

@@ -177,9 +177,11 @@ impl Updating {
     /// Brings the request that the next plugin sees up to date.
     fn show(&mut self) {
         let view = self.merge.view();
-        if let Request::UpdateContainer(current) = &**self.current
-            && current.linux_resources.as_ref() != view
-        {
+        let changed = match &**self.current {
+            Request::UpdateContainer(current) => current.linux_resources.as_ref() != view,
+            _ => false,
+        };
+        if changed {
             self.current = Arc::new(self.current.with_resources(view));
         }
     }

@@ -41,12 +41,13 @@ enum Objection {
 const UNKNOWN_REASON: &str = "unknown rejection reason";
 
 impl ValidateFlow {
-    /// The judging of an adjustment by all validators of a roster; `None` if there are none.
+    /// The judging of an adjustment by all validators of a roster; `None` if there are none, or
+    /// this is left to others.
     pub(super) fn of_adjustment(
         roster: &Roster,
         request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
     ) -> Option<Self> {
-        Self::by(roster, |_| true, request)
+        Self::by(roster, |_| roster.validates_creations(), request)
     }
 
     /// The judging of updates, by those validators of a roster that judge updates; `None` if there
@@ -59,28 +60,67 @@ impl ValidateFlow {
         Self::by(roster, |member| member.validates_updates, request)
     }
 
+    /// The judging of what one is asked to validate from elsewhere: of an adjustment by all
+    /// validators of a roster, of updates alone by those that judge updates. Without any, it is
+    /// accepted.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use nri_core::flow::{Flow, Roster, Step, ValidateFlow};
+    /// use nri_core::{Request, api};
+    ///
+    /// let request = api::ValidateContainerAdjustmentRequest::default();
+    /// let request = Arc::new(Request::ValidateContainerAdjustment(request).into());
+    /// let mut flow = ValidateFlow::of_request(&Roster::default(), request);
+    /// assert!(matches!(flow.next(), Step::Done));
+    /// assert!(flow.finish().result.is_ok());
+    /// ```
+    pub fn of_request(roster: &Roster, request: Arc<EncodedRequest>) -> Self {
+        let adjusts = judges_adjustment(&request);
+        Self::with(
+            validators(roster, |member| adjusts || member.validates_updates),
+            request,
+        )
+    }
+
     fn by(
         roster: &Roster,
         judges: impl Fn(&Member) -> bool,
         request: impl FnOnce() -> api::ValidateContainerAdjustmentRequest,
     ) -> Option<Self> {
-        let members = roster.members().iter();
-        let validators: Vec<Member> = members
-            .filter(|member| {
-                member.events.contains(Event::ValidateContainerAdjustment) && judges(member)
-            })
-            .cloned()
-            .collect();
+        let validators = validators(roster, judges);
         if validators.is_empty() {
             return None;
         }
-        Some(Self {
-            request: Arc::new(Request::ValidateContainerAdjustment(request()).into()),
+        let request = Request::ValidateContainerAdjustment(request());
+        Some(Self::with(validators, Arc::new(request.into())))
+    }
+
+    fn with(validators: Vec<Member>, request: Arc<EncodedRequest>) -> Self {
+        Self {
+            request,
             verdicts: validators.iter().map(|_| None).collect(),
             validators,
             called: 0,
-        })
+        }
     }
+}
+
+/// Whether an adjustment is to be judged, not updates alone.
+pub(crate) fn judges_adjustment(request: &Request) -> bool {
+    match request {
+        Request::ValidateContainerAdjustment(request) => request.adjust.is_some(),
+        _ => false,
+    }
+}
+
+/// Those of a roster that validate, in order.
+fn validators(roster: &Roster, judges: impl Fn(&Member) -> bool) -> Vec<Member> {
+    let members = roster.members().iter();
+    let validators = members.filter(|member| {
+        member.events.contains(Event::ValidateContainerAdjustment) && judges(member)
+    });
+    validators.cloned().collect()
 }
 
 impl ValidateFlow {
@@ -177,13 +217,14 @@ impl Flow for ValidateFlow {
             "",
             reply,
             |response| {
-                if let Response::ValidateContainerAdjustment(verdict) = response
-                    && verdict.reject
-                {
-                    rejection = Some(Objection::Rejects(match verdict.reason {
-                        reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
-                        reason => reason,
-                    }));
+                match response {
+                    Response::ValidateContainerAdjustment(verdict) if verdict.reject => {
+                        rejection = Some(Objection::Rejects(match verdict.reason {
+                            reason if reason.is_empty() => UNKNOWN_REASON.to_owned(),
+                            reason => reason,
+                        }));
+                    }
+                    _ => {}
                 }
                 Ok(())
             },

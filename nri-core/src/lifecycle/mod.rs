@@ -290,10 +290,11 @@ impl Lifecycles {
 
     /// Something happens to a container whose creation may not be settled: it exists.
     fn show_existence(&mut self, key: &ObjectKey) {
-        if let Some(entry) = self.entries.get_mut(key)
-            && entry.creation == Creation::Unsettled
-        {
-            entry.creation = Creation::Settled;
+        match self.entries.get_mut(key) {
+            Some(entry) if entry.creation == Creation::Unsettled => {
+                entry.creation = Creation::Settled;
+            }
+            _ => {}
         }
     }
 
@@ -366,9 +367,15 @@ impl Lifecycles {
         true
     }
 
+    /// Whether a pod or container lives of which events have told, not only lists: it cannot appear
+    /// by an event before its removal.
+    pub fn is_announced(&self, key: &ObjectKey) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.announced)
+    }
+
     /// Whether the next RunPodSandbox or StartContainer of a pod or container makes it run again
     /// after its stop was announced.
-    pub(crate) fn may_restart(&self, key: &ObjectKey) -> bool {
+    pub fn may_restart(&self, key: &ObjectKey) -> bool {
         let stopped = self
             .entries
             .get(key)

@@ -21,10 +21,11 @@ impl Removed {
         self.at.insert(key.clone(), now);
         self.order.push_back((now, key));
         while self.order.len() > REMEMBERED {
-            if let Some((at, key)) = self.order.pop_front()
-                && self.at.get(&key) == Some(&at)
-            {
-                self.at.remove(&key);
+            match self.order.pop_front() {
+                Some((at, key)) if self.at.get(&key) == Some(&at) => {
+                    self.at.remove(&key);
+                }
+                _ => {}
             }
         }
     }

@@ -157,9 +157,7 @@ impl Combined {
     /// Brings the view up to date. It is the original in the first call and always the same; it is
     /// only asked for if it changes.
     pub(crate) fn show<'v>(&mut self, view: impl FnOnce() -> Option<&'v mut api::Container>) {
-        if let Some(plugin) = self.last_plugin.take()
-            && let Some(adjust) = self.last.take()
-        {
+        if let (Some(plugin), Some(adjust)) = (self.last_plugin.take(), self.last.take()) {
             self.adjustments.take(adjust, &plugin, view());
         }
     }

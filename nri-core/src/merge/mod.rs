@@ -63,6 +63,7 @@ pub use owners::{Owned, Owner, Owners};
 pub(crate) use sieve::{Sieve, fields, resource_fields, sift_adjustment, sift_resources};
 pub use support::{OnUnsupported, Support};
 pub use supported::{SupportedFields, Unsupported};
+pub(crate) use update::asked_part;
 pub use update::{StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
 pub use updates::MergedUpdate;
 

@@ -36,6 +36,22 @@ impl Owner {
         }
     }
 
+    /// The owner once `outer` in it is replaced by the plugins behind it, which have `inner` as
+    /// their owner; `None` if there is nothing to be replaced.
+    fn expanded(&self, outer: &PluginId, inner: Option<&Self>) -> Option<Self> {
+        let inner = inner?;
+        match self {
+            Owner::Set(plugin) | Owner::Removed(plugin) => (plugin == outer).then(|| inner.clone()),
+            Owner::Many(plugins) => {
+                let at = plugins.iter().position(|plugin| plugin == outer)?;
+                let mut plugins = plugins.clone();
+                plugins.splice(at..=at, inner.plugins().iter().cloned());
+                Some(Owner::Many(plugins))
+            }
+            Owner::Unrecognised(_) => None,
+        }
+    }
+
     /// The plugin that set the value, if one did.
     pub(super) fn setter(&self) -> Option<&PluginId> {
         match self {
@@ -171,6 +187,42 @@ impl Owners {
         }
     }
 
+    /// The same owners, with `outer` replaced by the plugins behind it, whose owners are `inner`:
+    /// what a plugin set, removed or, of hooks, added, is its own, not that of the plugin that
+    /// answered for it. Items of which `inner` does not know the owner stay with `outer`.
+    ///
+    /// Both are owners in the same containers: those of one request, the container that it is about
+    /// and others that it updates.
+    ///
+    /// ```
+    /// use nri_core::PluginId;
+    /// use nri_core::api::Field;
+    /// use nri_core::merge::{Owner, Owners};
+    ///
+    /// let id = |text: &str| text.parse::<PluginId>();
+    /// let (mut outer, mut inner) = (Owners::default(), Owners::default());
+    /// outer.insert("c1", Field::OciHooks, None, Owner::Many(vec![id("05-a")?, id("50-hub")?]));
+    /// inner.insert("c1", Field::OciHooks, None, Owner::Many(vec![id("10-x")?, id("20-y")?]));
+    /// outer.insert("c1", Field::Env, Some("HOME"), Owner::Removed(id("50-hub")?));
+    /// inner.insert("c1", Field::Env, Some("HOME"), Owner::Removed(id("20-y")?));
+    ///
+    /// let owners = outer.expand(&id("50-hub")?, &inner);
+    /// let hooks = owners.owner("c1", Field::OciHooks, None).unwrap();
+    /// assert_eq!(hooks.to_string(), "05-a,10-x,20-y");
+    /// let home = owners.owner("c1", Field::Env, Some("HOME")).unwrap();
+    /// assert_eq!(home.to_string(), "-20-y");
+    /// # Ok::<(), nri_core::InvalidIdentity>(())
+    /// ```
+    #[must_use]
+    pub fn expand(mut self, outer: &PluginId, inner: &Self) -> Self {
+        for (container, owners) in &mut self.containers {
+            if let Some(inner) = inner.containers.get(container) {
+                owners.expand(outer, inner);
+            }
+        }
+        self
+    }
+
     /// The message on the wire. There, who removed a namespace looks like who set one.
     pub fn to_message(&self) -> api::OwningPlugins {
         let owners = self.containers.iter().map(|(container, owners)| {
@@ -280,6 +332,28 @@ impl ContainerOwners {
     pub(super) fn insert_entries(&mut self, field: Field, owners: KeyTable<Owner>) {
         if !owners.is_empty() {
             self.entries.insert(field as i32, owners);
+        }
+    }
+
+    /// See [`Owners::expand`].
+    fn expand(&mut self, outer: &PluginId, inner: &Self) {
+        for (field, owner) in &mut self.single {
+            if let Some(expanded) = owner.expanded(outer, inner.single.get(field)) {
+                *owner = expanded;
+            }
+        }
+        for (field, entries) in &mut self.entries {
+            let Some(inner) = inner.entries.get(field) else {
+                continue;
+            };
+            let expanded = entries.iter().filter_map(|(key, owner)| {
+                let expanded = owner.expanded(outer, inner.get(key))?;
+                Some((key.to_owned(), expanded))
+            });
+            let expanded: Vec<(String, Owner)> = expanded.collect();
+            for (key, owner) in expanded {
+                entries.insert(&key, owner);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use nri_proto::api;
 use super::error::{MergeError, Omission};
 use super::evictions::{Eviction, Evictions};
 use super::owners::Owners;
+use super::sieve::{Sieve, sift_resources};
 use super::support::Support;
 use super::updates::{MergedUpdate, Updates};
 use crate::RegisteredPlugin;
@@ -140,6 +141,34 @@ impl UpdateMerge {
             owners,
             omissions: self.omissions,
         }
+    }
+}
+
+/// Of a container's resources, what plugins own.
+pub(crate) fn asked_part(
+    owners: &Owners,
+    container: &str,
+    mut resources: api::LinuxResources,
+) -> api::LinuxResources {
+    sift_resources(&mut resources, &mut HasOwner { owners, container });
+    resources
+        .memory
+        .take_if(|memory| *memory == Default::default());
+    resources.cpu.take_if(|cpu| *cpu == Default::default());
+    resources
+}
+
+/// Keeps what has an owner.
+struct HasOwner<'a> {
+    owners: &'a Owners,
+    container: &'a str,
+}
+
+impl Sieve for HasOwner<'_> {
+    const A_PART_STAYS: bool = true;
+
+    fn keeps(&mut self, field: api::Field, key: Option<&str>) -> bool {
+        self.owners.owner(self.container, field, key).is_some()
     }
 }
 

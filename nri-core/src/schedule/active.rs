@@ -50,6 +50,8 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
+    /// Whether a creation is validated by others.
+    pub(super) validated_elsewhere: bool,
     /// Whether the caller does not wait any more, so that it is no harm to it how long plugins
     /// take.
     pub(super) left: bool,
@@ -75,6 +77,7 @@ impl<J: Job> Active<J> {
             pod: order.pod,
             object: order.object,
             deadline: order.deadline,
+            validated_elsewhere: order.validated_elsewhere,
             left: false,
             stage: Stage::Queued,
             began: 0,
@@ -138,8 +141,8 @@ impl<J: Job> Active<J> {
                 .iter()
                 .filter(move |member| {
                     let judges = event != Event::ValidateContainerAdjustment
-                        || self.event == Event::CreateContainer
-                        || member.validates_updates;
+                        || (self.job.is_validated_by_all() && !self.validated_elsewhere)
+                        || (member.validates_updates && self.event != Event::CreateContainer);
                     member.events.contains(event) && judges && !resolved(&member.plugin)
                 })
                 .map(|member| &member.plugin)

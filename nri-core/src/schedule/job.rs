@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::flow::{
-    CreateFlow, Flow, NotifyFlow, Reply, Report, Roster, Step, StopFlow, UpdateFlow,
+    CreateFlow, Flow, NotifyFlow, Reply, Report, Roster, Step, StopFlow, UpdateFlow, ValidateFlow,
+    judges_adjustment,
 };
 use crate::lifecycle::ObjectKey;
 use crate::merge::{CreateOutcome, StopOutcome, UpdateOutcome};
@@ -28,6 +29,11 @@ pub trait Job: Sized {
         None
     }
 
+    /// Whether all validators are asked, not those alone that judge updates.
+    fn is_validated_by_all(&self) -> bool {
+        self.event() == Event::CreateContainer
+    }
+
     /// The flow through the plugins of a roster. Called once; a creation must keep what
     /// [`undo`](Job::undo) needs.
     fn begin(&mut self, roster: &Roster) -> Self::Flow;
@@ -43,6 +49,7 @@ pub struct Submission<J> {
     pub(super) pod: ObjectKey,
     pub(super) object: ObjectKey,
     pub(super) deadline: Option<Instant>,
+    pub(super) validated_elsewhere: bool,
 }
 
 impl<J: Job> Submission<J> {
@@ -53,6 +60,7 @@ impl<J: Job> Submission<J> {
             object: pod.clone(),
             pod,
             deadline: None,
+            validated_elsewhere: false,
         }
     }
 
@@ -69,6 +77,14 @@ impl<J: Job> Submission<J> {
         self.deadline = deadline;
         self
     }
+
+    /// The same, where a creation is not validated before it is answered, see
+    /// [`Roster::without_validation`].
+    #[must_use]
+    pub fn without_validation(mut self) -> Self {
+        self.validated_elsewhere = true;
+        self
+    }
 }
 
 /// The flow of any request.
@@ -82,6 +98,8 @@ pub enum RequestFlow {
     Update(UpdateFlow),
     /// Of a stopped container.
     Stop(StopFlow),
+    /// Of a validation that somebody else asks for.
+    Validate(ValidateFlow),
     /// Of anything else.
     Notify(NotifyFlow),
 }
@@ -109,6 +127,7 @@ impl Flow for RequestFlow {
             Self::Create(flow) => flow.next(),
             Self::Update(flow) => flow.next(),
             Self::Stop(flow) => flow.next(),
+            Self::Validate(flow) => flow.next(),
             Self::Notify(flow) => flow.next(),
         }
     }
@@ -118,6 +137,7 @@ impl Flow for RequestFlow {
             Self::Create(flow) => flow.answer(plugin, reply),
             Self::Update(flow) => flow.answer(plugin, reply),
             Self::Stop(flow) => flow.answer(plugin, reply),
+            Self::Validate(flow) => flow.answer(plugin, reply),
             Self::Notify(flow) => flow.answer(plugin, reply),
         }
     }
@@ -127,6 +147,7 @@ impl Flow for RequestFlow {
             Self::Create(flow) => map(flow.finish(), RequestOutcome::Create),
             Self::Update(flow) => map(flow.finish(), RequestOutcome::Update),
             Self::Stop(flow) => map(flow.finish(), RequestOutcome::Stop),
+            Self::Validate(flow) => map(flow.finish(), |()| RequestOutcome::Nothing),
             Self::Notify(flow) => map(flow.finish(), |()| RequestOutcome::Nothing),
         }
     }
@@ -155,12 +176,19 @@ impl Job for Arc<EncodedRequest> {
         Some(self)
     }
 
+    fn is_validated_by_all(&self) -> bool {
+        self.event() == Event::CreateContainer || judges_adjustment(self)
+    }
+
     fn begin(&mut self, roster: &Roster) -> RequestFlow {
         let request = Arc::clone(self);
         match self.event() {
             Event::CreateContainer => RequestFlow::Create(CreateFlow::shared(roster, request)),
             Event::UpdateContainer => RequestFlow::Update(UpdateFlow::shared(roster, request)),
             Event::StopContainer => RequestFlow::Stop(StopFlow::shared(roster, request)),
+            Event::ValidateContainerAdjustment => {
+                RequestFlow::Validate(ValidateFlow::of_request(roster, request))
+            }
             _ => RequestFlow::Notify(NotifyFlow::shared(roster, request)),
         }
     }

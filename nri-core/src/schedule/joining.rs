@@ -47,10 +47,9 @@ impl<J: Job> Scheduler<J> {
     /// synchronised: for the first time, or again.
     pub(super) fn join(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         let number = self.next_number();
-        if let Some(instance) = self.plugins.get_mut(plugin)
-            && instance.admitted == 0
-        {
-            instance.admitted = number;
+        match self.plugins.get_mut(plugin) {
+            Some(instance) if instance.admitted == 0 => instance.admitted = number,
+            _ => {}
         }
         let until = now + self.config.settle_timeout;
         let before = BTreeSet::new();
@@ -232,9 +231,10 @@ impl<J: Job> Scheduler<J> {
 
     /// Gives a plugin that is synchronised the time for another part.
     pub(super) fn progress(&mut self, plugin: &RegisteredPlugin, now: Instant) {
-        if let Some(instance) = self.plugins.get(plugin)
-            && let Phase::Synchronizing { .. } = instance.phase
-        {
+        let Some(instance) = self.plugins.get(plugin) else {
+            return;
+        };
+        if let Phase::Synchronizing { .. } = instance.phase {
             let until = now + instance.limits.request_timeout;
             self.set_phase(plugin, Phase::Synchronizing { until });
         }
@@ -372,10 +372,9 @@ impl<J: Job> Scheduler<J> {
                 continue;
             }
             let mut member = instance.member.clone();
-            if let Some(older) = members.get(&plugin.id)
-                && !instance.opened
-            {
-                member.events |= older.events;
+            match members.get(&plugin.id) {
+                Some(older) if !instance.opened => member.events |= older.events,
+                _ => {}
             }
             members.insert(&plugin.id, member);
         }

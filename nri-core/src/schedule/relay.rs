@@ -30,8 +30,9 @@ impl<J: Job> Scheduler<J> {
         };
         active.began = began;
         let roster = match &active.undoes {
-            None if step != Ok(Due::Nothing) => self.roster.clone(),
-            None => Roster::default(),
+            None if step == Ok(Due::Nothing) => Roster::default(),
+            None if active.validated_elsewhere => self.roster.clone().without_validation(),
+            None => self.roster.clone(),
             Some((_, seen)) => {
                 let those = self.plugins.values().map(|instance| &instance.member);
                 let those = those.filter(|member| seen.contains(&member.plugin));
@@ -67,9 +68,9 @@ impl<J: Job> Scheduler<J> {
         let Some(active) = self.requests.get(&id) else {
             return;
         };
-        if active.object.subject() == Subject::Container
-            && let Some(request) = active.job.message()
-        {
+        let request = active.job.message();
+        let request = request.filter(|_| active.object.subject() == Subject::Container);
+        if let Some(request) = request {
             let known_pods = &self.known_pods;
             known_pods.note_encoded(&active.object, &active.pod, &request.pod_bytes());
             known_pods.prune(&self.lives);
@@ -82,7 +83,8 @@ impl<J: Job> Scheduler<J> {
         let Some(active) = self.requests.get_mut(&id) else {
             return Ok(Due::Nothing);
         };
-        if active.undoes.is_some() {
+        // Nor is a validation one.
+        if active.undoes.is_some() || active.event == Event::ValidateContainerAdjustment {
             return Ok(Due::Event);
         }
         if active.event == Event::CreateContainer {

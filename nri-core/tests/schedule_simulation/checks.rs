@@ -9,7 +9,7 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     AfterLate, CallId, CallOutcome, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
 };
-use nri_core::{EncodedRequest, Error, Event, RegisteredPlugin, Request, Settlement};
+use nri_core::{EncodedRequest, Error, Event, RegisteredPlugin, Settlement};
 
 use crate::peer::{Meeting, Owed, Reaction, Where};
 use crate::world::{Asked, Plan, Told, World};

@@ -30,7 +30,7 @@ impl Errand {
             ..Default::default()
         };
         let (pod, container) = (Some(pod), Some(container));
-        Self(Arc::new(match event {
+        let request = match event {
             Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
             Event::UpdatePodSandbox => Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
                 pod,
@@ -61,7 +61,8 @@ impl Errand {
                 Request::RemoveContainer(api::RemoveContainerRequest { pod, container })
             }
             other => panic!("the simulated runtime has no {other}"),
-        }))
+        };
+        Self(Arc::new(request.into()))
     }
 
     fn container(&self) -> String {

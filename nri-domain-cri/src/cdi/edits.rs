@@ -1,7 +1,7 @@
 //! What CDI devices change in a container. Most of it is what plugins may ask for too, so it is
 //! applied as an adjustment; the rest is here.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
@@ -120,6 +120,12 @@ impl Edits {
                     mount.container_path
                 ));
             }
+            if mount.host_path.is_empty() {
+                return Err(format!(
+                    "the mount of {} has no `hostPath`",
+                    mount.container_path
+                ));
+            }
         }
         for device in &self.net_devices {
             if device.host_interface_name.is_empty() || device.host_interface_name.starts_with('-')
@@ -133,28 +139,55 @@ impl Edits {
         Ok(())
     }
 
-    pub(super) fn apply(&self, spec: &mut OciSpec) -> Result<(), String> {
-        let applied = apply(spec, &self.adjustment(), &ApplyOptions::default(), None);
-        *spec = applied.map_err(|error| error.to_string())?.spec;
-        self.device_nodes
-            .iter()
-            .try_for_each(|node| node.apply(spec))?;
-        for gid in self.additional_gids.iter().filter(|gid| **gid != 0) {
-            let gids = list(spec, &["process", "user", "additionalGids"]);
-            if !gids.contains(&json!(gid)) {
-                gids.push(json!(gid));
-            }
+    /// Puts edits into a spec, one after the other. Every list of the spec is walked once, however
+    /// many edits there are.
+    pub(super) fn apply_all(edits: &[&Self], spec: &mut OciSpec) -> Result<(), String> {
+        let mut adjustment = api::ContainerAdjustment::default();
+        for edits in edits {
+            edits.add_to(&mut adjustment);
         }
-        if let Some(rdt) = &self.intel_rdt {
+        // Of what is said twice, the later counts.
+        keep_last(&mut adjustment.env, |variable| variable.key.clone());
+        keep_last(&mut adjustment.mounts, |mount| mount.destination.clone());
+        let applied = apply(spec, &adjustment, &ApplyOptions::default(), None);
+        *spec = applied.map_err(|error| error.to_string())?.spec;
+
+        let mut nodes = Vec::new();
+        for node in edits.iter().flat_map(|edits| &edits.device_nodes) {
+            nodes.push(node.completed()?);
+        }
+        let mut rules: Vec<Value> = nodes.iter().filter_map(DeviceNode::rule).collect();
+        if !rules.is_empty() {
+            list(spec, &["linux", "resources", "devices"]).append(&mut rules);
+        }
+        keep_last(&mut nodes, |node| node.path.clone());
+        if !nodes.is_empty() {
+            let mut devices: Vec<Value> = nodes.iter().map(|node| node.device(spec)).collect();
+            let paths: HashSet<&str> = nodes.iter().map(|node| &*node.path).collect();
+            let list = list(spec, &["linux", "devices"]);
+            list.retain(|other| other["path"].as_str().is_none_or(|p| !paths.contains(p)));
+            list.append(&mut devices);
+        }
+
+        let gids = edits.iter().flat_map(|edits| &edits.additional_gids);
+        let gids: Vec<u32> = gids.copied().filter(|gid| *gid != 0).collect();
+        if !gids.is_empty() {
+            let list = list(spec, &["process", "user", "additionalGids"]);
+            let mut there: HashSet<u64> = list.iter().filter_map(Value::as_u64).collect();
+            let new = gids.into_iter().filter(|gid| there.insert(u64::from(*gid)));
+            list.extend(new.map(Value::from));
+        }
+        for rdt in edits.iter().filter_map(|edits| edits.intel_rdt.as_ref()) {
             rdt.apply(spec);
         }
         Ok(())
     }
 
-    fn adjustment(&self) -> api::ContainerAdjustment {
-        let mut hooks = api::Hooks::default();
+    /// What of it plugins may ask for too.
+    fn add_to(&self, adjustment: &mut api::ContainerAdjustment) {
         for hook in &self.hooks {
-            if let Some(list) = hook.list_of(&mut hooks) {
+            let hooks = adjustment.hooks.get_or_insert_default();
+            if let Some(list) = hook.list_of(hooks) {
                 list.push(api::Hook {
                     path: hook.path.clone(),
                     args: hook.args.clone(),
@@ -163,45 +196,38 @@ impl Edits {
                 });
             }
         }
-        let net_devices: BTreeMap<String, api::LinuxNetDevice> = self
-            .net_devices
-            .iter()
-            .map(|device| {
-                let name = device.name.clone();
-                (
-                    device.host_interface_name.clone(),
-                    api::LinuxNetDevice { name },
-                )
-            })
-            .collect();
-        api::ContainerAdjustment {
-            env: self
-                .env
-                .iter()
-                .filter_map(|entry| entry.split_once('='))
-                .map(|(key, value)| api::KeyValue {
-                    key: key.to_owned(),
-                    value: value.to_owned(),
-                })
-                .collect(),
-            mounts: self
-                .mounts
-                .iter()
-                .map(|mount| api::Mount {
-                    source: mount.host_path.clone(),
-                    destination: mount.container_path.clone(),
-                    options: mount.options.clone(),
-                    r#type: mount.r#type.clone(),
-                })
-                .collect(),
-            hooks: (!self.hooks.is_empty()).then_some(hooks),
-            linux: (!net_devices.is_empty()).then(|| api::LinuxContainerAdjustment {
-                net_devices,
-                ..Default::default()
-            }),
-            ..Default::default()
+        for device in &self.net_devices {
+            let linux = adjustment.linux.get_or_insert_default();
+            let name = device.name.clone();
+            linux.net_devices.insert(
+                device.host_interface_name.clone(),
+                api::LinuxNetDevice { name },
+            );
         }
+        let variables = self.env.iter().filter_map(|entry| entry.split_once('='));
+        adjustment
+            .env
+            .extend(variables.map(|(key, value)| api::KeyValue {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }));
+        adjustment
+            .mounts
+            .extend(self.mounts.iter().map(|mount| api::Mount {
+                source: mount.host_path.clone(),
+                destination: mount.container_path.clone(),
+                options: mount.options.clone(),
+                r#type: mount.r#type.clone(),
+            }));
     }
+}
+
+/// Leaves of the items with the same key the last one.
+fn keep_last<T>(items: &mut Vec<T>, key: impl Fn(&T) -> String) {
+    let mut seen = HashSet::new();
+    items.reverse();
+    items.retain(|item| seen.insert(key(item)));
+    items.reverse();
 }
 
 impl Hook {
@@ -220,55 +246,63 @@ impl Hook {
 }
 
 impl DeviceNode {
-    /// Puts the node in place of one of the same path, with a rule that allows it. What is not said
-    /// of it is the host's node's; its owner is the process's user.
-    fn apply(&self, spec: &mut OciSpec) -> Result<(), String> {
+    /// The node with what is not said of it: that is the host's node's.
+    fn completed(&self) -> Result<Self, String> {
         let mut node = self.clone();
         if node.r#type.is_empty() || (node.major == 0 && node.minor == 0 && node.r#type != "p") {
             node.complete()?;
         }
+        Ok(node)
+    }
+
+    /// The node in a spec, where it takes the place of one of the same path. Its owner, where none
+    /// is said, is the process's user.
+    fn device(&self, spec: &OciSpec) -> Value {
         let owner = |id: Option<u32>, name: &str| {
             let of_process = || spec.pointer(&format!("/process/user/{name}"))?.as_u64();
             id.map(u64::from)
                 .or_else(|| of_process().filter(|id| *id > 0))
         };
-        let (uid, gid) = (owner(node.uid, "uid"), owner(node.gid, "gid"));
         let mut device = Map::new();
-        device.insert("path".to_owned(), json!(node.path));
-        device.insert("type".to_owned(), json!(node.r#type));
-        let mut rule = Map::new();
-        rule.insert("allow".to_owned(), json!(true));
-        rule.insert(
-            "type".to_owned(),
-            json!(if node.r#type == "b" { "b" } else { "c" }),
-        );
-        if node.r#type != "p" {
-            for (name, number) in [("major", node.major), ("minor", node.minor)] {
-                device.insert(name.to_owned(), json!(number));
-                rule.insert(name.to_owned(), json!(number));
-            }
-        }
+        device.insert("path".to_owned(), json!(self.path));
+        device.insert("type".to_owned(), json!(self.r#type));
+        self.add_numbers(&mut device);
         for (name, value) in [
-            ("fileMode", node.file_mode.map(u64::from)),
-            ("uid", uid),
-            ("gid", gid),
+            ("fileMode", self.file_mode.map(u64::from)),
+            ("uid", owner(self.uid, "uid")),
+            ("gid", owner(self.gid, "gid")),
         ] {
             if let Some(value) = value {
                 device.insert(name.to_owned(), json!(value));
             }
         }
-        let devices = list(spec, &["linux", "devices"]);
-        devices.retain(|other| other["path"] != json!(node.path));
-        devices.push(Value::Object(device));
-        if node.r#type != "p" {
-            let access = match &*node.permissions {
-                "" => "rwm",
-                permissions => permissions,
-            };
-            rule.insert("access".to_owned(), json!(access));
-            list(spec, &["linux", "resources", "devices"]).push(Value::Object(rule));
+        Value::Object(device)
+    }
+
+    /// The rule that allows it; pipes need none.
+    fn rule(&self) -> Option<Value> {
+        let kind = match &*self.r#type {
+            "p" => return None,
+            "b" => "b",
+            _ => "c",
+        };
+        let access = match &*self.permissions {
+            "" => "rwm",
+            permissions => permissions,
+        };
+        let mut rule = Map::new();
+        rule.insert("allow".to_owned(), json!(true));
+        rule.insert("type".to_owned(), json!(kind));
+        self.add_numbers(&mut rule);
+        rule.insert("access".to_owned(), json!(access));
+        Some(Value::Object(rule))
+    }
+
+    fn add_numbers(&self, to: &mut Map<String, Value>) {
+        if self.r#type != "p" {
+            to.insert("major".to_owned(), json!(self.major));
+            to.insert("minor".to_owned(), json!(self.minor));
         }
-        Ok(())
     }
 
     fn complete(&mut self) -> Result<(), String> {

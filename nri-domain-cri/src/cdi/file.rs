@@ -47,7 +47,7 @@ impl SpecFile {
         Self::parse(&host::read_text(path)?)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let written: Written = match serde_json::from_str(text) {
             Ok(written) => written,
             Err(error) if text.trim_start().starts_with('{') && !error.is_syntax() => {

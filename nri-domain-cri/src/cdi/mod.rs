@@ -103,6 +103,26 @@ impl Registry {
         registry
     }
 
+    /// Takes the texts of specification files, each with its name for errors, as if they were those
+    /// of one directory.
+    ///
+    /// ```
+    /// use nri_domain_cri::cdi::Registry;
+    ///
+    /// let text = "cdiVersion: 1.0.0\nkind: vendor.example/gpu\ndevices: [{name: a}, {name: a}]\n";
+    /// let registry = Registry::from_texts([("gpu.yaml", text)]);
+    /// let error = registry.errors()[0].to_string();
+    /// assert_eq!(error, "gpu.yaml: it has the device vendor.example/gpu=a twice");
+    /// ```
+    pub fn from_texts<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut registry = Self::default();
+        let files = files
+            .into_iter()
+            .map(|(name, text)| (name.into(), SpecFile::parse(text)));
+        registry.add(Path::new("texts"), files);
+        registry
+    }
+
     /// What could not be read.
     pub fn errors(&self) -> &[CdiError] {
         &self.errors
@@ -120,17 +140,28 @@ impl Registry {
             Err(error) => return self.failed(directory, error.to_string()),
         };
         let mut paths: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|ending| ending == "json" || ending == "yaml")
+        });
         paths.sort();
+        let files = paths.into_iter().map(|path| {
+            let read = SpecFile::read(&path);
+            (path, read)
+        });
+        self.add(directory, files);
+    }
+
+    /// Adds the files of one directory.
+    fn add(
+        &mut self,
+        directory: &Path,
+        files: impl Iterator<Item = (PathBuf, Result<SpecFile, String>)>,
+    ) {
         let mut here: BTreeMap<String, (usize, Edits)> = BTreeMap::new();
         let mut twice: Vec<String> = Vec::new();
-        for path in paths {
-            let is_spec = path
-                .extension()
-                .is_some_and(|ending| ending == "json" || ending == "yaml");
-            if !is_spec {
-                continue;
-            }
-            let file = match SpecFile::read(&path) {
+        for (path, file) in files {
+            let file = match file {
                 Ok(file) => file,
                 Err(reason) => {
                     self.failed(&path, reason);
@@ -184,23 +215,42 @@ impl Registry {
         }
         let mut files = vec![false; self.files.len()];
         let mut done = BTreeSet::new();
-        let mut injected = spec.clone();
+        let mut names_of = Vec::new();
+        let mut edits = Vec::new();
         for name in names {
             let Some((place, own)) = self.devices.get(name).filter(|_| done.insert(name)) else {
                 continue;
             };
             let of_file =
                 (!std::mem::replace(&mut files[*place], true)).then(|| &self.files[*place]);
-            for edits in of_file.into_iter().chain([own]) {
-                edits
-                    .apply(&mut injected)
-                    .map_err(|reason| CdiError::Edit {
-                        name: name.clone(),
-                        reason,
-                    })?;
+            for new in of_file.into_iter().chain([own]) {
+                names_of.push(name);
+                edits.push(new);
             }
         }
-        *spec = injected;
+        let apply_first = |count: usize| {
+            let mut injected = spec.clone();
+            Edits::apply_all(&edits[..count], &mut injected).map(|()| injected)
+        };
+        match apply_first(edits.len()) {
+            Ok(injected) => *spec = injected,
+            Err(reason) => {
+                // Whose fault that is: with one device less it goes well.
+                let (mut well, mut wrong) = (0, edits.len());
+                let mut last = reason;
+                while wrong - well > 1 {
+                    let middle = well + (wrong - well) / 2;
+                    match apply_first(middle) {
+                        Ok(_) => well = middle,
+                        Err(reason) => (wrong, last) = (middle, reason),
+                    }
+                }
+                return Err(CdiError::Edit {
+                    name: names_of[well].clone(),
+                    reason: last,
+                });
+            }
+        }
         Ok(())
     }
 }

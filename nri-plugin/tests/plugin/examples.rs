@@ -149,7 +149,7 @@ async fn logger_prints_text_and_ends_with_a_signal() {
             let request = create().encode_to_vec();
             runtime.send(event, request).await.unwrap();
         }
-        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        let pid = Pid::from_raw(child.id() as i32).unwrap();
         kill_process(pid, signal).unwrap();
         let output = finish(child).await;
         assert!(output.status.success());

@@ -14,7 +14,7 @@ use crate::examples::{annotated, by_hand, create, finish, launched, program};
 use crate::support::{Socket, current, within};
 
 fn terminate(child: &Child) {
-    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    let pid = Pid::from_raw(child.id() as i32).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
 }
 

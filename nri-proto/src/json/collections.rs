@@ -98,8 +98,9 @@ impl<K: Key, T: Value> Value for BTreeMap<K, T> {
                 while let Some(text) = map.next_key::<String>()? {
                     let place = Place::Entry(&self.0, &text);
                     let Some(key) = K::key_from(&text) else {
-                        let reason = format_args!("`{place}`: the key is no number of 32 bits");
-                        return Err(A::Error::custom(reason));
+                        return Err(A::Error::custom(format_args!(
+                            "`{place}`: the key is no number of 32 bits"
+                        )));
                     };
                     let value = map.next_value_seed(Seed(place, PhantomData))?;
                     if entries.insert(key, value).is_some() {

@@ -96,8 +96,7 @@ impl<'de, M: Message, T: Default> Visitor<'de> for Object<'_, M, T> {
             let name = M::FIELDS[field][0];
             let place = Place::Field(&self.0, name);
             if seen & 1 << field != 0 {
-                let reason = format_args!("duplicate field `{place}`");
-                return Err(A::Error::custom(reason));
+                return Err(A::Error::custom(format_args!("duplicate field `{place}`")));
             }
             seen |= 1 << field;
             let next = Next {

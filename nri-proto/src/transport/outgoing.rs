@@ -31,11 +31,11 @@ impl Frames {
         let mut room = first;
         for mut part in message.into_runs() {
             while !part.is_empty() {
-                if room == 0
-                    && let Some(len) = second.take()
-                {
-                    self.put_header(id, len);
-                    room = len;
+                if room == 0 {
+                    if let Some(len) = second.take() {
+                        self.put_header(id, len);
+                        room = len;
+                    }
                 }
                 let run = part.split_to(part.len().min(room));
                 room -= run.len();
@@ -83,9 +83,10 @@ impl Buf for Frames {
     }
 
     fn advance(&mut self, mut count: usize) {
-        while count > 0
-            && let Some(run) = self.runs.front_mut()
-        {
+        while count > 0 {
+            let Some(run) = self.runs.front_mut() else {
+                break;
+            };
             let step = count.min(run.len());
             run.advance(step);
             count -= step;

@@ -80,10 +80,9 @@ impl ReceivedCall {
 impl fmt::Display for ReceivedCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.method)?;
-        if self.event().is_none()
-            && let Some(request) = self.request()
-        {
-            write!(f, " {}", request.event())?;
+        match self.request() {
+            Some(request) if self.event().is_none() => write!(f, " {}", request.event())?,
+            _ => {}
         }
         match self.id() {
             Some(id) => write!(f, " {id}"),

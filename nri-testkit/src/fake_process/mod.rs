@@ -109,10 +109,7 @@ impl FakeProcess {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid as i32));
         if let Some(pid) = pid {
             // It may be dead already; it is not reaped, so nobody else has the number.
             let _ = kill_process(pid, signal);

@@ -87,8 +87,8 @@
 //! let runtime = Simplest(TestRuntime::start().await, Mutex::default());
 //! let report = check_within(&runtime, Duration::from_secs(2)).await;
 //! println!("{report}");
-//! // It does not tear down a pod that is refused, and nobody watches for the exits of its containers.
-//! assert!(report.failed().contains(&Check::PodRefused) && report.failed().contains(&Check::Evicted));
+//! // Nobody watches for the exits of its containers.
+//! assert!(report.failed().contains(&Check::Evicted));
 //! # });
 //! ```
 //!

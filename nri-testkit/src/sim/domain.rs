@@ -201,9 +201,10 @@ impl Domain for SimDomain {
         let _changing = self.changing.lock().await;
         let before = self.memory.container(&eviction.container_id);
         self.memory.evict_container(cx, eviction).await?;
-        if before.as_ref().is_some_and(lives)
-            && let Some(mut container) = self.memory.container(&eviction.container_id)
-        {
+        if !before.as_ref().is_some_and(lives) {
+            return Ok(());
+        }
+        if let Some(mut container) = self.memory.container(&eviction.container_id) {
             container.exit_code = KILLED;
             container.pid = 0;
             self.memory.put_container(container.clone());

@@ -150,10 +150,11 @@ impl SimError {
         let asked = those
             .iter()
             .any(|outcome| outcome.outcome != "unsubscribed");
-        if asked
-            && let Self::Refused { outcomes, .. } | Self::Nevertheless { outcomes, .. } = &mut self
-        {
-            *outcomes = those;
+        match &mut self {
+            Self::Refused { outcomes, .. } | Self::Nevertheless { outcomes, .. } if asked => {
+                *outcomes = those;
+            }
+            _ => {}
         }
         self
     }

@@ -92,7 +92,7 @@ pub const COMMANDS: &[Spec] = &[
     },
     Spec {
         name: "plugins",
-        about: "Lists the plugins that are ready, in the order in which they are called.",
+        about: "Lists the plugins that are connected or launched, in the order in which they are called, each with its state.",
         members: &[],
         example: r#"{"cmd":"plugins"}"#,
         answers: "plugins",

@@ -215,7 +215,8 @@ impl TestRuntime {
         self.try_run(self.pod(id)).await
     }
 
-    /// Runs a pod that the caller has described. One that is refused is not kept.
+    /// Runs a pod that the caller has described. One that is refused is torn down and not kept:
+    /// plugins that heard of it hear that it is stopped and removed.
     ///
     /// # Errors
     /// NRI's.
@@ -223,9 +224,17 @@ impl TestRuntime {
         // Unlike a creation, running a pod has no commit: a plugin that came between the event and
         // the book-keeping would neither hear of the pod nor be shown it.
         let _block = self.nri.block_plugin_sync().await;
-        self.nri.run_pod_sandbox(&self.cx, &pod).await?;
-        self.domain.put_pod(pod.clone());
-        Ok(pod)
+        match self.nri.run_pod_sandbox(&self.cx, &pod).await {
+            Ok(()) => {
+                self.domain.put_pod(pod.clone());
+                Ok(pod)
+            }
+            Err(error) => {
+                // What it was refused for is what the caller is told.
+                let _ = self.nri.remove_pod_sandbox(&self.cx, &pod).await;
+                Err(error)
+            }
+        }
     }
 
     /// As [`try_run`](Self::try_run).

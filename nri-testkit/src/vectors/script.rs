@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use nri_core::flow::{CreateFlow, Flow, Member, Reply, Report, Roster, Step, StopFlow, UpdateFlow};
 use nri_core::policy::{KnownPods, Policy};
-use nri_core::{
-    EncodedRequest, Event, EventMask, PluginId, RegisteredPlugin, Request, Response, api,
-};
+use nri_core::{EncodedRequest, Event, EventMask, PluginId, RegisteredPlugin, Response, api};
 
 use super::error::VectorError;
 use super::record::{MergeVector, ScriptedFailure, ScriptedPlugin};

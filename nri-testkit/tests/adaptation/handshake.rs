@@ -53,7 +53,7 @@ async fn a_plugin_registers_is_configured_synchronised_and_gets_events() {
         (info[0].kind, info[0].state),
         (PluginKind::External, PluginState::Ready)
     );
-    assert_eq!(info[0].pid, Some(std::process::id().cast_signed()));
+    assert_eq!(info[0].pid, Some(std::process::id() as i32));
     assert_eq!(info[0].nri_version, "v0.12.5");
 
     runtime.run_pod("p1").await;

@@ -12,6 +12,7 @@
 mod cancelling;
 mod crowd;
 mod gating;
+mod handing_back;
 mod handshake;
 mod joining;
 mod judging;
@@ -22,6 +23,7 @@ mod observing;
 mod order;
 mod policies;
 mod reconfiguring;
+mod relaying;
 mod requests;
 mod side_effects;
 mod supporting;

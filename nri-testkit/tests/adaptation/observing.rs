@@ -196,7 +196,7 @@ async fn plugins_can_be_looked_at() {
         (info.kind, info.state),
         (PluginKind::External, PluginState::Ready)
     );
-    assert_eq!(info.pid, Some(std::process::id().cast_signed()));
+    assert_eq!(info.pid, Some(std::process::id() as i32));
     assert_eq!(info.uid, Some(rustix::process::geteuid().as_raw()));
     assert_eq!(info.gid, Some(rustix::process::getegid().as_raw()));
     assert_eq!(info.nri_version, "v0.12.5");

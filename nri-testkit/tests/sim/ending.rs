@@ -34,7 +34,7 @@ async fn signals_end_it_cleanly_even_in_the_middle_of_a_command() {
         let mut plugin = Script::default().join(&mut serve, "10-all").await;
         serve.send(r#"{"cmd":"wait-plugins","count":9,"timeout_ms":3600000}"#);
         let socket = serve.socket();
-        let pid = Pid::from_raw(serve.pid().cast_signed()).unwrap();
+        let pid = Pid::from_raw(serve.pid() as i32).unwrap();
         kill_process(pid, signal).unwrap();
         plugin.ended().await;
         // The input is still open.
@@ -153,7 +153,7 @@ fn nothing_is_left_in_the_temporary_directory() {
                 "serve" => std::io::BufRead::read_line(&mut lines, &mut told).unwrap(),
                 _ => std::io::BufRead::read_line(&mut output, &mut told).unwrap(),
             };
-            let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+            let pid = Pid::from_raw(child.id() as i32).unwrap();
             kill_process(pid, signal).unwrap();
         }
         let mut stdin = child.stdin.take().unwrap();

@@ -488,9 +488,10 @@ fn apply_to_head<E: Entry>(asked: &[E], shown: &mut Vec<E::Shown>, head: usize) 
         }
     });
     for entry in asked.iter().filter(|entry| entry.removes().is_none()) {
-        if let Some(wanted) = wanted.get_mut(&*entry.normal_key())
-            && let Wanted::Value(entry) = *wanted
-        {
+        let Some(wanted) = wanted.get_mut(&*entry.normal_key()) else {
+            continue;
+        };
+        if let Wanted::Value(entry) = *wanted {
             shown.push(entry.to_shown());
             *wanted = Wanted::Gone;
         }

@@ -149,10 +149,11 @@ impl<V: Default + Clone, K: Spelled> Entries<V, K> {
     }
 
     fn keep(&mut self, key: &str, before: Option<V>) {
-        if let Some(before) = before
-            && !self.owners.contains(key)
-        {
-            self.original.insert(key.to_owned(), before);
+        match before {
+            Some(before) if !self.owners.contains(key) => {
+                self.original.insert(key.to_owned(), before);
+            }
+            _ => {}
         }
     }
 
@@ -222,10 +223,9 @@ impl<V: Default + Clone, K: Spelled> Rule for KeyedMap<V, K> {
             if !plain && !seen.insert(K::KEYS.normal(key)) {
                 return Err(clash(None));
             }
-            if let Some(other) = self.entries.setter(key)
-                && !is_removed()
-            {
-                return Err(clash(Some(other.clone())));
+            match self.entries.setter(key) {
+                Some(other) if !is_removed() => return Err(clash(Some(other.clone()))),
+                _ => {}
             }
         }
         Ok(())

@@ -34,9 +34,7 @@ pub(super) fn apply(draft: &mut Draft<'_>) -> Result<(), ApplyError> {
             return Err(draft.invalid(Field::Sysctl, "", "the name is empty"));
         }
         let needed = sysctl_namespace(name).filter(|_| draft.options.check_sysctl_namespaces);
-        if let Some(needed) = needed
-            && !own.contains(needed)
-        {
+        if let Some(needed) = needed.filter(|needed| !own.contains(*needed)) {
             return Err(draft.invalid(
                 Field::Sysctl,
                 name,

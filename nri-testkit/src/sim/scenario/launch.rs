@@ -170,7 +170,7 @@ impl Started {
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(|error| broken(Path::new("/bin/sh"), &error))?;
-            let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            let group = child.id().and_then(|id| Pid::from_raw(id as i32));
             self.children.push((child, group));
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Output {
             .open_receiver(&pipe)?;
         let at_once = OpenOptions::new()
             .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
             .open(&pipe)?;
         let (told, written) = watch::channel(0);
         let (caught_up, asked) = mpsc::channel(1);

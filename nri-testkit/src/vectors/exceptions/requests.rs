@@ -329,9 +329,8 @@ pub(super) const REQUESTS: &[(Exception, Settle)] = &[
         |sides| {
             sides.must_get_past();
             sides.recorded.resources.clone_from(&sides.ours.resources);
-            if let Some(Ok(ours)) = &sides.ours.result
-                && let Some(Ok(recorded)) = &mut sides.recorded.result
-            {
+            let (ours, recorded) = (&sides.ours.result, &mut sides.recorded.result);
+            if let (Some(Ok(ours)), Some(Ok(recorded))) = (ours, recorded) {
                 recorded.requested.clone_from(&ours.requested);
             }
         },
@@ -344,9 +343,8 @@ pub(super) const REQUESTS: &[(Exception, Settle)] = &[
         ),
         |sides| {
             sides.must_get_past();
-            if let Some(ours) = &sides.ours.validation
-                && let Some(recorded) = &mut sides.recorded.validation
-            {
+            let (ours, recorded) = (&sides.ours.validation, &mut sides.recorded.validation);
+            if let (Some(ours), Some(recorded)) = (ours, recorded) {
                 // Nobody owns more in ours.
                 for (container, owners) in &mut recorded.owners.owners {
                     let of_ours = ours.owners.owners.get(container);
@@ -429,9 +427,9 @@ fn removal_keeps_value(sides: &mut Sides<'_>) {
     };
     let ours = ours.adjustment.clone().unwrap_or_default();
     let ours_linux = ours.linux.unwrap_or_default();
-    if let Some(Ok(recorded)) = &mut sides.recorded.result
-        && let Some(adjustment) = &mut recorded.adjustment
-    {
+    let recorded = sides.recorded.result.as_mut();
+    let recorded = recorded.and_then(|result| result.as_mut().ok());
+    if let Some(adjustment) = recorded.and_then(|recorded| recorded.adjustment.as_mut()) {
         /// Drops values that stand beside their marker, if ours has the marker alone.
         fn drop_removed<V>(recorded: &mut BTreeMap<String, V>, ours: &BTreeMap<String, V>) {
             let markers: Vec<String> = recorded
@@ -508,12 +506,9 @@ fn empty_update_entry(sides: &mut Sides<'_>) {
         .vector
         .request_b64
         .decode::<api::UpdateContainerRequest>();
-    if let Some(Ok(Combined {
-        requested: None, ..
-    })) = &sides.ours.result
-        && let Some(Ok(recorded)) = &mut sides.recorded.result
-        && let Ok(asked) = asked
-    {
+    let (ours, recorded) = (&sides.ours.result, &mut sides.recorded.result);
+    let nothing_requested = matches!(ours, Some(Ok(ours)) if ours.requested.is_none());
+    if let (true, Some(Ok(recorded)), Ok(asked)) = (nothing_requested, recorded, asked) {
         let unchanged = |update: &mut api::ContainerUpdate| {
             let mut asked = asked.linux_resources.unwrap_or_default();
             let recorded = update.linux.as_ref().and_then(|l| l.resources.clone());

@@ -154,11 +154,7 @@ const KINDS: [(&str, Growing); 10] = [
     ("variables", |n| {
         let base: Vec<_> = (0..n).map(|at| format!("V{at}=0")).collect();
         let variable = |at: usize| KeyValue {
-            key: format!(
-                "{}V{}",
-                if at.is_multiple_of(2) { "-" } else { "" },
-                at + n / 2
-            ),
+            key: format!("{}V{}", if at % 2 == 0 { "-" } else { "" }, at + n / 2),
             value: String::new(),
         };
         let adjustment = ContainerAdjustment {
@@ -169,13 +165,7 @@ const KINDS: [(&str, Growing); 10] = [
     }),
     ("annotations", |n| {
         let base: serde_json::Map<_, _> = (0..n).map(|at| (format!("a{at}"), json!("0"))).collect();
-        let key = |at: usize| {
-            format!(
-                "{}a{}",
-                if at.is_multiple_of(2) { "-" } else { "" },
-                at + n / 2
-            )
-        };
+        let key = |at: usize| format!("{}a{}", if at % 2 == 0 { "-" } else { "" }, at + n / 2);
         let adjustment = ContainerAdjustment {
             annotations: (0..n).map(|at| (key(at), String::new())).collect(),
             ..Default::default()
@@ -184,13 +174,7 @@ const KINDS: [(&str, Growing); 10] = [
     }),
     ("network devices", |n| {
         let base: serde_json::Map<_, _> = (0..n).map(|at| (format!("e{at}"), json!({}))).collect();
-        let key = |at: usize| {
-            format!(
-                "{}e{}",
-                if at.is_multiple_of(2) { "-" } else { "" },
-                at + n / 2
-            )
-        };
+        let key = |at: usize| format!("{}e{}", if at % 2 == 0 { "-" } else { "" }, at + n / 2);
         let adjustment = linux(LinuxContainerAdjustment {
             net_devices: (0..n)
                 .map(|at| (key(at), LinuxNetDevice::default()))
