@@ -38,6 +38,7 @@ mod way;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use engine::reconciling::Reconciled;
 pub use engine::side_effects::CarriedOut;
 pub use error::Error;
 pub use instance::plugin_watch::PluginWatch;

@@ -287,7 +287,10 @@ impl RuntimeApi for Nri {
 
     async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), Error> {
         match self.enter(pod, None)? {
-            Some((engine, target)) => engine.remove_pod(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.remove_pod(cx, target, carried_out).await
+            }
             None => Ok(()),
         }
     }
@@ -399,7 +402,10 @@ impl RuntimeApi for Nri {
         container: &dyn Container,
     ) -> Result<(), Error> {
         match self.enter(pod, Some(container))? {
-            Some((engine, target)) => engine.remove_container(cx, target).await,
+            Some((engine, target)) => {
+                let carried_out = engine.side_effects.carried_out;
+                engine.remove_container(cx, target, carried_out).await
+            }
             None => Ok(()),
         }
     }

@@ -1,8 +1,10 @@
 //! The instance between a runtime above and plugins below: events that come as the protocol's
-//! messages, validation that the one above asks for, and what it has lost.
+//! messages, validation that the one above asks for, and what is to be done when it was away.
 
-use nri_core::{Ctx, Error, Relayed, Request, RuntimeApi as _, api};
+use nri_core::{Ctx, Error, EventMask, Relayed, Request, RuntimeApi as _, api};
+use tokio::sync::watch;
 
+use crate::engine::reconciling::Reconciled;
 use crate::nri::Nri;
 
 impl Nri {
@@ -99,6 +101,67 @@ impl Nri {
             true => self.engine().validate(cx, request).await,
             false => Ok(()),
         }
+    }
+
+    /// Brings plugins up to date after a gap in what a runtime above has told, for example while the
+    /// connection to it was lost. `pods` and `containers` are all that it has now. Where there is
+    /// one domain.
+    ///
+    /// 1. What the domain still lists and is not there any more ends: plugins hear of the stop, if
+    ///    that is due, and of the removal, of containers before that of their pod.
+    /// 2. `put` is called: the domain is to list what is there now from here on.
+    /// 3. Plugins hear of the end of containers that have stopped meanwhile.
+    /// 4. If anything is new, or other than the domain listed it, all plugins that knew the domain's
+    ///    old list are synchronised again. This goes on when the call returns; requests wait for it,
+    ///    as they do for a plugin that joins. Where nothing differs, nobody notices.
+    ///
+    /// What plugins ask for in answer to a stop reaches the domain. Events that come from above
+    /// meanwhile are relayed as ever; tell of them after this call.
+    ///
+    /// Dropping the future leaves out what has not begun.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: the domain cannot list, or there is none, or several. Nothing was
+    /// announced then, and `put` not called.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Ctx, Nri};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let nri = Nri::builder(Config::default()).build()?;
+    /// // Connected again: `pods` and `containers` come with the runtime's Synchronize.
+    /// let (pods, containers) = (vec![], vec![]);
+    /// let put = || { /* `mirror.replace(..)`: what the domain lists from now on */ };
+    /// let reconciled = nri.reconcile(&Ctx::new(), &pods, &containers, put).await;
+    /// assert!(reconciled.is_err(), "there is no domain");
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn reconcile(
+        &self,
+        cx: &Ctx,
+        pods: &[api::PodSandbox],
+        containers: &[api::Container],
+        put: impl FnOnce() + Send,
+    ) -> Result<Reconciled, Error> {
+        if !self.is_enabled() {
+            put();
+            return Ok(Reconciled::default());
+        }
+        let engine = self.engine();
+        engine.reconcile(cx, pods, containers, put).await
+    }
+
+    /// The events that any plugin wants to hear of, those that join included, to be waited for:
+    /// what is to be subscribed to above. It ends with the instance.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, EventMask, Nri};
+    /// let nri = Nri::builder(Config::default()).build()?;
+    /// assert_eq!(*nri.watch_events().borrow(), EventMask::NONE, "no plugin is there");
+    /// # Ok::<(), nri_adaptation::Error>(())
+    /// ```
+    pub fn watch_events(&self) -> watch::Receiver<EventMask> {
+        self.engine().dispatch.watch_events()
     }
 
     /// Ends the life of a container by its full id alone, towards the plugins that know of it: they

@@ -18,6 +18,7 @@ use tracing::Span;
 #[derive(Debug, Clone)]
 pub struct Ctx {
     deadline: Option<Instant>,
+    budget: Option<Instant>,
     span: Span,
     tag: Option<u64>,
     validated_elsewhere: bool,
@@ -28,6 +29,7 @@ impl Ctx {
     pub fn new() -> Self {
         Self {
             deadline: None,
+            budget: None,
             span: Span::none(),
             tag: None,
             validated_elsewhere: false,
@@ -39,6 +41,41 @@ impl Ctx {
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// The same context with a time at which the call is to have ended with what is known by then,
+    /// where [`with_deadline`](Self::with_deadline) would have it fail. For callers that have to
+    /// answer in time, such as a plugin towards its runtime.
+    ///
+    /// What may be refused goes on without the plugins that have not answered: they are late, and
+    /// what that means for the request is their policy's business; those whose turn has not come
+    /// are not asked any more, which means the same. A plugin gets the time that is left of the
+    /// budget, if that is less than its own; it is only held against it if it took at least half of
+    /// the budget. Validators that did not judge by then have not accepted.
+    ///
+    /// Notifications (what has happened: stops, removals, post events) end for the caller as a
+    /// success, and go on: all plugins still hear of them. They do not make later requests of the
+    /// pod exceed their budgets.
+    ///
+    /// Only the plugins' part is bounded. The deadline bounds the rest: updates and evictions that a
+    /// domain carries out before a call returns.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use nri_core::Ctx;
+    ///
+    /// let cx = Ctx::new().with_budget(Instant::now() + Duration::from_millis(1900));
+    /// assert!(cx.budget().is_some() && cx.deadline().is_none());
+    /// ```
+    #[must_use]
+    pub fn with_budget(mut self, until: Instant) -> Self {
+        self.budget = Some(until);
+        self
+    }
+
+    /// By when the call is to have ended with what is known; `None` if it takes the time it takes.
+    pub fn budget(&self) -> Option<Instant> {
+        self.budget
     }
 
     /// The same context with the span that the call's own spans become children of.

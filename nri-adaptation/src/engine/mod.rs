@@ -9,6 +9,7 @@ pub(crate) mod domains;
 pub(crate) mod driver;
 pub(crate) mod inventory;
 pub(crate) mod membership;
+pub(crate) mod reconciling;
 pub(crate) mod relaying;
 pub(crate) mod requests;
 pub(crate) mod review;

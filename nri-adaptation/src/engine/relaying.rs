@@ -19,7 +19,7 @@ impl Engine {
         cx: &Ctx,
         mut request: Request,
     ) -> Result<Relayed, Error> {
-        let event = request.event();
+        let (event, by) = (request.event(), CarriedOut::ByCaller);
         if self.is_unheard(event) {
             return Ok(Relayed::untouched(event));
         }
@@ -52,7 +52,6 @@ impl Engine {
             Event::UpdatePodSandbox => self.update_pod(cx, target, first, second).await?,
             Event::CreateContainer => return self.relay_creation(cx, target).await,
             Event::UpdateContainer => {
-                let by = CarriedOut::ByCaller;
                 return Ok(self.update_container(cx, target, first, by).await?.into());
             }
             Event::StopContainer => {
@@ -61,8 +60,8 @@ impl Engine {
                     .await?
                     .into());
             }
-            Event::RemovePodSandbox => self.remove_pod(cx, target).await?,
-            Event::RemoveContainer => self.remove_container(cx, target).await?,
+            Event::RemovePodSandbox => self.remove_pod(cx, target, by).await?,
+            Event::RemoveContainer => self.remove_container(cx, target, by).await?,
             event => {
                 let request = target.request(event)?;
                 self.notify_plugins(cx, &target.keys, request).await?;
@@ -103,8 +102,14 @@ impl Engine {
         }
         tracing::info!(object = %key, "it appears again: its former life ends");
         match target.keys.container {
-            Some(_) => self.remove_container(cx, target.clone()).await,
-            None => self.remove_pod(cx, target.clone()).await,
+            Some(_) => {
+                self.remove_container(cx, target.clone(), CarriedOut::ByCaller)
+                    .await
+            }
+            None => {
+                self.remove_pod(cx, target.clone(), CarriedOut::ByCaller)
+                    .await
+            }
         }
     }
 
@@ -113,9 +118,10 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<(), Error> {
         let events = [Event::StopPodSandbox, Event::RemovePodSandbox];
-        self.relay_removal(cx, target, events).await
+        self.relay_removal(cx, target, events, carried_out).await
     }
 
     /// Tells of a container's removal, and of its stop if that is still due.
@@ -123,9 +129,10 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         target: RequestTarget,
+        carried_out: CarriedOut,
     ) -> Result<(), Error> {
         let events = [Event::StopContainer, Event::RemoveContainer];
-        self.relay_removal(cx, target, events).await
+        self.relay_removal(cx, target, events, carried_out).await
     }
 
     /// Has what somebody else has merged judged by the validators.
@@ -187,7 +194,8 @@ impl Engine {
             state.scheduler.lifecycles().state(target.keys.object()) != State::Removed
         };
         if lives {
-            self.remove_container(cx, target).await?;
+            self.remove_container(cx, target, CarriedOut::ByCaller)
+                .await?;
         }
         Ok(lives)
     }

@@ -63,14 +63,7 @@ impl PendingRequest {
         // What is not there by now is not handed over any more.
         self.submitted.ended.close();
         if let Ok(Ok(report)) = self.submitted.ended.try_recv() {
-            self.engine.carry_out(Stopped {
-                completion: None,
-                report,
-                message: None,
-                cx: Ctx::new(),
-                span: Span::current(),
-                carried_out: CarriedOut::ByDomain,
-            });
+            self.engine.carry_out_unheard(report);
         }
     }
 }
@@ -119,6 +112,24 @@ impl Engine {
             carried_out,
             over: false,
         })
+    }
+
+    /// Does what plugins asked for when a container was stopped, though nobody waits for it.
+    fn carry_out_unheard(self: &Arc<Self>, report: Report<RequestOutcome>) {
+        let updates = match &report.result {
+            Ok(RequestOutcome::Stop(stop)) => stop.updates.len(),
+            _ => 0,
+        };
+        if updates > 0 {
+            self.carry_out(Stopped {
+                completion: None,
+                report,
+                message: None,
+                cx: Ctx::new(),
+                span: Span::current(),
+                carried_out: CarriedOut::ByDomain,
+            });
+        }
     }
 
     /// Whether an event need not be looked at: no plugin wants to hear of it, and it is no step in
@@ -189,13 +200,27 @@ impl Engine {
         cx: &Ctx,
         target: RequestTarget,
         [stop, remove]: [Event; 2],
+        carried_out: CarriedOut,
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
         let both = [target.request(stop)?, target.request(remove)?];
-        let [stopped, removed] = self.submit(cx, &keys, both);
-        match stopped.end().await.and_then(|report| report.result) {
-            Err(error @ Error::OutOfTime { .. }) => return Err(error),
-            Err(error) => {
+        let [stopped, removed] = self.submit_for(cx, &keys, both, carried_out);
+        match stopped.end().await {
+            Ok(report) if report.result.is_ok() => {
+                // The caller has no place for it, and does not wait for the domain either.
+                if carried_out == CarriedOut::ByCaller {
+                    self.carry_out_unheard(report);
+                }
+            }
+            Err(error @ Error::OutOfTime { .. })
+            | Ok(Report {
+                result: Err(error @ Error::OutOfTime { .. }),
+                ..
+            }) => return Err(error),
+            Err(error)
+            | Ok(Report {
+                result: Err(error), ..
+            }) => {
                 tracing::warn!(%error, "the stop that a removal implies went wrong");
             }
             Ok(_) => {}

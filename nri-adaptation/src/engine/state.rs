@@ -17,7 +17,7 @@ use nri_core::schedule::{
     CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
 use nri_core::{Ctx, EncodedRequest, Error, Event, EventMask, RegisteredPlugin, Settlement};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::Span;
 
 use crate::clock::now;
@@ -91,6 +91,8 @@ pub(crate) struct Dispatch {
     state: Lock<State>,
     /// The events that any plugin wants to hear of, those that join included, as a mask.
     heard: AtomicI32,
+    /// The same, to be waited for.
+    heard_anew: watch::Sender<EventMask>,
     /// Something is to happen earlier than it was.
     pub(crate) earlier: Arc<Notify>,
 }
@@ -164,6 +166,7 @@ impl Dispatch {
                 revision: 0,
             }),
             heard: AtomicI32::new(0),
+            heard_anew: watch::Sender::default(),
             earlier: Arc::default(),
         }
     }
@@ -171,6 +174,11 @@ impl Dispatch {
     /// Whether any plugin wants to hear of an event. Takes no lock.
     pub(crate) fn is_heard(&self, event: Event) -> bool {
         self.heard.load(Ordering::Acquire) & EventMask::from(event).bits() != 0
+    }
+
+    /// The events that any plugin wants to hear of, to be waited for.
+    pub(crate) fn watch_events(&self) -> watch::Receiver<EventMask> {
+        self.heard_anew.subscribe()
     }
 
     /// Not to be held while anything is awaited. What is told to the scheduler goes through
@@ -195,6 +203,11 @@ impl Dispatch {
         }
         if let Some(heard) = state.heard_anew() {
             self.heard.store(heard.bits(), Ordering::Release);
+            self.heard_anew.send_if_modified(|before| {
+                let changed = *before != heard;
+                *before = heard;
+                changed
+            });
         }
         actions.given_up = std::mem::take(&mut state.given_up);
         let next = state.next_time();
@@ -391,7 +404,9 @@ impl State {
         if let Some(container) = &keys.container {
             submission = submission.with_container(container.clone());
         }
-        let mut submission = submission.with_deadline(cx.deadline());
+        let mut submission = submission
+            .with_deadline(cx.deadline())
+            .with_budget(cx.budget());
         if !cx.validates_creations() {
             submission = submission.without_validation();
         }
@@ -482,6 +497,13 @@ impl State {
                 Action::News(News::Complete(
                     request.completion.take(),
                     Box::new(Err(error)),
+                ))
+            }
+            Effect::Released { request } => {
+                let request = self.requests.get_mut(&request)?;
+                Action::News(News::Complete(
+                    request.completion.take(),
+                    Box::new(Ok(Report::new(Ok(RequestOutcome::Nothing)))),
                 ))
             }
             Effect::Finished {

@@ -121,6 +121,15 @@ pub struct Report<T> {
 }
 
 impl<T> Report<T> {
+    /// What came of a request of which nothing else is known.
+    pub fn new(result: Result<T, Error>) -> Self {
+        Self {
+            result,
+            outcomes: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
     /// The plugins that may know of the request, in plugin order.
     pub fn seen_by(&self) -> impl Iterator<Item = &RegisteredPlugin> {
         self.outcomes

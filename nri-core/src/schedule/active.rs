@@ -50,6 +50,12 @@ pub(super) struct Active<J: Job> {
     pub(super) object: ObjectKey,
     /// The caller's; `None` if it has none or does not wait any more.
     pub(super) deadline: Option<Instant>,
+    /// When it goes on without whom it waits for; `None` once that has come.
+    pub(super) budget: Option<Instant>,
+    /// How much time it had for that.
+    pub(super) allowance: Duration,
+    /// Whether nobody is waited for any more.
+    pub(super) hurried: bool,
     /// Whether a creation is validated by others.
     pub(super) validated_elsewhere: bool,
     /// Whether the caller does not wait any more, so that it is no harm to it how long plugins
@@ -70,13 +76,19 @@ pub(super) struct Active<J: Job> {
 }
 
 impl<J: Job> Active<J> {
-    pub(super) fn new(order: Submission<J>) -> Self {
+    pub(super) fn new(order: Submission<J>, now: Option<Instant>) -> Self {
+        let budget = order.budget.zip(now);
         Self {
             event: order.job.event(),
             job: order.job,
             pod: order.pod,
             object: order.object,
             deadline: order.deadline,
+            budget: order.budget,
+            allowance: budget.map_or(Duration::ZERO, |(budget, now)| {
+                budget.saturating_duration_since(now)
+            }),
+            hurried: false,
             validated_elsewhere: order.validated_elsewhere,
             left: false,
             stage: Stage::Queued,

@@ -82,6 +82,7 @@ impl<J: Job> Scheduler<J> {
         let Some(active) = self.requests.get(&waiting.purpose.request) else {
             return;
         };
+        let hurried = active.hurried;
         let target = self.addressee(active, &waiting.purpose.asked_as, event);
         let record = self
             .requests
@@ -103,6 +104,13 @@ impl<J: Job> Scheduler<J> {
         if !subscribed {
             let nothing = Reply::Answer(Response::empty(event));
             return self.answer(&waiting.purpose, event, nothing, untimed);
+        }
+        if hurried {
+            let purpose = waiting.purpose.clone();
+            instance.leave_to_itself(waiting);
+            self.work
+                .push_back(Work::Turns(instance.member.plugin.clone()));
+            return self.answer(&purpose, event, Reply::Busy, untimed);
         }
         if !instance.is_busy_for(&waiting.purpose.pod) {
             self.work

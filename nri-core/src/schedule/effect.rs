@@ -161,6 +161,13 @@ pub enum Effect<T> {
         /// The request.
         request: RequestId,
     },
+    /// The caller's [budget](super::Submission::with_budget) for a notification is over: tell it
+    /// that all is well. The plugins that have not heard of it still will, and
+    /// [`Effect::Finished`] follows.
+    Released {
+        /// The request.
+        request: RequestId,
+    },
     /// A request is through the plugins.
     Finished {
         /// The request.

@@ -109,6 +109,9 @@ impl Strikes {
     }
 }
 
+/// How many calls may wait for a plugin when one is added for which nobody waits.
+const MOST_LEFT: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) member: Member,
@@ -124,6 +127,8 @@ pub(super) struct Instance {
     /// What exists and it does not know: it was not shown it, and was not there when it appeared.
     /// No end of it is brought to the plugin.
     pub(super) strange: BTreeSet<ObjectKey>,
+    /// Whether it is to be synchronised once more when it has been.
+    pub(super) again: bool,
     /// Whether it was synchronised, so that only events add to what it knows.
     pub(super) shown: bool,
 }
@@ -140,6 +145,7 @@ impl Instance {
             turns: BTreeMap::new(),
             waiting: VecDeque::new(),
             strange: BTreeSet::new(),
+            again: false,
             shown: false,
         }
     }
@@ -205,6 +211,16 @@ impl Instance {
             }
         }
         away
+    }
+
+    /// Takes in a call for which its request does not wait any more: what has happened the plugin
+    /// still hears of, once it has the time; of the rest there is nothing left to be asked.
+    pub(super) fn leave_to_itself(&mut self, mut waiting: Waiting) {
+        let happened = waiting.message.event().is_notification();
+        if happened && self.waiting.len() < MOST_LEFT {
+            waiting.purpose.awaited = false;
+            self.waiting.push_back(waiting);
+        }
     }
 
     /// Whether calls are under way that may still be answered in time.

@@ -49,6 +49,7 @@ pub struct Submission<J> {
     pub(super) pod: ObjectKey,
     pub(super) object: ObjectKey,
     pub(super) deadline: Option<Instant>,
+    pub(super) budget: Option<Instant>,
     pub(super) validated_elsewhere: bool,
 }
 
@@ -60,6 +61,7 @@ impl<J: Job> Submission<J> {
             object: pod.clone(),
             pod,
             deadline: None,
+            budget: None,
             validated_elsewhere: false,
         }
     }
@@ -75,6 +77,14 @@ impl<J: Job> Submission<J> {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The same with a time at which it goes on without whom it waits for, see
+    /// [`Ctx::with_budget`](crate::Ctx::with_budget).
+    #[must_use]
+    pub fn with_budget(mut self, budget: Option<Instant>) -> Self {
+        self.budget = budget;
         self
     }
 

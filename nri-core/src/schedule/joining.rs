@@ -76,6 +76,24 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
+    /// Has all plugins synchronised again that were shown something before, or are about to be.
+    pub(super) fn synchronize_again(&mut self, now: Instant) -> Vec<RegisteredPlugin> {
+        let (mut open, mut all) = (Vec::new(), Vec::new());
+        for (plugin, instance) in &mut self.plugins {
+            match instance.phase {
+                Phase::Open => open.push(plugin.clone()),
+                Phase::Synchronize { .. } | Phase::Synchronizing { .. } => instance.again = true,
+                // It is not shown anything yet, or not any more.
+                Phase::Held { .. } | Phase::Settling { .. } | Phase::Retiring { .. } => continue,
+            }
+            all.push(plugin.clone());
+        }
+        for plugin in open {
+            self.join(&plugin, now);
+        }
+        all
+    }
+
     /// Whether a plugin that joins has to wait for a request: it is under way, and neither will the
     /// plugin hear of it, nor does the request wait for the plugin to judge it.
     fn comes_before(&self, active: &Active<J>, plugin: &RegisteredPlugin) -> bool {
@@ -286,6 +304,10 @@ impl<J: Job> Scheduler<J> {
         self.update_roster();
         self.work.push_back(Work::Turns(plugin.clone()));
         self.work.push_back(Work::Phases);
+        let instance = self.plugins.get_mut(plugin);
+        if instance.is_some_and(|instance| std::mem::take(&mut instance.again)) {
+            self.join(plugin, now);
+        }
     }
 
     /// Has a plugin closed.

@@ -17,6 +17,11 @@
 //! * **Callers.** At its deadline a request that may be refused ends with
 //!   [`Error::OutOfTime`](crate::Error::OutOfTime). A notification has happened: its caller is
 //!   told, and the rest of the plugins still hear of it.
+//! * **Budgets.** When a caller's [budget](Submission::with_budget) is over, its request goes on at
+//!   once: whoever has not answered is late, whoever has not been asked counts as such and is not
+//!   asked. Of a notification the caller hears that all is well, and the plugins still hear of it;
+//!   where that would keep a later request of the pod beyond its budget, nobody waits for them any
+//!   more. A plugin that was cut short is to blame if it took at least half of the budget.
 //! * **Joining.** From its admission on, a plugin is part of every request that begins, and the
 //!   requests wait for it. What began before is waited for (creations until they are settled, all
 //!   within [`Config::settle_timeout`]), then what the runtime has is listed and shown. So each
@@ -83,6 +88,7 @@
 //! which steps lead where ([`lifecycle`](crate::lifecycle) knows).
 
 mod active;
+mod budget;
 mod calls;
 mod effect;
 mod instance;

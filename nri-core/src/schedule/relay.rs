@@ -1,7 +1,7 @@
 //! Requests on their way: from the slot through the turns to the end, and back where a creation
 //! failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active::{Active, Record, Running, Stage, correct};
 use super::instance::{Instance, Phase, Purpose, Turn, Waiting};
@@ -186,10 +186,13 @@ impl<J: Job> Scheduler<J> {
             let Some(instance) = self.plugins.get_mut(plugin) else {
                 return;
             };
-            let deadline = now + instance.limits.request_timeout;
-            // Beyond what the scheduler itself waits, so that it is the scheduler that says what
-            // that means.
-            let patience = deadline + instance.limits.owed() + instance.limits.request_timeout;
+            let own = now + instance.limits.request_timeout;
+            let left = self.requests.get(&purpose.request);
+            let left = left.filter(|active| purpose.awaited && !active.event.is_notification());
+            let left = left.and_then(|active| active.budget);
+            let deadline = left.map_or(own, |left| own.min(left));
+            // Longer than the scheduler itself waits, which says what that means.
+            let patience = own + instance.limits.owed() + instance.limits.request_timeout;
             let request = purpose.request;
             let turn = Turn {
                 purpose,
@@ -314,7 +317,9 @@ impl<J: Job> Scheduler<J> {
         let Some(purpose) = purpose else {
             return;
         };
-        let blamed = self.is_waited_for(&purpose, now);
+        let waited_for = self.is_waited_for(&purpose, now);
+        let active = self.requests.get(&purpose.request);
+        let allowance = active.map_or(Duration::ZERO, |active| active.allowance);
         let Some(instance) = self.plugins.get_mut(&plugin) else {
             return;
         };
@@ -324,6 +329,9 @@ impl<J: Job> Scheduler<J> {
         };
         turn.late = true;
         self.revision += 1;
+        let took = now - turn.began;
+        // One that was cut short is to blame if the others had less time than it.
+        let blamed = waited_for && (took >= limits.request_timeout || took * 2 >= allowance);
         turn.blamed = blamed;
         self.timers.cancel(turn.deadline, Timer::Call(call));
         let until = now + limits.owed();
@@ -339,7 +347,7 @@ impl<J: Job> Scheduler<J> {
         let strikes = *row;
         let away = instance.turn_away();
         let late = Reply::Late {
-            after: limits.request_timeout,
+            after: took.min(limits.request_timeout),
         };
         self.answer(&purpose, event, late, timing);
         // Parted from its request: what comes is dropped.
@@ -404,7 +412,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// The request goes on without its caller.
-    fn caller_left(&mut self, id: RequestId) {
+    pub(super) fn caller_left(&mut self, id: RequestId) {
         self.forget_deadline(id);
         if let Some(active) = self.requests.get_mut(&id) {
             active.left = true;
@@ -412,18 +420,20 @@ impl<J: Job> Scheduler<J> {
     }
 
     fn forget_deadline(&mut self, id: RequestId) {
-        if let Some(deadline) = self
-            .requests
-            .get_mut(&id)
-            .and_then(|active| active.deadline.take())
-        {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if let Some(deadline) = active.deadline.take() {
             self.timers.cancel(deadline, Timer::Request(id));
+        }
+        if let Some(budget) = active.budget.take() {
+            self.timers.cancel(budget, Timer::Budget(id));
         }
     }
 
     /// Ends a request that may be refused, wherever it is. Calls that were handed over keep their
     /// turns, others are not made.
-    fn end_early(&mut self, id: RequestId) {
+    pub(super) fn end_early(&mut self, id: RequestId) {
         let Some(active) = self.requests.get_mut(&id) else {
             return;
         };
@@ -580,7 +590,7 @@ impl<J: Job> Scheduler<J> {
             let id = RequestId(self.next_number());
             let order =
                 Submission::new(job, active.pod.clone()).with_container(active.object.clone());
-            let mut undoing = Active::new(order);
+            let mut undoing = Active::new(order, None);
             undoing.undoes = Some((creation, seen.clone()));
             self.requests.insert(id, undoing);
             ids.push(id);

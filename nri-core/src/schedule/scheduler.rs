@@ -104,6 +104,14 @@ impl<J: Job> Scheduler<J> {
         self.note_shown(plugin, shown);
     }
 
+    /// What the runtime has is other than events have told: all plugins are synchronised again that
+    /// were shown what it had before. Returns them.
+    pub fn handle_missed(&mut self, now: Instant) -> Vec<RegisteredPlugin> {
+        let plugins = self.synchronize_again(now);
+        self.run(now);
+        plugins
+    }
+
     /// A plugin has answered a part of its synchronisation, and gets the time for another one.
     pub fn handle_progress(&mut self, plugin: &RegisteredPlugin, now: Instant) {
         self.progress(plugin, now);
@@ -123,7 +131,10 @@ impl<J: Job> Scheduler<J> {
     /// plugins.
     pub fn handle_request(&mut self, order: Submission<J>, now: Instant) -> RequestId {
         let id = RequestId(self.next_number());
-        let active = Active::new(order);
+        let active = Active::new(order, Some(now));
+        if let Some(budget) = active.budget {
+            self.timers.set(budget, Timer::Budget(id));
+        }
         if let Some(deadline) = active.deadline {
             self.timers.set(deadline, Timer::Request(id));
         }
@@ -164,6 +175,7 @@ impl<J: Job> Scheduler<J> {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.due(now) {
             match timer {
+                Timer::Budget(request) => self.budget_is_over(request, now),
                 Timer::Call(call) => self.call_is_late(call, now),
                 Timer::Owed(call) => self.owed_too_long(call, now),
                 Timer::Request(request) => self.request_is_out_of_time(request),
@@ -202,6 +214,7 @@ impl<J: Job> Scheduler<J> {
                 | Effect::Close { .. }
                 | Effect::CallResolved { .. }
                 | Effect::OutOfTime { .. }
+                | Effect::Released { .. }
                 | Effect::Finished { .. } => true,
             };
             if stands {

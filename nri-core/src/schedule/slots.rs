@@ -62,6 +62,16 @@ impl Slots {
         next
     }
 
+    /// The requests before one that waits for its slot, the one that has it first.
+    pub(super) fn ahead(&self, pod: &ObjectKey, request: RequestId) -> Vec<RequestId> {
+        let Some(slot) = self.slots.get(&self.key(pod)) else {
+            return Vec::new();
+        };
+        let queue = slot.queue.iter().copied();
+        let ahead = queue.take_while(|waiting| *waiting != request);
+        slot.running.into_iter().chain(ahead).collect()
+    }
+
     /// Takes a request out, whether it has the slot or waits for it.
     pub(super) fn leave(&mut self, pod: &ObjectKey, request: RequestId) {
         let key = self.key(pod);

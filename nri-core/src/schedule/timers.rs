@@ -8,6 +8,8 @@ use crate::RegisteredPlugin;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
+    /// A caller's budget is over; before calls at the same time, which it ends.
+    Budget(RequestId),
     /// A plugin's time for a call is over.
     Call(CallId),
     /// A plugin has owed the answer to a call for too long.

@@ -9,6 +9,7 @@
     reason = "a panic is the report of a test"
 )]
 
+mod budgets;
 mod cancelling;
 mod crowd;
 mod gating;
@@ -22,6 +23,7 @@ mod limits;
 mod observing;
 mod order;
 mod policies;
+mod reconciling;
 mod reconfiguring;
 mod relaying;
 mod requests;

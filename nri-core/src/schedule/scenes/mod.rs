@@ -1,6 +1,7 @@
 //! Scenes: one rule each, with exact times. That the rules hold together is for the simulation
 //! among the integration tests.
 
+mod budgets;
 mod joining;
 mod policies;
 mod restarting;
@@ -184,6 +185,7 @@ impl Scene {
                     format!("close {plugin}#{}: {reason}", plugin.registration)
                 }
                 Effect::OutOfTime { .. } => "out of time".to_owned(),
+                Effect::Released { .. } => "released".to_owned(),
                 Effect::Finished { report, undoes, .. } => {
                     self.outcomes = report.outcomes.into_iter().map(|o| o.outcome).collect();
                     let error = report.result.err();
