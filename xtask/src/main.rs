@@ -21,7 +21,7 @@ mod width;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
+use packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PLUGINS, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -53,6 +53,9 @@ enum Command {
     /// Run nri-runtime with real containers (needs root, runc, conmon, CNI's plugins and Go).
     #[command(disable_help_flag = true)]
     E2e(packages::Arguments),
+    /// Write what deploys the plugins of plugins/, and measure them.
+    #[command(disable_help_flag = true)]
+    Plugins(packages::Arguments),
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Interop(arguments) => of_package(INTEROP, arguments),
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::E2e(arguments) => of_package(E2E, arguments),
+        Command::Plugins(arguments) => of_package(PLUGINS, arguments),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),
