@@ -103,17 +103,17 @@ impl Nri {
         }
     }
 
-    /// Brings plugins up to date after a gap in what a runtime above has told, for example while the
-    /// connection to it was lost. `pods` and `containers` are all that it has now. Where there is
-    /// one domain.
+    /// Brings plugins up to date after a gap in what a runtime above has told, for example while
+    /// the connection to it was lost. `pods` and `containers` are all that it has now. Where
+    /// there is one domain.
     ///
     /// 1. What the domain still lists and is not there any more ends: plugins hear of the stop, if
     ///    that is due, and of the removal, of containers before that of their pod.
     /// 2. `put` is called: the domain is to list what is there now from here on.
     /// 3. Plugins hear of the end of containers that have stopped meanwhile.
-    /// 4. If anything is new, or other than the domain listed it, all plugins that knew the domain's
-    ///    old list are synchronised again. This goes on when the call returns; requests wait for it,
-    ///    as they do for a plugin that joins. Where nothing differs, nobody notices.
+    /// 4. If anything is new, or other than the domain listed it, all plugins that knew the
+    ///    domain's old list are synchronised again. This goes on when the call returns; requests
+    ///    wait for it, as they do for a plugin that joins. Where nothing differs, nobody notices.
     ///
     /// What plugins ask for in answer to a stop reaches the domain. Events that come from above
     /// meanwhile are relayed as ever; tell of them after this call.

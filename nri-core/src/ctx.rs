@@ -55,10 +55,12 @@ impl Ctx {
     ///
     /// Notifications (what has happened: stops, removals, post events) end for the caller as a
     /// success, and go on: all plugins still hear of them. They do not make later requests of the
-    /// pod exceed their budgets.
+    /// pod exceed their budgets. Only where a request of the same pod is before it for which
+    /// another caller still waits does a call end as
+    /// [`Error::OutOfTime`](crate::Error::OutOfTime).
     ///
-    /// Only the plugins' part is bounded. The deadline bounds the rest: updates and evictions that a
-    /// domain carries out before a call returns.
+    /// Only the plugins' part is bounded. The deadline bounds the rest: updates and evictions that
+    /// a domain carries out before a call returns.
     ///
     /// ```
     /// use std::time::{Duration, Instant};

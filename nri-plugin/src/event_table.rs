@@ -90,6 +90,40 @@ impl Proposal {
             plugins: request.plugins,
         }
     }
+
+    /// The plugins that have set or removed a field of a container, or one of its entries: none if
+    /// nobody has, or the runtime does not say. Hooks have several.
+    pub fn owners_of<'p>(
+        &'p self,
+        container_id: &str,
+        field: api::Field,
+        key: Option<&str>,
+    ) -> impl Iterator<Item = &'p str> + use<'p> {
+        let fields = self.owners.owners.get(container_id);
+        let number = field as i32;
+        let of_entry = fields
+            .zip(key)
+            .and_then(|(fields, key)| fields.compound.get(&number)?.owners.get(key));
+        let owner = of_entry.or_else(|| fields?.simple.get(&number));
+        let names = owner.into_iter().flat_map(|owner| owner.split(','));
+        // A dash in front says that it was removed.
+        names.map(|name| name.trim_start_matches('-'))
+    }
+
+    /// All plugins that have set or removed anything, in the order of their identities.
+    pub fn all_owners(&self) -> impl Iterator<Item = &str> {
+        let mut names = std::collections::BTreeSet::new();
+        for fields in self.owners.owners.values() {
+            let compound = fields
+                .compound
+                .values()
+                .flat_map(|entries| entries.owners.values());
+            for owner in fields.simple.values().chain(compound) {
+                names.extend(owner.split(',').map(|name| name.trim_start_matches('-')));
+            }
+        }
+        names.into_iter()
+    }
 }
 
 /// Says that a runtime left out what every runtime sends.

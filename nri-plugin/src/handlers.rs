@@ -5,13 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use nri_core::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, api};
+use nri_core::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, Request, api};
 
 use crate::answer::IntoAnswer;
 use crate::event_table::{Proposal, handled_events, missing, part_type, take_part};
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send>>;
 type Taker = Box<dyn Fn(&Configuration) -> Result<(), HandlerError> + Send + Sync>;
+type Listener = Box<dyn Fn(&PluginCtx, &Request) + Send + Sync>;
 type Handler<Q, T> = Box<dyn Fn(PluginCtx, Q) -> Answer<T> + Send + Sync>;
 
 /// Begins a plugin made of closures.
@@ -86,6 +87,8 @@ macro_rules! define {
             failure_policy: Option<api::FailurePolicy>,
             /// What takes the configuration before [`on_configure`](Self::on_configure)'s handler.
             settings: Option<Taker>,
+            /// What hears of every event of these.
+            every: Option<(EventMask, Listener)>,
             $($handler: Option<Handler<($(part_type!($part),)+), $answer>>,)*
         }
 
@@ -94,7 +97,9 @@ macro_rules! define {
 
             fn events(&self) -> EventMask {
                 let given = [$((Event::$event, self.$handler.is_some()),)*];
-                given.into_iter().filter(|(_, given)| *given).map(|(event, _)| event).collect()
+                let given = given.into_iter().filter(|(_, given)| *given).map(|(event, _)| event);
+                let heard = self.every.as_ref().map_or(EventMask::NONE, |(events, _)| *events);
+                given.collect::<EventMask>() | heard
             }
         }
 
@@ -137,8 +142,15 @@ macro_rules! define {
                 async fn $handler(
                     &self,
                     cx: &PluginCtx,
-                    mut request: api::$request,
+                    request: api::$request,
                 ) -> Result<response!($event $answer), HandlerError> {
+                    let request = Request::$event(request);
+                    if let Some((_, listener)) = &self.given.every {
+                        listener(cx, &request);
+                    }
+                    let Request::$event(mut request) = request else {
+                        return Ok(Default::default());
+                    };
                     if self.given.$handler.is_none() {
                         return Ok(Default::default());
                     }
@@ -182,6 +194,27 @@ impl HandlersBuilder {
     /// Says what is to happen when the plugin does not answer; see [`Plugin::failure_policy`].
     pub fn failure_policy(mut self, policy: api::FailurePolicy) -> Self {
         self.failure_policy = Some(policy);
+        self
+    }
+
+    /// Subscribes to these events with a function that hears of each, as the runtime tells it; the
+    /// event's own handler, if there is one, is called after that. Of an event to which `configure`
+    /// subscribes beside these, it hears too. It should not block.
+    ///
+    /// ```
+    /// use nri_plugin::prelude::*;
+    ///
+    /// let plugin = handlers()
+    ///     .on_every(EventMask::ALL, |_cx, request| println!("{} of {}", request.event(), request.subject()))
+    ///     .build();
+    /// assert_eq!(plugin.events(), EventMask::ALL);
+    /// ```
+    pub fn on_every(
+        mut self,
+        events: EventMask,
+        listener: impl Fn(&PluginCtx, &Request) + Send + Sync + 'static,
+    ) -> Self {
+        self.every = Some((events, Box::new(listener)));
         self
     }
 

@@ -11,7 +11,8 @@
 //! It is in the module [`manual`]: [a plugin in ten minutes](manual::ten_minutes),
 //! [handlers and answers](manual::handlers_and_answers), [connecting](manual::connecting),
 //! [unsolicited updates](manual::unsolicited_updates), [configuring](manual::configuring),
-//! [migrating from Go](manual::migrating_from_go).
+//! [migrating from Go](manual::migrating_from_go),
+//! [moving a Go plugin](manual::moving_a_go_plugin), [shipping](manual::shipping).
 //!
 //! # Modules
 //!
@@ -38,6 +39,8 @@ mod handlers;
 #[cfg(feature = "cli")]
 mod health;
 mod identity;
+#[cfg(feature = "json")]
+mod json;
 mod level;
 mod link;
 pub mod manual;
@@ -55,10 +58,13 @@ mod sync_assembler;
 #[cfg(feature = "config")]
 mod text;
 mod unsolicited;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod values;
 
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
-pub use annotation::{InvalidAnnotation, effective_annotation_as};
+pub use annotation::{AnnotationKey, InvalidAnnotation, effective_annotation_as};
 pub use answer::{Adjustment, IntoAnswer, NoRoom, Updates};
 pub use backoff::{AfterShutdown, Backoff};
 #[cfg(feature = "config")]
@@ -67,6 +73,9 @@ pub use configuration::{InvalidConfiguration, Settings, configuration, read_conf
 pub use error::Error;
 pub use event_table::Proposal;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
+#[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+pub use json::request_to_json;
 pub use level::RuntimeLevel;
 pub use link::RuntimeLink;
 pub use observer::{Observed, Observer, observe};
@@ -89,10 +98,14 @@ pub use unsolicited::{NotUpdated, Unsolicited, UpdateResults};
 pub use async_trait::async_trait;
 pub use nri_core::build;
 pub use nri_core::model::effective_annotation;
+/// What plugins may ask for, as rules: for plugins that validate.
+#[cfg(feature = "policy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+pub use nri_core::policy;
 pub use nri_core::{
     Configuration, Event, EventMask, HandlerError, InvalidEventMask, InvalidIdentity, NRI_VERSION,
-    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, RuntimeHandle, RuntimeInfo, UnknownEvent,
-    UpdateFailure, api,
+    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, Request, RuntimeHandle, RuntimeInfo,
+    UnknownEvent, UpdateFailure, api,
 };
 pub use nri_proto::transport::{CloseReason, Code, Limits};
 pub use nri_proto::{InvalidSocketPath, SocketPath};

@@ -10,7 +10,10 @@ pub use crate::runner::Runner;
 pub use crate::stateful::stateful;
 pub use crate::unsolicited::Unsolicited;
 #[cfg(feature = "config")]
-pub use crate::{annotation::effective_annotation_as, configuration::configuration};
+pub use crate::{
+    annotation::{AnnotationKey, effective_annotation_as},
+    configuration::configuration,
+};
 pub use nri_core::build::{Adjust, Evict, SetResources, Update};
 pub use nri_core::model::effective_annotation;
 pub use nri_core::{Event, EventMask, HandlerError, Plugin, PluginCtx, api};

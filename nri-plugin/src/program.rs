@@ -2,6 +2,7 @@
 //! enter: what a plugin does.
 
 use std::error::Error as StdError;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +69,9 @@ macro_rules! main {
 /// | `--healthz ADDRESS` | answers `GET /healthz` there: 200 while the plugin is ready, else 503, with its state |
 /// | `--version`, `--help` | |
 ///
+/// The command lines of Go plugins work too: long options with one dash (`-idx 10`), and `-idx`,
+/// `-socket-path` and `-verbose` for `--index`, `--socket` and `--log-level debug`.
+///
 /// SIGTERM and SIGINT stop it: requests in progress get a second to be answered.
 ///
 /// | exit code | |
@@ -130,11 +134,11 @@ struct CommandLine<A: Args> {
 #[group(skip)]
 struct Options {
     /// The runtime's socket; not used when a runtime launched this plugin.
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    #[arg(long, alias = "socket-path", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// The plugin's place in the order, two digits [default: what the runtime or the file's name
     /// says].
-    #[arg(long, value_name = "NN")]
+    #[arg(long, alias = "idx", value_name = "NN")]
     index: Option<String>,
     /// The plugin's name [default: what the runtime or the file's name says].
     #[arg(long)]
@@ -149,6 +153,9 @@ struct Options {
     /// nri_plugin=debug,warn [default: RUST_LOG, else info].
     #[arg(long, value_name = "LEVEL", value_parser = filter)]
     log_level: Option<String>,
+    /// The same as --log-level debug, as Go plugins have it.
+    #[arg(long, hide = true)]
+    verbose: bool,
     /// How it is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -161,6 +168,25 @@ struct Options {
 enum LogFormat {
     Text,
     Json,
+}
+
+/// Options with one dash, as Go's flag package has them, as clap has them: `-idx 10` is `--idx 10`.
+/// What is one letter, a number or a dash alone stays as it is.
+fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut only_operands = false;
+    arguments.map(move |argument| {
+        only_operands |= argument == "--";
+        match argument.to_str().and_then(|text| text.strip_prefix('-')) {
+            Some(word)
+                if !only_operands
+                    && word.len() > 1
+                    && word.starts_with(|c: char| c.is_ascii_alphabetic()) =>
+            {
+                format!("--{word}").into()
+            }
+            _ => argument,
+        }
+    })
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -244,7 +270,7 @@ impl Program {
             .name(name)
             .version(version.trim_start().to_owned())
             .about(self.about);
-        let mut matches = command.get_matches();
+        let mut matches = command.get_matches_from(with_two_dashes(std::env::args_os()));
         let line = match CommandLine::<A>::from_arg_matches_mut(&mut matches) {
             Ok(line) => line,
             Err(error) => error.exit(),
@@ -327,6 +353,7 @@ impl Program {
 fn log(options: &Options) {
     let filter = match &options.log_level {
         Some(level) => EnvFilter::new(level),
+        None if options.verbose => EnvFilter::new("debug"),
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
     };
     let builder = tracing_subscriber::fmt()
@@ -338,4 +365,41 @@ fn log(options: &Options) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_go_plugins_are_understood() {
+        let line = [
+            "p",
+            "-idx",
+            "07",
+            "-socket-path=/a b",
+            "-verbose",
+            "--name",
+            "x",
+            "-once",
+        ];
+        let line = with_two_dashes(line.map(OsString::from).into_iter());
+        let read = CommandLine::<Own>::try_parse_from(line).unwrap();
+        assert_eq!(read.standard.index.as_deref(), Some("07"));
+        assert_eq!(read.standard.socket, PathBuf::from("/a b"));
+        assert!(read.standard.verbose && read.standard.once);
+        assert_eq!(read.own.most, -12);
+    }
+
+    #[derive(Debug, Args)]
+    struct Own {
+        #[arg(long, default_value_t = -12, allow_hyphen_values = true)]
+        most: i32,
+    }
+
+    #[test]
+    fn what_is_no_option_stays() {
+        let line = ["-h", "-", "-1", "--", "-idx"].map(OsString::from);
+        assert!(with_two_dashes(line.clone().into_iter()).eq(line));
+    }
 }

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, with defaults for everything.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct Config {
     pub root: PathBuf,
     /// What does not: sockets and network namespaces. Default: `/run/nri-runtime`.
     pub run: PathBuf,
+    /// Where exec, attach and port forwarding are served, for who has got a URL by CRI. Only
+    /// loopback addresses make sense. Default: `127.0.0.1:0`, which is a port that is free.
+    pub streaming: SocketAddr,
     /// A static program that keeps a pod's namespaces, in place of the built-in one.
     pub pause: Option<PathBuf>,
     /// Programs that run containers.
@@ -99,6 +103,7 @@ impl Default for Config {
             socket: "/run/nri-runtime/nri-runtime.sock".into(),
             root: "/var/lib/nri-runtime".into(),
             run: "/run/nri-runtime".into(),
+            streaming: (Ipv4Addr::LOCALHOST, 0).into(),
             pause: None,
             low_level: LowLevel::default(),
             images: Images::default(),

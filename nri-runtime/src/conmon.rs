@@ -9,13 +9,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Interest};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::config::{self, Config};
+use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::low_level::LowLevel;
@@ -202,6 +202,29 @@ impl Conmon {
         Ok(Command::from(command))
     }
 
+    /// Connects to what a container says and hears.
+    ///
+    /// # Errors
+    /// Its conmon does not listen.
+    pub(crate) fn attach(&self, id: &str) -> Result<Descriptor> {
+        use rustix::net::{
+            AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        };
+        let path = self.sockets.join(id).join("attach");
+        let connected = || {
+            let kind = (AddressFamily::UNIX, SocketType::SEQPACKET);
+            let socket = socket_with(
+                kind.0,
+                kind.1,
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+                None,
+            )?;
+            connect(&socket, &SocketAddrUnix::new(&path)?)?;
+            Descriptor::new(socket)
+        };
+        connected().map_err(|error| Error::file("connect to conmon at", &path, error))
+    }
+
     /// Removes what conmon left outside of the bundle.
     ///
     /// # Errors
@@ -216,8 +239,19 @@ impl Conmon {
 /// # Errors
 /// Its conmon does not listen.
 pub(crate) async fn reopen_log(bundle: &Path) -> Result<()> {
+    tell(bundle, "2 0 0\n").await
+}
+
+/// Tells a container that its terminal has another size.
+///
+/// # Errors
+/// Its conmon does not listen.
+pub(crate) async fn resize(bundle: &Path, height: u16, width: u16) -> Result<()> {
+    tell(bundle, &format!("1 {height} {width}\n")).await
+}
+
+async fn tell(bundle: &Path, line: &str) -> Result<()> {
     use tokio::io::AsyncWriteExt as _;
-    const REOPEN: &[u8] = b"2 0 0\n";
     let path = bundle.join("ctl");
     let failed = |error| Error::file("tell conmon by", &path, error);
     let mut options = tokio::net::unix::pipe::OpenOptions::new();
@@ -226,7 +260,7 @@ pub(crate) async fn reopen_log(bundle: &Path) -> Result<()> {
         .read_write(true)
         .open_sender(&path)
         .map_err(failed)?;
-    fifo.write_all(REOPEN).await.map_err(failed)
+    fifo.write_all(line.as_bytes()).await.map_err(failed)
 }
 
 /// Waits until a process is gone; one that was never there is.
@@ -241,15 +275,9 @@ pub(crate) async fn gone(process: Process) {
     if !runs(process) {
         return;
     }
-    #[allow(
-        deprecated,
-        reason = "what is to be used in its place is newer than the tokio that we ask for; \
-                  a descriptor of our own has the safety that the old one relies on"
-    )]
-    let registered = AsyncFd::with_interest(fd, Interest::READABLE);
-    match registered {
-        Ok(fd) => drop(fd.readable().await),
-        Err(error) => tracing::warn!(pid = process.pid, %error, "cannot wait for a process"),
+    let gone = async { Descriptor::with(fd, Interest::READABLE)?.readable().await };
+    if let Err(error) = gone.await {
+        tracing::warn!(pid = process.pid, %error, "cannot wait for a process");
     }
 }
 

@@ -330,21 +330,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// A container that runs.
-    ///
-    /// # Errors
-    /// It is not there, or does not run.
-    fn running(&self, id: &str) -> Result<Container> {
-        let container: Container = self.engine.store.find(id)?;
-        match container.state {
-            State::Running => Ok(container),
-            _ => Err(Error::precondition(format!(
-                "container {} does not run",
-                container.id
-            ))),
-        }
-    }
-
     /// Runs a command in a container to its end.
     ///
     /// # Errors
@@ -355,12 +340,11 @@ impl Daemon {
         command: &[String],
         limit: Option<Duration>,
     ) -> Result<Output> {
-        let container = self.running(id)?;
+        let container = self.engine.running(id)?;
         if command.is_empty() {
             return Err(Error::invalid("the command is empty"));
         }
-        let dir = self.engine.store.dir::<Container>(&container.id);
-        let pid_file = dir.join(format!("exec-{}.pid", &new_id()?[..16]));
+        let pid_file = self.engine.exec_pid_file(&container.id)?;
         self.engine
             .low
             .exec(&container.id, command, limit, &pid_file)
@@ -373,7 +357,7 @@ impl Daemon {
     /// The container does not run, or has no log; the file is not there in time.
     pub(crate) async fn reopen_log(&self, id: &str) -> Result<()> {
         const LIMIT: Duration = Duration::from_secs(10);
-        let container = self.running(id)?;
+        let container = self.engine.running(id)?;
         if container.log.is_empty() {
             return Err(Error::precondition(format!(
                 "container {} has no log",

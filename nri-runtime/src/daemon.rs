@@ -11,12 +11,14 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::nri;
 use crate::record::{Container, Pod, State};
+use crate::streaming::Streaming;
 
 /// The runtime. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Daemon {
     pub(crate) engine: Arc<Engine>,
     pub(crate) nri: CriNri<Engine>,
+    pub(crate) streaming: Arc<Streaming>,
     adaptation: Nri,
 }
 
@@ -32,10 +34,12 @@ impl Daemon {
             tracing::warn!(%error, "something half-made is left");
         }
         recover(&engine).await?;
+        let streaming = Arc::new(Streaming::start(engine.clone()).await?);
         let (adaptation, nri) = nri::start(&engine).await?;
         let daemon = Self {
             engine,
             nri,
+            streaming,
             adaptation,
         };
         let containers = daemon.engine.store.all::<Container>();

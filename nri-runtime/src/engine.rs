@@ -20,7 +20,7 @@ use crate::files;
 use crate::images::Images;
 use crate::low_level::LowLevel;
 use crate::network::Network;
-use crate::record::{Container, Pod, State};
+use crate::record::{Container, Pod, State, new_id};
 use crate::spec::Host;
 use crate::store::{Kind, Store};
 
@@ -126,6 +126,30 @@ impl Engine {
             .change(id, |container: &mut Container| end(container, &exit));
         self.exits.send_replace(());
         changed
+    }
+
+    /// A container that runs.
+    ///
+    /// # Errors
+    /// It is not there, or does not run.
+    pub(crate) fn running(&self, id: &str) -> Result<Container> {
+        let container: Container = self.store.find(id)?;
+        match container.state {
+            State::Running => Ok(container),
+            _ => Err(Error::precondition(format!(
+                "container {} does not run",
+                container.id
+            ))),
+        }
+    }
+
+    /// A file for the process of a command in a container.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub(crate) fn exec_pid_file(&self, id: &str) -> Result<PathBuf> {
+        let name = format!("exec-{}.pid", &new_id()?[..16]);
+        Ok(self.store.dir::<Container>(id).join(name))
     }
 
     /// Waits until a container has ended or is not there any more.

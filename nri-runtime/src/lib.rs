@@ -9,6 +9,7 @@ mod conmon;
 mod containers;
 mod cri;
 mod daemon;
+mod descriptor;
 mod engine;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod server;
 mod spec;
 mod stats;
 mod store;
+mod streaming;
 
 pub use check::{Finding, check};
 pub use config::{Config, Images, LowLevel, Mirror, Network};

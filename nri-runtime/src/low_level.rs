@@ -134,6 +134,24 @@ impl LowLevel {
         self.run(&arguments, Some(text.as_bytes())).await
     }
 
+    /// A command that runs another in a container. `pid_file` says which process that is, while it
+    /// runs.
+    pub(crate) fn exec_command(
+        &self,
+        id: &str,
+        command: &[String],
+        tty: bool,
+        pid_file: &Path,
+    ) -> Command {
+        let mut exec = self.command(&["exec", "--pid-file"]);
+        exec.arg(pid_file);
+        if tty {
+            exec.args(["--tty", "--env", "TERM=xterm"]);
+        }
+        exec.arg(id).args(command);
+        exec
+    }
+
     /// Runs a command in a container to its end. `pid_file` is for the time of the command; if that
     /// is over, the process and those that it started in its session are killed.
     ///
@@ -146,28 +164,14 @@ impl LowLevel {
         limit: Option<Duration>,
         pid_file: &Path,
     ) -> Result<Output> {
-        let mut exec = self.command(&["exec", "--pid-file"]);
-        exec.arg(pid_file).arg(id).args(command);
+        let mut exec = self.exec_command(id, command, false, pid_file);
         // A year is no limit.
         let limit = limit.unwrap_or(Duration::from_secs(365 * 24 * 3600));
         let mut running = pin!(program::output(&mut exec, None, limit + ENDING));
         let output = match timeout(limit, &mut running).await {
             Ok(output) => output,
             Err(_) => {
-                // The process first, so that the one who has started it sees its end. If that were
-                // killed, the process would be left to whoever is the first of ours, and one that
-                // does not reap it would keep the container from ending.
-                let mut again = interval(Duration::from_millis(100));
-                let ended = async {
-                    loop {
-                        again.tick().await;
-                        kill_process(pid_file);
-                        if let Ok(done) = timeout(Duration::from_millis(100), &mut running).await {
-                            return done;
-                        }
-                    }
-                };
-                let _ = timeout(ENDING, ended).await;
+                kill_exec(pid_file, running).await;
                 let name = command.first().map(String::as_str).unwrap_or_default();
                 Err(Error::deadline(format!(
                     "{name} is not done after {limit:?}"
@@ -177,6 +181,27 @@ impl LowLevel {
         files::remove_file(pid_file)?;
         output
     }
+}
+
+/// Kills the process of a command that `running` waits for, and waits for that, for a while.
+pub(crate) async fn kill_exec(pid_file: &Path, mut running: impl Future + Unpin) {
+    // The process first, so that the one who has started it sees its end. If that were killed, the
+    // process would be left to whoever is the first of ours, and one that does not reap it would
+    // keep the container from ending.
+    let mut again = interval(Duration::from_millis(100));
+    let ended = async {
+        loop {
+            again.tick().await;
+            kill_process(pid_file);
+            if timeout(Duration::from_millis(100), &mut running)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    };
+    let _ = timeout(ENDING, ended).await;
 }
 
 /// What an OCI runtime says of mounts, if it is new enough to say so.

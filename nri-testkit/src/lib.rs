@@ -6,6 +6,7 @@
 //! What may not enter: anything that a runtime or a plugin needs in production. Test doubles live
 //! here and nowhere else.
 
+pub mod conformance;
 pub mod domain_conformance;
 mod fake_plugin;
 mod fake_process;
@@ -15,12 +16,24 @@ mod harness;
 mod journal;
 pub mod manual;
 mod memory_domain;
+#[cfg(feature = "cli")]
+mod new_plugin;
 #[cfg(feature = "vectors")]
 pub mod oci_vectors;
+#[cfg(feature = "cli")]
+mod page;
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod plugin_conformance;
 mod ready;
 pub mod runtime_conformance;
 pub mod sim;
 mod test_runtime;
+#[cfg(feature = "cli")]
+mod tested_plugin;
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod traffic;
 #[cfg(feature = "vectors")]
 pub mod vectors;
 mod watcher;
@@ -34,6 +47,9 @@ pub use gate::Gate;
 pub use harness::{Changes, DescribeContainer, Harness, container, pod};
 pub use journal::{Journal, TEST_TIMEOUT};
 pub use memory_domain::{DomainOperation, MemoryDomain};
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub use new_plugin::NewPlugin;
 pub use test_runtime::{Describe, Joined, TestRuntime, TestRuntimeBuilder};
 pub use watcher::{Call, PluginEvent, Watcher};
 

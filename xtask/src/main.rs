@@ -22,7 +22,7 @@ mod width;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API, Package};
+use packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PLUGINS, PUBLIC_API, Package};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands.", version)]
@@ -56,6 +56,9 @@ enum Command {
     E2e(packages::Arguments),
     /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
     Deploy,
+    /// Write what deploys the plugins of plugins/, and measure them.
+    #[command(disable_help_flag = true)]
+    Plugins(packages::Arguments),
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::E2e(arguments) => of_package(E2E, arguments),
         Command::Deploy => deploy::run(),
+        Command::Plugins(arguments) => of_package(PLUGINS, arguments),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

@@ -23,6 +23,7 @@ pub(crate) struct Package(&'static str);
 
 pub(crate) const CODEGEN: Package = Package("nri-codegen");
 pub(crate) const CIRCLES: Package = Package("nri-circles");
+pub(crate) const PLUGINS: Package = Package("nri-plugins");
 pub(crate) const PUBLIC_API: Package = Package("nri-public-api");
 pub(crate) const DEMO: Package = Package("nri-demo");
 pub(crate) const E2E: Package = Package("nri-e2e");

@@ -33,7 +33,8 @@ impl Crictl {
         })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// It, to be run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["--config", CONFIG]).args(arguments);
         command

@@ -5,19 +5,23 @@
 //! however it ends.
 
 mod crictl;
+mod critest;
 mod expect;
 mod image;
 mod killed;
 mod life;
 mod needs;
 mod plugins;
+mod registry;
 mod stage;
+mod streams;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use nri_dev::process;
 use tempfile::TempDir;
 
@@ -32,9 +36,33 @@ use stage::Stage;
     version
 )]
 struct Options {
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Only specs of critest's whose names match this.
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<String>,
+    /// Take what passes of critest for what must pass from now on.
+    #[arg(long)]
+    accept: bool,
     /// Runs in the namespaces that were made for it: the directory with what is needed.
     #[arg(long, hide = true, value_name = "DIR")]
     inside: Option<PathBuf>,
+}
+
+/// The parts of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A pod's whole life by crictl.
+    Life,
+    /// Plugins that adjust, update, evict and refuse.
+    Plugins,
+    /// Exec, attach and port forwarding.
+    Streams,
+    /// The runtime is killed between any two steps.
+    Killed,
+    /// Kubernetes' tests of CRI runtimes.
+    Critest,
 }
 
 /// The parent of all cgroups, which outlive namespaces.
@@ -43,7 +71,7 @@ const CGROUP: &str = "nri-e2e";
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match options.inside {
-        Some(directory) => inside(&directory),
+        Some(ref directory) => inside(directory, &options),
         None => outside(),
     };
     match done {
@@ -61,7 +89,7 @@ fn outside() -> Result<(), String> {
     let directory =
         TempDir::with_prefix("nri-e2e-").map_err(|e| format!("a temporary directory: {e}"))?;
     needs.write(directory.path())?;
-    image::write(&directory.path().join("images/busybox:1"), &needs.busybox)?;
+    image::write_busybox(&directory.path().join("images/busybox:1"), &needs.busybox)?;
     let own = std::env::current_exe().map_err(|e| format!("our own program: {e}"))?;
     let done = process::run(
         Command::new("unshare")
@@ -75,8 +103,10 @@ fn outside() -> Result<(), String> {
                 "--mount-proc",
             ])
             // The first process reaps what others leave behind.
-            .args(["bash", "-c", "\"$0\" --inside \"$1\"; exit $?"])
+            .args(["bash", "-c", "\"$0\" \"$@\"; exit $?"])
             .arg(own)
+            .args(std::env::args_os().skip(1))
+            .arg("--inside")
             .arg(directory.path()),
     );
     remove_cgroups();
@@ -99,12 +129,29 @@ fn remove_cgroups() {
 }
 
 #[tokio::main]
-async fn inside(directory: &Path) -> Result<(), String> {
+async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
     let needs = Needs::read(directory)?;
     let mut stage = Stage::set(directory, needs)?;
-    life::run(&mut stage).await?;
-    plugins::run(&mut stage).await?;
-    killed::run(&mut stage).await?;
+    for &part in Part::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(&part) {
+            continue;
+        }
+        let begin = Instant::now();
+        match part {
+            Part::Life => life::run(&mut stage).await?,
+            Part::Plugins => plugins::run(&mut stage).await?,
+            Part::Streams => streams::run(&stage)?,
+            Part::Killed => killed::run(&mut stage).await?,
+            Part::Critest => {
+                let wanted = critest::Wanted {
+                    focus: options.focus.clone(),
+                    accept: options.accept,
+                };
+                critest::run(&stage, directory, &wanted)?;
+            }
+        }
+        println!("e2e: {part:?}: {} s", begin.elapsed().as_secs());
+    }
     stage.finish()?;
     println!("e2e: all is well");
     Ok(())

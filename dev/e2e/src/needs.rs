@@ -8,18 +8,20 @@ use nri_dev::{process, workspace};
 use serde_json::{Value, json};
 
 const CRICTL: &str = "sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0";
+const CRITEST: &str = "sigs.k8s.io/cri-tools/cmd/critest";
 
 /// Where everything is.
 #[derive(Debug)]
 pub(crate) struct Needs {
     pub(crate) runtime: PathBuf,
     pub(crate) crictl: PathBuf,
+    pub(crate) critest: PathBuf,
     /// A static busybox.
     pub(crate) busybox: PathBuf,
 }
 
 /// Programs, and the packages of Debian's that have them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("skopeo", "skopeo"),
@@ -28,6 +30,13 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("busybox", "busybox-static"),
+    ("docker-registry", "docker-registry"),
+    ("nginx", "nginx-light"),
+    ("pgrep", "procps"),
+    ("ipcs", "util-linux"),
+    ("ipcmk", "util-linux-extra"),
+    ("dash", "dash"),
+    ("script", "bsdutils"),
 ];
 const CNI: &str = "/usr/lib/cni/bridge";
 
@@ -61,7 +70,8 @@ impl Needs {
             .remove("nri-runtime")
             .ok_or("cargo does not say where nri-runtime is")?;
         Ok(Self {
-            crictl: crictl()?,
+            crictl: by_go("crictl", crictl)?,
+            critest: by_go("critest", critest)?,
             runtime,
             busybox,
         })
@@ -72,7 +82,7 @@ impl Needs {
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), String> {
-        let all = json!({"runtime": self.runtime, "crictl": self.crictl, "busybox": self.busybox});
+        let all = json!({"runtime": self.runtime, "crictl": self.crictl, "critest": self.critest, "busybox": self.busybox});
         fs::write(directory.join("needs.json"), all.to_string())
             .map_err(|e| format!("needs.json: {e}"))
     }
@@ -94,29 +104,42 @@ impl Needs {
         Ok(Self {
             runtime: path("runtime")?,
             crictl: path("crictl")?,
+            critest: path("critest")?,
             busybox: path("busybox")?,
         })
     }
 }
 
-fn which(program: &str) -> Option<PathBuf> {
+/// Where a program is.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }
 
-fn crictl() -> Result<PathBuf, String> {
-    let directory = workspace::root().join("target/e2e/bin");
-    let path = directory.join("crictl");
+/// A program that Go builds, which takes minutes, if it is not there yet.
+fn by_go(name: &str, build: fn(&Path) -> Command) -> Result<PathBuf, String> {
+    let path = workspace::root().join("target/e2e/bin").join(name);
     if !path.exists() {
-        which("go").ok_or("no Go 1.26 or later, to build crictl: https://go.dev/doc/install")?;
-        eprintln!("e2e: building crictl, which takes minutes");
-        process::run(
-            Command::new("go")
-                .args(["install", CRICTL])
-                .env("GOBIN", &directory),
-        )?;
+        which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
+        eprintln!("e2e: building {name}, which takes minutes");
+        process::run(&mut build(&path))?;
     }
     Ok(path)
+}
+
+fn crictl(path: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.args(["install", CRICTL]);
+    command.env("GOBIN", path.parent().unwrap_or(path));
+    command
+}
+
+/// It is a package of tests, and so no program that could be installed.
+fn critest(path: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
+    command.current_dir(workspace::root().join("dev/e2e/critest"));
+    command
 }

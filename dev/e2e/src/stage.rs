@@ -13,9 +13,10 @@ use crate::CGROUP;
 use crate::crictl::{Crictl, IMAGE};
 use crate::expect::LIMIT;
 use crate::needs::Needs;
+use crate::registry::{ADDRESS, MIRRORED};
 
-const SOCKET: &str = "/run/e2e/cri.sock";
-const NRI: &str = "/run/e2e/nri.sock";
+pub(crate) const SOCKET: &str = "/run/e2e/cri.sock";
+pub(crate) const NRI: &str = "/run/e2e/nri.sock";
 const ROOT: &str = "/run/e2e/root";
 const RUN: &str = "/run/e2e/run";
 
@@ -66,14 +67,23 @@ impl Stage {
         )?;
         let config = directory.join("config.toml");
         let images = directory.join("images").display().to_string();
+        let mirrors = MIRRORED.map(|prefix| {
+            format!(
+                "[[images.mirrors]]\nprefix = {prefix:?}\n\
+                 location = \"docker://{ADDRESS}\"\ninsecure = true\n"
+            )
+        });
         write(
             &config,
             format!(
                 "socket = {SOCKET:?}\nroot = {ROOT:?}\nrun = {RUN:?}\n\
              [low_level]\ncgroup_parent = \"/{CGROUP}\"\n\
              [[images.mirrors]]\nprefix = \"e2e.local\"\nlocation = \"dir:{images}\"\n\
+             {}\
              [network]\nconfig_dir = \"/run/e2e/cni\"\n\
-             [nri]\nsocket_path = {NRI:?}\nplugin_path = \"/run/e2e/plugins\"\n",
+             [nri]\nsocket_path = {NRI:?}\nplugin_path = \"/run/e2e/plugins\"\n\
+             plugin_request_timeout = \"20s\"\n",
+                mirrors.concat(),
             ),
         )?;
         let crictl = Crictl::new(&needs.crictl, SOCKET)?;
@@ -88,6 +98,10 @@ impl Stage {
         stage.start()?;
         stage.crictl.run(&["pull", IMAGE])?;
         Ok(stage)
+    }
+
+    pub(crate) fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     /// Starts the runtime and waits until it serves.
@@ -213,7 +227,7 @@ impl Stage {
     /// # Errors
     /// It does not end well; a second one is not refused.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
-        self.crictl.run(&["rmi", IMAGE])?;
+        self.crictl.run(&["rmi", "--all"])?;
         let layers = entries(&Path::new(ROOT).join("images/layers")).count();
         if layers > 0 {
             return Err(format!("{layers} layers are left of no image"));

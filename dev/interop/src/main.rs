@@ -6,6 +6,7 @@
 //! failure, never a skip.
 
 mod answers;
+mod checks;
 mod conformance;
 mod containerd;
 mod demo;
@@ -99,7 +100,14 @@ fn run(options: &Options) -> Result<(), String> {
     });
     matrix(&scratch, &go, sim, &mut table)?;
     examples(&scratch, &go, &mut table)?;
+    for built in &go.releases {
+        let peer = format!("Go {}", built.version);
+        table.row(&peer, "plugin at our runtime", "nri-sim check", || {
+            checks::of_release(sim, built)
+        });
+    }
     published::run_released(&scratch, runtime::Kind::Ours(sim), &mut table)?;
+    published::run_ours(&scratch, runtime::Kind::Ours(sim), &mut table)?;
     match &options.published {
         Some(directory) => {
             published::run(&scratch, runtime::Kind::Ours(sim), directory, &mut table)?;

@@ -3,13 +3,15 @@
 //! built here. The others are modules of their own that no module can depend on: whoever has them
 //! built gives the directory.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::checks;
 use super::pairing::{container, same, with_container};
 use super::program::Program;
 use super::runtime::{self, Runtime};
@@ -201,9 +203,16 @@ pub(super) fn run_released(
     let version = process::capture(&mut go(&which))?;
     let peer = format!("published {}", version.trim());
     let plugin = &IN_A_RELEASE;
+    let program = directory.join(plugin.name);
     table.row(&peer, "plugin at our runtime", plugin.name, || {
-        try_one(scratch, sim, plugin, &directory.join(plugin.name))
+        try_one(scratch, sim, plugin, &program)
     });
+    if let runtime::Kind::Ours(sim) = sim {
+        table.row(&peer, "plugin at our runtime", "nri-sim check", || {
+            // It is built with v0.4.
+            checks::of_launched(sim, &program, &["SplitSync"])
+        });
+    }
     Ok(())
 }
 
@@ -234,6 +243,193 @@ pub(super) fn run(
             try_one(scratch, sim, plugin, &directory.join(plugin.name))
         });
     }
+    let ours = build_ours()?;
+    for (name, cases) in ALIKE {
+        let plugin = ALL.iter().find(|plugin| plugin.name == *name);
+        let plugin = plugin.ok_or_else(|| format!("{name} is not tried"))?;
+        let (go, own) = (directory.join(name), path_of(&ours, name)?);
+        if go.is_file() {
+            table.row("published", "and ours, the same pods", name, || {
+                alike(scratch, sim, plugin, [&go, own], cases)
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Annotations of pods with which the published plugin and ours ask for the same.
+type Annotations = &'static [(&'static str, &'static str)];
+
+/// More than what each is tried with above: other names of keys, other spellings of values.
+const ALIKE: &[(&str, &[Annotations])] = &[
+    (
+        "device-injector",
+        &[
+            &[
+                (
+                    "devices.nri.io/container.c-name",
+                    "- {path: /dev/a, type: b, major: 8, minor: 1, file_mode: 0640, uid: 0, gid: 7}",
+                ),
+                (
+                    "devices.noderesource.dev/pod",
+                    "- {path: /dev/b, type: c, major: 1, minor: 3}",
+                ),
+                (
+                    "mounts.nri.io",
+                    "- source: tmpfs\n  destination: /t\n  type: tmpfs\n  options: [size=1m]",
+                ),
+            ],
+            &[
+                (
+                    "devices.nri.io",
+                    "- {path: /dev/a, type: c, major: 1, minor: 3, file_mode: 438}",
+                ),
+                (
+                    "devices.noderesource.dev",
+                    "[{\"path\": \"/dev/b\", \"type\": \"c\", \"major\": 1, \"minor\": 3}]",
+                ),
+                (
+                    "cdi-devices.noderesource.dev/pod",
+                    "- vendor0.com/device=null\n- vendor1.com/device=dev0",
+                ),
+                (
+                    "network-devices.nri.io/pod",
+                    "- hostIf: ens2.100\n  Name: netdev0",
+                ),
+            ],
+            &[
+                (
+                    "sysctl.noderesource.dev",
+                    "net.core.somaxconn: \"256\"\nkernel.shm_rmid_forced: \"1\"",
+                ),
+                (
+                    "io-priority.nri.io/pod",
+                    "class: IOPRIO_CLASS_BE\npriority: 4",
+                ),
+                (
+                    "scheduling-policy.noderesource.dev",
+                    "policy: SCHED_DEADLINE\nruntime: 10\ndeadline: 20\nperiod: 30\nflags: [SCHED_FLAG_RECLAIM]",
+                ),
+                (
+                    "memory-policy.nri.io",
+                    "mode: MPOL_INTERLEAVE\nnodes: \"0-1\"\nflags: [MPOL_F_STATIC_NODES]",
+                ),
+            ],
+            &[("devices.nri.io", ""), ("mounts.nri.io", "[]")],
+        ],
+    ),
+    (
+        "ulimit-adjuster",
+        &[
+            &[(
+                "ulimits.nri.containerd.io/container.c-name",
+                "- {type: RLIMIT_NOFILE, soft: 1, hard: 2}\n- {type: rlimit_core}",
+            )],
+            &[
+                ("ulimits.noderesource.dev", "- type: nofile"),
+                ("ulimits.noderesource.dev/pod", "- type: nofile"),
+            ],
+            &[("ulimits.noderesource.dev/container.c-name", "")],
+        ],
+    ),
+    (
+        "rdt",
+        &[
+            &[
+                ("closid.rdt.noderesource.dev/container.c-name", "a b"),
+                (
+                    "enablemonitoring.rdt.noderesource.dev/container.c-name",
+                    "0",
+                ),
+            ],
+            &[
+                (
+                    "schemata.rdt.noderesource.dev/container.c-name",
+                    "L3:0=ff;1=f",
+                ),
+                ("closid.rdt.noderesource.dev", "gold"),
+            ],
+        ],
+    ),
+    (
+        "writable-cgroups",
+        &[
+            &[
+                ("writable-cgroups.noderesource.dev", "true"),
+                (
+                    "writable-cgroups.noderesource.dev/container.c-name",
+                    "false",
+                ),
+            ],
+            &[("writable-cgroups.noderesource.dev/pod", "true")],
+        ],
+    ),
+];
+
+fn alike(
+    scratch: &Scratch,
+    sim: runtime::Kind<'_>,
+    plugin: &Published,
+    programs: [&Path; 2],
+    cases: &[Annotations],
+) -> Result<String, String> {
+    for annotations in cases {
+        let annotations = json!(BTreeMap::from_iter(annotations.iter().copied()));
+        let [(go, _), (own, _)] = [
+            asked(scratch, sim, plugin, programs[0], &annotations)?,
+            asked(scratch, sim, plugin, programs[1], &annotations)?,
+        ];
+        same(&format!("the adjustment for {annotations}"), &own, &go)?;
+    }
+    Ok(format!("the same adjustments for {} pods", cases.len()))
+}
+
+/// Our plugins that do what published ones do, built, by name.
+fn build_ours() -> Result<BTreeMap<String, PathBuf>, String> {
+    let names: Vec<String> = OURS.iter().map(|name| format!("nri-{name}")).collect();
+    let what: Vec<&str> = names
+        .iter()
+        .flat_map(|name| ["--package", name.as_str()])
+        .collect();
+    process::build(&what)
+}
+
+fn path_of<'p>(ours: &'p BTreeMap<String, PathBuf>, name: &str) -> Result<&'p Path, String> {
+    let path = ours.get(&format!("nri-{name}"));
+    path.map(PathBuf::as_path)
+        .ok_or_else(|| format!("nri-{name} was not built"))
+}
+
+/// Those of [`ALL`] that there is one of ours for.
+const OURS: &[&str] = &[
+    "logger",
+    "device-injector",
+    "ulimit-adjuster",
+    "rdt",
+    "writable-cgroups",
+    "hook-injector",
+    "network-device-injector",
+];
+
+/// Tries our plugins with the command lines of the published ones: they have to ask for the same.
+///
+/// # Errors
+/// They do not build.
+pub(super) fn run_ours(
+    scratch: &Scratch,
+    sim: runtime::Kind<'_>,
+    table: &mut Table,
+) -> Result<(), String> {
+    let ours = build_ours()?;
+    for plugin in ALL.iter().filter(|plugin| OURS.contains(&plugin.name)) {
+        let path = path_of(&ours, plugin.name)?;
+        table.row(
+            "ours, as published",
+            "plugin at our runtime",
+            plugin.name,
+            || try_one(scratch, sim, plugin, path),
+        );
+    }
     Ok(())
 }
 
@@ -243,6 +439,22 @@ fn try_one(
     plugin: &Published,
     path: &Path,
 ) -> Result<String, String> {
+    let (adjustment, logged) = asked(scratch, sim, plugin, path, &(plugin.annotations)())?;
+    same("adjustment", &adjustment, &(plugin.adjustment)())?;
+    Ok(match logged {
+        0 => format!("its adjustment: {adjustment}"),
+        lines => format!("its adjustment: {adjustment}; {lines} lines in its log"),
+    })
+}
+
+/// What a plugin asks for in a pod with such annotations, and how many lines it logs.
+fn asked(
+    scratch: &Scratch,
+    sim: runtime::Kind<'_>,
+    plugin: &Published,
+    path: &Path,
+    annotations: &Value,
+) -> Result<(Value, usize), String> {
     let case_dir = scratch.case_dir()?;
     let mounts = case_dir.file("mounts");
     std::fs::write(&mounts, MOUNTS).map_err(|e| format!("{}: {e}", mounts.display()))?;
@@ -274,17 +486,17 @@ fn try_one(
     });
     let running = running.transpose()?;
     runtime.wait_for_plugins(plugin.registers)?;
-    let adjustment = live(&mut runtime, &(plugin.annotations)())?;
-    same("adjustment", &adjustment, &(plugin.adjustment)())?;
+    let adjustment = live(&mut runtime, annotations)?;
     let logged = read_log(&case_dir)?;
+    if let Some(running) = &running {
+        // Ours would wait for the runtime to come again.
+        running.terminate()?;
+    }
     runtime.quit()?;
     if let Some(running) = running {
         running.finish()?;
     }
-    Ok(match logged {
-        0 => format!("its adjustment: {adjustment}"),
-        lines => format!("its adjustment: {adjustment}; {lines} lines in its log"),
-    })
+    Ok((adjustment, logged))
 }
 
 /// One pod with one container through its life; returns what is asked for, without what differs

@@ -4,6 +4,7 @@
 //! Needs runc and the right to run containers. A missing need is a failure, never a skip.
 
 mod adjustments;
+mod network_devices;
 
 use std::fs;
 use std::path::Path;
@@ -70,6 +71,8 @@ fn run(options: &Options) -> Result<(), String> {
         "low-level: {accepted} random adjustments are taken, of {drawn} (the others break a rule); seed {}",
         options.seed
     );
+    network_devices::run(directory.path())?;
+    println!("low-level: network devices are moved into a pod and back");
     Ok(())
 }
 

@@ -171,6 +171,27 @@
 //! configurations with [`Nri::reconfigure`](crate::Nri::reconfigure): see
 //! [`observing`](super::observing) and [`configuration`](super::configuration).
 //!
+//! # Between a runtime and plugins
+//!
+//! What is one plugin to a runtime above and the runtime to plugins below embeds an instance too,
+//! and has its events from [`Plugin::relay`](crate::Plugin::relay):
+//!
+//! * [`Nri::relay`](crate::Nri::relay) takes each event as it comes and returns the answer to it,
+//!   with the updates and evictions that plugins ask for: they go up in the answer. What they ask
+//!   for unsolicited reaches the [`Domain`](crate::Domain), which asks the runtime above for it;
+//!   never from inside a request, or that waits for itself.
+//! * [`Ctx::with_budget`](crate::Ctx::with_budget) has a call end before the runtime above loses
+//!   patience: whoever has not answered is late by its policy. The budget is what `Configure` said,
+//!   less a margin.
+//! * [`Ctx::without_validation`](crate::Ctx::without_validation) leaves the judging to
+//!   [`Nri::validate`](crate::Nri::validate), when everything is merged above;
+//!   [`Behind::expand`](crate::Behind::expand) names the owners. Not where the runtime above is too
+//!   old to ask for it.
+//! * [`Nri::forget`](crate::Nri::forget) ends what failed above, and
+//!   [`Nri::reconcile`](crate::Nri::reconcile) what is gone after a gap. Both are not needed in the
+//!   middle of a life: an appearance that is repeated ends the former one.
+//! * [`Nri::watch_events`](crate::Nri::watch_events) is what to subscribe to above.
+//!
 //! # What others do
 //!
 //! As read in the sources of containerd and CRI-O (their main branches in August 2026), and of

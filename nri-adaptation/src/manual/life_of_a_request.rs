@@ -35,7 +35,9 @@
 //!     plugins that saw the request hear of a stop and a removal.
 //!
 //! If the request fails, what saw it hears the same. If the caller leaves, plugins that were not
-//! called yet are not called.
+//! called yet are not called. At the end of the caller's
+//! [budget](crate::Ctx::with_budget) the same holds, but the request goes on with what is known:
+//! those who have not answered count as late.
 //!
 //! # Other events
 //!
@@ -58,5 +60,6 @@
 //! | pre-installed plugins: found, launched, kept going | `launch/discovery`, `launch/process`, `launch/output`, `launch/life`, `launch/supervisor`, `launch/restarts` |
 //! | who could have changed a file, and what can be executed | `way`, `launch/program` |
 //! | what an operator has written down for nobody, or in vain | `launch/overlooked`, `launch/without_effect` |
+//! | events that come as messages, from a runtime above; what is gone there | `relaying`, `engine/relaying`, `engine/reconciling` |
 //! | creations that the runtime has us hold; containers without pods; calls that wait | `pending`, `solo`, `blocking` |
 //! | configuration, and another one for an instance that is up | `config`, `instance/reconfigure`, `plugin/live_validator` |

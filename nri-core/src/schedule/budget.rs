@@ -50,7 +50,7 @@ impl<J: Job> Scheduler<J> {
             active.hurried = true;
         }
         let (mut waited, mut unmade, mut made) = (Vec::new(), Vec::new(), Vec::new());
-        for instance in self.plugins.values_mut() {
+        for (plugin, instance) in &mut self.plugins {
             let is_own =
                 |waiting: &Waiting| waiting.purpose.request == id && waiting.purpose.awaited;
             let waiting = std::mem::take(&mut instance.waiting).into_iter();
@@ -64,15 +64,22 @@ impl<J: Job> Scheduler<J> {
             for (call, turn) in &instance.turns {
                 match turn.purpose.request == id && !turn.late {
                     true if turn.handed => made.push(*call),
-                    true => unmade.push(*call),
+                    true => unmade.push((plugin.clone(), *call)),
                     false => {}
                 }
             }
         }
-        for call in unmade {
-            if let Some(turn) = self.end_turn(call) {
-                waited.push((turn.purpose, turn.message.event(), turn.since));
-            }
+        for (plugin, call) in unmade {
+            let (Some(turn), Some(instance)) = (self.end_turn(call), self.plugins.get_mut(&plugin))
+            else {
+                continue;
+            };
+            waited.push((turn.purpose.clone(), turn.message.event(), turn.since));
+            instance.leave_to_itself(Waiting {
+                purpose: turn.purpose,
+                message: turn.message,
+                since: turn.since,
+            });
         }
         for (purpose, event, since) in waited {
             let untimed = Timing { since, took: None };

@@ -23,6 +23,19 @@
 //! | `DefaultRegistrationTimeout` `DefaultRequestTimeout` | the runtime's own say, in the [`Configuration`](crate::Configuration) |
 //! | `EventMask`, `api.MustParseEventMask` | [`EventMask`](crate::EventMask), [`EventMask::parse`](crate::EventMask::parse), and it is `FromStr` |
 //!
+//! # The program around it
+//!
+//! | Go | Rust |
+//! |---|---|
+//! | `main` with `flag`, a logger and `signal.Notify` | [`main!`](crate::main) in one line, or [`Program`](crate::Program) with options of its own (feature `cli`) |
+//! | `-name` `-idx` `-socket-path` | `--name` `--index` `--socket`; a runtime that launched the plugin says it itself, and the options do no harm |
+//! | `yaml.Unmarshal([]byte(config), &cfg)` in `Configure`, and a lock around `cfg` | [`configuration`](crate::configuration())`::<T>()`: read from TOML, YAML or JSON at every connection, [`read_configuration`](crate::read_configuration) for once (feature `config`) |
+//! | `yaml.Unmarshal` of an annotation | [`effective_annotation_as`](crate::effective_annotation_as)`::<T>(..)` (feature `config`) |
+//! | a struct with a `sync.Mutex` as the receiver of handlers | [`stateful`](crate::stateful)`(state)` |
+//! | a channel and a goroutine, so that a handler returns at once | [`observe`](crate::observe)`(plugin)`: a bounded queue, and a count of what was dropped |
+//! | `UpdateContainers` in a loop, until `failed` is empty | [`Unsolicited::apply_until_done`](crate::Unsolicited::apply_until_done), or [`apply`](crate::Unsolicited::apply) with a result per container |
+//! | tests with a mock of the stub | `Harness` of the crate `nri-testkit`; any plugin, in Go too: its `nri-sim check` |
+//!
 //! # Handlers
 //!
 //! A Go plugin subscribes to what it has methods for, or to what `Configure` returns. Here

@@ -8,6 +8,8 @@
 //! | [`unsolicited_updates`] | updating and evicting containers when no event asks for it |
 //! | [`configuring`] | the plugin's own configuration |
 //! | [`migrating_from_go`] | who knows `pkg/stub` and `pkg/plugin` |
+//! | [`moving_a_go_plugin`] | a Go plugin and what becomes of it, side by side |
+//! | [`shipping`] | a static program, an image, a DaemonSet, installed with the runtime |
 //!
 //! The runtime's end has a manual too, in the crate `nri-adaptation`: its chapter on concepts
 //! explains the words.
@@ -18,5 +20,7 @@ pub mod configuring;
 pub mod connecting;
 pub mod handlers_and_answers;
 pub mod migrating_from_go;
+pub mod moving_a_go_plugin;
+pub mod shipping;
 pub mod ten_minutes;
 pub mod unsolicited_updates;

@@ -57,7 +57,8 @@
 //!
 //! (The plugin must know the socket: [`Builder::socket`](crate::Builder::socket).) In a CI,
 //! `nri-sim run scenario.toml --plugin '10-node=./node'` plays pods from a file against the
-//! program, and says where an expectation does not hold.
+//! program, and says where an expectation does not hold; `nri-sim check --plugin './node'` says
+//! whether it is fit for any runtime. `nri-sim new NAME` makes a crate that has all of this.
 //!
 //! # 4. Test it
 //!

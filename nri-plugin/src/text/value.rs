@@ -239,7 +239,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let at = self.next;
         self.next += 1;
         let item = seed.deserialize(node).map(Some);
-        item.map_err(|fault| fault.below(Step::Index(at)))
+        item.map_err(|fault| fault.on(node.line).below(Step::Index(at)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -264,7 +264,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             return Ok(None);
         };
         self.next += 1;
-        seed.deserialize(key).map(Some)
+        let read = seed.deserialize(key).map(Some);
+        read.map_err(|fault: Fault| fault.on(key.line))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
@@ -272,9 +273,11 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some((key, value)) = last else {
             return Err(Fault::plain("a value was asked for before its key"));
         };
-        seed.deserialize(value).map_err(|fault| match &key.kind {
-            Kind::Scalar { text, .. } => fault.below(Step::Key(text.clone())),
-            _ => fault,
+        // What a type makes of a value that it has read is said with the value's line, too.
+        let read = seed.deserialize(value);
+        read.map_err(|fault: Fault| match &key.kind {
+            Kind::Scalar { text, .. } => fault.on(value.line).below(Step::Key(text.clone())),
+            _ => fault.on(value.line),
         })
     }
 }

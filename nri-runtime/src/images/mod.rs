@@ -7,6 +7,7 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +126,8 @@ pub(crate) struct Images {
     /// One fetches or cleans up at a time, so that layers that are just being unpacked are not
     /// taken for ones that nobody needs.
     changing: tokio::sync::Mutex<()>,
+    /// Whether there may be layers that nothing needs.
+    garbage: AtomicBool,
 }
 
 impl Images {
@@ -159,6 +162,7 @@ impl Images {
             },
             all: Mutex::new(all),
             changing: tokio::sync::Mutex::default(),
+            garbage: AtomicBool::new(true),
         })
     }
 
@@ -292,11 +296,20 @@ impl Images {
     ///
     /// # Errors
     /// Those of the operating system.
-    pub(crate) async fn collect(&self, used: impl FnOnce() -> BTreeSet<String>) -> Result<()> {
-        let Ok(_changing) = self.changing.try_lock() else {
-            return Ok(());
-        };
-        let mut used = used();
+    pub(crate) async fn collect(&self, used: impl Fn() -> BTreeSet<String>) -> Result<()> {
+        self.garbage.store(true, Ordering::SeqCst);
+        // Also for those who come while this one works.
+        while self.garbage.load(Ordering::SeqCst) {
+            let Ok(_changing) = self.changing.try_lock() else {
+                return Ok(());
+            };
+            self.garbage.store(false, Ordering::SeqCst);
+            self.collect_once(used()).await?;
+        }
+        Ok(())
+    }
+
+    async fn collect_once(&self, mut used: BTreeSet<String>) -> Result<()> {
         used.extend(self.lock().values().flat_map(|image| image.layers.clone()));
         let used: BTreeSet<PathBuf> = used.iter().map(|layer| self.layer(layer)).collect();
         let layers = self.root.join("layers");

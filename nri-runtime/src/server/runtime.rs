@@ -381,4 +381,22 @@ impl RuntimeService for Runtime {
         })
         .await
     }
+
+    async fn exec(&self, request: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        let url = self.0.streaming.exec(request.into_inner())?;
+        Ok(Response::new(cri::ExecResponse { url }))
+    }
+
+    async fn attach(&self, request: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        let url = self.0.streaming.attach(request.into_inner())?;
+        Ok(Response::new(cri::AttachResponse { url }))
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<cri::PortForwardRequest>,
+    ) -> Answer<cri::PortForwardResponse> {
+        let url = self.0.streaming.port_forward(&request.into_inner())?;
+        Ok(Response::new(cri::PortForwardResponse { url }))
+    }
 }

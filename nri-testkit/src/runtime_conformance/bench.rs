@@ -1,7 +1,7 @@
 //! What scenes are played with: plugins that join, pods and containers that are taken away
 //! afterwards, waits that end, and findings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use nri_core::{Event, Request, api};
 
 use super::driver::{ContainerSpec, Driver, DriverError, Inside, PodSpec};
-use super::report::{Check, CheckResult, Outcome, Report};
+use super::report::{Check, Report};
+use crate::conformance::Findings;
 use crate::{Connected, FakePlugin, ReceivedCall};
 
 /// The memory limit of containers, in bytes.
@@ -17,10 +18,7 @@ pub(super) const MEMORY: i64 = 64 << 20;
 
 #[derive(Default)]
 struct Notes {
-    found: BTreeMap<Check, Vec<String>>,
-    skipped: BTreeMap<Check, String>,
-    /// The checks that were looked at.
-    seen: BTreeSet<Check>,
+    findings: Findings<Check>,
     pods: Vec<String>,
     containers: Vec<String>,
     names: usize,
@@ -46,29 +44,17 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) fn report(self) -> Report {
-        let mut notes = self
+        let notes = self
             .notes
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let results = Check::ALL.iter().map(|check| {
-            let outcome = match (notes.found.remove(check), notes.skipped.remove(check)) {
-                (Some(seen), _) => Outcome::Failed(seen),
-                (None, Some(why)) => Outcome::Skipped(why),
-                (None, None) if notes.seen.contains(check) => Outcome::Passed,
-                (None, None) => Outcome::Skipped("nothing was looked at".to_owned()),
-            };
-            CheckResult {
-                check: *check,
-                outcome,
-            }
-        });
-        Report::new(results.collect())
+        notes.findings.report(Check::ALL)
     }
 
     /// Ends a scene: what it could not do is on record, and what it has made is taken away.
     pub(super) async fn end(&self, checks: &[Check], ended: Result<(), DriverError>) {
         match ended {
-            Ok(()) => self.notes().seen.extend(checks),
+            Ok(()) => self.notes().findings.saw(checks),
             Err(DriverError::Unsupported(what)) => {
                 for check in checks {
                     self.skip(*check, what);
@@ -98,16 +84,11 @@ impl<'a> Bench<'a> {
 
     pub(super) fn skip(&self, check: Check, what: &str) {
         let why = format!("the driver cannot {what}");
-        self.notes().skipped.entry(check).or_insert(why);
+        self.notes().findings.skip(check, why);
     }
 
     pub(super) fn found(&self, check: Check, seen: impl Into<String>) {
-        let mut notes = self.notes();
-        let found = notes.found.entry(check).or_default();
-        let seen = seen.into();
-        if !found.contains(&seen) {
-            found.push(seen);
-        }
+        self.notes().findings.found(check, seen);
     }
 
     pub(super) fn expect(&self, check: Check, holds: bool, seen: impl FnOnce() -> String) {

@@ -102,7 +102,8 @@ mod scenes;
 use std::time::Duration;
 
 pub use self::driver::{ContainerSpec, Driver, DriverError, Inside, PodSpec};
-pub use self::report::{Check, CheckResult, Outcome, Report};
+pub use self::report::{Check, CheckResult, Report};
+pub use crate::conformance::Outcome;
 
 use self::bench::Bench;
 

@@ -1,40 +1,11 @@
 //! The checks, and what came of them.
 
-use std::fmt;
-
-/// The one table of checks: name, what is promised, and what to do where it is not kept.
-macro_rules! checks {
-    ($($check:ident: $promise:literal, $advice:literal;)+) => {
-        /// Something that NRI promises to plugins.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
-        pub enum Check {
-            $(
-                #[doc = $promise]
-                $check,
-            )+
-        }
-
-        impl Check {
-            /// Every check, in the order in which they are made.
-            pub const ALL: &'static [Check] = &[$(Check::$check),+];
-
-            /// The promise in words.
-            #[must_use]
-            pub fn promise(self) -> &'static str {
-                match self { $(Self::$check => $promise),+ }
-            }
-
-            /// What a runtime has to do that does not keep it.
-            #[must_use]
-            pub fn advice(self) -> &'static str {
-                match self { $(Self::$check => $advice),+ }
-            }
-        }
-    };
-}
+use crate::conformance::{self, checks};
 
 checks! {
+    /// Something that NRI promises to plugins.
+    pub enum Check;
+
     Synchronised: "A plugin that registers is configured, with the runtime's name and version, and then synchronised.",
         "set the runtime's name and version (`Nri::builder(..).runtime(..)`)";
     Order: "Each step in the life of a pod and a container reaches plugins once and in order, post events included.",
@@ -89,99 +60,8 @@ checks! {
         "leave lost plugins to NRI: that is no error of the call";
 }
 
-/// What came of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The promise was kept.
-    Passed,
-    /// It was not; what was seen.
-    Failed(Vec<String>),
-    /// It could not be looked at; why.
-    Skipped(String),
-}
-
 /// A check and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckResult {
-    /// The check.
-    pub check: Check,
-    /// What came of it.
-    pub outcome: Outcome,
-}
+pub type CheckResult = conformance::CheckResult<Check>;
 
-/// What came of all checks. It displays as a table, with what was seen and what to do below what
-/// failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a report may have failures"]
-pub struct Report {
-    results: Vec<CheckResult>,
-}
-
-impl Report {
-    pub(super) fn new(results: Vec<CheckResult>) -> Self {
-        Self { results }
-    }
-
-    /// The checks in their order.
-    pub fn results(&self) -> &[CheckResult] {
-        &self.results
-    }
-
-    fn having(&self, wanted: impl Fn(&Outcome) -> bool) -> Vec<Check> {
-        let having = self.results.iter().filter(|it| wanted(&it.outcome));
-        having.map(|it| it.check).collect()
-    }
-
-    /// The checks that failed.
-    pub fn failed(&self) -> Vec<Check> {
-        self.having(|outcome| matches!(outcome, Outcome::Failed(_)))
-    }
-
-    /// The checks that were skipped.
-    pub fn skipped(&self) -> Vec<Check> {
-        self.having(|outcome| matches!(outcome, Outcome::Skipped(_)))
-    }
-
-    /// Whether none failed.
-    pub fn is_ok(&self) -> bool {
-        self.failed().is_empty()
-    }
-
-    /// Asserts that none failed.
-    ///
-    /// # Panics
-    /// One did; the message is the report.
-    #[track_caller]
-    pub fn assert_ok(&self) {
-        assert!(self.is_ok(), "\n{self}");
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.results.len();
-        let (failed, skipped) = (self.failed().len(), self.skipped().len());
-        let passed = total - failed - skipped;
-        for CheckResult { check, outcome } in &self.results {
-            let (word, seen): (_, &[String]) = match outcome {
-                Outcome::Passed => ("passed", &[]),
-                Outcome::Failed(seen) => ("FAILED", seen),
-                Outcome::Skipped(why) => ("skipped", std::slice::from_ref(why)),
-            };
-            writeln!(
-                f,
-                "{word:8} {:16} {}",
-                format!("{check:?}"),
-                check.promise()
-            )?;
-            for seen in seen {
-                writeln!(f, "         - {seen}")?;
-            }
-            if let Outcome::Failed(_) = outcome {
-                writeln!(f, "         what to do: {}", check.advice())?;
-            }
-        }
-        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
-    }
-}
+/// What came of all checks.
+pub type Report = conformance::Report<Check>;

@@ -32,9 +32,12 @@ pub use reply::{
     Reply, State, Stopped, UpdateReply, Updated, Version, field_names,
 };
 pub use request::{BadRequest, Request};
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub use scenario::scenario_page;
 pub use scenario::{
     Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
-    Step, StepReport, Text, play, scenario_manual,
+    Step, StepReport, Text, assert_scenario, play, scenario_manual,
 };
 pub use serve::serve;
 pub use simulator::Simulator;

@@ -108,7 +108,9 @@ async fn every_example_of_the_help_works_in_the_order_of_the_help() {
 fn every_subcommand_has_help_that_says_what_it_is_for() {
     let output = program().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for name in ["serve", "run", "vectors"] {
+    for name in [
+        "serve", "run", "check", "tap", "replay", "new", "policy", "fields", "vectors",
+    ] {
         assert!(help.contains(name), "{help}");
         let output = program().args([name, "--help"]).output().unwrap();
         assert!(output.status.success());
@@ -201,5 +203,91 @@ fn every_recording_can_be_replayed() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
         assert!(text.ends_with(" 0 failed, 0 skipped\n"), "{text}");
+    }
+}
+
+/// What stands in fences of a kind.
+fn fenced(chapter: &str, kind: &str) -> String {
+    let mut text = String::new();
+    let mut within = false;
+    for line in chapter.lines() {
+        match line.strip_prefix("```") {
+            Some(begins) => within = !within && begins == kind,
+            None if within => text.extend([line, "\n"]),
+            None => {}
+        }
+    }
+    text
+}
+
+#[test]
+fn the_chapter_on_plugins_in_any_language_can_be_followed_by_the_letter() {
+    let chapter = include_str!("../../src/manual/any_language.md");
+    let home = tempfile::tempdir().unwrap();
+    // The plugin that the chapter speaks of, in a language that is not ours.
+    let script = "identity = '10-my-plugin'\n[[rule]]\ncall = 'CreateContainer'\ndo = 'answer'\n\
+        answer.adjust.env = [{ key = 'ADDED', value = '1' }]\n";
+    let shell = format!(
+        "#!/bin/sh\nif [ -n \"$NRI_PLUGIN_SOCKET\" ]; then set --; fi\nexec {} --script {}/script.toml \"$@\"\n",
+        env!("CARGO_BIN_EXE_nri-fake-plugin"),
+        home.path().display()
+    );
+    let plugin = home.path().join("my-plugin");
+    for (name, text) in [
+        ("my-plugin", shell.as_str()),
+        ("script.toml", script),
+        ("scenario.toml", &fenced(chapter, "toml")),
+    ] {
+        std::fs::write(home.path().join(name), text).unwrap();
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&plugin, mode).unwrap();
+
+    let commands = fenced(chapter, "console");
+    let commands: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .collect();
+    assert_eq!(commands.len(), 4);
+    // What the CI file runs is what the chapter says, so that is tested with it.
+    let ci = fenced(chapter, "yaml");
+    let in_ci = ci
+        .lines()
+        .filter_map(|line| line.split_once("- run: nri-sim "));
+    let in_ci: Vec<String> = in_ci.map(|(_, rest)| format!("nri-sim {rest}")).collect();
+    assert_eq!(in_ci, [commands[2], commands[3]]);
+
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_nri-sim"))
+        .parent()
+        .unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    for command in commands {
+        // As patient as a test is.
+        let more = match command.contains("check") {
+            true => " --patience 60 --request-timeout 60000",
+            false => " --wait 60",
+        };
+        let output = std::process::Command::new("/bin/sh")
+            .args([
+                "-c",
+                &command.replacen(" --plugin", &format!("{more} --plugin"), 1),
+            ])
+            .current_dir(home.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{command}: {said}{:?}",
+            output.stderr
+        );
+    }
+    let json = std::fs::read_to_string(home.path().join("checks.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["ok"], true);
+    for page in ["checks.html", "scenario.html"] {
+        let text = std::fs::read_to_string(home.path().join(page)).unwrap();
+        assert!(!crate::html::well_formed(&text).rows().is_empty());
     }
 }

@@ -346,3 +346,46 @@ fn a_plugin_is_started_as_a_shell_would_start_it() {
         }
     }
 }
+
+#[test]
+fn a_scenario_is_shown_as_a_page_that_needs_nothing_beside_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let page = home.path().join("page.html");
+    let scenario = "\
+name = 'a <b> & \"c\"'
+[[plugins]]
+id = '50-annotate'
+config = \"[env]\\nTZ = '<UTC>'\"
+[[steps]]
+cmd = 'run-pod'
+pod = { id = 'p1' }
+[[steps]]
+cmd = 'create-container'
+pod_id = 'p1'
+container = { id = 'c1', name = 'nginx', env = ['A=1'] }
+expect.adjustment.env = [{ key = 'TZ', value = 'else' }]
+";
+    let (_, errors, success) = play(scenario, &["--html", page.to_str().unwrap()]);
+    assert!(!success, "{errors}");
+    let text = fs::read_to_string(&page).unwrap();
+    let page = crate::html::well_formed(&text);
+    assert_eq!(page.texts("h1"), ["a <b> & \"c\""]);
+    let rows = page.rows();
+    let find = |word: &str| rows.iter().find(|row| row.contains(word));
+    assert!(
+        find("create-container c1")
+            .unwrap()
+            .contains("50-annotate answered"),
+        "{rows:?}"
+    );
+    assert!(find("Env TZ").unwrap().contains("<UTC>"), "{rows:?}");
+    let changes = page.texts("pre").concat();
+    assert!(changes.contains("+       \"TZ=<UTC>\""), "{changes}");
+    assert!(changes.contains("    \"process\": {"), "{changes}");
+    let whole = page.texts("body").concat();
+    assert!(
+        whole.contains("expected \"else\", got \"<UTC>\""),
+        "{whole}"
+    );
+    assert!(whole.contains("1 not as expected"), "{whole}");
+}

@@ -3,16 +3,23 @@
 //! A step is a command of `serve`, and what is expected of it is compared with its result: one
 //! vocabulary for both.
 
+mod asserted;
 mod expectation;
 mod file;
 mod launch;
 mod output;
+#[cfg(feature = "cli")]
+mod page;
 mod play;
 mod print;
 
+pub use asserted::assert_scenario;
 pub use expectation::Mismatch;
 pub use file::{Action, PluginEntry, Scenario, Step};
 pub use launch::PluginCommand;
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub use page::scenario_page;
 pub use play::{EndReport, PlayOptions, Progress, StepReport, play};
 pub use print::{Json, Text};
 

@@ -1,5 +1,6 @@
 //! What a person sees of a scenario, and what a program does.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::{Map, Value};
@@ -78,19 +79,8 @@ impl<W: Write> Text<W> {
         if let Some(error) = result["error"].as_str() {
             writeln!(self.0, "{:18}error: {error}", "")?;
         }
-        let nothing = Map::new();
-        let owners = result["owners"].as_object().unwrap_or(&nothing);
-        for (container, fields) in owners {
-            for (field, owner) in fields.as_object().unwrap_or(&nothing) {
-                match owner {
-                    Value::Object(entries) => {
-                        for (key, owner) in entries {
-                            self.owned(container, field, Some(key), owner, &result["adjustment"])?;
-                        }
-                    }
-                    owner => self.owned(container, field, None, owner, &result["adjustment"])?,
-                }
-            }
+        for owned in owned(result) {
+            writeln!(self.0, "{:18}{owned}", "")?;
         }
         for update in list(result, "updates") {
             writeln!(
@@ -122,28 +112,6 @@ impl<W: Write> Text<W> {
         Ok(())
     }
 
-    fn owned(
-        &mut self,
-        container: &str,
-        field: &str,
-        key: Option<&str>,
-        owner: &Value,
-        adjustment: &Value,
-    ) -> io::Result<()> {
-        let owner = owner.as_str().unwrap_or_default();
-        let name = match key {
-            Some(key) => format!("{field} {key}"),
-            None => field.to_owned(),
-        };
-        match (owner.strip_prefix('-'), value_of(field, key, adjustment)) {
-            (Some(owner), _) => writeln!(self.0, "{:18}{container}: no {name}, by {owner}", ""),
-            (None, Some(value)) => {
-                writeln!(self.0, "{:18}{container}: {name} = {value}, by {owner}", "")
-            }
-            (None, None) => writeln!(self.0, "{:18}{container}: {name}, by {owner}", ""),
-        }
-    }
-
     fn end(&mut self, end: &EndReport) -> io::Result<()> {
         for problem in &end.problems {
             writeln!(
@@ -171,11 +139,71 @@ impl<W: Write> Text<W> {
     }
 }
 
-fn list<'a>(result: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+/// Something in a container that a plugin asked for.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) container: String,
+    /// The field, and the entry where it has entries.
+    pub(super) name: String,
+    pub(super) value: Option<String>,
+    pub(super) plugin: String,
+    pub(super) is_removed: bool,
+}
+
+impl fmt::Display for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            container,
+            name,
+            plugin,
+            ..
+        } = self;
+        match (self.is_removed, &self.value) {
+            (true, _) => write!(f, "{container}: no {name}, by {plugin}"),
+            (false, Some(value)) => write!(f, "{container}: {name} = {value}, by {plugin}"),
+            (false, None) => write!(f, "{container}: {name}, by {plugin}"),
+        }
+    }
+}
+
+/// All that has an owner in a result.
+pub(super) fn owned(result: &Value) -> Vec<Owned> {
+    let nothing = Map::new();
+    let adjustment = &result["adjustment"];
+    let mut all = Vec::new();
+    let mut add = |container: &str, field: &str, key: Option<&str>, owner: &Value| {
+        let owner = owner.as_str().unwrap_or_default();
+        all.push(Owned {
+            container: container.to_owned(),
+            name: match key {
+                Some(key) => format!("{field} {key}"),
+                None => field.to_owned(),
+            },
+            value: value_of(field, key, adjustment),
+            plugin: owner.strip_prefix('-').unwrap_or(owner).to_owned(),
+            is_removed: owner.starts_with('-'),
+        });
+    };
+    for (container, fields) in result["owners"].as_object().unwrap_or(&nothing) {
+        for (field, owner) in fields.as_object().unwrap_or(&nothing) {
+            match owner {
+                Value::Object(entries) => {
+                    for (key, owner) in entries {
+                        add(container, field, Some(key), owner);
+                    }
+                }
+                owner => add(container, field, None, owner),
+            }
+        }
+    }
+    all
+}
+
+pub(super) fn list<'a>(result: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     result[name].as_array().into_iter().flatten()
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 

@@ -2,6 +2,10 @@
 //!
 //! One function per subcommand; what they do is in the library.
 
+mod check;
+mod new;
+mod tap;
+
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -78,11 +82,31 @@ enum Command {
         /// Print one JSON object per line: kind waiting, ready, step or end.
         #[arg(long)]
         json: bool,
+        /// Write what happened as a page that needs nothing beside itself: timeline, owners, and
+        /// what became of each container's spec.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
         /// What is logged on stderr: error, warn, info, debug, trace, or a filter such as
         /// nri_adaptation=debug,warn [default: what RUST_LOG says, or warn].
         #[arg(long = "log", value_name = "LEVEL", value_parser = filter)]
         filter: Option<EnvFilter>,
     },
+    /// Check whether a plugin, in whatever language, is fit for any runtime.
+    ///
+    /// Prints a table of named checks: each passed, FAILED with what was seen and what to do, or
+    /// skipped with the reason. The exit code is 0 if none failed.
+    Check(check::CheckArgs),
+    /// Watch what a runtime and its plugins say to one another, and record it.
+    ///
+    /// Listens where plugins are told to connect, connects to the runtime for each of them, and
+    /// passes the bytes on as they are. Ends with SIGTERM or SIGINT, and the connections with it.
+    Tap(tap::TapArgs),
+    /// Play a recording of `nri-sim tap` again: to a plugin, or to a runtime.
+    ///
+    /// Of a plugin it prints what is different in its answers; the exit code is 0 if nothing is.
+    Replay(tap::ReplayArgs),
+    /// Make a crate of a plugin in Rust that builds, and whose tests pass.
+    New(new::NewArgs),
     /// Read policies: what plugins may ask for.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -174,6 +198,7 @@ fn main() -> ExitCode {
             socket,
             wait,
             json,
+            html,
             filter,
         } => {
             let wait = Duration::from_secs(wait.into());
@@ -182,8 +207,14 @@ fn main() -> ExitCode {
                 socket,
                 wait,
             };
-            log(filter, "warn").and_then(|()| run(&scenario, &options, json))
+            log(filter, "warn").and_then(|()| run(&scenario, &options, json, html.as_deref()))
         }
+        Command::Check(arguments) => until_signal(check::run(&arguments)),
+        Command::Tap(arguments) => tokio()
+            .and_then(|tokio| tokio.block_on(async { tap::tap(&arguments, signals()?).await })),
+        Command::Replay(arguments) => tokio()
+            .and_then(|tokio| tokio.block_on(async { tap::replay(&arguments, signals()?).await })),
+        Command::New(arguments) => new::run(arguments),
         Command::Fields => {
             for name in sim::field_names() {
                 println!("{name}");
@@ -235,6 +266,16 @@ fn tokio() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Runtime::new().map_err(|e| format!("cannot run: {e}"))
 }
 
+/// Runs something, unless a signal ends it.
+fn until_signal(work: impl Future<Output = Result<bool, String>>) -> Result<bool, String> {
+    tokio()?.block_on(async {
+        tokio::select! {
+            result = work => result,
+            () = signals()? => Err("ended by a signal".to_owned()),
+        }
+    })
+}
+
 /// Serves stdin until it ends, or until a signal.
 fn serve(options: &RuntimeOptions) -> Result<bool, String> {
     tokio()?.block_on(async {
@@ -251,12 +292,21 @@ fn serve(options: &RuntimeOptions) -> Result<bool, String> {
 }
 
 /// Plays a scenario; whether all is as expected.
-fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
+fn run(
+    path: &Path,
+    options: &PlayOptions,
+    json: bool,
+    html: Option<&Path>,
+) -> Result<bool, String> {
     let scenario = Scenario::load(path).map_err(|error| error.to_string())?;
     tokio()?.block_on(async {
         let (mut text, mut lines) = (Text(std::io::stdout()), Json(std::io::stdout()));
         let mut printed = Ok(());
+        let mut happened = Vec::new();
         let print = |progress: &Progress| {
+            if html.is_some() {
+                happened.push(progress.clone());
+            }
             let result = match json {
                 true => lines.print(progress),
                 false => text.print(progress),
@@ -270,6 +320,10 @@ fn run(path: &Path, options: &PlayOptions, json: bool) -> Result<bool, String> {
             () = signals()? => return Err("ended by a signal".to_owned()),
         };
         printed.map_err(|e| format!("cannot print: {e}"))?;
+        if let Some(file) = html {
+            let written = std::fs::write(file, sim::scenario_page(&scenario, &happened));
+            written.map_err(|error| format!("{}: {error}", file.display()))?;
+        }
         Ok(end.is_success())
     })
 }

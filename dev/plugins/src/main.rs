@@ -1,0 +1,55 @@
+//! `cargo xtask plugins`: what deploys the plugins of `plugins/`, from one template each, and what
+//! they weigh beside the Go plugins that do the same.
+//!
+//! What may not enter: what a plugin does.
+
+mod deploy;
+mod table;
+mod weight;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask plugins",
+    about = "The plugins of plugins/.",
+    version
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the systemd unit and the DaemonSet of each plugin.
+    Deploy {
+        /// Only check that they are as they would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the plugins for size and write the table of plugins/README.md: bytes and resident
+    /// memory, beside those of the Go plugins.
+    Weight {
+        /// A directory with the Go plugins, built: device-injector, rdt and so on.
+        #[arg(long, value_name = "DIR")]
+        published: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Deploy { check } => deploy::run(check),
+        Command::Weight { published } => weight::run(&published),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("plugins: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

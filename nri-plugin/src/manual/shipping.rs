@@ -1,0 +1,51 @@
+//! Shipping a plugin: as a static program, an image, a DaemonSet, or installed with the runtime.
+//!
+//! # A static program
+//!
+//! ```console
+//! $ rustup target add x86_64-unknown-linux-musl
+//! $ cargo build --profile size --target x86_64-unknown-linux-musl
+//! ```
+//!
+//! The profile `size` is in the README of this crate. Nothing that a plugin needs is C: the program
+//! has no dependency on the node's libraries, and runs in an image from `scratch`.
+//!
+//! # An image
+//!
+//! ```dockerfile
+//! FROM scratch
+//! COPY target/x86_64-unknown-linux-musl/size/my-plugin /plugin
+//! ENTRYPOINT ["/plugin"]
+//! ```
+//!
+//! # A DaemonSet
+//!
+//! What such a plugin needs of its pod:
+//!
+//! * the *directory* of the socket, `/var/run/nri`, as a volume: a runtime that restarts makes a
+//!   new socket, which a mount of the old one never shows;
+//! * the user root, since the socket is root's, but no capability, a root file system that is
+//!   read-only, and no token of a service account;
+//! * `--healthz 0.0.0.0:8080` and a *readiness* probe of `/healthz`: it is 503 while the runtime is
+//!   away. As a liveness probe it would restart plugins because a runtime restarts;
+//! * `priorityClassName: system-node-critical`, if containers must not start without it; and then
+//!   the runtime has to be told to wait for it, too: as one of the required plugins of its
+//!   validator;
+//! * its configuration from a ConfigMap with `--config`. It is read on every connection.
+//!
+//! # A unit of systemd
+//!
+//! The same program with `Restart=always` and `RestartPreventExitStatus=2 3`: those are the exit
+//! codes of a command line or a configuration that is wrong, which no restart mends.
+//!
+//! # Installed with the runtime
+//!
+//! As `/opt/nri/plugins/10-my-plugin` (executable; the name of the file is index and name) the
+//! runtime launches it before any container starts, over a socket that it inherits, and sends it
+//! `/etc/nri/conf.d/10-my-plugin.conf` or `my-plugin.conf` as its configuration. This is the way
+//! for plugins without which no container may be: an external plugin comes after the runtime is up.
+//!
+//! # All of it, written
+//!
+//! The workspace's `plugins/` have a unit and a DaemonSet each, made from two templates in
+//! `dev/plugins/template`: copy those.
