@@ -15,9 +15,10 @@ const LAYERS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
-    // Programs that stand on nri-plugin, and in their tests on nri-testkit.
+    // Programs that stand on the libraries, and in their tests on nri-testkit.
     &[
         "nri-runtime",
+        "nri-hub",
         "nri-annotate",
         "nri-device-injector",
         "nri-differ",

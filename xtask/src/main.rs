@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod deny;
+mod deploy;
 mod fence;
 mod fuzz;
 mod laws;
@@ -56,6 +57,8 @@ enum Command {
     /// Write what deploys the plugins of plugins/, and measure them.
     #[command(disable_help_flag = true)]
     Plugins(packages::Arguments),
+    /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
+    Deploy,
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::E2e(arguments) => of_package(E2E, arguments),
         Command::Plugins(arguments) => of_package(PLUGINS, arguments),
+        Command::Deploy => deploy::run(),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

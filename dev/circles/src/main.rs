@@ -33,6 +33,7 @@ const CRATES: &[&str] = &[
     "nri-domain-cri",
     "nri-testkit",
     "nri-runtime",
+    "nri-hub",
 ];
 
 /// Options of `cargo xtask circles`.

@@ -16,6 +16,7 @@ mod events;
 mod examples;
 mod external_drivers;
 mod go;
+mod hub;
 mod pairing;
 mod plugin;
 mod policy;
@@ -133,6 +134,14 @@ fn run(options: &Options) -> Result<(), String> {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&scratch, ours, newest, &options.differential)
     });
+    // The newest release, and the oldest that has a runtime here.
+    let runtimes = || go.releases.iter().filter(|built| built.release.runtime);
+    for built in [Some(newest), runtimes().next()].into_iter().flatten() {
+        let peer = format!("Go {}", built.version);
+        table.row(&peer, "runtime and plugins", "behind a hub", || {
+            differential::behind_a_hub(&scratch, built, &options.differential)
+        });
+    }
     table.row(&peer, "plugin at our runtime", "driven by hand", || {
         external_drivers::run(&scratch, sim, newest)
     });

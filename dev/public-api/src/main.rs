@@ -124,6 +124,17 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "tonic",
         ],
     ),
+    (
+        "nri-hub",
+        &[
+            "nri_core",
+            "nri_adaptation",
+            "nri_plugin",
+            "serde",
+            "serde_core",
+            "tokio",
+        ],
+    ),
 ];
 
 /// What the standard library's paths begin with, its numbers included.

@@ -43,10 +43,31 @@ impl Config {
     /// # Errors
     /// The text is no TOML, a value is one that its key cannot have, or a key is there twice.
     pub fn from_toml_lenient(text: &str) -> Result<(Self, Vec<UnknownKey>), ConfigError> {
+        Self::from_toml_over(text, Self::default())
+    }
+
+    /// The same for a program whose usual values are others, or whose file has tables of its own:
+    /// where the text says nothing, `absent` holds.
+    ///
+    /// ```
+    /// use nri_adaptation::Config;
+    /// let usual = Config::default().with(|config| config.restart = false);
+    /// let (config, unknown) = Config::from_toml_over("serial = true\n[mine]\nkey = 1", usual)?;
+    /// assert!(config.serial && !config.restart);
+    /// assert_eq!(unknown[0].key, "mine");
+    /// # Ok::<(), nri_adaptation::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_toml_lenient`](Self::from_toml_lenient).
+    pub fn from_toml_over(
+        text: &str,
+        absent: Self,
+    ) -> Result<(Self, Vec<UnknownKey>), ConfigError> {
         let document = Document::parse(text)?;
         match whole_file::recognise(document.table.get_ref()) {
             Some(of) => Err(ConfigError::Whole { of }),
-            None => document.read_config(Self::default()),
+            None => document.read_config(absent),
         }
     }
 

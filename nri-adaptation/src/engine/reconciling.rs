@@ -78,9 +78,11 @@ impl Engine {
         let ended = ended(listed, containers);
         let differs = differs(listed, pods, containers);
         put();
+        let by_id: BTreeMap<&str, &api::PodSandbox> =
+            pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
         for container in ended {
-            let pod = pods.iter().find(|pod| pod.id == container.pod_sandbox_id);
-            let pod = pod.map_or_else(|| nothing_but(container), |pod| pod_message(pod));
+            let pod = by_id.get(container.pod_sandbox_id.as_str());
+            let pod = pod.map_or_else(|| nothing_but(container), |pod| pod_message(*pod));
             let message = Some(container_message(container));
             let target = RequestTarget::of_messages(&self.domains, (String::new(), pod), message)?;
             self.notify_exit(target)?;

@@ -13,6 +13,7 @@ use nri_core::{Request, api};
 use serde_json::{Value, json};
 
 use super::go::Built;
+use super::hub::RunningHub;
 use super::pairing::{container, pod, with_container};
 use super::plugin::{self, Plugin};
 use super::runtime::{self, Runtime};
@@ -47,13 +48,20 @@ const PLUGINS: [(&str, &str); 3] = [("10", "a"), ("20", "b"), ("30", "c")];
 /// One of the two, with its plugins.
 struct Side {
     runtime: Runtime,
+    /// What is between them, if something is.
+    hub: Option<RunningHub>,
     plugins: Vec<Plugin>,
     /// Sees the combined result as a validator, and answers nothing.
     observer: Plugin,
 }
 
 impl Side {
-    fn new(scratch: &Scratch, kind: runtime::Kind<'_>, built: &Built) -> Result<Self, String> {
+    fn new(
+        scratch: &Scratch,
+        kind: runtime::Kind<'_>,
+        built: &Built,
+        behind_a_hub: bool,
+    ) -> Result<Self, String> {
         let case_dir = scratch.case_dir()?;
         let mut runtime = Runtime::start(scratch, kind, &case_dir)?;
         runtime.done("add-pod", json!({"pod": pod("others")}))?;
@@ -61,9 +69,14 @@ impl Side {
             runtime.done("add-container", with_container(container(id, "others")))?;
         }
         runtime.open()?;
+        let hub = match behind_a_hub {
+            true => Some(RunningHub::start(scratch, &case_dir)?),
+            false => None,
+        };
+        let place = hub.as_ref().map_or(&case_dir, |hub| &hub.case_dir);
         let mut start = |index: &str, name: &str, count: usize| {
-            let mut plugin =
-                Plugin::start(scratch, plugin::Kind::Go(built), &case_dir, index, name)?;
+            let kind = plugin::Kind::Go(built);
+            let mut plugin = Plugin::start(scratch, kind, place, index, name)?;
             let events = if index == "90" {
                 "ValidateContainerAdjustment"
             } else {
@@ -71,7 +84,10 @@ impl Side {
             };
             plugin.script(vec![json!({"on": "Configure", "events": events})])?;
             plugin.connect()?;
-            runtime.wait_for_plugins(count)?;
+            match &hub {
+                Some(hub) => hub.wait_for_plugins(count)?,
+                None => runtime.wait_for_plugins(count)?,
+            }
             Ok::<_, String>(plugin)
         };
         let mut plugins = Vec::new();
@@ -82,6 +98,7 @@ impl Side {
         observer.heard()?;
         Ok(Self {
             runtime,
+            hub,
             plugins,
             observer,
         })
@@ -99,6 +116,27 @@ impl Side {
             _ => Vec::new(),
         };
         Outcome::new(step, answer, &validated)
+    }
+
+    /// What the plugins were asked since the last time, each by event and container.
+    fn heard(&mut self) -> Result<Vec<Vec<String>>, String> {
+        let mut all = Vec::new();
+        for plugin in &mut self.plugins {
+            let heard = plugin.heard()?;
+            let lines = heard.iter().map(|line| {
+                let id = line["container"]["id"].as_str().unwrap_or_default();
+                format!("{} {id}", line["event"].as_str().unwrap_or_default())
+            });
+            all.push(lines.collect());
+        }
+        Ok(all)
+    }
+
+    fn end(self) -> Result<(), String> {
+        if let Some(hub) = self.hub {
+            hub.stop()?;
+        }
+        self.runtime.quit()
     }
 
     fn quiet(&mut self) -> Result<(), String> {
@@ -123,23 +161,43 @@ struct Tally {
 /// How many differences are told in full.
 const TOLD: usize = 3;
 
-/// Runs the sequences.
+/// Runs the sequences through the reference's runtime and through ours.
 pub(super) fn run(
     scratch: &Scratch,
     sim: runtime::Kind<'_>,
     built: &Built,
     options: &Options,
 ) -> Result<String, String> {
-    let mut reference = Side::new(scratch, runtime::Kind::Go(built), built)?;
-    let mut ours = Side::new(scratch, sim, built)?;
+    let reference = Side::new(scratch, runtime::Kind::Go(built), built, false)?;
+    let ours = Side::new(scratch, sim, built, false)?;
+    both(reference, ours, options, "differential")
+}
+
+/// Runs the sequences through the reference's runtime, with its plugins at it and behind a hub.
+pub(super) fn behind_a_hub(
+    scratch: &Scratch,
+    built: &Built,
+    options: &Options,
+) -> Result<String, String> {
+    let direct = Side::new(scratch, runtime::Kind::Go(built), built, false)?;
+    let behind = Side::new(scratch, runtime::Kind::Go(built), built, true)?;
+    both(direct, behind, options, "behind a hub")
+}
+
+fn both(
+    mut reference: Side,
+    mut ours: Side,
+    options: &Options,
+    only: &'static str,
+) -> Result<String, String> {
     let mut tally = Tally::default();
     for seed in (options.seed..).take(usize::try_from(options.sequences).unwrap_or(usize::MAX)) {
         sequence(&mut reference, &mut ours, seed, &mut tally).map_err(|error| {
-            format!("{error}\nrepeat it with --seed {seed} --sequences 1 --only differential")
+            format!("{error}\nrepeat it with --seed {seed} --sequences 1 --only '{only}'")
         })?;
     }
-    reference.runtime.quit()?;
-    ours.runtime.quit()?;
+    reference.end()?;
+    ours.end()?;
     if !tally.differences.is_empty() {
         let told = tally.differences.iter().take(TOLD);
         let told: Vec<&str> = told.map(|(_, text)| text.as_str()).collect();
@@ -177,6 +235,17 @@ fn sequence(
     for step in &sequence.steps {
         let went = [reference.step(step)?, ours.step(step)?];
         tally.requests += 1;
+        let heard = [reference.heard()?, ours.heard()?];
+        // Where a side fails, the hub and our runtime undo what plugins saw, which the reference leaves
+        // to the runtime around it.
+        let both_went = went.iter().all(|outcome| outcome.result.is_ok());
+        if both_went && heard[0] != heard[1] {
+            let text = format!(
+                "{} of sequence {seed}: plugins heard {:?} and {:?}",
+                step.event, heard[0], heard[1]
+            );
+            tally.differences.push((seed, text));
+        }
         if went.iter().all(|outcome| outcome.result.is_err()) {
             tally.failed += 1;
         }
@@ -189,8 +258,7 @@ fn sequence(
                 }
             }
             Err(differences) => tally.differences.push((seed, format!(
-                "{} of sequence {seed}; repeat it with --seed {seed} --sequences 1 --only differential\n\
-                 {differences}\nthe reference: {}\nours: {}",
+                "{} of sequence {seed}; repeat it with --seed {seed} --sequences 1\n{differences}\nthe reference: {}\nours: {}",
                 step.event, went[0], went[1]
             ))),
         }

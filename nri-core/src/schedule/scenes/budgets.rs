@@ -54,8 +54,10 @@ fn when_the_budget_is_over_the_request_goes_on_without_those_who_have_not_answer
 #[test]
 fn lateness_means_what_the_policy_says_also_by_the_budget() {
     let mut scene = Scene::new();
-    let mut policy = Policy::default();
-    policy.on_late = FailureAction::Fail;
+    let policy = Policy {
+        on_late: FailureAction::Fail,
+        ..Policy::default()
+    };
     scene.admit_member(creator("10-a", 1, policy), limits());
     scene.synchronize("10-a", 1);
     scene.submit_with(CREATE, "p", "c", ms(30));

@@ -1,0 +1,134 @@
+//! The program nri-hub: the hub itself, its status in a terminal, and what a policy would do.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod policy;
+mod serve;
+mod supervision;
+mod watch;
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nri_hub::{HubConfig, ask_status};
+use tracing_subscriber::EnvFilter;
+
+use self::arguments::{Arguments, Command, ConfigCommand, LogFormat, Logs, PolicyCommand};
+
+/// Why the program ends with something else than success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// 1: something went wrong; 2: what the operator gave is wrong; 3: the answer is no.
+    pub(crate) code: u8,
+    /// What to say of it.
+    pub(crate) reason: String,
+}
+
+impl Failure {
+    pub(crate) fn wrong(reason: impl ToString) -> Self {
+        Self {
+            code: 2,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            code: 1,
+            reason: error.to_string(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("nri-hub: {}", failure.reason);
+            failure.code.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let command = arguments.command.unwrap_or(Command::Run);
+    match command {
+        Command::Run => {
+            log(&arguments.logs);
+            // Two, so that work of one plugin does not hold the runtime's connection up.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?;
+            runtime.block_on(serve::serve(arguments.config))
+        }
+        Command::Status {
+            socket,
+            json,
+            ready,
+            watch,
+        } => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                if watch {
+                    return watch::watch(&socket).await;
+                }
+                let status = ask_status(&socket).await?;
+                if ready {
+                    return match status.not_ready.is_empty() {
+                        true => Ok(()),
+                        false => Err(Failure {
+                            code: 3,
+                            reason: status.not_ready.join("; "),
+                        }),
+                    };
+                }
+                match json {
+                    true => println!("{}", serde_json::to_string_pretty(&status)?),
+                    false => print!("{status}"),
+                }
+                Ok(())
+            })
+        }
+        Command::Policy(PolicyCommand::Check(check)) => {
+            let (text, denied) = policy::check(&check)?;
+            print!("{text}");
+            match denied {
+                true => Err(Failure {
+                    code: 3,
+                    reason: "the policy denies it".to_owned(),
+                }),
+                false => Ok(()),
+            }
+        }
+        Command::Config(ConfigCommand::Check { file }) => {
+            HubConfig::read(&file).map_err(Failure::wrong)?;
+            println!("{}: nothing is wrong with it", file.display());
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Default) => {
+            print!("{}", HubConfig::default_toml());
+            Ok(())
+        }
+    }
+}
+
+fn log(logs: &Logs) {
+    let filter = match &logs.log_level {
+        Some(level) => EnvFilter::new(level),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match logs.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

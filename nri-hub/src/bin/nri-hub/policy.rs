@@ -1,0 +1,61 @@
+//! Saying beforehand what a policy does.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use nri_adaptation::api::{ContainerAdjustment, PodSandbox};
+use nri_adaptation::policy::{Action, explain};
+use nri_hub::HubConfig;
+
+use crate::Failure;
+use crate::arguments::PolicyCheck;
+
+/// What to print, and whether something is denied.
+pub(crate) fn check(check: &PolicyCheck) -> Result<(String, bool), Failure> {
+    let file = check.file.display();
+    let text = fs::read_to_string(&check.file)
+        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
+    let policy = HubConfig::policy_from_toml(&text)
+        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
+    let mut said = String::new();
+    let Some(asked) = &check.adjustment else {
+        let (rules, default) = (policy.rules().len(), policy.default_action());
+        writeln!(said, "{file}: {rules} rules, then {default}")?;
+        return Ok((said, false));
+    };
+    let asked = match asked.strip_prefix('@') {
+        Some(file) => {
+            fs::read_to_string(file).map_err(|error| Failure::wrong(format!("{file}: {error}")))?
+        }
+        None => asked.clone(),
+    };
+    let asked: ContainerAdjustment = serde_json::from_str(&asked)
+        .map_err(|error| Failure::wrong(format!("the adjustment: {error}")))?;
+    let plugin = check.plugin.parse().map_err(Failure::wrong)?;
+    let pod = PodSandbox {
+        namespace: check.namespace.clone(),
+        labels: check.labels.iter().cloned().collect(),
+        runtime_handler: check.runtime_handler.clone(),
+        ..PodSandbox::default()
+    };
+    let verdicts = explain(&policy, &plugin, &pod, &asked);
+    if verdicts.is_empty() {
+        writeln!(said, "nothing is asked for")?;
+    }
+    for verdict in &verdicts {
+        write!(
+            said,
+            "{:<6} {}",
+            verdict.action.to_string(),
+            verdict.target.name()
+        )?;
+        for key in &verdict.keys {
+            write!(said, " {key:?}")?;
+        }
+        writeln!(said, "  by rule {:?}", verdict.rule)?;
+    }
+    let denied = verdicts
+        .iter()
+        .any(|verdict| verdict.action == Action::Deny);
+    Ok((said, denied))
+}

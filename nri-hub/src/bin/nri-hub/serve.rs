@@ -1,0 +1,55 @@
+//! Running the hub as a program: its configuration, signals, and who started it.
+
+use std::path::{Path, PathBuf};
+
+use nri_hub::{DEFAULT_CONFIG_FILE, Hub, HubConfig};
+use nri_plugin::Ended;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
+use crate::supervision::Supervisor;
+
+/// Runs the hub until a signal, or until another one takes its place.
+pub(crate) async fn serve(config: Option<PathBuf>) -> Result<(), Failure> {
+    let usual = Path::new(DEFAULT_CONFIG_FILE);
+    let file = config.or_else(|| usual.exists().then(|| usual.to_owned()));
+    let mut builder = Hub::builder(match &file {
+        Some(file) => HubConfig::read(file).map_err(Failure::wrong)?,
+        None => HubConfig::default(),
+    });
+    if let Some(file) = file {
+        builder = builder.file(file);
+    }
+    let hub = builder.build()?;
+    let handle = hub.handle();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let supervisor = Supervisor::from_environment();
+    let reloads = {
+        let (handle, supervisor) = (handle.clone(), supervisor.clone());
+        async move {
+            while hang_up.recv().await.is_some() {
+                supervisor.tell("RELOADING=1");
+                // It is logged, and told in the status.
+                let _ = handle.reload().await;
+                supervisor.tell("READY=1");
+            }
+            std::future::pending().await
+        }
+    };
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        supervisor.tell("STOPPING=1\nSTATUS=shutting plugins down");
+    };
+    let ended = tokio::select! {
+        ended = hub.run(stop) => ended?,
+        () = reloads => Ended::Stopped,
+        () = supervisor.follow(&handle) => Ended::Stopped,
+    };
+    tracing::info!("{ended}");
+    Ok(())
+}

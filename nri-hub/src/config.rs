@@ -1,0 +1,425 @@
+//! The hub's configuration: the keys of `nri-adaptation`, which say how plugins are treated, and
+//! the table `[hub]`. Pure, but for [`HubConfig::read`].
+//!
+//! What may not enter: what becomes of a configuration.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nri_adaptation::config::ConfigError;
+use nri_adaptation::policy::Policy;
+use nri_adaptation::{Config, Event, EventMask, PluginId, duration};
+use serde::{Deserialize, Deserializer, de};
+
+/// Where plugins connect, by default.
+pub const DEFAULT_SOCKET_PATH: &str = "/run/nri-hub/nri.sock";
+/// Where the runtime above listens, by default.
+pub const DEFAULT_RUNTIME_SOCKET: &str = "/run/nri/nri.sock";
+/// Where `nri-hub status` asks, by default.
+pub const DEFAULT_CONTROL_SOCKET: &str = "/run/nri-hub/control.sock";
+/// Where the configuration is read from, by default.
+pub const DEFAULT_CONFIG_FILE: &str = "/etc/nri-hub/config.toml";
+/// Where plugins that the hub launches are looked for, by default: not where the runtime looks for
+/// its own, or both would launch them.
+pub const DEFAULT_PLUGIN_PATH: &str = "/opt/nri-hub/plugins";
+/// Where their configurations are looked for, by default.
+pub const DEFAULT_PLUGIN_CONFIG_PATH: &str = "/etc/nri-hub/conf.d";
+
+/// The largest configuration that is read.
+const LARGEST: u64 = 4 << 20;
+
+/// What the hub cannot do without: with these it knows what exists.
+const NECESSARY: [Event; 6] = [
+    Event::RunPodSandbox,
+    Event::StopPodSandbox,
+    Event::RemovePodSandbox,
+    Event::CreateContainer,
+    Event::StopContainer,
+    Event::RemoveContainer,
+];
+
+/// Why a configuration cannot be used. One line, which names the key and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubConfigError {
+    /// One of the keys of `nri-adaptation`.
+    #[error(transparent)]
+    Nri(#[from] ConfigError),
+    /// Something in the table `[hub]`.
+    #[error("line {line}: in `[hub]`: {reason}")]
+    Hub {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Values that cannot be together.
+    #[error("key `{key}`: {reason}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be read, or what is in it cannot.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// How the hub itself is: the table `[hub]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct HubSettings {
+    /// Who the hub is to the runtime above, `NN-name`. Default `50-hub`. The variables that a
+    /// runtime sets for the plugins that it launches go before it.
+    pub identity: String,
+    /// The socket of the runtime above. Default [`DEFAULT_RUNTIME_SOCKET`].
+    pub runtime_socket: PathBuf,
+    /// The events that the hub subscribes to, by name. Default: all that the runtime knows. Plugins
+    /// below get no others. Each costs a call of the hub; `ValidateContainerAdjustment` costs one
+    /// more for each creation, and is of use where a plugin below validates, or a plugin beside the
+    /// hub adjusts.
+    #[serde(deserialize_with = "events")]
+    pub events: EventMask,
+    /// Whether the runtime above is to fail a request that the hub does not answer, as protocol
+    /// v0.12.4 has it. Default `false`: what matters is then what plugins below are required.
+    pub fail_request: bool,
+    /// How much sooner than the runtime's own deadline the hub answers. Default 200 ms; never more
+    /// than half of the time that there is.
+    #[serde(deserialize_with = "time")]
+    pub margin: Duration,
+    /// Where `nri-hub status` asks. Default [`DEFAULT_CONTROL_SOCKET`].
+    pub control_socket: PathBuf,
+    /// Where status, metrics and probes are served: an address with a port (`127.0.0.1:9464`), or
+    /// `unix:///path`. Default: nowhere but at the control socket.
+    pub http: Option<String>,
+    /// Whether `http` may be an address that others than this node can reach. There is no
+    /// authentication. Default `false`.
+    pub http_public: bool,
+    /// A file with the policy alone, in place of the table `policy`. Default: none.
+    pub policy_file: Option<PathBuf>,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self {
+            identity: "50-hub".to_owned(),
+            runtime_socket: DEFAULT_RUNTIME_SOCKET.into(),
+            events: EventMask::ALL,
+            fail_request: false,
+            margin: Duration::from_millis(200),
+            control_socket: DEFAULT_CONTROL_SOCKET.into(),
+            http: None,
+            http_public: false,
+            policy_file: None,
+        }
+    }
+}
+
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    duration::parse(&String::deserialize(from)?).map_err(de::Error::custom)
+}
+
+fn events<'de, D: Deserializer<'de>>(from: D) -> Result<EventMask, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    let events = EventMask::parse(names).map_err(de::Error::custom)?;
+    match NECESSARY.into_iter().find(|event| !events.contains(*event)) {
+        Some(event) => Err(de::Error::custom(format!(
+            "{event} is missing: without it the hub does not know which pods and containers there are"
+        ))),
+        None => Ok(events),
+    }
+}
+
+/// All of the hub's configuration.
+///
+/// ```
+/// use nri_hub::HubConfig;
+///
+/// let config = HubConfig::from_toml("plugin_strikes = 5\n[hub]\nidentity = '10-hub'")?;
+/// assert_eq!((config.nri.plugin_strikes, config.hub.identity.as_str()), (5, "10-hub"));
+/// let error = HubConfig::from_toml("[hub]\nidentitty = 'x'").unwrap_err();
+/// assert!(error.to_string().starts_with("line 2: in `[hub]`: unknown field `identitty`"));
+/// # Ok::<(), nri_hub::HubConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct HubConfig {
+    /// How plugins are treated. The defaults of its paths are the hub's own.
+    pub nri: Config,
+    /// The hub itself.
+    pub hub: HubSettings,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            nri: Config::default().with(|config| {
+                config.socket_path = DEFAULT_SOCKET_PATH.into();
+                config.plugin_path = DEFAULT_PLUGIN_PATH.into();
+                config.plugin_config_path = DEFAULT_PLUGIN_CONFIG_PATH.into();
+            }),
+            hub: HubSettings::default(),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Tables {
+    hub: HubSettings,
+}
+
+impl HubConfig {
+    /// A file with every key of the hub, its default and what it means, for operators to start from.
+    /// It reads as the defaults.
+    ///
+    /// ```
+    /// use nri_hub::HubConfig;
+    /// assert_eq!(HubConfig::from_toml(HubConfig::default_toml())?, HubConfig::default());
+    /// # Ok::<(), nri_hub::HubConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn default_toml() -> &'static str {
+        include_str!("default.toml")
+    }
+
+    /// Reads a configuration. `policy_file` is not read by this, and so its policy is not there.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key and line.
+    pub fn from_toml(text: &str) -> Result<Self, HubConfigError> {
+        let Self { nri: usual, .. } = Self::default();
+        let (nri, unknown) = Config::from_toml_over(text, usual)?;
+        let strange = unknown.into_iter().find(|key| key.key != "hub");
+        if let Some(key) = strange {
+            return Err(ConfigError::Unknown(key).into());
+        }
+        let tables: Tables = toml::from_str(text).map_err(|error| HubConfigError::Hub {
+            line: error.span().map_or(1, |span| line(text, span.start)),
+            reason: error.message().trim().replace('\n', " "),
+        })?;
+        let config = Self {
+            nri,
+            hub: tables.hub,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads the policy of whatever an operator has: a file with the policy alone, a configuration
+    /// of the hub, or one of `nri-adaptation`.
+    ///
+    /// ```
+    /// use nri_hub::HubConfig;
+    /// let own = HubConfig::policy_from_toml("default = 'audit'")?;
+    /// assert_eq!(own, HubConfig::policy_from_toml("[hub]\n[policy]\ndefault = 'audit'")?);
+    /// # Ok::<(), nri_hub::HubConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key and line.
+    pub fn policy_from_toml(text: &str) -> Result<Policy, HubConfigError> {
+        let is_ours =
+            toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("hub"));
+        match is_ours {
+            true => Ok(Self::from_toml(text)?.nri.policy),
+            false => Ok(Config::policy_from_toml(text)?),
+        }
+    }
+
+    /// Reads a configuration from a file, and the policy from the file that it names.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what is wrong in it.
+    pub fn read(path: &Path) -> Result<Self, HubConfigError> {
+        let of_file = |path: &Path, reason: String| HubConfigError::File {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut config =
+            Self::from_toml(&text(path)?).map_err(|error| of_file(path, error.to_string()))?;
+        if let Some(policy) = config.hub.policy_file.clone() {
+            config.nri.policy = Self::policy_from_toml(&text(&policy)?)
+                .map_err(|error| of_file(&policy, error.to_string()))?;
+        }
+        Ok(config)
+    }
+
+    /// What no single value can say.
+    fn check(&self) -> Result<(), HubConfigError> {
+        let HubSettings {
+            identity,
+            runtime_socket,
+            control_socket,
+            ..
+        } = &self.hub;
+        let invalid = |key, reason: String| Err(HubConfigError::Invalid { key, reason });
+        if let Err(error) = identity.parse::<PluginId>() {
+            return invalid("hub.identity", error.to_string());
+        }
+        let own = &self.nri.socket_path;
+        if runtime_socket == own {
+            return invalid(
+                "hub.runtime_socket",
+                format!(
+                    "{} is where the hub itself listens (`socket_path`)",
+                    own.display()
+                ),
+            );
+        }
+        if control_socket == own || control_socket == runtime_socket {
+            return invalid(
+                "hub.control_socket",
+                format!("{} is a socket of NRI", control_socket.display()),
+            );
+        }
+        if self.hub.policy_file.is_some() && self.nri.policy != Config::default().policy {
+            return invalid(
+                "hub.policy_file",
+                "there is a table `policy` too: keep one of them".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The line, from 1, that a byte is in.
+fn line(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn text(path: &Path) -> Result<String, HubConfigError> {
+    let error = |reason: String| HubConfigError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    use std::io::Read as _;
+    let file = std::fs::File::open(path).map_err(|e| error(e.to_string()))?;
+    let mut text = String::new();
+    let read = file.take(LARGEST + 1).read_to_string(&mut text);
+    read.map_err(|e| error(e.to_string()))?;
+    match text.len() as u64 > LARGEST {
+        true => Err(error(format!("it has more than {LARGEST} bytes"))),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_said_is_the_hubs_own_paths() {
+        let config = HubConfig::from_toml("").unwrap();
+        assert_eq!(config, HubConfig::default());
+        assert_eq!(config.nri.socket_path, Path::new(DEFAULT_SOCKET_PATH));
+    }
+
+    #[test]
+    fn the_default_file_has_every_key_of_the_hub_with_its_default() {
+        let said = HubConfig::default_toml().replace('#', "");
+        let table = said.split("[hub]\n").nth(1).unwrap();
+        let lines: Vec<&str> = table.lines().collect();
+        for key in [
+            "identity",
+            "runtime_socket",
+            "events",
+            "fail_request",
+            "margin",
+            "control_socket",
+            "http",
+            "http_public",
+            "policy_file",
+        ] {
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.starts_with(&format!("{key} = "))),
+                "{key}"
+            );
+        }
+        let usual = lines.iter().filter(|line| {
+            [
+                "identity",
+                "runtime",
+                "fail",
+                "margin",
+                "control",
+                "http_public",
+            ]
+            .iter()
+            .any(|key| line.starts_with(key) && line.contains(" = "))
+        });
+        let usual: String = usual.map(|line| format!("{line}\n")).collect();
+        let read = HubConfig::from_toml(&format!("[hub]\n{usual}")).unwrap();
+        assert_eq!(read, HubConfig::default());
+    }
+
+    #[test]
+    fn every_mistake_is_one_line_that_names_key_and_place() {
+        for (text, expected) in [
+            ("a = ", "line 1: "),
+            ("[hub]\nmargin = 5", "line 2: in `[hub]`: invalid type"),
+            (
+                "[hub]\nmargin = '5'",
+                "line 2: in `[hub]`: invalid duration",
+            ),
+            (
+                "serial = true\n[hub]\nidentity = 'hub'",
+                "key `hub.identity`: ",
+            ),
+            (
+                "serail = true",
+                "line 1: unknown key `serail`; did you mean `serial`?",
+            ),
+            ("[hubb]\na = 1", "line 1: unknown key `hubb`"),
+            (
+                "[hub]\nevents = ['CreateContainer']",
+                "line 2: in `[hub]`: RunPodSandbox is missing: ",
+            ),
+            ("[hub]\nevents = ['Create']", "line 2: in `[hub]`: "),
+            (
+                "[hub]\nruntime_socket = '/run/nri-hub/nri.sock'",
+                "key `hub.runtime_socket`: /run/nri-hub/nri.sock is where the hub itself listens",
+            ),
+            (
+                "[policy]\ndefault = 'audit'\n[hub]\npolicy_file = 'x'",
+                "key `hub.policy_file`: there is a table `policy` too",
+            ),
+        ] {
+            let error = HubConfig::from_toml(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_policy_comes_from_a_file_of_its_own_and_its_mistakes_name_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (config, policy) = (directory.path().join("c"), directory.path().join("p"));
+        let named = format!("[hub]\npolicy_file = {policy:?}");
+        std::fs::write(&config, named).unwrap();
+        assert!(
+            HubConfig::read(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("/p: No such file")
+        );
+        std::fs::write(&policy, "default = 'deny'").unwrap();
+        assert_ne!(
+            HubConfig::read(&config).unwrap().nri.policy,
+            Config::default().policy
+        );
+        std::fs::write(&policy, "default = 'no'").unwrap();
+        let error = HubConfig::read(&config).unwrap_err().to_string();
+        assert!(error.contains("/p: line 1"), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Status, metrics and probes over HTTP, at the control socket and where the configuration says.
+//! Nothing can be changed here, and nothing is read of a request but its line.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::listen::{File, Listeners};
+use crate::shared::Shared;
+
+/// How many connections are served at a time. One more waits.
+const MOST: usize = 32;
+/// How long a connection may take to send its request, and to take its answer.
+const TIME: Duration = Duration::from_secs(10);
+
+/// The type of what Prometheus reads.
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const PAGE: &str = include_str!("page.html");
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves at all that is open, until dropped.
+pub(crate) async fn serve(listeners: Listeners, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut accepting = JoinSet::new();
+    for (socket, file) in listeners.sockets {
+        accepting.spawn(accept_all(
+            socket,
+            Some(file),
+            Arc::clone(&shared),
+            Arc::clone(&places),
+        ));
+    }
+    for address in listeners.addresses {
+        accepting.spawn(accept_all(
+            address,
+            None,
+            Arc::clone(&shared),
+            Arc::clone(&places),
+        ));
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+/// What connections come from.
+trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Serves whoever connects. The file, if there is one, goes with it.
+async fn accept_all<A: Accept>(
+    listener: A,
+    _file: Option<File>,
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+) {
+    let mut connections = JoinSet::new();
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match listener.next().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Out of descriptors, usually: others have to end first.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        connections.spawn(one(stream, Arc::clone(&shared), place));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Serves one request, if it comes in time.
+async fn one<S>(stream: S, shared: Arc<Shared>, _place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let respond = service_fn(move |request: Request<Incoming>| {
+        let answer = respond(request.method(), request.uri().path(), &shared);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(TIME)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), respond);
+    // Whoever goes away early has seen enough.
+    let _ = tokio::time::timeout(2 * TIME, connection).await;
+}
+
+fn respond(method: &Method, path: &str, shared: &Shared) -> Answer {
+    if ![Method::GET, Method::HEAD].contains(method) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
+    }
+    match path {
+        "/" => page(),
+        "/status.json" => match serde_json::to_string(&shared.status()) {
+            Ok(json) => answer(StatusCode::OK, "application/json", json),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/metrics" => answer(StatusCode::OK, METRICS, shared.metrics_text()),
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => match shared.not_ready().as_slice() {
+            [] => text(StatusCode::OK, "ready\n".to_owned()),
+            why => text(StatusCode::SERVICE_UNAVAILABLE, why.join("\n") + "\n"),
+        },
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /, /status.json, /metrics, /healthz and /readyz\n".to_owned(),
+        ),
+    }
+}
+
+fn page() -> Answer {
+    let mut page = answer(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
+    // It needs its own script and style, and the status.
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    page
+}
+
+fn text(status: StatusCode, text: String) -> Answer {
+    answer(status, "text/plain; charset=utf-8", text)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,152 @@
+//! Where status, metrics and probes are served: sockets and loopback addresses.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::error::Error;
+
+/// A place to serve at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+impl Place {
+    pub(crate) fn socket(path: &Path) -> Self {
+        Self::Socket(path.to_owned())
+    }
+
+    /// `127.0.0.1:9464`, or `unix:///path`.
+    pub(crate) fn parse(text: &str, public: bool) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Listen {
+            place: text.to_owned(),
+            reason,
+        };
+        if let Some(path) = text.strip_prefix("unix://") {
+            return Ok(Self::Socket(path.into()));
+        }
+        let address: SocketAddr = text.parse().map_err(|error| {
+            wrong(format!(
+                "{error}: write an address with a port, such as 127.0.0.1:9464, or unix:///path"
+            ))
+        })?;
+        if !address.ip().is_loopback() && !public {
+            return Err(wrong(
+                "others than this node can reach it, and nobody has to say who they are: set `hub.http_public = true` if \
+                 that is meant"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self::Address(address))
+    }
+}
+
+/// What is open.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    pub(crate) sockets: Vec<(UnixListener, File)>,
+    pub(crate) addresses: Vec<TcpListener>,
+}
+
+/// The file of a socket. It goes with it.
+#[derive(Debug)]
+pub(crate) struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It may be gone, or the directory may be.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Listeners {
+    pub(crate) async fn open(&mut self, place: &Place) -> Result<(), Error> {
+        match place {
+            Place::Address(address) => {
+                let listener = TcpListener::bind(address).await;
+                self.addresses.push(listener.map_err(|error| Error::Listen {
+                    place: address.to_string(),
+                    reason: error.to_string(),
+                })?);
+            }
+            Place::Socket(path) => {
+                let listener = bind(path).await.map_err(|error| Error::Listen {
+                    place: path.display().to_string(),
+                    reason: match error.kind() {
+                        io::ErrorKind::AddrInUse => {
+                            "another hub answers there: one hub on a node is enough, two need sockets of their own".to_owned()
+                        }
+                        _ => error.to_string(),
+                    },
+                })?;
+                self.sockets.push((listener, File(path.clone())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a socket for our own user alone. One that nobody listens at any more is replaced.
+async fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(error);
+            }
+            fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        other => other?,
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_others_can_reach_has_to_be_meant() {
+        assert!(Place::parse("127.0.0.1:9464", false).is_ok());
+        assert!(Place::parse("[::1]:9464", false).is_ok());
+        let error = Place::parse("0.0.0.0:9464", false).unwrap_err().to_string();
+        assert!(error.contains("hub.http_public = true"), "{error}");
+        assert!(Place::parse("0.0.0.0:9464", true).is_ok());
+        assert!(Place::parse("localhost", false).is_err());
+        assert_eq!(
+            Place::parse("unix:///x", false).unwrap(),
+            Place::socket(Path::new("/x"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_is_left_alone_and_a_dead_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::socket(&directory.path().join("below/control.sock"));
+        let mut first = Listeners::default();
+        first.open(&place).await.unwrap();
+        let error = Listeners::default().open(&place).await.unwrap_err();
+        assert!(
+            error.to_string().contains("another hub answers there"),
+            "{error}"
+        );
+        // As after a crash: the file stays.
+        let (listener, file) = first.sockets.pop().unwrap();
+        drop(listener);
+        std::mem::forget(file);
+        Listeners::default().open(&place).await.unwrap();
+    }
+}

@@ -1,0 +1,240 @@
+//! What is counted and measured, for Prometheus: of plugins under the names that containerd's
+//! dashboards know, with another prefix, and of the hub itself.
+
+use std::fmt;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use nri_adaptation::{ErrorClass, PluginId, api};
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// What the names of all begin with.
+const PREFIX: &str = "nri_hub";
+
+/// Names and values.
+type Labels = Vec<(&'static str, String)>;
+type Count = Gauge<i64, AtomicI64>;
+
+/// The metrics of plugins.
+pub(crate) struct Metrics {
+    invocations: Family<Labels, Counter>,
+    latency: Family<Labels, Histogram, fn() -> Histogram>,
+    adjustments: Family<Labels, Counter>,
+    plugins: Count,
+    registry: Registry,
+}
+
+/// What is counted of the hub itself.
+pub(crate) struct Hubs {
+    pub(crate) is_ready: bool,
+    pub(crate) is_connected: bool,
+    pub(crate) connections: u64,
+    pub(crate) is_config_valid: bool,
+    pub(crate) pods: usize,
+    pub(crate) containers: usize,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+}
+
+/// From 50 microseconds to 6.5 seconds.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(50e-6, 2.0, 18))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let (invocations, adjustments) = (Family::default(), Family::default());
+        let latency = Family::new_with_constructor(histogram as fn() -> Histogram);
+        let plugins = Count::default();
+        registry.register(
+            "plugin_invocations",
+            "Calls of NRI plugins",
+            invocations.clone(),
+        );
+        let help = "How long calls of NRI plugins took";
+        registry.register_with_unit("plugin_latency", help, Unit::Seconds, latency.clone());
+        let help = "What NRI plugins asked for in their answers";
+        registry.register("plugin_adjustments", help, adjustments.clone());
+        registry.register(
+            "active_plugins",
+            "NRI plugins that are ready",
+            plugins.clone(),
+        );
+        Self {
+            invocations,
+            latency,
+            adjustments,
+            plugins,
+            registry,
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// All of it as a text.
+    pub(crate) fn text(&self, hub: &Hubs) -> String {
+        let mut own = Registry::with_prefix(PREFIX);
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let gauges = [
+            ("ready", "Whether the hub is ready", i64::from(hub.is_ready)),
+            (
+                "runtime_connected",
+                "Whether the runtime above is connected",
+                i64::from(hub.is_connected),
+            ),
+            (
+                "config_valid",
+                "Whether the newest configuration is in force",
+                i64::from(hub.is_config_valid),
+            ),
+            ("pods", "Pods that there are", count(hub.pods)),
+            (
+                "containers",
+                "Containers that there are",
+                count(hub.containers),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            own.register(name, help, ConstGauge::new(value));
+        }
+        let counters = [
+            (
+                "runtime_connections",
+                "How often the runtime above was connected",
+                hub.connections,
+            ),
+            ("requests", "Requests of the runtime above", hub.requests),
+            (
+                "requests_failed",
+                "Requests of the runtime above that failed",
+                hub.failed,
+            ),
+        ];
+        for (name, help, value) in counters {
+            own.register(name, help, ConstCounter::new(value));
+        }
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        let _ = text::encode_registry(&mut text, &self.registry);
+        let _ = text::encode(&mut text, &own);
+        text
+    }
+}
+
+impl nri_adaptation::Metrics for Metrics {
+    fn record_invocation(
+        &self,
+        plugin: &PluginId,
+        operation: &'static str,
+        result: Result<(), ErrorClass>,
+    ) {
+        let (status, error) = match result {
+            Ok(()) => ("success", ""),
+            Err(class) => ("error", class.as_str()),
+        };
+        let labels = vec![
+            ("plugin", plugin.to_string()),
+            ("operation", operation.to_owned()),
+            ("status", status.to_owned()),
+            ("error", error.to_owned()),
+        ];
+        self.invocations.get_or_create(&labels).inc();
+    }
+
+    fn record_latency(&self, plugin: &PluginId, operation: &'static str, latency: Duration) {
+        let labels = vec![
+            ("plugin", plugin.to_string()),
+            ("operation", operation.to_owned()),
+        ];
+        self.latency
+            .get_or_create(&labels)
+            .observe(latency.as_secs_f64());
+    }
+
+    fn record_adjustments(
+        &self,
+        plugin: &PluginId,
+        operation: &'static str,
+        adjustment: Option<&api::ContainerAdjustment>,
+        updates: usize,
+        evictions: usize,
+    ) {
+        let adjusts = adjustment.is_some_and(|asked| *asked != api::ContainerAdjustment::default());
+        let counts = [
+            ("adjust", usize::from(adjusts)),
+            ("update", updates),
+            ("evict", evictions),
+        ];
+        for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let labels = vec![
+                ("plugin", plugin.to_string()),
+                ("operation", operation.to_owned()),
+                ("type", kind.to_owned()),
+            ];
+            self.adjustments.get_or_create(&labels).inc_by(count as u64);
+        }
+    }
+
+    fn set_plugin_count(&self, count: usize) {
+        self.plugins.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nri_adaptation::Metrics as _;
+
+    use super::*;
+
+    #[test]
+    fn the_text_has_plugins_and_the_hub_and_one_end() {
+        let metrics = Metrics::default();
+        let plugin = "10-a\"b".replace('"', "");
+        let plugin = plugin.parse().unwrap();
+        metrics.record_invocation(&plugin, "CreateContainer", Err(ErrorClass::CLOSED));
+        metrics.record_latency(&plugin, "CreateContainer", Duration::from_millis(3));
+        metrics.record_adjustments(&plugin, "CreateContainer", None, 2, 0);
+        metrics.set_plugin_count(1);
+        let hub = Hubs {
+            is_ready: true,
+            is_connected: false,
+            connections: 2,
+            is_config_valid: true,
+            pods: 3,
+            containers: 4,
+            requests: 5,
+            failed: 1,
+        };
+        let text = metrics.text(&hub);
+        for line in [
+            r#"nri_hub_plugin_invocations_total{plugin="10-ab",operation="CreateContainer",status="error",error="closed"} 1"#,
+            r#"nri_hub_plugin_latency_seconds_count{plugin="10-ab",operation="CreateContainer"} 1"#,
+            r#"nri_hub_plugin_adjustments_total{plugin="10-ab",operation="CreateContainer",type="update"} 2"#,
+            "nri_hub_active_plugins 1",
+            "nri_hub_ready 1",
+            "nri_hub_runtime_connected 0",
+            "nri_hub_runtime_connections_total 2",
+            "nri_hub_containers 4",
+            "nri_hub_requests_failed_total 1",
+        ] {
+            assert!(
+                text.lines().any(|l| l == line),
+                "{line} is missing in {text}"
+            );
+        }
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,135 @@
+//! The hub as the runtime above sees it: one plugin, which treats all events alike.
+//!
+//! What may not enter: what becomes of a request.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use nri_adaptation::{
+    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, Request, Response,
+    api,
+};
+use nri_plugin::RuntimeLevel;
+use tokio::sync::{OwnedRwLockWriteGuard, watch};
+use tokio::time::timeout;
+
+use crate::domain::Above;
+use crate::down::{Down, Terms};
+
+/// How the hub answers, whatever it is asked.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) down: Down,
+    pub(crate) above: Arc<Above>,
+    /// Who the hub is to the runtime; known once the runner is built.
+    pub(crate) identity: Arc<OnceLock<PluginId>>,
+    pub(crate) events: EventMask,
+    /// How much sooner than the runtime's deadline the answer goes up.
+    pub(crate) margin: Duration,
+    pub(crate) fail_request: bool,
+    /// Synchronisations, to be told of below once they are answered.
+    pub(crate) synchronized: watch::Sender<Vec<Synchronized>>,
+    pub(crate) configured: Mutex<Configured>,
+}
+
+/// A synchronisation that is about to be answered. No event is relayed before it is told below.
+#[derive(Debug)]
+pub(crate) struct Synchronized {
+    /// All pods that there are.
+    pub(crate) pods: Vec<api::PodSandbox>,
+    /// All containers that there are.
+    pub(crate) containers: Vec<api::Container>,
+    /// Holds the events back that come after it.
+    _barrier: Option<OwnedRwLockWriteGuard<()>>,
+}
+
+/// How long a synchronisation waits for requests from before it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known from the runtime's configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Configured {
+    /// How long the runtime waits for an answer; zero if it does not say.
+    request_timeout: Duration,
+    /// Whether it has what it merged validated by the hub.
+    validates: bool,
+}
+
+impl Up {
+    fn terms(&self, cx: &PluginCtx) -> Terms {
+        let configured = *self
+            .configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let timeout = configured.request_timeout;
+        let usual = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+        let deadline = cx.deadline().or(usual);
+        Terms {
+            deadline: deadline.map(|at| self.sooner(at)),
+            validated_as: self
+                .identity
+                .get()
+                .filter(|_| configured.validates)
+                .cloned(),
+        }
+    }
+
+    /// When to answer if the runtime stops waiting then.
+    fn sooner(&self, deadline: Instant) -> Instant {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let margin = self.margin.min(left / 2);
+        deadline.checked_sub(margin).unwrap_or(deadline)
+    }
+}
+
+#[async_trait]
+impl Plugin for Up {
+    fn events(&self) -> EventMask {
+        self.events
+    }
+
+    fn failure_policy(&self) -> Option<api::FailurePolicy> {
+        Some(api::FailurePolicy {
+            fail_request: self.fail_request,
+            keep_connected: true,
+        })
+    }
+
+    async fn configure(
+        &self,
+        cx: &PluginCtx,
+        configuration: Configuration,
+    ) -> Result<Option<EventMask>, HandlerError> {
+        let events = self.events & RuntimeLevel::of(&configuration).events();
+        *self
+            .configured
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Configured {
+            request_timeout: configuration.request_timeout,
+            validates: events.contains(Event::ValidateContainerAdjustment),
+        };
+        self.above.set(cx.runtime(), configuration.runtime);
+        Ok(None)
+    }
+
+    async fn synchronize(
+        &self,
+        _: &PluginCtx,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+    ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+        let barrier = timeout(PATIENCE, Arc::clone(&self.down.barrier).write_owned()).await;
+        let synchronized = Synchronized {
+            pods,
+            containers,
+            _barrier: barrier.ok(),
+        };
+        self.synchronized.send_modify(|all| all.push(synchronized));
+        Ok(Vec::new())
+    }
+
+    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+        Ok(self.down.relay(request, self.terms(cx)).await?)
+    }
+}

@@ -1,0 +1,158 @@
+//! The program: its command line, what it tells systemd, and a whole run of it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nri_testkit::{TEST_TIMEOUT, TestRuntime};
+use tempfile::TempDir;
+
+fn hub() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nri-hub"));
+    command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+    command
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+const POLICY: &str = r#"
+default = "allow"
+[[rules]]
+name = "no-preload"
+namespaces = ["prod-*"]
+fields = ["env:LD_*"]
+action = "deny"
+"#;
+
+#[test]
+fn a_policy_says_beforehand_what_it_does_and_by_which_rule() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("policy.toml");
+    std::fs::write(&file, POLICY).unwrap();
+    let check = |more: &[&str]| {
+        let mut command = hub();
+        command.args(["policy", "check"]).arg(&file).args(more);
+        said(&command.output().unwrap())
+    };
+    let (code, out, _) = check(&[]);
+    assert_eq!(
+        (code, out.ends_with("1 rules, then allow\n")),
+        (Some(0), true),
+        "{out}"
+    );
+    let asked = r#"{"env":[{"key":"LD_PRELOAD","value":"/x.so"},{"key":"HOME","value":"/"}]}"#;
+    let (code, out, _) = check(&["--namespace", "prod-eu", "--adjustment", asked]);
+    assert_eq!(code, Some(3));
+    assert_eq!(
+        out,
+        "deny   Env \"LD_PRELOAD\"  by rule \"no-preload\"\nallow  Env \"HOME\"  by rule \"default\"\n"
+    );
+    let (code, ..) = check(&["--namespace", "dev", "--adjustment", asked]);
+    assert_eq!(code, Some(0));
+    std::fs::write(&file, POLICY.replace("fields", "feilds")).unwrap();
+    let (code, _, error) = check(&[]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("line 6: ") && error.contains("fields"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_configuration_that_it_prints_is_one() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("config.toml");
+    let (code, text, _) = said(&hub().args(["config", "default"]).output().unwrap());
+    assert_eq!(code, Some(0));
+    std::fs::write(&file, text).unwrap();
+    let mut command = hub();
+    command.args(["config", "check"]).arg(&file);
+    assert_eq!(said(&command.output().unwrap()).0, Some(0));
+    std::fs::write(&file, "[hub]\nmargin = 1\n").unwrap();
+    let (code, _, error) = said(&command.output().unwrap());
+    assert_eq!(code, Some(2));
+    assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
+}
+
+#[test]
+fn where_no_hub_is_its_status_is_an_error_that_names_the_socket() {
+    let (code, _, error) = said(
+        &hub()
+            .args(["status", "--socket", "/nonexistent/x"])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(code, Some(1));
+    assert!(error.contains("/nonexistent/x"), "{error}");
+}
+
+/// The next thing that the program tells its supervisor.
+fn told(socket: &UnixDatagram) -> String {
+    let mut bytes = [0; 4096];
+    let count = socket.recv(&mut bytes).unwrap();
+    String::from_utf8(bytes[..count].to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_tells_its_supervisor_serves_its_status_and_ends_on_a_signal() {
+    let runtime = TestRuntime::start().await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().display();
+    let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+    notify.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    let file = directory.path().join("config.toml");
+    let text = format!(
+        "socket_path = '{path}/nri.sock'\nplugin_path = '{path}/p'\nplugin_config_path = '{path}/c'\n[hub]\n\
+         runtime_socket = '{}'\ncontrol_socket = '{path}/control.sock'\nhttp = 'unix://{path}/http.sock'\n",
+        runtime.socket().display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let child = hub()
+        .arg("--config")
+        .arg(&file)
+        .args(["--log-format", "json"])
+        .env("NOTIFY_SOCKET", directory.path().join("notify"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let run = tokio::task::spawn_blocking(move || {
+        while told(&notify) != "STATUS=ready" {}
+        let control = file.with_file_name("control.sock");
+        let mut status = hub();
+        status.args(["status", "--socket"]).arg(&control);
+        let (code, text, _) = said(&status.output().unwrap());
+        assert_eq!(code, Some(0));
+        assert!(text.contains("ready    yes"), "{text}");
+        status.arg("--ready");
+        assert_eq!(said(&status.output().unwrap()).0, Some(0));
+        assert!(file.with_file_name("http.sock").exists());
+        let kill = |signal: &str| {
+            let done = Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status();
+            assert!(done.unwrap().success());
+        };
+        kill("-HUP");
+        while told(&notify) != "RELOADING=1" {}
+        assert_eq!(told(&notify), "READY=1");
+        kill("-TERM");
+        while !told(&notify).starts_with("STOPPING=1") {}
+        child.wait_with_output().unwrap()
+    });
+    let done = tokio::time::timeout(TEST_TIMEOUT + Duration::from_secs(10), run).await;
+    let (code, _, log) = said(&done.unwrap().unwrap());
+    assert_eq!(code, Some(0), "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
