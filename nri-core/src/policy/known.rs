@@ -59,7 +59,7 @@ impl Known {
 
     fn note_container(&mut self, container: &ObjectKey, of: &ObjectKey) {
         let known = self.containers.get(container.id());
-        if !known.is_some_and(|known| (&known.0, &known.1) == (container, of)) {
+        if known.is_none_or(|known| (&known.0, &known.1) != (container, of)) {
             let entry = (container.clone(), of.clone());
             self.containers.insert(container.id().to_owned(), entry);
         }
@@ -90,7 +90,7 @@ impl KnownPods {
     pub(crate) fn note_encoded(&self, container: &ObjectKey, of: &ObjectKey, encoded: &[u8]) {
         let mut known = self.lock();
         let before = known.pods.get(of);
-        if !before.is_some_and(|before| *before.encoded == *encoded) {
+        if before.is_none_or(|before| *before.encoded != *encoded) {
             // It was encoded here.
             let pod = api::PodSandbox::decode(encoded).unwrap_or_default();
             known.note_pod(of, &pod, encoded);
