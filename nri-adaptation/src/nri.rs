@@ -1,8 +1,10 @@
 //! The facade: what a runtime holds in its hands.
 
+use std::convert::identity;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nri_core::api::ContainerState;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
     Creation, Ctx, Domain, DomainError, Error, Event, PluginSyncBlock, RuntimeApi, StopResult,
@@ -12,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::engine::driver::Engine;
-use crate::engine::target::RequestTarget;
+use crate::engine::target::{RequestTarget, created};
 use crate::instance::lifecycle::Instance;
 use crate::instance::plugin_watch::PluginWatch;
 use crate::instance::reconfigure::Reconfigured;
@@ -196,11 +198,21 @@ impl Nri {
     /// The engine, and what a call is about, read now. `None` while NRI is off: no event asks that
     /// by itself.
     fn enter(&self, pod: &dyn PodSandbox, container: Option<&dyn Container>) -> Entered<'_> {
+        self.enter_as(pod, container, identity)
+    }
+
+    /// The same with the state in which the container is shown.
+    fn enter_as(
+        &self,
+        pod: &dyn PodSandbox,
+        container: Option<&dyn Container>,
+        state: fn(ContainerState) -> ContainerState,
+    ) -> Entered<'_> {
         if !self.is_enabled() {
             return Ok(None);
         }
         let engine = self.engine();
-        let target = RequestTarget::read(&engine.domains, pod, container)?;
+        let target = RequestTarget::read(&engine.domains, pod, container, state)?;
         Ok(Some((engine, target)))
     }
 
@@ -218,10 +230,8 @@ impl Nri {
         let Some((engine, target)) = self.enter(pod, container)? else {
             return Ok(());
         };
-        let keys = target.keys.clone();
-        engine
-            .notify_plugins(cx, &keys, target.into_request(event)?)
-            .await
+        let request = target.request(event)?;
+        engine.notify_plugins(cx, &target.keys, request).await
     }
 }
 
@@ -291,7 +301,7 @@ impl RuntimeApi for Nri {
         pod: &dyn PodSandbox,
         container: &dyn Container,
     ) -> Result<Creation, Error> {
-        match self.enter(pod, Some(container))? {
+        match self.enter_as(pod, Some(container), created)? {
             Some((engine, target)) => {
                 let carried_out = engine.side_effects.carried_out;
                 engine.create_container(cx, target, carried_out).await
@@ -374,7 +384,8 @@ impl RuntimeApi for Nri {
     }
 
     fn notify_container_exit(&self, pod: &dyn PodSandbox, container: &dyn Container) {
-        let notified = match self.enter(pod, Some(container)) {
+        let stopped = |_| ContainerState::ContainerStopped;
+        let notified = match self.enter_as(pod, Some(container), stopped) {
             Ok(Some((engine, target))) => engine.notify_exit(target),
             Ok(None) => Ok(()),
             Err(error) => Err(error),

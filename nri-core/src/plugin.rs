@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -440,36 +441,41 @@ pub trait Plugin: Send + Sync + 'static {
     /// }
     /// ```
     async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
-        call_handler_of(self, cx, request).await
+        let answer = call_handler_of(self, cx, request);
+        answer.await
     }
 }
 
-macro_rules! call_handler {
-    (tells $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        $plugin
-            .$handler($cx, $request)
-            .await
-            .map(|()| api::$response {})
+/// The answer of a handler, to come.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send + 'a>>;
+
+macro_rules! to_response {
+    (tells $answer:expr => $response:ident) => {
+        $answer.map(|()| api::$response {})
     };
-    (asks $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        $plugin.$handler($cx, $request).await
+    (asks $answer:expr => $response:ident) => {
+        $answer
     };
-    (judges $plugin:ident.$handler:ident($cx:ident, $request:ident) -> $response:ident) => {
-        $plugin.$handler($cx, $request).await
+    (judges $answer:expr => $response:ident) => {
+        $answer
     };
 }
 
 macro_rules! define_call_handler_of {
     ($($kind:ident $about:ident $form:ident $event:ident $handler:ident($request:ident) -> $response:ident;)*) => {
-        /// Calls the handler of a request's event.
-        async fn call_handler_of<P: Plugin + ?Sized>(
-            plugin: &P,
-            cx: &PluginCtx,
+        /// Calls the handler of a request's event. The request is not in what is returned: it is
+        /// large, and is in the handler's own future.
+        fn call_handler_of<'a, P: Plugin + ?Sized>(
+            plugin: &'a P,
+            cx: &'a PluginCtx,
             request: Request,
-        ) -> Result<Response, HandlerError> {
+        ) -> Answer<'a, Response> {
             match request {
                 $(Request::$event(request) => {
-                    call_handler!($kind plugin.$handler(cx, request) -> $response).map(Response::$event)
+                    let answer = plugin.$handler(cx, request);
+                    Box::pin(async move {
+                        to_response!($kind answer.await => $response).map(Response::$event)
+                    })
                 })*
             }
         }
@@ -487,26 +493,31 @@ relayed_events!(define_call_handler_of);
 /// What the handler returned, or that it answers another event than it was asked about. A failing
 /// validation handler is a rejection with the error as its reason instead; one that is not there
 /// says so.
-pub async fn dispatch(
-    plugin: &dyn Plugin,
-    cx: &PluginCtx,
+pub fn dispatch<'a>(
+    plugin: &'a dyn Plugin,
+    cx: &'a PluginCtx,
     request: Request,
-) -> Result<Response, HandlerError> {
+) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
     let event = request.event();
-    let answer = match plugin.relay(cx, request).await {
-        Ok(response) if response.event() != event => {
-            Err(format!("the answer to {event} is one to {}", response.event()).into())
+    let answer = plugin.relay(cx, request);
+    async move {
+        let answer = match answer.await {
+            Ok(response) if response.event() != event => {
+                Err(format!("the answer to {event} is one to {}", response.event()).into())
+            }
+            answer => answer,
+        };
+        match answer {
+            Err(error)
+                if event == Event::ValidateContainerAdjustment && !error.is_unimplemented() =>
+            {
+                let verdict = api::ValidateContainerAdjustmentResponse {
+                    reject: true,
+                    reason: error.to_string(),
+                };
+                Ok(Response::ValidateContainerAdjustment(verdict))
+            }
+            answer => answer,
         }
-        answer => answer,
-    };
-    match answer {
-        Err(error) if event == Event::ValidateContainerAdjustment && !error.is_unimplemented() => {
-            let verdict = api::ValidateContainerAdjustmentResponse {
-                reject: true,
-                reason: error.to_string(),
-            };
-            Ok(Response::ValidateContainerAdjustment(verdict))
-        }
-        answer => answer,
     }
 }

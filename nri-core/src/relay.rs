@@ -113,9 +113,9 @@ macro_rules! define_messages {
                 match self { $(Request::$event(request) => request.encode_to_vec(),)* }
             }
 
-            /// How many bytes the message has on the wire.
-            pub(crate) fn encoded_len(&self) -> usize {
-                match self { $(Request::$event(request) => request.encoded_len(),)* }
+            /// A request about nothing.
+            pub(crate) fn empty(event: Event) -> Self {
+                match event { $(Event::$event => Request::$event(api::$request::default()),)* }
             }
 
             /// The request of `event` from the wire.

@@ -69,12 +69,12 @@ fn what_is_refused_fails_the_creation_and_names_who_asked() {
 #[test]
 fn what_is_left_out_is_seen_by_no_plugin_and_no_validator() {
     let (report, calls) = run(without_sysctl().on_unsupported(OnUnsupported::LeaveOut));
-    let Request::CreateContainer(second) = &*calls[1].request else {
+    let Request::CreateContainer(second) = &**calls[1].request else {
         panic!("{:?}", calls[1]);
     };
     let view = second.container.as_ref().unwrap();
     assert_eq!((view.env.len(), view.linux.is_some()), (1, false));
-    let Request::ValidateContainerAdjustment(validation) = &*calls[2].request else {
+    let Request::ValidateContainerAdjustment(validation) = &**calls[2].request else {
         panic!("{:?}", calls[2]);
     };
     assert!(validation.adjust.as_ref().unwrap().linux.is_none());

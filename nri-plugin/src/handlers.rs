@@ -148,14 +148,19 @@ macro_rules! define {
                     if let Some((_, listener)) = &self.given.every {
                         listener(cx, &request);
                     }
-                    let Request::$event(mut request) = request else {
+                    let Request::$event(request) = request else {
                         return Ok(Default::default());
                     };
                     if self.given.$handler.is_none() {
                         return Ok(Default::default());
                     }
-                    let parts = ($(take_part!($event request $part),)+);
-                    call(&self.given.$handler, cx, parts).await.map(to_response!($event))
+                    // What is left of it does not wait for the handler.
+                    let answer = {
+                        let mut request = request;
+                        let parts = ($(take_part!($event request $part),)+);
+                        call(&self.given.$handler, cx, parts)
+                    };
+                    answer.await.map(to_response!($event))
                 }
             )*
         }
@@ -281,15 +286,16 @@ impl HandlersBuilder {
     }
 }
 
-/// Calls a handler; without one the answer is the default.
-async fn call<Q, T: Default>(
+/// Calls a handler; without one the answer is the default. What it is given is in its own future
+/// only: requests are large.
+fn call<Q, T: Default + Send + 'static>(
     handler: &Option<Handler<Q, T>>,
     cx: &PluginCtx,
     request: Q,
-) -> Result<T, HandlerError> {
+) -> Answer<T> {
     match handler {
-        Some(handler) => handler(cx.clone(), request).await,
-        None => Ok(T::default()),
+        Some(handler) => handler(cx.clone(), request),
+        None => Box::pin(std::future::ready(Ok(T::default()))),
     }
 }
 

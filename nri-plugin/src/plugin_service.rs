@@ -367,20 +367,21 @@ impl Service for PluginService {
             let request = Request::decode(event, &payload).map_err(undecodable)?;
             return Ok(self.relay(&call, request).await?.encode());
         }
+        // What is rare is apart, so that every call need not have room for it.
         match method {
             StateChange::NAME => {
                 let answer = self.state_change(&call, decode::<StateChange>(payload)?);
-                Ok(answer.await?.encode_to_vec())
+                Ok(Box::pin(answer).await?.encode_to_vec())
             }
             Configure::NAME => {
                 let answer = self.configure(&call, decode::<Configure>(payload)?);
-                Ok(answer.await?.encode_to_vec())
+                Ok(Box::pin(answer).await?.encode_to_vec())
             }
             Synchronize::NAME => {
                 let answer = self.synchronize(&call, decode::<Synchronize>(payload)?);
-                Ok(answer.await?.encode_to_vec())
+                Ok(Box::pin(answer).await?.encode_to_vec())
             }
-            Shutdown::NAME => Ok(self.shutdown(&call).await?.encode_to_vec()),
+            Shutdown::NAME => Ok(Box::pin(self.shutdown(&call)).await?.encode_to_vec()),
             _ => Err(Status::unknown_method(method)),
         }
     }
@@ -487,6 +488,29 @@ mod tests {
         let hangs = std::future::pending::<Result<(), HandlerError>>();
         let give_up = tokio::time::timeout(Duration::from_secs(5), timed("Hang", &call, hangs));
         assert!(captured(give_up).await.contains("80 %"));
+    }
+
+    /// Law: what serves a request has room for that request, twice at most, and not for every
+    /// other.
+    #[test]
+    fn what_serves_a_request_is_small() {
+        let parameters = Parameters {
+            plugin: Arc::new(crate::handlers().build()),
+            id: "10-small".parse().unwrap(),
+            link: RuntimeLink::new(Duration::ZERO),
+            assumed_level: RuntimeLevel::Unknown,
+            max_sync_bytes: 0,
+            failure_policy: None,
+            configuration_file: None,
+        };
+        let service = PluginService::new(parameters, watch::Sender::default());
+        let work = service.call(CallContext::default(), "CreateContainer", Bytes::new());
+        let (size, request) = (size_of_val(&*work), size_of::<Request>());
+        println!("{size} bytes for a request of {request}");
+        assert!(
+            size < 3 * request,
+            "{size} bytes for a request of {request}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

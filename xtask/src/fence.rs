@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["nri-core"],
     &["nri-adaptation", "nri-plugin", "nri-domain-cri"],
     &["nri-testkit"],
-    // Programs that stand on nri-plugin, and in their tests on nri-testkit.
+    // Programs that stand on the libraries, and in their tests on nri-testkit.
     &[
         "nri-runtime",
         "nri-hub",

@@ -54,11 +54,11 @@ enum Command {
     /// Run nri-runtime with real containers (needs root, runc, conmon, CNI's plugins and Go).
     #[command(disable_help_flag = true)]
     E2e(packages::Arguments),
-    /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
-    Deploy,
     /// Write what deploys the plugins of plugins/, and measure them.
     #[command(disable_help_flag = true)]
     Plugins(packages::Arguments),
+    /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
+    Deploy,
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -83,8 +83,8 @@ fn main() -> ExitCode {
         Command::Interop(arguments) => of_package(INTEROP, arguments),
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::E2e(arguments) => of_package(E2E, arguments),
-        Command::Deploy => deploy::run(),
         Command::Plugins(arguments) => of_package(PLUGINS, arguments),
+        Command::Deploy => deploy::run(),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

@@ -36,8 +36,9 @@ fn follow(commands: &str, directory: &Path, path: &str) {
             .args(["-c", &command.replace("CHECKOUT", &root.to_string_lossy())])
             .current_dir(directory)
             .env("PATH", path)
-            // All that it needs was needed to build the workspace.
+            // All that it needs was needed to build the workspace, and is built as there.
             .env("CARGO_NET_OFFLINE", "true")
+            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
             .env_remove("CARGO_TARGET_DIR")
             .output()
             .unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nri_core::flow::Reply;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{CallId, CallOutcome};
-use nri_core::{Event, RegisteredPlugin, Response, Subject};
+use nri_core::{EncodedRequest, Event, RegisteredPlugin, Response, Subject};
 use tracing::{Span, field};
 
 use crate::clock::now;
@@ -15,7 +15,6 @@ use crate::lock::Lock;
 use crate::plugin::connected::{ConnectedPlugin, InFlight};
 use crate::plugin::endpoint::{Answered, UnderWay};
 use crate::plugin::failure::Failure;
-use crate::plugin::prepared::Prepared;
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;
 
@@ -24,9 +23,8 @@ pub(crate) struct Outgoing {
     pub(crate) call: CallId,
     pub(crate) connected: Arc<ConnectedPlugin>,
     pub(crate) event: Event,
-    /// Until it is made: what comes of it is merged into the request in place, if nobody else
-    /// holds on to it.
-    pub(crate) request: Lock<Option<Arc<Prepared>>>,
+    /// Until it is made.
+    pub(crate) request: Lock<Option<Arc<EncodedRequest>>>,
     pub(crate) deadline: Instant,
     /// From when on nobody wants an answer any more.
     pub(crate) patience: Instant,
@@ -38,11 +36,8 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// It is made now, with this request; once.
-    pub(crate) fn begin(&self) -> Option<(Began, Arc<Prepared>)> {
-        let prepared = self.request.lock().take()?;
-        let request = prepared.request();
-        let pod = request.pod().map_or("", |pod| &pod.id);
-        let container = request.container().map_or("", |container| &container.id);
+    pub(crate) fn begin(&self) -> Option<(Began, Arc<EncodedRequest>)> {
+        let request = self.request.lock().take()?;
         let at = now();
         let began = Began {
             at,
@@ -50,11 +45,11 @@ impl Outgoing {
             in_flight: Lock::new(Some(InFlight::new(Arc::clone(&self.connected)))),
             span: tracing::debug_span!(
                 parent: &self.span, "nri_plugin_call",
-                event = %self.event, pod, container, plugin = %self.connected.plugin,
-                outcome = field::Empty, duration = field::Empty,
+                event = %self.event, pod = request.pod_id(), container = request.container_id(),
+                plugin = %self.connected.plugin, outcome = field::Empty, duration = field::Empty,
             ),
         };
-        Some((began, prepared))
+        Some((began, request))
     }
 
     /// Nobody waits any more for what comes of it.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nri_core::api::ContainerState;
 use nri_core::flow::Report;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{RequestId, RequestOutcome};
@@ -51,18 +50,11 @@ impl Engine {
     pub(crate) async fn create_container(
         self: &Arc<Self>,
         cx: &Ctx,
-        mut target: RequestTarget,
+        target: RequestTarget,
         carried_out: CarriedOut,
     ) -> Result<Creation, Error> {
-        // It is about to be created, whatever the runtime's books say yet.
-        match &mut target.container {
-            Some(container) if container.state() == ContainerState::ContainerUnknown => {
-                container.set_state(ContainerState::ContainerCreated);
-            }
-            _ => {}
-        }
-        let keys = target.keys.clone();
-        let request = target.into_request(Event::CreateContainer)?;
+        let request = target.request(Event::CreateContainer)?;
+        let keys = target.keys;
         let [pending] = self.submit(cx, &keys, [request]);
         let (request, message) = (pending.request(), Arc::clone(pending.message()));
         let Report {

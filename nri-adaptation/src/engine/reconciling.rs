@@ -83,8 +83,9 @@ impl Engine {
         for container in ended {
             let pod = by_id.get(container.pod_sandbox_id.as_str());
             let pod = pod.map_or_else(|| nothing_but(container), |pod| pod_message(*pod));
-            let message = Some(container_message(container));
-            let target = RequestTarget::of_messages(&self.domains, (String::new(), pod), message)?;
+            let message = container_message(container);
+            let stopped = Some((&message, ContainerState::ContainerStopped));
+            let target = RequestTarget::of_messages(&self.domains, (String::new(), &pod), stopped)?;
             self.notify_exit(target)?;
         }
         if differs {
@@ -101,11 +102,12 @@ impl Engine {
             containers,
             is_gone,
         } = parting;
-        let target = |container| {
-            RequestTarget::of_messages(&self.domains, (String::new(), pod.clone()), container)
+        let target = |container: Option<&api::Container>| {
+            let container = container.map(|container| (container, container.state()));
+            RequestTarget::of_messages(&self.domains, (String::new(), &pod), container)
         };
         for container in containers {
-            let removed = match target(Some(container)) {
+            let removed = match target(Some(&container)) {
                 Ok(target) => {
                     self.remove_container(cx, target, CarriedOut::ByCaller)
                         .await

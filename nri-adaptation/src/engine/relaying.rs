@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nri_core::api;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::State;
-use nri_core::{Ctx, Error, Event, Relayed, Request, Response};
+use nri_core::{Ctx, EncodedTarget, Error, Event, Relayed, Request, Response};
 
 use crate::engine::driver::Engine;
 use crate::engine::side_effects::CarriedOut;
@@ -41,7 +41,8 @@ impl Engine {
             _ => {}
         }
         let (pod, container) = request.into_pod_and_container();
-        let target = RequestTarget::of_request(&self.domains, event, pod, container)?;
+        let target =
+            RequestTarget::of_request(&self.domains, event, pod.as_ref(), container.as_ref())?;
         if matches!(event, Event::RunPodSandbox | Event::CreateContainer) {
             self.end_former_life(cx, &target).await?;
         }
@@ -62,9 +63,8 @@ impl Engine {
             Event::RemovePodSandbox => self.remove_pod(cx, target, by).await?,
             Event::RemoveContainer => self.remove_container(cx, target, by).await?,
             event => {
-                let keys = target.keys.clone();
-                self.notify_plugins(cx, &keys, target.into_request(event)?)
-                    .await?;
+                let request = target.request(event)?;
+                self.notify_plugins(cx, &target.keys, request).await?;
             }
         }
         Ok(Relayed::untouched(event))
@@ -101,7 +101,7 @@ impl Engine {
             return Ok(());
         }
         tracing::info!(object = %key, "it appears again: its former life ends");
-        match target.container {
+        match target.keys.container {
             Some(_) => {
                 self.remove_container(cx, target.clone(), CarriedOut::ByCaller)
                     .await
@@ -139,21 +139,19 @@ impl Engine {
     pub(crate) async fn validate(
         self: &Arc<Self>,
         cx: &Ctx,
-        request: api::ValidateContainerAdjustmentRequest,
+        mut request: api::ValidateContainerAdjustmentRequest,
     ) -> Result<(), Error> {
         let event = Event::ValidateContainerAdjustment;
-        let api::ValidateContainerAdjustmentRequest { pod, container, .. } = request;
-        let RequestTarget {
-            keys,
-            pod,
-            container,
-        } = RequestTarget::of_request(&self.domains, event, pod, container)?;
-        let request =
-            Request::ValidateContainerAdjustment(api::ValidateContainerAdjustmentRequest {
-                pod: Some(pod),
-                container,
-                ..request
-            });
+        if let Some(pod) = &mut request.pod {
+            pod.linux.get_or_insert_default();
+        }
+        if let Some(container) = &mut request.container {
+            container.linux.get_or_insert_default();
+        }
+        let (pod, container) = (request.pod.as_ref(), request.container.as_ref());
+        let RequestTarget { keys, .. } =
+            RequestTarget::of_request(&self.domains, event, pod, container)?;
+        let request = Request::ValidateContainerAdjustment(request).into();
         self.notify_plugins(cx, &keys, request).await
     }
 
@@ -162,26 +160,27 @@ impl Engine {
         let unlisted = self.dispatch.lock().unlisted_container(id);
         let target = match unlisted {
             Some((key, message)) => {
-                let (pod, container) = Request::clone(&message).into_pod_and_container();
-                let domain = key.domain().to_owned();
-                pod.map(|pod| RequestTarget {
+                let container = message.container();
+                message.pod().map(|pod| RequestTarget {
                     keys: Keys {
-                        pod: ObjectKey::pod(&*domain, &*pod.id),
+                        pod: ObjectKey::pod(key.domain(), &*pod.id),
                         container: Some(key),
                     },
-                    pod,
-                    container,
+                    encoded: EncodedTarget::new(
+                        pod,
+                        container.map(|container| (container, container.state())),
+                    ),
                 })
             }
             None => match self.domains.container_and_pod(id).await {
                 (Some(pod), Some(container)) => {
                     let domain = self.domains.owner(id).await;
                     let domain = domain.map_or_else(|_| String::new(), |d| d.name().to_owned());
-                    let container = Some(container);
+                    let state = container.state();
                     Some(RequestTarget::of_messages(
                         &self.domains,
-                        (domain, pod),
-                        container,
+                        (domain, &pod),
+                        Some((&container, state)),
                     )?)
                 }
                 _ => None,

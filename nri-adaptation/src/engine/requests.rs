@@ -11,7 +11,8 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{RequestId, RequestOutcome};
 use nri_core::validate::{DefaultValidator, ValidatorOptions, required};
 use nri_core::{
-    Ctx, Error, Event, InstanceError, PluginId, Request, Settlement, StopResult, UpdateResult, api,
+    Ctx, EncodedRequest, Error, Event, InstanceError, PluginId, Settlement, StopResult,
+    UpdateResult, api,
 };
 use tracing::Span;
 
@@ -41,7 +42,7 @@ impl PendingRequest {
     }
 
     /// What is asked.
-    pub(crate) fn message(&self) -> &Arc<Request> {
+    pub(crate) fn message(&self) -> &Arc<EncodedRequest> {
         &self.submitted.message
     }
 
@@ -88,7 +89,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
-        requests: [Request; N],
+        requests: [EncodedRequest; N],
     ) -> [PendingRequest; N] {
         self.submit_for(cx, keys, requests, CarriedOut::ByDomain)
     }
@@ -98,7 +99,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
-        requests: [Request; N],
+        requests: [EncodedRequest; N],
         carried_out: CarriedOut,
     ) -> [PendingRequest; N] {
         let submitted = self.update(|state, now| {
@@ -151,7 +152,7 @@ impl Engine {
         self: &Arc<Self>,
         cx: &Ctx,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
     ) -> Result<(), Error> {
         let [pending] = self.submit(cx, keys, [request]);
         pending.end().await?.result.map(drop)
@@ -165,11 +166,7 @@ impl Engine {
         overhead: Option<api::LinuxResources>,
         resources: Option<api::LinuxResources>,
     ) -> Result<(), Error> {
-        let request = Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
-            pod: Some(target.pod),
-            overhead_linux_resources: overhead,
-            linux_resources: resources,
-        });
+        let request = target.encoded.update_pod_sandbox(overhead, resources);
         self.notify_plugins(cx, &target.keys, request).await
     }
 
@@ -180,7 +177,7 @@ impl Engine {
         target: RequestTarget,
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let [pending] = self.submit(cx, &keys, [target.into_request(Event::RunPodSandbox)?]);
+        let [pending] = self.submit(cx, &keys, [target.request(Event::RunPodSandbox)?]);
         let message = Arc::clone(pending.message());
         let Report {
             result, outcomes, ..
@@ -206,10 +203,7 @@ impl Engine {
         carried_out: CarriedOut,
     ) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let both = [
-            target.clone().into_request(stop)?,
-            target.into_request(remove)?,
-        ];
+        let both = [target.request(stop)?, target.request(remove)?];
         let [stopped, removed] = self.submit_for(cx, &keys, both, carried_out);
         match stopped.end().await {
             Ok(report) if report.result.is_ok() => {
@@ -241,7 +235,7 @@ impl Engine {
         carried_out: CarriedOut,
     ) -> Result<StopResult, Error> {
         let keys = target.keys.clone();
-        let stop = target.into_request(Event::StopContainer)?;
+        let stop = target.request(Event::StopContainer)?;
         let [pending] = self.submit_for(cx, &keys, [stop], carried_out);
         let Report {
             result, outcomes, ..
@@ -256,12 +250,9 @@ impl Engine {
     ///
     /// # Errors
     /// Too many wait already.
-    pub(crate) fn notify_exit(self: &Arc<Self>, mut target: RequestTarget) -> Result<(), Error> {
-        if let Some(container) = &mut target.container {
-            container.set_state(api::ContainerState::ContainerStopped);
-        }
+    pub(crate) fn notify_exit(self: &Arc<Self>, target: RequestTarget) -> Result<(), Error> {
         let keys = target.keys.clone();
-        let request = target.into_request(Event::StopContainer)?;
+        let request = target.request(Event::StopContainer)?;
         let taken = self.update(|state, now| state.submit_exit(&keys, request, MOST_EXITS, now));
         match taken {
             true => Ok(()),
@@ -279,13 +270,10 @@ impl Engine {
         resources: Option<api::LinuxResources>,
         carried_out: CarriedOut,
     ) -> Result<UpdateResult, Error> {
+        // Plugins look into it without asking, as runtimes in Go always send one.
+        let resources = resources.unwrap_or_default();
+        let request = target.encoded.update_container(resources);
         let keys = target.keys;
-        let request = Request::UpdateContainer(api::UpdateContainerRequest {
-            pod: Some(target.pod),
-            container: target.container,
-            // Plugins look into it without asking, as runtimes in Go always send one.
-            linux_resources: Some(resources.unwrap_or_default()),
-        });
         let [pending] = self.submit(cx, &keys, [request]);
         let message = Arc::clone(pending.message());
         let Report {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use nri_core::flow::{Call, Flow, Member, Reply, Report, Roster, Step, ValidateFlow};
 use nri_core::merge::{StopMerge, StopOutcome};
 use nri_core::schedule::CallOutcome;
-use nri_core::{Error, Event, PluginId, RegisteredPlugin, api};
+use nri_core::{EncodedRequest, Error, Event, PluginId, RegisteredPlugin, api};
 use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -24,7 +24,6 @@ use crate::engine::state::State;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::endpoint::ask;
 use crate::plugin::failure::Failure;
-use crate::plugin::prepared::{Preparation, Prepared};
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::reporter::Reporter;
 
@@ -97,13 +96,12 @@ impl Reviewers {
             return Ok(());
         };
         flow.fits(plugin, update.encoded_len())?;
-        let mut preparation = Preparation::default();
         let mut calls = JoinSet::new();
         loop {
             match flow.next() {
                 Step::Call(Call { plugin, request }) => match self.validator(&plugin) {
                     Some(validator) => {
-                        calls.spawn(judged(Arc::clone(validator), preparation.of(request)));
+                        calls.spawn(judged(Arc::clone(validator), request));
                     }
                     None => flow.answer(&plugin, Reply::Gone { delivered: false }),
                 },
@@ -171,7 +169,7 @@ fn merged(plugin: &PluginId, update: &api::ContainerUpdate) -> StopOutcome {
 /// Asks a validator, within its time.
 async fn judged(
     validator: Arc<ConnectedPlugin>,
-    request: Arc<Prepared>,
+    request: Arc<EncodedRequest>,
 ) -> (RegisteredPlugin, Reply, Instant) {
     let began = now();
     let time = validator.settings().request_timeout;

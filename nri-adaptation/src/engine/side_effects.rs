@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use nri_core::merge::{Eviction, MergedUpdate};
-use nri_core::{Ctx, DomainError, Error, PluginId, Request, api};
+use nri_core::{Ctx, DomainError, EncodedRequest, Error, PluginId, api};
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 use tracing::Instrument as _;
@@ -135,7 +135,7 @@ impl SideEffects {
         &self,
         cx: &Ctx,
         keys: &Keys,
-        request: &Request,
+        request: &EncodedRequest,
         evictions: &[Eviction],
         updates: &[MergedUpdate],
     ) -> Result<(), Error> {
@@ -156,7 +156,7 @@ impl SideEffects {
 }
 
 /// That the caller's time for a request is over.
-pub(crate) fn out_of_time(request: &Request) -> Error {
+pub(crate) fn out_of_time(request: &EncodedRequest) -> Error {
     Error::OutOfTime {
         event: request.event(),
         subject: request.subject(),

@@ -16,7 +16,7 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     CallId, CloseReason, Config, Effect, RequestId, RequestOutcome, Scheduler, Submission,
 };
-use nri_core::{Ctx, Error, Event, EventMask, RegisteredPlugin, Request, Settlement};
+use nri_core::{Ctx, EncodedRequest, Error, Event, EventMask, RegisteredPlugin, Settlement};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::Span;
 
@@ -27,7 +27,6 @@ use crate::engine::target::Keys;
 use crate::engine::unlisted::Unlisted;
 use crate::lock::Lock;
 use crate::plugin::connected::ConnectedPlugin;
-use crate::plugin::prepared::Preparation;
 use crate::telemetry::plugin_info::{PluginInfo, PluginState};
 
 /// What came of a request, and of its plugins.
@@ -43,17 +42,16 @@ pub(crate) struct PluginEntry {
 /// A request that was submitted, and where its end is told.
 pub(crate) struct Submitted {
     pub(crate) request: RequestId,
-    pub(crate) message: Arc<Request>,
+    pub(crate) message: Arc<EncodedRequest>,
     pub(crate) ended: oneshot::Receiver<Ended>,
 }
 
 /// A request that is not through the plugins.
 struct InFlightRequest {
-    message: Arc<Request>,
+    message: Arc<EncodedRequest>,
     key: ObjectKey,
     cx: Ctx,
     span: Span,
-    preparation: Preparation,
     completion: Option<oneshot::Sender<Ended>>,
     /// Who carries out what its answers ask for.
     carried_out: CarriedOut,
@@ -135,7 +133,7 @@ pub(crate) struct Stopped {
     pub(crate) completion: Option<oneshot::Sender<Ended>>,
     pub(crate) report: Report<RequestOutcome>,
     /// Absent where it is part of an undoing, which is nobody's request.
-    pub(crate) message: Option<Arc<Request>>,
+    pub(crate) message: Option<Arc<EncodedRequest>>,
     pub(crate) cx: Ctx,
     pub(crate) span: Span,
     pub(crate) carried_out: CarriedOut,
@@ -252,7 +250,7 @@ impl State {
         &mut self,
         cx: &Ctx,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
         carried_out: CarriedOut,
         now: Instant,
     ) -> Submitted {
@@ -271,7 +269,7 @@ impl State {
     pub(crate) fn submit_exit(
         &mut self,
         keys: &Keys,
-        request: Request,
+        request: EncodedRequest,
         most: usize,
         now: Instant,
     ) -> bool {
@@ -370,7 +368,7 @@ impl State {
     }
 
     /// The last that is known of a container by its id alone, as long as no list has it.
-    pub(crate) fn unlisted_container(&self, id: &str) -> Option<(ObjectKey, Arc<Request>)> {
+    pub(crate) fn unlisted_container(&self, id: &str) -> Option<(ObjectKey, Arc<EncodedRequest>)> {
         self.unlisted.container(id)
     }
 
@@ -397,7 +395,7 @@ impl State {
         &mut self,
         cx: &Ctx,
         keys: &Keys,
-        message: Arc<Request>,
+        message: Arc<EncodedRequest>,
         waiting: Option<(oneshot::Sender<Ended>, CarriedOut)>,
         now: Instant,
     ) -> RequestId {
@@ -418,7 +416,6 @@ impl State {
             cx: cx.clone(),
             span: keys.span(message.event(), cx),
             message,
-            preparation: Preparation::default(),
             exit: completion.is_none(),
             completion,
             carried_out: carried_out.unwrap_or_default(),
@@ -444,16 +441,14 @@ impl State {
             } => {
                 let connected = self.connected(&plugin)?;
                 let event = message.event();
-                let (span, request) = match self.requests.get_mut(&request) {
-                    Some(request) => (request.span.clone(), request.preparation.of(message)),
-                    // Undoing is nobody's request.
-                    None => (Span::none(), Preparation::default().of(message)),
-                };
+                let request = self.requests.get(&request);
+                // Undoing is nobody's request.
+                let span = request.map_or_else(Span::none, |request| request.span.clone());
                 Action::Call(self.under_way(Outgoing {
                     call,
                     connected,
                     event,
-                    request: Lock::new(Some(request)),
+                    request: Lock::new(Some(message)),
                     deadline,
                     patience,
                     span,

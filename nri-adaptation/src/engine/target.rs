@@ -1,12 +1,12 @@
 //! What a request is about: the pod and the container, read once when the API is entered.
 
+use nri_core::api::ContainerState;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Error, Event, Request, Subject, api};
+use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event, Subject, api};
 use tracing::Span;
 
 use crate::engine::domains::Domains;
-use crate::plugin::inventory::{container_message, pod_message};
 
 /// What a pod, and the container of it that a request is about, if it is about one, are known by.
 #[derive(Debug, Clone)]
@@ -34,16 +34,17 @@ impl Keys {
     }
 }
 
-/// A pod, and the container of it that a request is about, if it is about one.
+/// A pod, and the container of it that a request is about, if it is about one: by what they are
+/// known, and as plugins are told of them.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTarget {
     pub(crate) keys: Keys,
-    pub(crate) pod: api::PodSandbox,
-    pub(crate) container: Option<api::Container>,
+    pub(crate) encoded: EncodedTarget,
 }
 
 impl RequestTarget {
-    /// Reads a pod, and the container of it that a request is about.
+    /// Reads a pod, and the container of it that a request is about; `state` says in which state
+    /// that is shown.
     ///
     /// # Errors
     /// One of them has no id, or does not say its domain where there are several.
@@ -51,48 +52,50 @@ impl RequestTarget {
         domains: &Domains,
         pod: &dyn PodSandbox,
         container: Option<&dyn Container>,
+        state: impl FnOnce(ContainerState) -> ContainerState,
     ) -> Result<Self, Error> {
-        let domain = container.map(|container| container.domain());
+        let (of_pod, of_container) = (pod.message(), container.map(Container::message));
+        let state = of_container.as_ref().map(|message| state(message.state()));
         let mut target = Self::of_messages(
             domains,
-            (pod.domain(), pod_message(pod)),
-            container.map(container_message),
+            (pod.domain(), &of_pod),
+            of_container.as_deref().zip(state),
         )?;
-        if let (Some(said), Some(key)) = (domain, &mut target.keys.container)
-            && !said.is_empty()
-        {
-            *key = ObjectKey::container(&*said, key.id());
+        let said = container.map(Container::domain).unwrap_or_default();
+        match &mut target.keys.container {
+            Some(key) if !said.is_empty() => *key = ObjectKey::container(&*said, key.id()),
+            _ => {}
         }
         Ok(target)
     }
 
     /// What messages are about, the first with the domain that it says; the container's is the
-    /// same.
+    /// same. It is shown in the state beside it.
     ///
     /// # Errors
     /// One of them has no id, or the domain is not said where there are several.
     pub(crate) fn of_messages(
         domains: &Domains,
-        (domain, message): (String, api::PodSandbox),
-        container: Option<api::Container>,
+        (domain, pod): (String, &api::PodSandbox),
+        container: Option<(&api::Container, ContainerState)>,
     ) -> Result<Self, Error> {
-        let id = identified("pod", &message.name, &message.id)?;
+        let id = identified("pod", &pod.name, &pod.id)?;
         let domain = domains.name_of(&domain, &format!("pod {id:?}"))?;
-        let mut target = Self {
-            keys: Keys {
-                pod: ObjectKey::pod(domain, id),
-                container: None,
-            },
-            pod: message,
-            container: None,
+        let pod_key = ObjectKey::pod(domain, id);
+        let container_key = match container {
+            None => None,
+            Some((container, _)) => {
+                let id = identified("container", &container.name, &container.id)?;
+                Some(ObjectKey::container(pod_key.domain(), id))
+            }
         };
-        if let Some(message) = container {
-            let id = identified("container", &message.name, &message.id)?;
-            let domain = target.keys.pod.domain();
-            target.keys.container = Some(ObjectKey::container(domain, id));
-            target.container = Some(message);
-        }
-        Ok(target)
+        Ok(Self {
+            keys: Keys {
+                pod: pod_key,
+                container: container_key,
+            },
+            encoded: EncodedTarget::new(pod, container),
+        })
     }
 
     /// The pod, and the container if the event is about one, that a message of the protocol is
@@ -103,20 +106,30 @@ impl RequestTarget {
     pub(crate) fn of_request(
         domains: &Domains,
         event: Event,
-        pod: Option<api::PodSandbox>,
-        container: Option<api::Container>,
+        pod: Option<&api::PodSandbox>,
+        container: Option<&api::Container>,
     ) -> Result<Self, Error> {
-        let mut pod = pod.ok_or_else(|| missing(event, "pod"))?;
-        pod.linux.get_or_insert_default();
+        let pod = pod.ok_or_else(|| missing(event, "pod"))?;
         let container = match event.subject() {
             Subject::Pod => None,
             Subject::Container => {
-                let mut container = container.ok_or_else(|| missing(event, "container"))?;
-                container.linux.get_or_insert_default();
-                Some(container)
+                let container = container.ok_or_else(|| missing(event, "container"))?;
+                let state = match event {
+                    Event::CreateContainer => created(container.state()),
+                    _ => container.state(),
+                };
+                Some((container, state))
             }
         };
         Self::of_messages(domains, (String::new(), pod), container)
+    }
+}
+
+/// The state of a container that is about to be created, whatever the runtime's books say yet.
+pub(crate) fn created(state: ContainerState) -> ContainerState {
+    match state {
+        ContainerState::ContainerUnknown => ContainerState::ContainerCreated,
+        known => known,
     }
 }
 
@@ -124,12 +137,12 @@ fn missing(event: Event, what: &str) -> Error {
     Error::Invalid(format!("a request {event} names no {what}"))
 }
 
-fn identified(kind: &str, name: &str, id: &str) -> Result<String, Error> {
+fn identified<'a>(kind: &str, name: &str, id: &'a str) -> Result<&'a str, Error> {
     match id {
         "" => Err(Error::Invalid(format!(
             "a {kind} needs an id, and {name:?} has none"
         ))),
-        id => Ok(id.to_owned()),
+        id => Ok(id),
     }
 }
 
@@ -138,26 +151,8 @@ impl RequestTarget {
     ///
     /// # Errors
     /// The event says more.
-    pub(crate) fn into_request(self, event: Event) -> Result<Request, Error> {
-        let Self { pod, container, .. } = self;
-        let pod = Some(pod);
-        Ok(match event {
-            Event::CreateContainer => {
-                Request::CreateContainer(api::CreateContainerRequest { pod, container })
-            }
-            Event::StopContainer => {
-                Request::StopContainer(api::StopContainerRequest { pod, container })
-            }
-            event => {
-                let change = api::StateChangeEvent {
-                    event: event.number(),
-                    pod,
-                    container,
-                };
-                Request::from_state_change(change).ok_or_else(|| {
-                    Error::Invalid(format!("{event} says more than what it is about"))
-                })?
-            }
-        })
+    pub(crate) fn request(&self, event: Event) -> Result<EncodedRequest, Error> {
+        let request = self.encoded.request(event);
+        request.ok_or_else(|| Error::Invalid(format!("{event} says more than what it is about")))
     }
 }

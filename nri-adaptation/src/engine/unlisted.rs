@@ -11,16 +11,21 @@ use std::sync::Arc;
 use nri_core::api::{self, ContainerState};
 use nri_core::lifecycle::{Lifecycles, ObjectKey};
 use nri_core::model::State;
-use nri_core::{Request, Subject};
+use nri_core::{EncodedRequest, Subject};
 
 /// The last message about each.
 #[derive(Default)]
-pub(crate) struct Unlisted(BTreeMap<ObjectKey, Arc<Request>>);
+pub(crate) struct Unlisted(BTreeMap<ObjectKey, Arc<EncodedRequest>>);
 
 impl Unlisted {
     /// Takes in what a request says of a pod or container that lives; forgets one that does not,
     /// and one that is listed.
-    pub(crate) fn note(&mut self, lives: &Lifecycles, key: &ObjectKey, message: &Arc<Request>) {
+    pub(crate) fn note(
+        &mut self,
+        lives: &Lifecycles,
+        key: &ObjectKey,
+        message: &Arc<EncodedRequest>,
+    ) {
         match lives.is_unlisted(key) {
             true => self.0.insert(key.clone(), Arc::clone(message)),
             false => self.0.remove(key),
@@ -40,7 +45,7 @@ impl Unlisted {
     }
 
     /// The last message about a container, by its id alone: that of the first domain that has one.
-    pub(crate) fn container(&self, id: &str) -> Option<(ObjectKey, Arc<Request>)> {
+    pub(crate) fn container(&self, id: &str) -> Option<(ObjectKey, Arc<EncodedRequest>)> {
         let mut all = self.0.iter();
         let found = all.find(|(key, _)| key.subject() == Subject::Container && key.id() == id)?;
         Some((found.0.clone(), Arc::clone(found.1)))

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_core::{
-    Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, api, dispatch,
+    Configuration, EncodedRequest, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo,
+    api, dispatch,
 };
 use nri_proto::transport::Code;
 use tokio::sync::watch;
@@ -20,7 +21,6 @@ use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Answered, Caller, Endpoint, Progress, Relaying, Subscription};
 use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
-use crate::plugin::prepared::Prepared;
 
 /// A plugin in this process.
 pub(crate) struct BuiltIn {
@@ -95,14 +95,20 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 #[async_trait]
 impl Endpoint for BuiltIn {
     /// A handler may block, so it is never run by whoever asks.
-    fn relay(&self, request: Arc<Prepared>, time: Duration, _caller: Arc<dyn Caller>) -> Relaying {
+    fn relay(
+        &self,
+        request: Arc<EncodedRequest>,
+        time: Duration,
+        _caller: Arc<dyn Caller>,
+    ) -> Relaying {
         let (plugin, context) = (Arc::clone(&self.plugin), self.context(time));
         let mut closed = self.closed.subscribe();
         Relaying::Waits(Box::pin(async move {
-            let request = (**request.request()).clone();
+            let request = (**request).clone();
+            let handler = async { dispatch(&*plugin, &context, request).await };
             let answer = tokio::select! {
                 biased;
-                answer = caught(dispatch(&*plugin, &context, request)) => answer,
+                answer = caught(handler) => answer,
                 // A handler that never ends must not outlive the plugin.
                 _ = closed.wait_for(|closed| *closed) => Err(Failure::Closed(EndReason::Closed.to_string())),
             };

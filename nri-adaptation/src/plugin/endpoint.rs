@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use nri_core::{Configuration, EventMask, Response, api};
+use nri_core::{Configuration, EncodedRequest, EventMask, Response, api};
 use nri_proto::transport::Started;
 use tokio::sync::oneshot;
 
@@ -17,7 +17,6 @@ use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
-use crate::plugin::prepared::Prepared;
 
 /// What came of a request.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ pub(crate) enum Relaying {
 /// Relays a request, and waits for what comes of it.
 pub(crate) async fn ask(
     endpoint: &dyn Endpoint,
-    request: Arc<Prepared>,
+    request: Arc<EncodedRequest>,
     time: Duration,
 ) -> Result<Response, Failure> {
     let (sender, receiver) = oneshot::channel();
@@ -123,7 +122,12 @@ pub(crate) struct Subscription {
 pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Begins to relay a request. The plugin is told that it has `time`; the answer has no deadline
     /// of its own.
-    fn relay(&self, request: Arc<Prepared>, time: Duration, caller: Arc<dyn Caller>) -> Relaying;
+    fn relay(
+        &self,
+        request: Arc<EncodedRequest>,
+        time: Duration,
+        caller: Arc<dyn Caller>,
+    ) -> Relaying;
 
     /// Takes note that the plugin is about to be let in, so that it may say as much as plugins may.
     fn admitted(&self) {}

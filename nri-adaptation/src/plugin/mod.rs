@@ -11,5 +11,4 @@ pub(crate) mod failure;
 pub(crate) mod inventory;
 pub(crate) mod live_validator;
 pub(crate) mod places;
-pub(crate) mod prepared;
 pub(crate) mod remote;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nri_core::flow::SynchronizeFlow;
-use nri_core::{Configuration, Event, EventMask, PluginId, Response, api};
+use nri_core::{Configuration, EncodedRequest, Event, EventMask, PluginId, Response, api};
 use nri_proto::transport::{
     CallEnd, CallError, CallOptions, Client, Code, Connection, PluginClient, StartError, Started,
 };
@@ -25,7 +25,6 @@ use crate::plugin::endpoint::{
 use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
 use crate::plugin::places::Place;
-use crate::plugin::prepared::Prepared;
 use crate::telemetry::observer::Observer;
 use crate::text::{one_line, sanitized};
 
@@ -151,7 +150,7 @@ async fn call(
 struct Relay {
     client: Client,
     old: Arc<OldForm>,
-    request: Arc<Prepared>,
+    request: Arc<EncodedRequest>,
     deadline: Instant,
     caller: Arc<dyn Caller>,
     /// Absent for events that have one form only.
@@ -160,7 +159,7 @@ struct Relay {
 
 impl Relay {
     fn event(&self) -> Event {
-        self.request.request().event()
+        self.request.event()
     }
 
     /// Whether it is asked in the old form from the beginning.
@@ -178,7 +177,8 @@ impl Relay {
                 rpc::plugin::StateChange::NAME,
                 self.request.old_bytes().unwrap_or_default(),
             ),
-            false => (self.request.request().method(), self.request.bytes()),
+            // The method of an event has its name.
+            false => (self.event().name(), self.request.bytes()),
         }
     }
 
@@ -272,8 +272,13 @@ fn printable(mut response: Response) -> Response {
 
 #[async_trait]
 impl Endpoint for Remote {
-    fn relay(&self, request: Arc<Prepared>, time: Duration, caller: Arc<dyn Caller>) -> Relaying {
-        let old_form = request.request().event().has_state_change_form();
+    fn relay(
+        &self,
+        request: Arc<EncodedRequest>,
+        time: Duration,
+        caller: Arc<dyn Caller>,
+    ) -> Relaying {
+        let old_form = request.event().has_state_change_form();
         let again = old_form.then(Again::default);
         let relay = Relay {
             client: self.connection.client(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nri_core::merge::{Eviction, Omission, Owners};
 use nri_core::policy::Verdict;
-use nri_core::{Event, PluginId, Request, Response, api};
+use nri_core::{EncodedRequest, Event, PluginId, Response, api};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -134,10 +134,13 @@ impl Reporter {
     /// Plugins asked for something in a request.
     pub(crate) fn record_requested_changes(
         &self,
-        request: &Request,
+        request: &EncodedRequest,
         owners: &Owners,
         evictions: &[Eviction],
     ) {
+        if owners.is_empty() && evictions.is_empty() {
+            return;
+        }
         let evictions: Vec<_> = evictions
             .iter()
             .map(|eviction| {
@@ -147,8 +150,8 @@ impl Reporter {
             .collect();
         self.audit(&AuditRecord {
             event: Some(request.event()),
-            pod: request.pod().map_or("", |pod| &pod.id),
-            container: request.container().map_or("", |container| &container.id),
+            pod: &request.pod_id(),
+            container: &request.container_id(),
             owners,
             evictions: &evictions,
         });

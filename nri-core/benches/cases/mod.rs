@@ -25,7 +25,7 @@ use nri_core::api::{
 use nri_core::flow::{Call, CreateFlow, Flow as _, Member, Outcome, Reply, Report, Roster, Step};
 use nri_core::merge::CreateOutcome;
 use nri_core::oci::{Applied, ApplyError, ApplyOptions, apply};
-use nri_core::{Event, RegisteredPlugin, Request, Response};
+use nri_core::{EncodedRequest, Event, RegisteredPlugin, Response};
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ pub(crate) enum Output {
     /// What came of it, and the request that the runtime made.
     Creation {
         report: Box<Report<CreateOutcome>>,
-        _request: Option<Arc<Request>>,
+        _request: Option<Arc<EncodedRequest>>,
     },
     /// The new spec.
     Applied(Result<Applied, ApplyError>),
@@ -150,7 +150,7 @@ impl Case {
         };
         let mut responses = responses.into_iter();
         let mut flow = CreateFlow::new(&self.roster, *request);
-        let mut kept: Option<Arc<Request>> = None;
+        let mut kept: Option<Arc<EncodedRequest>> = None;
         while let Step::Call(Call { plugin, request }) = flow.next() {
             let response = responses.next().unwrap_or_default();
             // The last one is kept in any case, so that giving it back is not part of the run.

@@ -157,7 +157,7 @@ impl World {
                 ..Default::default()
             });
         }
-        let mut submission = Submission::new(Arc::new(request), ObjectKey::pod("", pod));
+        let mut submission = Submission::new(Arc::new(request.into()), ObjectKey::pod("", pod));
         if let Some(container) = container {
             submission = submission.with_container(ObjectKey::container("", container));
         }

@@ -7,13 +7,13 @@ use super::judging::Judging;
 use super::outcome::UNIMPLEMENTED;
 use super::{Call, FailureAction, Member, Outcome, PluginOutcome, Reply, Roster, Step};
 use crate::policy::Verdict;
-use crate::{Error, Event, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, Event, RegisteredPlugin, Response};
 
 /// What differs from event to event: the request for the next plugin, and what its response
 /// changes.
 pub(super) trait Stage {
     /// The request as the next plugin is to see it.
-    fn request(&mut self) -> Arc<Request>;
+    fn request(&mut self) -> Arc<EncodedRequest>;
 
     /// Takes a response in. `more` says whether another plugin is asked, with what this one has
     /// changed.
@@ -55,7 +55,7 @@ pub(super) struct Called {
 
 impl Chain {
     /// A chain over `roster` for a request.
-    pub(super) fn new(roster: &Roster, request: &Request) -> Self {
+    pub(super) fn new(roster: &Roster, request: &EncodedRequest) -> Self {
         Self {
             roster: roster.clone(),
             event: request.event(),

@@ -11,7 +11,7 @@ use super::growth::Growth;
 use super::validating::{ValidateFlow, consulted};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{Combined, CreateOutcome};
-use crate::{Error, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, RegisteredPlugin, Request, Response};
 
 /// The flow of a creation. Each plugin sees the container as adjusted by those before it;
 /// validators see the original, the combined adjustment and its owners.
@@ -25,17 +25,18 @@ pub struct CreateFlow {
 
 #[derive(Debug)]
 struct Adjusting {
-    /// As the next plugin sees it. Changed in place, unless a call still holds on to it.
-    current: Arc<Request>,
+    /// As the runtime asked for it, and as validators see it.
+    original: Arc<EncodedRequest>,
+    /// As the next plugin sees it.
+    current: Arc<EncodedRequest>,
     combined: Combined,
     growth: Growth,
 }
 
 impl Stage for Adjusting {
-    fn request(&mut self) -> Arc<Request> {
-        let current = &mut self.current;
-        self.combined.show(|| container(current));
-        Arc::clone(current)
+    fn request(&mut self) -> Arc<EncodedRequest> {
+        self.show();
+        Arc::clone(&self.current)
     }
 
     fn absorb(
@@ -46,9 +47,12 @@ impl Stage for Adjusting {
     ) -> Result<(), Error> {
         if let Response::CreateContainer(response) = response {
             let bytes = response.encoded_len();
-            self.combined.show(|| container(&mut self.current));
-            self.combined
-                .apply(plugin, response, self.current.container())?;
+            self.show();
+            let looked_at = match &*Combined::looks_at(response.adjust.as_ref()) {
+                [] => None,
+                fields => self.current.part_of_container(fields),
+            };
+            self.combined.apply(plugin, response, looked_at.as_ref())?;
             let mut growth = std::mem::take(&mut self.growth);
             let grown = growth.absorbed(plugin, bytes, more, || self.request());
             self.growth = growth;
@@ -58,26 +62,33 @@ impl Stage for Adjusting {
     }
 }
 
-/// The container in the request, to be changed. Without one, nobody looks at it.
-fn container(request: &mut Arc<Request>) -> Option<&mut api::Container> {
-    match Arc::make_mut(request) {
-        Request::CreateContainer(request) => request.container.as_mut(),
-        _ => None,
-    }
-}
-
 impl Adjusting {
+    /// Brings what the next plugin sees up to date: of the container only what was asked for is
+    /// decoded, and encoded anew.
+    fn show(&mut self) {
+        let unseen = self.combined.unseen();
+        if unseen.is_empty() {
+            return;
+        }
+        let Self {
+            current, combined, ..
+        } = self;
+        let shown = current.with_container(&unseen, |container| combined.show(|| Some(container)));
+        match shown {
+            Some(shown) => *current = Arc::new(shown),
+            // Without a container nobody looks at it.
+            None => combined.show(|| None),
+        }
+    }
+
     /// What the plugins asked for together, and for the validators the request as it was before.
     /// Nothing is left here then.
     fn finish(&mut self) -> (CreateOutcome, api::CreateContainerRequest) {
-        let mut combined = std::mem::take(&mut self.combined);
-        let mut original = match Arc::make_mut(&mut self.current) {
-            Request::CreateContainer(request) => std::mem::take(request),
+        let combined = std::mem::take(&mut self.combined);
+        let original = match &**self.original {
+            Request::CreateContainer(request) => request.clone(),
             _ => api::CreateContainerRequest::default(),
         };
-        if let Some(container) = &mut original.container {
-            combined.restore(container);
-        }
         (combined.finish(), original)
     }
 }
@@ -86,18 +97,18 @@ impl CreateFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, mut request: api::CreateContainerRequest) -> Self {
         request.container.get_or_insert_default();
-        Self::shared(roster, Arc::new(Request::CreateContainer(request)))
+        Self::shared(roster, Arc::new(Request::CreateContainer(request).into()))
     }
 
     /// The same with a request, a creation of a container, that others hold as well.
-    pub(crate) fn shared(roster: &Roster, current: Arc<Request>) -> Self {
-        let id = current.container().map_or("", |container| &container.id);
-        let combined = Combined::new(id, roster.support());
+    pub(crate) fn shared(roster: &Roster, current: Arc<EncodedRequest>) -> Self {
+        let combined = Combined::new(&current.container_id(), roster.support());
         let chain = Chain::new(roster, &current);
         Self {
             roster: roster.clone(),
             chain,
             adjusting: Adjusting {
+                original: Arc::clone(&current),
                 current,
                 combined,
                 growth: Growth::default(),

@@ -2,7 +2,7 @@
 //! message any more.
 
 use super::{ENVELOPE_RESERVE, MESSAGE_LIMIT};
-use crate::{Error, PluginId, RegisteredPlugin, Request};
+use crate::{EncodedRequest, Error, PluginId, RegisteredPlugin};
 
 /// The most bytes that a request to a plugin may have.
 const ROOM: usize = MESSAGE_LIMIT - ENVELOPE_RESERVE;
@@ -38,7 +38,7 @@ impl Growth {
         plugin: &RegisteredPlugin,
         bytes: usize,
         more: bool,
-        current: impl FnOnce() -> std::sync::Arc<Request>,
+        current: impl FnOnce() -> std::sync::Arc<EncodedRequest>,
     ) -> Result<(), Error> {
         if bytes == 0 {
             return Ok(());
@@ -56,7 +56,7 @@ impl Growth {
             return Ok(());
         }
         let current = current();
-        self.bound = Some(current.encoded_len());
+        self.bound = Some(current.len());
         self.check(&current)
     }
 
@@ -65,11 +65,11 @@ impl Growth {
     ///
     /// # Errors
     /// It does not: who asked for most is to blame.
-    pub(super) fn check(&self, request: &Request) -> Result<(), Error> {
+    pub(super) fn check(&self, request: &EncodedRequest) -> Result<(), Error> {
         if self.total < ENVELOPE_RESERVE {
             return Ok(());
         }
-        let size = request.encoded_len();
+        let size = request.len();
         let most = self.added.iter().max_by_key(|(_, bytes)| *bytes);
         match most {
             Some((plugin, bytes)) if size > ROOM => Err(Error::TooLarge {

@@ -6,7 +6,7 @@ use nri_proto::api;
 
 use super::Roster;
 use crate::policy::{Denial, Judge, Verdict, trimmed};
-use crate::{Error, PluginId, Request, Response};
+use crate::{EncodedRequest, Error, Event, PluginId, Response};
 
 /// What the answers to one request are judged by, and what came of it.
 #[derive(Debug)]
@@ -20,18 +20,17 @@ pub(super) struct Judging {
 
 impl Judging {
     /// The judging of the answers to a request; `None` if nothing is to be judged.
-    pub(super) fn new(roster: &Roster, request: &Request) -> Option<Self> {
+    pub(super) fn new(roster: &Roster, request: &EncodedRequest) -> Option<Self> {
         let asks = matches!(
-            request,
-            Request::CreateContainer(_) | Request::UpdateContainer(_) | Request::StopContainer(_)
+            request.event(),
+            Event::CreateContainer | Event::UpdateContainer | Event::StopContainer
         );
         if !asks || roster.policy().allows_everything() {
             return None;
         }
-        let container = request.container().map(|container| container.id.clone());
         Some(Self {
             roster: roster.clone(),
-            container: container.unwrap_or_default(),
+            container: request.container_id(),
             pod: request.pod().map(trimmed).map(Arc::new),
             verdicts: Vec::new(),
         })

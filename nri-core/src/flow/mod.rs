@@ -50,7 +50,7 @@ pub use update::{StopFlow, UpdateFlow};
 pub use validating::ValidateFlow;
 pub(crate) use validating::{consulted, judges_adjustment};
 
-use crate::{RegisteredPlugin, Request};
+use crate::{EncodedRequest, RegisteredPlugin};
 
 /// A call that a flow wants to be made.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub struct Call {
     /// The plugin to call.
     pub plugin: RegisteredPlugin,
     /// With what. Calls with the same bytes share one request, so it can be encoded once.
-    pub request: Arc<Request>,
+    pub request: Arc<EncodedRequest>,
 }
 
 /// What to do next for a flow.

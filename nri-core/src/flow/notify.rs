@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::chain::{Called, Chain, Stage};
 use super::{Flow, Reply, Report, Roster, Step};
-use crate::{Error, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, RegisteredPlugin, Request, Response};
 
 /// The flow of an event whose answers hold nothing. All plugins get the same request.
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub struct NotifyFlow {
 }
 
 #[derive(Debug)]
-struct Telling(Arc<Request>);
+struct Telling(Arc<EncodedRequest>);
 
 impl Stage for Telling {
-    fn request(&mut self) -> Arc<Request> {
+    fn request(&mut self) -> Arc<EncodedRequest> {
         Arc::clone(&self.0)
     }
 
@@ -28,8 +28,12 @@ impl Stage for Telling {
 
 impl NotifyFlow {
     /// The flow of `request` through the plugins of `roster`.
-    pub fn new(roster: &Roster, request: impl Into<Arc<Request>>) -> Self {
-        let request = request.into();
+    pub fn new(roster: &Roster, request: Request) -> Self {
+        Self::shared(roster, Arc::new(request.into()))
+    }
+
+    /// The same with a request that others hold as well.
+    pub(crate) fn shared(roster: &Roster, request: Arc<EncodedRequest>) -> Self {
         let chain = Chain::new(roster, &request);
         Self {
             chain,

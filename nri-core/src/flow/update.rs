@@ -13,7 +13,7 @@ use super::growth::Growth;
 use super::validating::{ValidateFlow, updates_request};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners, StopMerge, StopOutcome, UpdateMerge, UpdateOutcome};
-use crate::{Error, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, RegisteredPlugin, Request, Response};
 
 /// A stage whose answers ask for updates.
 trait Merging: Stage {
@@ -21,7 +21,7 @@ trait Merging: Stage {
     type Outcome: fmt::Debug;
 
     /// The request as it is now.
-    fn current(&self) -> &Request;
+    fn current(&self) -> &EncodedRequest;
 
     /// What the answers have added so far.
     fn growth(&self) -> &Growth;
@@ -142,14 +142,14 @@ pub struct UpdateFlow(Asking<Updating>);
 
 #[derive(Debug)]
 struct Updating {
-    /// As the next plugin sees it; changed in place unless a call still holds on to it.
-    current: Arc<Request>,
+    /// As the next plugin sees it.
+    current: Arc<EncodedRequest>,
     merge: UpdateMerge,
     growth: Growth,
 }
 
 impl Stage for Updating {
-    fn request(&mut self) -> Arc<Request> {
+    fn request(&mut self) -> Arc<EncodedRequest> {
         Arc::clone(&self.current)
     }
 
@@ -177,15 +177,12 @@ impl Updating {
     /// Brings the request that the next plugin sees up to date.
     fn show(&mut self) {
         let view = self.merge.view();
-        let changed = match &*self.current {
+        let changed = match &**self.current {
             Request::UpdateContainer(current) => current.linux_resources.as_ref() != view,
             _ => false,
         };
-        if !changed {
-            return;
-        }
-        if let Request::UpdateContainer(current) = Arc::make_mut(&mut self.current) {
-            current.linux_resources = view.cloned();
+        if changed {
+            self.current = Arc::new(self.current.with_resources(view));
         }
     }
 }
@@ -193,7 +190,7 @@ impl Updating {
 impl Merging for Updating {
     type Outcome = UpdateOutcome;
 
-    fn current(&self) -> &Request {
+    fn current(&self) -> &EncodedRequest {
         &self.current
     }
 
@@ -214,18 +211,17 @@ impl Merging for Updating {
 impl UpdateFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, request: api::UpdateContainerRequest) -> Self {
-        Self::shared(roster, Arc::new(Request::UpdateContainer(request)))
+        Self::shared(roster, Arc::new(Request::UpdateContainer(request).into()))
     }
 
     /// The same with a request, an update, that others hold as well.
-    pub(crate) fn shared(roster: &Roster, current: Arc<Request>) -> Self {
-        let resources = match &*current {
+    pub(crate) fn shared(roster: &Roster, current: Arc<EncodedRequest>) -> Self {
+        let resources = match &**current {
             Request::UpdateContainer(request) => request.linux_resources.clone(),
             _ => None,
         };
-        let id = current.container().map(|container| container.id.clone());
-        let merge =
-            UpdateMerge::new(id.unwrap_or_default(), resources).with_support(roster.support());
+        let id = current.container_id();
+        let merge = UpdateMerge::new(id, resources).with_support(roster.support());
         let growth = Growth::default();
         let stage = Updating {
             current,
@@ -260,13 +256,13 @@ pub struct StopFlow(Asking<Stopping>);
 
 #[derive(Debug)]
 struct Stopping {
-    request: Arc<Request>,
+    request: Arc<EncodedRequest>,
     merge: StopMerge,
     growth: Growth,
 }
 
 impl Stage for Stopping {
-    fn request(&mut self) -> Arc<Request> {
+    fn request(&mut self) -> Arc<EncodedRequest> {
         Arc::clone(&self.request)
     }
 
@@ -292,7 +288,7 @@ impl Stage for Stopping {
 impl Merging for Stopping {
     type Outcome = StopOutcome;
 
-    fn current(&self) -> &Request {
+    fn current(&self) -> &EncodedRequest {
         &self.request
     }
 
@@ -312,11 +308,11 @@ impl Merging for Stopping {
 impl StopFlow {
     /// The flow of `request` through the plugins of `roster`.
     pub fn new(roster: &Roster, request: api::StopContainerRequest) -> Self {
-        Self::shared(roster, Arc::new(Request::StopContainer(request)))
+        Self::shared(roster, Arc::new(Request::StopContainer(request).into()))
     }
 
     /// The same with a request, a stop, that others hold as well.
-    pub(crate) fn shared(roster: &Roster, request: Arc<Request>) -> Self {
+    pub(crate) fn shared(roster: &Roster, request: Arc<EncodedRequest>) -> Self {
         let merge = StopMerge::new().with_support(roster.support());
         let growth = Growth::default();
         let stage = Stopping {

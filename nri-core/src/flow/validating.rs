@@ -9,12 +9,12 @@ use super::chain::judge;
 use super::growth::Growth;
 use super::{Call, Flow, Member, Outcome, PluginOutcome, Reply, Report, Roster, Step};
 use crate::merge::{MergedUpdate, Owners};
-use crate::{Error, Event, PluginId, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, Event, PluginId, RegisteredPlugin, Request, Response};
 
 /// The phase after the last plugin. Also a flow of its own, for updates that no event asked for.
 #[derive(Debug)]
 pub struct ValidateFlow {
-    request: Arc<Request>,
+    request: Arc<EncodedRequest>,
     /// The validators in plugin order; the first `called` were asked.
     validators: Vec<Member>,
     called: usize,
@@ -70,12 +70,12 @@ impl ValidateFlow {
     /// use nri_core::{Request, api};
     ///
     /// let request = api::ValidateContainerAdjustmentRequest::default();
-    /// let request = Arc::new(Request::ValidateContainerAdjustment(request));
+    /// let request = Arc::new(Request::ValidateContainerAdjustment(request).into());
     /// let mut flow = ValidateFlow::of_request(&Roster::default(), request);
     /// assert!(matches!(flow.next(), Step::Done));
     /// assert!(flow.finish().result.is_ok());
     /// ```
-    pub fn of_request(roster: &Roster, request: Arc<Request>) -> Self {
+    pub fn of_request(roster: &Roster, request: Arc<EncodedRequest>) -> Self {
         let adjusts = judges_adjustment(&request);
         Self::with(
             validators(roster, |member| adjusts || member.validates_updates),
@@ -93,10 +93,10 @@ impl ValidateFlow {
             return None;
         }
         let request = Request::ValidateContainerAdjustment(request());
-        Some(Self::with(validators, Arc::new(request)))
+        Some(Self::with(validators, Arc::new(request.into())))
     }
 
-    fn with(validators: Vec<Member>, request: Arc<Request>) -> Self {
+    fn with(validators: Vec<Member>, request: Arc<EncodedRequest>) -> Self {
         Self {
             request,
             verdicts: validators.iter().map(|_| None).collect(),
@@ -125,7 +125,7 @@ fn validators(roster: &Roster, judges: impl Fn(&Member) -> bool) -> Vec<Member> 
 
 impl ValidateFlow {
     /// What the validators are asked.
-    pub(super) fn request(&self) -> &Request {
+    pub(super) fn request(&self) -> &EncodedRequest {
         &self.request
     }
 

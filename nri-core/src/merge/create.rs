@@ -9,6 +9,7 @@ use super::rule::Group as _;
 use super::support::Support;
 use super::supported::SupportedFields;
 use super::table::Adjustments;
+use super::touched::touched;
 use super::updates::{MergedUpdate, Updates};
 use crate::{PluginId, RegisteredPlugin};
 
@@ -159,6 +160,18 @@ impl Combined {
         if let (Some(plugin), Some(adjust)) = (self.last_plugin.take(), self.last.take()) {
             self.adjustments.take(adjust, &plugin, view());
         }
+    }
+
+    /// The fields of the container that the view lacks what was asked for in, by number; none if it
+    /// lacks nothing.
+    pub(crate) fn unseen(&self) -> Vec<u32> {
+        self.last.as_ref().map(touched).unwrap_or_default()
+    }
+
+    /// The fields of the container that [`apply`](Self::apply) looks at in the view.
+    pub(crate) fn looks_at(asked: Option<&api::ContainerAdjustment>) -> Vec<u32> {
+        let looks = asked.filter(|asked| Adjustments::looks(asked));
+        looks.map(touched).unwrap_or_default()
     }
 
     /// [`CreateMerge::apply`], where the view is left as it was [shown](Self::show) to the plugin.

@@ -46,6 +46,7 @@ mod sieve;
 mod support;
 mod supported;
 mod table;
+mod touched;
 mod update;
 mod updates;
 

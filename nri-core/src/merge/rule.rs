@@ -36,6 +36,11 @@ pub(super) trait Rule: Default + Clone {
     /// The first clash.
     fn check(&self, field: Field, asked: &Self::Asked) -> Result<(), Clash>;
 
+    /// Whether [`note`](Self::note) looks for anything where this is asked for.
+    fn looks(_asked: &Self::Asked) -> bool {
+        false
+    }
+
     /// Looks, in the view before a checked response is taken in, for other spellings of the keys
     /// that it asks for: what the original has under another spelling, the combined value has
     /// to name as well, for whoever compares texts.
@@ -85,6 +90,7 @@ pub(super) trait Group: Default + Clone {
     fn fields() -> Vec<(Field, bool)>;
     fn asks(asked: &Self::Asked) -> bool;
     fn check(&self, asked: &Self::Asked) -> Result<(), Clash>;
+    fn looks(asked: &Self::Asked) -> bool;
     fn note(&mut self, asked: &Self::Asked, view: &Self::Shown);
     fn take(&mut self, asked: Self::Asked, plugin: &PluginId, view: Option<&mut Self::Shown>);
     fn restore(&mut self, view: &mut Self::Shown);
@@ -129,6 +135,10 @@ impl<G: Group> Rule for Nested<G> {
         asked
             .as_ref()
             .map_or(Ok(()), |asked| self.group.check(asked))
+    }
+
+    fn looks(asked: &Self::Asked) -> bool {
+        asked.as_ref().is_some_and(G::looks)
     }
 
     fn note(&mut self, asked: &Self::Asked, view: &Self::Shown) {
@@ -268,6 +278,10 @@ macro_rules! group {
             fn check(&self, asked: &Self::Asked) -> Result<(), Clash> {
                 $( self.$place.check(Field::$field, &asked.$place)?; )+
                 Ok(())
+            }
+
+            fn looks(asked: &Self::Asked) -> bool {
+                $( <$rule>::looks(&asked.$place) )||+
             }
 
             fn note(&mut self, asked: &Self::Asked, view: &Self::Shown) {

@@ -1,5 +1,6 @@
 //! The container side of the accessor traits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use nri_proto::api::{self, ContainerState};
@@ -133,6 +134,11 @@ pub trait Container: Send + Sync {
     /// The Linux part; `None` elsewhere.
     fn linux(&self) -> Option<&dyn LinuxContainer> {
         None
+    }
+
+    /// The message that plugins get, if it need not be made: to look at it is cheaper then.
+    fn message(&self) -> Cow<'_, api::Container> {
+        Cow::Owned(self.to_message())
     }
 
     /// The message that plugins get.
@@ -303,6 +309,9 @@ impl Container for api::Container {
         self.linux
             .as_ref()
             .map(|linux| linux as &dyn LinuxContainer)
+    }
+    fn message(&self) -> Cow<'_, api::Container> {
+        Cow::Borrowed(self)
     }
     fn to_message(&self) -> api::Container {
         self.clone()

@@ -1,5 +1,6 @@
 //! The pod side of the accessor traits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use nri_proto::api;
@@ -74,6 +75,11 @@ pub trait PodSandbox: Send + Sync {
     /// The Linux part; `None` elsewhere.
     fn linux(&self) -> Option<&dyn LinuxPodSandbox> {
         None
+    }
+
+    /// The message that plugins get, if it need not be made: to look at it is cheaper then.
+    fn message(&self) -> Cow<'_, api::PodSandbox> {
+        Cow::Owned(self.to_message())
     }
 
     /// The message that plugins get.
@@ -170,6 +176,9 @@ impl PodSandbox for api::PodSandbox {
         self.linux
             .as_ref()
             .map(|linux| linux as &dyn LinuxPodSandbox)
+    }
+    fn message(&self) -> Cow<'_, api::PodSandbox> {
+        Cow::Borrowed(self)
     }
     fn to_message(&self) -> api::PodSandbox {
         self.clone()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nri_proto::api;
+use prost::Message as _;
 
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::model::State;
@@ -18,9 +19,16 @@ pub struct KnownPods(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    pods: BTreeMap<ObjectKey, Arc<api::PodSandbox>>,
+    pods: BTreeMap<ObjectKey, KnownPod>,
     /// By id: the container's key, and its pod's.
     containers: BTreeMap<String, (ObjectKey, ObjectKey)>,
+}
+
+#[derive(Debug)]
+struct KnownPod {
+    pod: Arc<api::PodSandbox>,
+    /// What it was decoded of: the same again need not be.
+    encoded: Box<[u8]>,
 }
 
 /// What rules look at of a pod.
@@ -40,6 +48,24 @@ fn is_same(known: &api::PodSandbox, pod: &api::PodSandbox) -> bool {
         && known.runtime_handler == pod.runtime_handler
 }
 
+impl Known {
+    fn note_pod(&mut self, key: &ObjectKey, pod: &api::PodSandbox, encoded: &[u8]) {
+        let pod = KnownPod {
+            pod: Arc::new(trimmed(pod)),
+            encoded: encoded.into(),
+        };
+        self.pods.insert(key.clone(), pod);
+    }
+
+    fn note_container(&mut self, container: &ObjectKey, of: &ObjectKey) {
+        let known = self.containers.get(container.id());
+        if !known.is_some_and(|known| (&known.0, &known.1) == (container, of)) {
+            let entry = (container.clone(), of.clone());
+            self.containers.insert(container.id().to_owned(), entry);
+        }
+    }
+}
+
 impl KnownPods {
     fn lock(&self) -> MutexGuard<'_, Known> {
         // No foreign code runs under the lock.
@@ -50,26 +76,33 @@ impl KnownPods {
     /// either before counts no more.
     pub fn note(&self, container: &ObjectKey, of: &ObjectKey, pod: &api::PodSandbox) {
         let mut known = self.lock();
-        match known.pods.get(of) {
-            Some(before) if is_same(before, pod) => {}
-            _ => {
-                known.pods.insert(of.clone(), Arc::new(trimmed(pod)));
-            }
+        if !known
+            .pods
+            .get(of)
+            .is_some_and(|known| is_same(&known.pod, pod))
+        {
+            known.note_pod(of, pod, &[]);
         }
-        match known.containers.get(container.id()) {
-            Some(entry) if (&entry.0, &entry.1) == (container, of) => {}
-            _ => {
-                let entry = (container.clone(), of.clone());
-                known.containers.insert(container.id().to_owned(), entry);
-            }
+        known.note_container(container, of);
+    }
+
+    /// The same with the pod on the wire.
+    pub(crate) fn note_encoded(&self, container: &ObjectKey, of: &ObjectKey, encoded: &[u8]) {
+        let mut known = self.lock();
+        let before = known.pods.get(of);
+        if !before.is_some_and(|before| *before.encoded == *encoded) {
+            // It was encoded here.
+            let pod = api::PodSandbox::decode(encoded).unwrap_or_default();
+            known.note_pod(of, &pod, encoded);
         }
+        known.note_container(container, of);
     }
 
     /// The pod of the container with this id, if it is known.
     pub fn pod_of(&self, container: &str) -> Option<Arc<api::PodSandbox>> {
         let known = self.lock();
         let (_, pod) = known.containers.get(container)?;
-        known.pods.get(pod).map(Arc::clone)
+        known.pods.get(pod).map(|known| Arc::clone(&known.pod))
     }
 
     /// Forgets containers that live no more, once they may be the greater part.
@@ -80,7 +113,7 @@ impl KnownPods {
         }
         let Known { pods, containers } = &mut *known;
         containers.retain(|_, (key, _)| lives.state(key) != State::Removed);
-        let mut used: BTreeMap<ObjectKey, Arc<api::PodSandbox>> = BTreeMap::new();
+        let mut used: BTreeMap<ObjectKey, KnownPod> = BTreeMap::new();
         for (_, pod) in containers.values() {
             if let Some((key, pod)) = pods.remove_entry(pod) {
                 used.insert(key, pod);

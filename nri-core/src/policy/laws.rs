@@ -13,7 +13,7 @@ use crate::keys::KeyKind;
 use crate::lifecycle::ObjectKey;
 use crate::merge::{Owner, Owners, Sieve, sift_adjustment, sift_resources};
 use crate::strategies::{self, CREATED, OTHERS};
-use crate::{Error, EventMask, PluginId, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, EventMask, PluginId, RegisteredPlugin, Request, Response};
 
 /// Two plugins that validate too.
 fn plugins() -> [RegisteredPlugin; 2] {
@@ -61,7 +61,7 @@ fn roster(policy: Policy) -> Roster {
 fn play<F: Flow>(
     mut flow: F,
     mut answers: [Response; 2],
-) -> (Vec<Arc<Request>>, Report<F::Output>) {
+) -> (Vec<Arc<EncodedRequest>>, Report<F::Output>) {
     let mut asked = Vec::new();
     loop {
         match flow.next() {
@@ -94,7 +94,7 @@ fn seen(
 ) -> (String, Option<Owners>, Report<()>) {
     let roster = roster(policy);
     fn told<T: std::fmt::Debug>(
-        (asked, report): (Vec<Arc<Request>>, Report<T>),
+        (asked, report): (Vec<Arc<EncodedRequest>>, Report<T>),
         owners: impl Fn(&T) -> &Owners,
     ) -> (String, Option<Owners>, Report<()>) {
         let text = format!("{asked:?} {:?} {:?}", report.result, report.outcomes);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::{Reply, Report};
 use crate::lifecycle::ObjectKey;
-use crate::{Event, RegisteredPlugin, Request};
+use crate::{EncodedRequest, Event, RegisteredPlugin};
 
 /// A request that was handed to a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +109,7 @@ pub enum Effect<T> {
         /// The request that it is part of.
         request: RequestId,
         /// What to send.
-        message: Arc<Request>,
+        message: Arc<EncodedRequest>,
         /// By when the plugin is to answer; this is what it is told.
         deadline: Instant,
         /// From when on nothing is done with an answer any more, so that the call may be

@@ -8,7 +8,7 @@ use super::{CallId, PluginLimits, RequestId};
 use crate::flow::Member;
 use crate::lifecycle::ObjectKey;
 use crate::model::State;
-use crate::{Event, RegisteredPlugin, Request};
+use crate::{EncodedRequest, Event, RegisteredPlugin};
 
 /// Where a plugin is in its life.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) struct Purpose {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) purpose: Purpose,
-    pub(super) message: Arc<Request>,
+    pub(super) message: Arc<EncodedRequest>,
     /// Since when.
     pub(super) since: Instant,
 }
@@ -76,7 +76,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) purpose: Purpose,
-    pub(super) message: Arc<Request>,
+    pub(super) message: Arc<EncodedRequest>,
     /// When the call was to be made.
     pub(super) since: Instant,
     /// When it got the turn.

@@ -9,7 +9,7 @@ use crate::flow::{
 };
 use crate::lifecycle::ObjectKey;
 use crate::merge::{CreateOutcome, StopOutcome, UpdateOutcome};
-use crate::{Event, RegisteredPlugin, Request, api};
+use crate::{EncodedRequest, Event, RegisteredPlugin};
 
 /// A request that becomes a flow when its time has come. Requests of the protocol are the only ones
 /// there are; tests of the scheduler bring others.
@@ -25,7 +25,7 @@ pub trait Job: Sized {
     fn subject(&self) -> String;
 
     /// What plugins are asked, where it is a request of the protocol.
-    fn message(&self) -> Option<&Request> {
+    fn message(&self) -> Option<&EncodedRequest> {
         None
     }
 
@@ -171,7 +171,7 @@ fn map<T>(report: Report<T>, wrap: impl FnOnce(T) -> RequestOutcome) -> Report<R
     }
 }
 
-impl Job for Arc<Request> {
+impl Job for Arc<EncodedRequest> {
     type Flow = RequestFlow;
 
     fn event(&self) -> Event {
@@ -182,7 +182,7 @@ impl Job for Arc<Request> {
         (**self).subject()
     }
 
-    fn message(&self) -> Option<&Request> {
+    fn message(&self) -> Option<&EncodedRequest> {
         Some(self)
     }
 
@@ -192,31 +192,22 @@ impl Job for Arc<Request> {
 
     fn begin(&mut self, roster: &Roster) -> RequestFlow {
         let request = Arc::clone(self);
-        match &**self {
-            Request::CreateContainer(_) => RequestFlow::Create(CreateFlow::shared(roster, request)),
-            Request::UpdateContainer(_) => RequestFlow::Update(UpdateFlow::shared(roster, request)),
-            Request::StopContainer(_) => RequestFlow::Stop(StopFlow::shared(roster, request)),
-            Request::ValidateContainerAdjustment(_) => {
+        match self.event() {
+            Event::CreateContainer => RequestFlow::Create(CreateFlow::shared(roster, request)),
+            Event::UpdateContainer => RequestFlow::Update(UpdateFlow::shared(roster, request)),
+            Event::StopContainer => RequestFlow::Stop(StopFlow::shared(roster, request)),
+            Event::ValidateContainerAdjustment => {
                 RequestFlow::Validate(ValidateFlow::of_request(roster, request))
             }
-            _ => RequestFlow::Notify(NotifyFlow::new(roster, request)),
+            _ => RequestFlow::Notify(NotifyFlow::shared(roster, request)),
         }
     }
 
     fn undo(&self) -> Vec<Self> {
-        let Request::CreateContainer(api::CreateContainerRequest { pod, container }) = &**self
-        else {
+        if self.event() != Event::CreateContainer {
             return Vec::new();
-        };
-        vec![
-            Arc::new(Request::StopContainer(api::StopContainerRequest {
-                pod: pod.clone(),
-                container: container.clone(),
-            })),
-            Arc::new(Request::RemoveContainer(api::RemoveContainerRequest {
-                pod: pod.clone(),
-                container: container.clone(),
-            })),
-        ]
+        }
+        let undoing = [Event::StopContainer, Event::RemoveContainer];
+        undoing.map(|event| Arc::new(self.as_event(event))).into()
     }
 }

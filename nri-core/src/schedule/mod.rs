@@ -51,7 +51,7 @@
 //! let plugin = RegisteredPlugin { id: "10-logger".parse()?, registration: 1 };
 //! let now = Instant::now();
 //! scheduler.handle_admitted(Member::new(plugin, EventMask::ALL), PluginLimits::default(), now);
-//! let run = Arc::new(Request::RunPodSandbox(api::RunPodSandboxRequest::default()));
+//! let run = Arc::new(Request::RunPodSandbox(api::RunPodSandboxRequest::default()).into());
 //! let mine = scheduler.handle_request(Submission::new(run, ObjectKey::pod("", "p1")), now);
 //!
 //! let mut log = Vec::new();

@@ -11,7 +11,7 @@ use super::{AfterLate, CallId, CloseReason, Effect, Job, RequestId, Scheduler, S
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
 use crate::model::State;
-use crate::{Error, Event, RegisteredPlugin, Request, Response, Settlement, Subject};
+use crate::{Error, Event, RegisteredPlugin, Response, Settlement, Subject};
 
 impl<J: Job> Scheduler<J> {
     /// Begins a request that has its pod's slot.
@@ -68,10 +68,12 @@ impl<J: Job> Scheduler<J> {
         let Some(active) = self.requests.get(&id) else {
             return;
         };
-        let pod = active.job.message().and_then(Request::pod);
-        if let Some(pod) = pod.filter(|_| active.object.subject() == Subject::Container) {
-            self.known_pods.note(&active.object, &active.pod, pod);
-            self.known_pods.prune(&self.lives);
+        let request = active.job.message();
+        let request = request.filter(|_| active.object.subject() == Subject::Container);
+        if let Some(request) = request {
+            let known_pods = &self.known_pods;
+            known_pods.note_encoded(&active.object, &active.pod, &request.pod_bytes());
+            known_pods.prune(&self.lives);
         }
     }
 

@@ -15,7 +15,7 @@ use super::{CallId, Config, Effect, Job, RequestId};
 use crate::flow::{Flow, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::policy::KnownPods;
-use crate::{RegisteredPlugin, Request};
+use crate::{EncodedRequest, RegisteredPlugin};
 
 pub(super) type OutputOf<J> = <<J as Job>::Flow as Flow>::Output;
 
@@ -40,7 +40,7 @@ pub(super) struct Timing {
 }
 
 /// Requests and plugins, and who waits for what. See [the module](super).
-pub struct Scheduler<J: Job = Arc<Request>> {
+pub struct Scheduler<J: Job = Arc<EncodedRequest>> {
     pub(super) config: Config,
     pub(super) lives: Lifecycles,
     pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,

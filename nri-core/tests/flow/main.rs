@@ -356,7 +356,7 @@ fn validators_are_asked_at_once_about_the_original_and_the_whole() {
         &validations[0].request,
         &validations[1].request
     ));
-    let Request::ValidateContainerAdjustment(request) = &*validations[0].request else {
+    let Request::ValidateContainerAdjustment(request) = &**validations[0].request else {
         panic!("not a validation");
     };
     assert_eq!(request.container, Some(container()));
@@ -500,7 +500,7 @@ fn d25_who_died_or_was_late_does_not_count_as_consulted() {
             _ => nothing(call),
         }
     });
-    let Request::ValidateContainerAdjustment(request) = &*calls.last().unwrap().request else {
+    let Request::ValidateContainerAdjustment(request) = &**calls.last().unwrap().request else {
         panic!("not a validation");
     };
     let consulted: Vec<&str> = request.plugins.iter().map(|p| p.name.as_str()).collect();

@@ -22,7 +22,7 @@ fn an_update_shows_each_plugin_the_resources_as_changed_so_far() {
             nothing(call)
         }
     });
-    let seen = |call: &Call| match &*call.request {
+    let seen = |call: &Call| match &**call.request {
         Request::UpdateContainer(request) => request.linux_resources.clone().unwrap(),
         _ => panic!("not an update"),
     };
@@ -74,7 +74,7 @@ fn judged<F: Flow>(
 ) -> (Vec<String>, Result<(), Error>) {
     let judge = validator("50-judge").validating_updates();
     let members = roster([member("10-a"), judge, validator("60-of-creations")]);
-    let (calls, report) = drive(flow(&members), |call| match &*call.request {
+    let (calls, report) = drive(flow(&members), |call| match &**call.request {
         Request::ValidateContainerAdjustment(request) => {
             let [update] = &request.update[..] else {
                 panic!("one update is judged");

@@ -9,7 +9,7 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     AfterLate, CallId, CallOutcome, CloseReason, Effect, RequestId, RequestOutcome, SyncPlan,
 };
-use nri_core::{Error, Event, RegisteredPlugin, Request, Settlement};
+use nri_core::{EncodedRequest, Error, Event, RegisteredPlugin, Settlement};
 
 use crate::peer::{Meeting, Owed, Reaction, Where};
 use crate::world::{Asked, Plan, Told, World};
@@ -73,7 +73,7 @@ impl World {
         call: CallId,
         plugin: &RegisteredPlugin,
         request: RequestId,
-        message: &Arc<Request>,
+        message: &Arc<EncodedRequest>,
         deadline: Instant,
     ) {
         let event = message.event();

@@ -10,14 +10,14 @@ use nri_core::lifecycle::ObjectKey;
 use nri_core::schedule::{
     CallId, Config, Job, RequestFlow, RequestId, Scheduler, Submission, SyncPlan,
 };
-use nri_core::{Event, RegisteredPlugin, Request, Settlement, api};
+use nri_core::{EncodedRequest, Event, RegisteredPlugin, Request, Settlement, api};
 
 use crate::chance::Chance;
 use crate::peer::{Peer, Reaction, Where};
 
 /// A request of which only the event and the ids matter.
 #[derive(Clone)]
-pub(crate) struct Errand(Arc<Request>);
+pub(crate) struct Errand(Arc<EncodedRequest>);
 
 impl Errand {
     fn new(event: Event, pod: &str, container: &str) -> Self {
@@ -30,7 +30,7 @@ impl Errand {
             ..Default::default()
         };
         let (pod, container) = (Some(pod), Some(container));
-        Self(Arc::new(match event {
+        let request = match event {
             Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
             Event::UpdatePodSandbox => Request::UpdatePodSandbox(api::UpdatePodSandboxRequest {
                 pod,
@@ -61,7 +61,8 @@ impl Errand {
                 Request::RemoveContainer(api::RemoveContainerRequest { pod, container })
             }
             other => panic!("the simulated runtime has no {other}"),
-        }))
+        };
+        Self(Arc::new(request.into()))
     }
 
     fn container(&self) -> String {

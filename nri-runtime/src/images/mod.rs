@@ -478,7 +478,7 @@ mod tests {
         images.remove(&one.id).unwrap();
         images.remove("r.io/none:1").unwrap();
         let used: BTreeSet<String> = one.layers.iter().cloned().collect();
-        images.collect(|| used).await.unwrap();
+        images.collect(|| used.clone()).await.unwrap();
         assert!(file.exists());
         images.collect(BTreeSet::new).await.unwrap();
         assert!(!file.exists() && images.layer(&two.layers[0]).exists());

@@ -6,7 +6,7 @@ use nri_core::{Event, EventMask, NRI_VERSION, PluginId, Request, Response, api};
 use prost::Message as _;
 
 use super::check::{Check, Report};
-use super::{Options, subject};
+use super::options::{Options, subject};
 use crate::conformance::Findings;
 use crate::tested_plugin::{Bench, Ended, Fault, Manner, Peer};
 
@@ -114,10 +114,9 @@ impl Stage {
             }
         }
         self.bench.stop_listening();
-        if let Some(mut process) = self.bench.process.take()
-            && let Some(ended) = process.has_ended()
-            && ended.is_crash()
-        {
+        let process = self.bench.process.take();
+        let ended = process.and_then(|mut process| process.has_ended());
+        if let Some(ended) = ended.filter(Ended::is_crash) {
             for check in checks {
                 self.found(*check, format!("it crashed: {ended}"));
             }

@@ -105,7 +105,9 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(broken)?;
-        let group = child.id().and_then(|id| Pid::from_raw(id as i32));
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok().and_then(Pid::from_raw));
         Ok(Self {
             child,
             group,

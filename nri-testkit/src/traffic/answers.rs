@@ -289,9 +289,10 @@ async fn update(state: &Mutex<State>, runtime: &RuntimeClient, mut answers: watc
             break;
         }
         let entry = lock(state).entry(place);
-        if let Ok(What::Request { payload, .. }) = entry
-            && let Ok(request) = api::UpdateContainersRequest::decode(payload)
-        {
+        let Ok(What::Request { payload, .. }) = entry else {
+            continue;
+        };
+        if let Ok(request) = api::UpdateContainersRequest::decode(payload) {
             // What the runtime makes of it is its own affair.
             let _ = runtime
                 .update_containers(&request, CallOptions::timeout(PATIENCE))

@@ -1,4 +1,4 @@
-//! Traffic between runtimes and plugins: watched on its way ([`tap`]), kept in recordings
+//! Traffic between runtimes and plugins: watched on its way ([`Tap`]), kept in recordings
 //! ([`Recorder`], [`Recording`]), and played again to a plugin ([`replay_to_plugin`]) or to a
 //! runtime ([`replay_to_runtime`]).
 //!

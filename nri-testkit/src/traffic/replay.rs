@@ -263,9 +263,7 @@ impl<C: FnMut(&Changed)> Play<'_, C> {
         }
         let about = subject(&payload, method);
         let answer = self.peer.begin(known, payload).await;
-        if self.report.requests == 0
-            && let Err(fault) = &answer
-        {
+        if let (0, Err(fault)) = (self.report.requests, &answer) {
             return Err(fault.what.clone());
         }
         self.report.requests += 1;

@@ -207,7 +207,7 @@ impl Observed {
                 let container = strip_container(container.clone());
                 observed.containers.insert(number, container);
             }
-            let resources = match &*request {
+            let resources = match &**request {
                 Request::UpdateContainer(request) => request.linux_resources.as_ref(),
                 _ => None,
             };
@@ -220,7 +220,10 @@ impl Observed {
             Ok(response) => Ok(Combined::of(response)),
             Err(error) => Err(Problem::of(&error)),
         });
-        if let Some(Request::ValidateContainerAdjustment(request)) = replay.validation.as_deref() {
+        let validation = replay.validation.as_deref();
+        if let Some(Request::ValidateContainerAdjustment(request)) =
+            validation.map(|asked| &**asked)
+        {
             let consulted = request.plugins.iter();
             observed.validation = Some(Validation {
                 container: strip_container(request.container.clone().unwrap_or_default()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nri_core::flow::{CreateFlow, Flow, Member, Reply, Report, Roster, Step, StopFlow, UpdateFlow};
 use nri_core::policy::{KnownPods, Policy};
-use nri_core::{Event, EventMask, PluginId, RegisteredPlugin, Request, Response, api};
+use nri_core::{EncodedRequest, Event, EventMask, PluginId, RegisteredPlugin, Response, api};
 
 use super::error::VectorError;
 use super::record::{MergeVector, ScriptedFailure, ScriptedPlugin};
@@ -17,9 +17,9 @@ pub(super) struct Replay {
     /// The combined response, or why there is none.
     pub(super) result: Result<Response, nri_core::Error>,
     /// The request with which a plugin was called, by its number in the vector.
-    pub(super) calls: BTreeMap<usize, Arc<Request>>,
+    pub(super) calls: BTreeMap<usize, Arc<EncodedRequest>>,
     /// The request with which validators were called; the same for all.
-    pub(super) validation: Option<Arc<Request>>,
+    pub(super) validation: Option<Arc<EncodedRequest>>,
 }
 
 /// Plays a vector. The request of the vector goes through the flow of its kind, and plugins may ask

@@ -333,8 +333,12 @@ impl<E: Entry> Rule for KeyedList<E> {
         Ok(())
     }
 
+    fn looks(asked: &Vec<E>) -> bool {
+        E::REMOVABLE && !E::KEYS.has_one_spelling() && !asked.is_empty()
+    }
+
     fn note(&mut self, asked: &Vec<E>, view: &Vec<E::Shown>) {
-        if !E::REMOVABLE || E::KEYS.has_one_spelling() {
+        if !Self::looks(asked) {
             return;
         }
         // What was put in the place of the original's entries counts too, which only makes us look

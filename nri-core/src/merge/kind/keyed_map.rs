@@ -231,7 +231,14 @@ impl<V: Default + Clone, K: Spelled> Rule for KeyedMap<V, K> {
         Ok(())
     }
 
+    fn looks(asked: &Map<V>) -> bool {
+        !K::KEYS.has_one_spelling() && !asked.is_empty()
+    }
+
     fn note(&mut self, asked: &Map<V>, view: &Map<V>) {
+        if !Self::looks(asked) {
+            return;
+        }
         let is_plain = is_plain::<V, K>;
         if is_plain(asked) && is_plain(view) && is_plain(&self.entries.original) {
             return;

@@ -177,7 +177,7 @@ proptest! {
         let mut flow = CreateFlow::new(&roster, request);
         let mut answers = responses.iter().cloned();
         while let Step::Call(call) = flow.next() {
-            if let Request::ValidateContainerAdjustment(request) = &*call.request {
+            if let Request::ValidateContainerAdjustment(request) = &**call.request {
                 prop_assert_eq!(request.container.as_ref(), Some(&container));
                 let outcome = merge(&container, &responses).0.finish();
                 prop_assert_eq!(&request.adjust, &Some(outcome.adjustment.clone().unwrap_or_default()));

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::flow::{FailureAction, Member, Outcome, Policy, Reply};
 use crate::lifecycle::ObjectKey;
-use crate::{Error, Event, EventMask, RegisteredPlugin, Request, Response, Settlement, api};
+use crate::{
+    EncodedRequest, Error, Event, EventMask, RegisteredPlugin, Request, Response, Settlement, api,
+};
 
 /// A scheduler whose effects are told in words, at a time in milliseconds.
 struct Scene {
@@ -201,7 +203,7 @@ impl Scene {
     }
 }
 
-fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
+fn request(event: Event, pod: &str, container: &str) -> Arc<EncodedRequest> {
     let pod = api::PodSandbox {
         id: pod.to_owned(),
         ..Default::default()
@@ -211,7 +213,7 @@ fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
         ..Default::default()
     };
     let (pod, container) = (Some(pod), Some(container));
-    Arc::new(match event {
+    let request = match event {
         Event::RunPodSandbox => Request::RunPodSandbox(api::RunPodSandboxRequest { pod }),
         Event::StopPodSandbox => Request::StopPodSandbox(api::StopPodSandboxRequest { pod }),
         Event::CreateContainer => {
@@ -230,7 +232,8 @@ fn request(event: Event, pod: &str, container: &str) -> Arc<Request> {
             Request::RemoveContainer(api::RemoveContainerRequest { pod, container })
         }
         other => panic!("no scene has {other}"),
-    })
+    };
+    Arc::new(request.into())
 }
 
 /// A member that creates but does not judge.

@@ -80,7 +80,7 @@ fn hand_in(scene: &mut Scene, event: Event, id: &str, budget: Option<Duration>) 
     // All of them begin with the pod and, if they have one, the container.
     let request = relay::Request::decode(event, &both.encode_to_vec()).unwrap();
     let pod = ObjectKey::pod("", format!("p{id}"));
-    let mut order = Submission::new(Arc::new(request), pod)
+    let mut order = Submission::new(Arc::new(request.into()), pod)
         .with_deadline(budget.map(|budget| scene.now + budget));
     if event.subject() == Subject::Container {
         order = order.with_container(ObjectKey::container("", format!("c{id}")));

@@ -82,9 +82,7 @@ async fn take<F: Flow>(
         flow.answer(&call.plugin, reply);
     }
     let result = flow.finish().result;
-    if let Err(error) = &result
-        && answered
-    {
+    if let (Err(error), true) = (&result, answered) {
         stage.found(Check::Adjusts, error.to_string());
     }
     result.is_ok()
@@ -109,10 +107,10 @@ async fn survives(
     container: &api::Container,
 ) {
     for event in session.events.iter() {
-        if let Err(fault) = session.ask(event, pod, container).await
-            && fault.is_breakdown()
-            && fault.refusal() != Some(Code::Unimplemented)
-        {
+        let fault = session.ask(event, pod, container).await.err();
+        let broke =
+            |fault: &Fault| fault.is_breakdown() && fault.refusal() != Some(Code::Unimplemented);
+        if let Some(fault) = fault.filter(broke) {
             let printed = stage.bench.printed();
             stage.found(check, format!("{}{printed}", fault.what));
             if session.peer.is_closed() {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::plugin_conformance::check::Check;
 use crate::plugin_conformance::stage::{LIFE, Played, Stage, encoded, in_pod, request};
-use crate::tested_plugin::Manner;
+use crate::tested_plugin::{Fault, Manner};
 
 /// The size of a large annotation, in bytes: with the rest it stays below 4 MiB.
 const LARGE: usize = 4_000_000;
@@ -32,9 +32,8 @@ pub(super) async fn large(stage: &mut Stage) -> Played {
         ..in_pod("web", "large")
     };
     let event = session.preferably(Event::CreateContainer);
-    if let Err(fault) = session.ask(event, &pod, &container).await
-        && fault.is_breakdown()
-    {
+    let fault = session.ask(event, &pod, &container).await.err();
+    if let Some(fault) = fault.filter(Fault::is_breakdown) {
         stage.found(Check::Large, fault.what);
     }
     stage
@@ -62,9 +61,8 @@ pub(super) async fn parallel(stage: &mut Stage) -> Played {
         calls.spawn(async move { session.ask(event, &pod, &container).await });
     }
     while let Some(called) = calls.join_next().await {
-        if let Ok(Err(fault)) = called
-            && fault.is_breakdown()
-        {
+        let fault = called.ok().and_then(Result::err);
+        if let Some(fault) = fault.filter(Fault::is_breakdown) {
             stage.found(
                 Check::Parallel,
                 format!("with {AT_A_TIME} requests at a time, {}", fault.what),
@@ -187,9 +185,8 @@ pub(super) async fn failed_updates(stage: &mut Stage) -> Played {
     let shown = (vec![pod.clone()], vec![container.clone()]);
     stage.synchronised(&session, shown.0, shown.1).await?;
     for event in session.life() {
-        if let Err(fault) = session.ask(event, &pod, &container).await
-            && fault.is_breakdown()
-        {
+        let fault = session.ask(event, &pod, &container).await.err();
+        if let Some(fault) = fault.filter(Fault::is_breakdown) {
             stage.found(Check::FailedUpdates, fault.what);
         }
     }

@@ -48,12 +48,16 @@ pub fn scenario_page(scenario: &Scenario, happened: &[Progress]) -> String {
     }
     for step in steps {
         let action = scenario.steps.get(step.number - 1).map(|it| &it.action);
-        if let Some(Action::Command(request)) = action
-            && let Command::CreateContainer { container } = &request.command
-            && !step.result["adjustment"].is_null()
-        {
-            page.heading(&format!("What became of the spec of {}", container.id));
-            spec(&mut page, container, &step.result["adjustment"]);
+        let Some(Action::Command(request)) = action else {
+            continue;
+        };
+        let adjustment = &step.result["adjustment"];
+        match &request.command {
+            Command::CreateContainer { container } if !adjustment.is_null() => {
+                page.heading(&format!("What became of the spec of {}", container.id));
+                spec(&mut page, container, adjustment);
+            }
+            _ => {}
         }
     }
     page.finish()
