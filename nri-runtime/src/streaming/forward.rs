@@ -86,9 +86,13 @@ pub(super) async fn forward(engine: &Engine, mut session: Session, pod: &str) ->
             .then(|| File::open(engine.network_namespace(&pod.id)));
         let (namespace, id) = (namespace.transpose(), pod.id.clone());
         connections.spawn(async move {
-            let Wanted { port, error, data } = wanted;
+            let Wanted {
+                port,
+                error,
+                mut data,
+            } = wanted;
             let done = match namespace {
-                Ok(namespace) => copy(namespace, port, data).await,
+                Ok(namespace) => copy(namespace, port, &mut data).await,
                 Err(error) => Err(error),
             };
             if let Err(why) = done {
@@ -96,6 +100,8 @@ pub(super) async fn forward(engine: &Engine, mut session: Session, pod: &str) ->
                 // A client that has left does not want to know.
                 let _ = error.output.write(why.as_bytes()).await;
             }
+            // A client waits for the end of both, also of a connection that was never made.
+            data.output.finish().await;
             error.output.finish().await;
         });
     }
@@ -103,10 +109,8 @@ pub(super) async fn forward(engine: &Engine, mut session: Session, pod: &str) ->
 }
 
 /// Makes a connection and copies both ways until both sides have said all.
-async fn copy(namespace: Option<File>, port: u16, data: Stream) -> io::Result<()> {
-    let Stream {
-        mut input, output, ..
-    } = data;
+async fn copy(namespace: Option<File>, port: u16, data: &mut Stream) -> io::Result<()> {
+    let Stream { input, output, .. } = data;
     let connection = tokio::net::TcpStream::from_std(connect(namespace, port).await?)?;
     let (mut reader, mut writer) = connection.into_split();
     let there = async {
@@ -126,7 +130,6 @@ async fn copy(namespace: Option<File>, port: u16, data: Stream) -> io::Result<()
                     .map_err(io::Error::other)?,
             }
         }
-        output.finish().await;
         Ok(())
     };
     // Who answers and closes has done what it was asked for, whatever is still being sent to it.
@@ -217,7 +220,7 @@ mod tests {
             data(1, b"question", true),
         ];
         client.write_all(&frames.concat()).await.unwrap();
-        let stream = session.accept().await.unwrap();
+        let mut stream = session.accept().await.unwrap();
         let answer = async {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut question = String::new();
@@ -225,8 +228,9 @@ mod tests {
             assert_eq!(question, "question");
             connection.write_all(b"answer").await.unwrap();
         };
-        let (copied, ()) = tokio::join!(copy(None, port, stream), answer);
+        let (copied, ()) = tokio::join!(copy(None, port, &mut stream), answer);
         copied.unwrap();
+        stream.output.finish().await;
         assert_eq!(read_data(&mut client).await, (1, b"answer".to_vec(), false));
         assert_eq!(read_data(&mut client).await, (1, Vec::new(), true));
     }
