@@ -81,10 +81,10 @@ pub struct HubSettings {
     pub identity: String,
     /// The socket of the runtime above. Default [`DEFAULT_RUNTIME_SOCKET`].
     pub runtime_socket: PathBuf,
-    /// The events that the hub subscribes to, by name. Default: all that the runtime knows. Plugins
-    /// below get no others. Each costs a call of the hub; `ValidateContainerAdjustment` costs one
-    /// more for each creation, and is of use where a plugin below validates, or a plugin beside the
-    /// hub adjusts.
+    /// The events that the hub subscribes to, by name. Default: all that the runtime knows.
+    /// Plugins below get no others. Each costs a call of the hub;
+    /// `ValidateContainerAdjustment` costs one more for each creation, and is of use where a
+    /// plugin below validates, or a plugin beside the hub adjusts.
     #[serde(deserialize_with = "events")]
     pub events: EventMask,
     /// Whether the runtime above is to fail a request that the hub does not answer, as protocol
@@ -177,8 +177,8 @@ struct Tables {
 }
 
 impl HubConfig {
-    /// A file with every key of the hub, its default and what it means, for operators to start from.
-    /// It reads as the defaults.
+    /// A file with every key of the hub, its default and what it means, for operators to start
+    /// from. It reads as the defaults.
     ///
     /// ```
     /// use nri_hub::HubConfig;

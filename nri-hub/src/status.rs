@@ -20,7 +20,8 @@ pub struct Status {
     pub identity: String,
     /// How long it runs, in seconds.
     pub uptime_s: u64,
-    /// Why it is not ready: no runtime above, or required plugins that are missing. Empty if it is.
+    /// Why it is not ready: no runtime above, or required plugins that are missing. Empty if it
+    /// is.
     pub not_ready: Vec<String>,
     /// The runtime above.
     pub runtime: RuntimeStatus,

@@ -236,8 +236,8 @@ fn sequence(
         let went = [reference.step(step)?, ours.step(step)?];
         tally.requests += 1;
         let heard = [reference.heard()?, ours.heard()?];
-        // Where a side fails, the hub and our runtime undo what plugins saw, which the reference leaves
-        // to the runtime around it.
+        // Where a side fails, the hub and our runtime undo what plugins saw, which the reference
+        // leaves to the runtime around it.
         let both_went = went.iter().all(|outcome| outcome.result.is_ok());
         if both_went && heard[0] != heard[1] {
             let text = format!(

@@ -45,8 +45,8 @@ impl Supervisor {
         }
     }
 
-    /// Says that the hub is up, and from then on what it waits for. It is up without a runtime: that
-    /// is what it waits for. Never resolves.
+    /// Says that the hub is up, and from then on what it waits for. It is up without a runtime:
+    /// that is what it waits for. Never resolves.
     pub(crate) async fn follow(&self, hub: &HubHandle) {
         let (mut runtime, mut open) = (hub.watch_runtime(), hub.watch_open());
         self.tell("READY=1");
