@@ -43,7 +43,15 @@ const UNWANTED: &[(&str, &[&str])] = &[
 /// Features, and the crates that only they bring, that are no concern of the lowest versions: an
 /// adapter to what is unwanted, and a reader (with what reads by it) that asks for newer versions
 /// than we do of what others share. Who turns one on has asked for that.
-const ADAPTERS: &[&str] = &["ttrpc", "yaml", "config", "cdi", "blockio", "saphyr-parser"];
+const ADAPTERS: &[&str] = &[
+    "ttrpc",
+    "yaml",
+    "config",
+    "policy",
+    "cdi",
+    "blockio",
+    "saphyr-parser",
+];
 
 /// Prints how many crates each library is made of, and checks that.
 ///

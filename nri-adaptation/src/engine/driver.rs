@@ -356,9 +356,11 @@ impl Engine {
             reporter.record_requested_changes(message, &stop.owners, &[]);
             reporter.omitted(&stop.omissions);
         }
-        if let CarriedOut::ByCaller = stopped.carried_out
-            && let Some(completion) = stopped.completion.take()
-        {
+        let waiting = match stopped.carried_out {
+            CarriedOut::ByCaller => stopped.completion.take(),
+            _ => None,
+        };
+        if let Some(completion) = waiting {
             match completion.send(Ok(stopped.report)) {
                 Err(Ok(report)) => stopped.report = report,
                 // It is there.
@@ -391,11 +393,11 @@ impl Engine {
                 None => None,
             };
             let late = in_time.is_none() && cx.deadline().is_some();
-            if let (true, Some(message)) = (late, message)
-                && let Some(completion) = completion.take()
-            {
-                // Whoever asked may have stopped waiting.
-                let _ = completion.send(Err(out_of_time(&message)));
+            if let Some(message) = message.filter(|_| late) {
+                if let Some(completion) = completion.take() {
+                    // Whoever asked may have stopped waiting.
+                    let _ = completion.send(Err(out_of_time(&message)));
+                }
             }
             let applied = match in_time {
                 Some(applied) => applied,

@@ -166,7 +166,7 @@ impl Dispatch {
                 revision: 0,
             }),
             heard: AtomicI32::new(0),
-            heard_anew: watch::Sender::default(),
+            heard_anew: watch::Sender::new(EventMask::default()),
             earlier: Arc::default(),
         }
     }

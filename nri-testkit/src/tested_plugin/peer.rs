@@ -34,7 +34,7 @@ pub(crate) struct Manner {
 }
 
 /// What the plugin asked of the runtime.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inbox {
     manner: Manner,
     registrations: watch::Sender<Vec<api::RegisterPluginRequest>>,
@@ -96,7 +96,8 @@ impl Peer {
         let pieces = manner.pieces;
         let inbox = Arc::new(Inbox {
             manner,
-            ..Inbox::default()
+            registrations: watch::Sender::new(Vec::new()),
+            updates: Mutex::default(),
         });
         let builder =
             Connection::builder(Role::Runtime).serve(RuntimeServer::new(Arc::clone(&inbox)));
