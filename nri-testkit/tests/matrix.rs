@@ -240,6 +240,11 @@ async fn cell(event: Event, trouble: Trouble) {
                 expected.push(brief(Event::StopContainer));
                 expected.push(brief(Event::RemoveContainer));
             }
+            if refused && asked == Event::RunPodSandbox {
+                // The runtime tears it down.
+                expected.push(brief(Event::StopPodSandbox));
+                expected.push(brief(Event::RemovePodSandbox));
+            }
         }
         expected
     };
