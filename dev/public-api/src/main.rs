@@ -48,8 +48,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     (
         "nri-core",
+        // bytes: requests as they go over the wire, as in nri-proto.
         &[
             "async_trait",
+            "bytes",
             "nri_proto",
             "prost",
             "proptest",
@@ -75,13 +77,14 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     (
         "nri-plugin",
         // clap and serde by its features `cli` and `config`: options and configurations of a
-        // plugin's own are types that derive their traits.
+        // plugin's own are types that derive their traits. serde_json by `json`: a request as a value.
         &[
             "async_trait",
             "clap_builder",
             "nri_core",
             "nri_proto",
             "serde_core",
+            "serde_json",
             "tokio",
         ],
     ),
