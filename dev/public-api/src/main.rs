@@ -77,7 +77,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     (
         "nri-plugin",
         // clap and serde by its features `cli` and `config`: options and configurations of a
-        // plugin's own are types that derive their traits. serde_json by `json`: a request as a value.
+        // plugin's own are types that derive their traits. serde_json by `json`: a request as a
+        // value.
         &[
             "async_trait",
             "clap_builder",

@@ -122,6 +122,8 @@ impl Peer {
         let mut registrations = self.inbox.registrations.subscribe();
         let comes = registrations.wait_for(|all| !all.is_empty());
         let came = tokio::select! {
+            // One that registers, is refused and leaves at once has registered.
+            biased;
             came = tokio::time::timeout(within, comes) => came,
             reason = self.connection.closed() => {
                 return Err(format!("it did not register; the connection is {reason}"));

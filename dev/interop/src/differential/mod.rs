@@ -78,7 +78,11 @@ impl Side {
             let kind = plugin::Kind::Go(built);
             let mut plugin = Plugin::start(scratch, kind, place, index, name)?;
             let events = if index == "90" {
-                "ValidateContainerAdjustment"
+                match built.release.validates {
+                    true => "ValidateContainerAdjustment",
+                    // One that nothing is to be learnt from.
+                    false => "RemovePodSandbox",
+                }
             } else {
                 "RunPodSandbox,CreateContainer,UpdateContainer,StopContainer"
             };
@@ -115,15 +119,21 @@ impl Side {
             Request::CreateContainer(_) => self.observer.heard()?,
             _ => Vec::new(),
         };
+        let is_validation = |line: &Value| line["event"] == "ValidateContainerAdjustment";
+        let validated: Vec<Value> = validated.into_iter().filter(is_validation).collect();
         Outcome::new(step, answer, &validated)
     }
 
-    /// What the plugins were asked since the last time, each by event and container.
-    fn heard(&mut self) -> Result<Vec<Vec<String>>, String> {
+    /// What the plugins were asked of an event since the last time, each by event and container.
+    ///
+    /// Other events are left out: where a creation fails, the hub and our runtime undo what plugins
+    /// saw, at once or a little later, which the reference leaves to the runtime around it.
+    fn heard(&mut self, event: &str) -> Result<Vec<Vec<String>>, String> {
         let mut all = Vec::new();
         for plugin in &mut self.plugins {
             let heard = plugin.heard()?;
-            let lines = heard.iter().map(|line| {
+            let of_event = heard.iter().filter(|line| line["event"] == event);
+            let lines = of_event.map(|line| {
                 let id = line["container"]["id"].as_str().unwrap_or_default();
                 format!("{} {id}", line["event"].as_str().unwrap_or_default())
             });
@@ -235,9 +245,7 @@ fn sequence(
     for step in &sequence.steps {
         let went = [reference.step(step)?, ours.step(step)?];
         tally.requests += 1;
-        let heard = [reference.heard()?, ours.heard()?];
-        // Where a side fails, the hub and our runtime undo what plugins saw, which the reference
-        // leaves to the runtime around it.
+        let heard = [reference.heard(step.event)?, ours.heard(step.event)?];
         let both_went = went.iter().all(|outcome| outcome.result.is_ok());
         if both_went && heard[0] != heard[1] {
             let text = format!(
@@ -270,6 +278,7 @@ fn sequence(
                 if outcome.result.is_err() {
                     side.runtime.done(step.command, step.members()?)?;
                     side.observer.heard()?;
+                    side.heard(step.event)?;
                 }
             }
         }
