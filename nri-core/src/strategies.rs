@@ -18,6 +18,8 @@
 //!
 //! What may not enter: expectations.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
@@ -39,6 +41,7 @@ use crate::api::{
 use crate::build::Wrapper;
 use crate::keys::KeyKind;
 use crate::merge::removal_marker::marked;
+use keys::{key, key_or_marker, literal, or_dashed, or_marker, page_size, parameter, path, text};
 
 /// The id of every container that [`container`] makes.
 pub const CREATED: &str = "created";
@@ -92,72 +95,6 @@ fn most_of<M: Message + Default + Debug + 'static>(
 
 fn one_of<M: Debug + 'static>(patches: Vec<BoxedStrategy<M>>) -> impl Strategy<Value = M> {
     proptest::strategy::Union::new(patches)
-}
-
-fn text() -> impl Strategy<Value = String> {
-    select(&["", "x", "y", "-z"][..]).prop_map(str::to_owned)
-}
-
-/// A key that is set, in a field that knows removal.
-fn key() -> impl Strategy<Value = String> {
-    select(&["a", "b", "c", "", "a-b"][..]).prop_map(str::to_owned)
-}
-
-/// A path, in one of its spellings.
-fn path() -> impl Strategy<Value = String> {
-    const PATHS: [&str; 13] = [
-        "/a", "/a", "/a/", "//a", "/x/../a", "a", "/b", "/b", "b/.", "/a/b", "/a//b", "/-a", "",
-    ];
-    select(&PATHS[..]).prop_map(str::to_owned)
-}
-
-/// A kernel parameter, in one of its spellings.
-fn parameter() -> impl Strategy<Value = String> {
-    const PARAMETERS: [&str; 11] = [
-        "net.a",
-        "net.a",
-        "net/a",
-        "net//a",
-        "net/b.c/d",
-        "net.b/c.d",
-        "net.b.c.d",
-        "vm",
-        "vm/",
-        "vm",
-        "",
-    ];
-    select(&PARAMETERS[..]).prop_map(str::to_owned)
-}
-
-/// The size of a huge page, in one of its spellings, or something else.
-fn page_size() -> impl Strategy<Value = String> {
-    const SIZES: [&str; 9] = [
-        "2MB", "2MB", "2M", "2048KB", "2097152", "1GB", "1024M", "-a", "",
-    ];
-    select(&SIZES[..]).prop_map(str::to_owned)
-}
-
-/// A key that is set or removed.
-fn or_marker(key: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = String> {
-    prop_oneof![
-        3 => key.clone(),
-        2 => key.prop_map(|key| format!("-{key}")),
-        1 => Just("--a".to_owned()),
-    ]
-}
-
-fn key_or_marker() -> impl Strategy<Value = String> {
-    or_marker(key().boxed())
-}
-
-/// A key in a field without removal.
-fn literal() -> impl Strategy<Value = String> {
-    select(&["a", "b", "c", "-a", ""][..]).prop_map(str::to_owned)
-}
-
-/// A key, or what looks like a marker and is none.
-fn or_dashed(key: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    prop_oneof![9 => key, 1 => Just("-a".to_owned())]
 }
 
 fn wrapped<W: Wrapper + Debug>(

@@ -91,6 +91,7 @@ mod active;
 mod budget;
 mod calls;
 mod effect;
+mod finish;
 mod instance;
 mod job;
 mod joining;

@@ -1,17 +1,16 @@
-//! Requests on their way: from the slot through the turns to the end, and back where a creation
-//! failed.
+//! Requests on their way, from the slot through the turns until they are through the plugins. How
+//! they end is in `finish`.
 
 use std::time::{Duration, Instant};
 
-use super::active::{Active, Record, Running, Stage, correct};
-use super::instance::{Instance, Phase, Purpose, Turn, Waiting};
+use super::active::{Active, Record, Running, Stage};
+use super::instance::{Phase, Purpose, Turn, Waiting};
 use super::state::{Timing, Work};
 use super::timers::Timer;
-use super::{AfterLate, CallId, CloseReason, Effect, Job, RequestId, Scheduler, Submission};
+use super::{AfterLate, CallId, CloseReason, Effect, Job, RequestId, Scheduler};
 use crate::flow::{Call, Flow, Reply, Roster, Step};
 use crate::lifecycle::{Due, LifecycleError, ObjectKey};
-use crate::model::State;
-use crate::{Error, Event, RegisteredPlugin, Response, Settlement, Subject};
+use crate::{Error, Event, RegisteredPlugin, Response, Subject};
 
 impl<J: Job> Scheduler<J> {
     /// Begins a request that has its pod's slot.
@@ -244,13 +243,6 @@ impl<J: Job> Scheduler<J> {
         false
     }
 
-    /// An object appears, or is gone for good: to no plugin it is strange any more.
-    fn no_longer_strange(&mut self, object: &ObjectKey) {
-        for instance in self.plugins.values_mut() {
-            instance.strange.remove(object);
-        }
-    }
-
     /// Takes the answer to a call in: towards the request, unless it is late, and towards the
     /// plugin.
     pub(super) fn take_reply(&mut self, call: CallId, reply: Reply, now: Instant) {
@@ -419,18 +411,6 @@ impl<J: Job> Scheduler<J> {
         }
     }
 
-    fn forget_deadline(&mut self, id: RequestId) {
-        let Some(active) = self.requests.get_mut(&id) else {
-            return;
-        };
-        if let Some(deadline) = active.deadline.take() {
-            self.timers.cancel(deadline, Timer::Request(id));
-        }
-        if let Some(budget) = active.budget.take() {
-            self.timers.cancel(budget, Timer::Budget(id));
-        }
-    }
-
     /// Ends a request that may be refused, wherever it is. Calls that were handed over keep their
     /// turns, others are not made.
     pub(super) fn end_early(&mut self, id: RequestId) {
@@ -466,136 +446,5 @@ impl<J: Job> Scheduler<J> {
             self.end_turn(call);
         }
         self.finish(id, Some(error));
-    }
-
-    /// A request is through the plugins, or ends with an error of another kind than theirs.
-    fn finish(&mut self, id: RequestId, ended_by: Option<Error>) {
-        self.forget_deadline(id);
-        let Some(mut active) = self.requests.remove(&id) else {
-            return;
-        };
-        let Stage::Running(running) = std::mem::replace(&mut active.stage, Stage::Queued) else {
-            return;
-        };
-        let mut report = running.flow.finish();
-        let records = running.records;
-        correct(&mut report.outcomes, &records);
-        let refused = active.began > 0 && !matches!(ended_by, Some(Error::Lifecycle(_)));
-        if let Some(error) = ended_by {
-            report.result = Err(error);
-        }
-        let begins = active.event == Event::RunPodSandbox && !active.restarts;
-        if begins && refused && report.result.is_err() {
-            // The runtime tells of its end: to those that heard of it, and to those that want to
-            // hear of ends alone. One that was to run again is known to all.
-            let heard = |plugin: &RegisteredPlugin| {
-                let mut handed = records.iter().filter(|record| record.handed);
-                handed.any(|record| record.actual == *plugin)
-            };
-            for (plugin, instance) in &mut self.plugins {
-                let wants = instance.member.events.contains(Event::RunPodSandbox);
-                if wants && !heard(plugin) {
-                    instance.strange.insert(active.object.clone());
-                }
-            }
-        }
-        let is_creation = active.event == Event::CreateContainer;
-        let unsettled = is_creation && report.result.is_ok();
-        self.effects.push_back(Effect::Finished {
-            request: id,
-            report,
-            unsettled,
-            undoes: active.undoes.as_ref().map(|(creation, _)| *creation),
-        });
-        if active.event.is_end() && self.lives.state(&active.object) == State::Removed {
-            self.no_longer_strange(&active.object);
-        }
-        self.slots.leave(&active.pod, id);
-        self.work.push_back(Work::Slot(active.pod.clone()));
-        active.stage = Stage::Unsettled(records);
-        if unsettled {
-            if let Some(birth) = &mut active.birth {
-                self.lives.asked(birth);
-            }
-            self.unsettled.insert(active.object.clone(), id);
-            self.requests.insert(id, active);
-            self.work.push_back(Work::Phases);
-            return;
-        }
-        self.come_to_nothing(id, active);
-        self.no_longer_before(id);
-    }
-
-    /// Ends the wait for what becomes of a creation.
-    pub(super) fn settle(&mut self, id: RequestId, settlement: Settlement) {
-        let Some(active) = self.requests.get(&id) else {
-            return;
-        };
-        if !matches!(active.stage, Stage::Unsettled(_)) {
-            return;
-        }
-        if let Some(mut active) = self.requests.remove(&id) {
-            if self.unsettled.get(&active.object) == Some(&id) {
-                self.unsettled.remove(&active.object);
-            }
-            match (settlement, active.birth.take()) {
-                (Settlement::Committed, Some(birth)) => {
-                    // Nothing is due of what exists.
-                    let _ = self.lives.settle(birth, settlement);
-                }
-                (Settlement::Abandoned, birth) => {
-                    active.birth = birth;
-                    self.come_to_nothing(id, active);
-                }
-                (Settlement::Committed, None) => {}
-            }
-        }
-        self.no_longer_before(id);
-    }
-
-    /// Ends the life that a creation began, if this is one.
-    fn come_to_nothing(&mut self, id: RequestId, mut active: Active<J>) {
-        if let Some(birth) = active.birth.take() {
-            let due = self.lives.settle(birth, Settlement::Abandoned);
-            self.undo(id, &active, due);
-        }
-    }
-
-    /// Takes a creation back towards the plugins that saw it, before anything else happens to the
-    /// pod.
-    fn undo(&mut self, creation: RequestId, active: &Active<J>, due: Due) {
-        let knows = |instance: &&Instance| !instance.strange.contains(&active.object);
-        let seen: Vec<RegisteredPlugin> = match active.exists {
-            // Those that joined since were shown it.
-            true => self
-                .plugins
-                .values()
-                .filter(knows)
-                .map(|instance| instance.member.plugin.clone())
-                .collect(),
-            false => active
-                .seen_by()
-                .filter(|plugin| self.plugins.contains_key(*plugin))
-                .cloned()
-                .collect(),
-        };
-        if seen.is_empty() || due == Due::Nothing {
-            return;
-        }
-        let mut ids = Vec::new();
-        for job in active.job.undo() {
-            if due == Due::Event && job.event() == Event::StopContainer {
-                continue;
-            }
-            let id = RequestId(self.next_number());
-            let order =
-                Submission::new(job, active.pod.clone()).with_container(active.object.clone());
-            let mut undoing = Active::new(order, None);
-            undoing.undoes = Some((creation, seen.clone()));
-            self.requests.insert(id, undoing);
-            ids.push(id);
-        }
-        self.slots.put_ahead(&active.pod, ids);
-        self.work.push_back(Work::Slot(active.pod.clone()));
     }
 }

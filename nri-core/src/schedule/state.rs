@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::active::Active;
 use super::instance::Instance;
 use super::slots::Slots;
-use super::timers::Timers;
+use super::timers::{Timer, Timers};
 use super::{CallId, Config, Effect, Job, RequestId};
 use crate::flow::{Flow, Roster};
 use crate::lifecycle::{Lifecycles, ObjectKey};
@@ -68,6 +68,26 @@ pub struct Scheduler<J: Job = Arc<EncodedRequest>> {
 }
 
 impl<J: Job> Scheduler<J> {
+    /// An object appears, or is gone for good: to no plugin it is strange any more.
+    pub(super) fn no_longer_strange(&mut self, object: &ObjectKey) {
+        for instance in self.plugins.values_mut() {
+            instance.strange.remove(object);
+        }
+    }
+
+    /// No time ends a request any more.
+    pub(super) fn forget_deadline(&mut self, id: RequestId) {
+        let Some(active) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if let Some(deadline) = active.deadline.take() {
+            self.timers.cancel(deadline, Timer::Request(id));
+        }
+        if let Some(budget) = active.budget.take() {
+            self.timers.cancel(budget, Timer::Budget(id));
+        }
+    }
+
     pub(super) fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
