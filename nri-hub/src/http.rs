@@ -27,6 +27,8 @@ use crate::shared::Shared;
 const MOST: usize = 32;
 /// How long a connection may take to send its request, and to take its answer.
 const TIME: Duration = Duration::from_secs(10);
+/// How long nothing is accepted when that fails and no connection ends.
+const CROWDED: Duration = Duration::from_millis(100);
 
 /// The type of what Prometheus reads.
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -94,8 +96,12 @@ async fn accept_all<A: Accept>(
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                // Out of descriptors, usually: others have to end first.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Out of descriptors, usually: until a connection ends, or elsewhere something, of
+                // which nobody is told.
+                tokio::select! {
+                    Some(_) = connections.join_next() => {}
+                    () = tokio::time::sleep(CROWDED) => {}
+                }
                 continue;
             }
         };

@@ -1,8 +1,6 @@
 //! A hub in this process, between a runtime and plugins that are processes of their own.
 
-use std::time::Duration;
-
-use nri_adaptation::PluginState;
+use nri_adaptation::{PluginInfo, PluginState};
 use nri_hub::{Hub, HubConfig, HubHandle};
 use nri_plugin::Ended;
 use tokio::runtime::Runtime;
@@ -71,16 +69,14 @@ impl RunningHub {
     /// Waits until so many plugins are ready.
     pub(super) fn wait_for_plugins(&self, count: usize) -> Result<(), String> {
         let nri = self.handle.nri();
-        let ready = |state: PluginState| state == PluginState::Ready;
         self.within(&format!("{count} plugins are ready"), async {
-            let there = || {
-                nri.plugins()
-                    .iter()
-                    .filter(|info| ready(info.state))
-                    .count()
-            };
-            while there() != count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            let mut watch = nri.watch_plugins();
+            let is_ready = |info: &&PluginInfo| info.state == PluginState::Ready;
+            while watch.plugins().iter().filter(is_ready).count() != count {
+                if watch.changed().await.is_err() {
+                    // It has ended, and nothing comes any more: the bound says so.
+                    std::future::pending::<()>().await;
+                }
             }
         })
     }

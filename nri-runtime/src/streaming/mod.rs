@@ -35,6 +35,8 @@ const ASKING: Duration = Duration::from_secs(10);
 const MOST_HEAD: usize = 16 << 10;
 /// The most connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 500;
+/// How long nothing is accepted when that fails and no connection ends.
+const CROWDED: Duration = Duration::from_millis(100);
 const VERSION: &str = "X-Stream-Protocol-Version";
 
 /// What a URL is for.
@@ -155,10 +157,14 @@ async fn serve(listener: TcpListener, engine: Arc<Engine>, tickets: Arc<Tickets<
             Ok((client, _)) => {
                 connections.spawn(converse(client, engine.clone(), tickets.clone()));
             }
-            // Descriptors may have run out for now.
+            // Out of descriptors, usually: until a connection ends, or elsewhere something, of
+            // which nobody is told.
             Err(error) => {
                 tracing::warn!(%error, "a streaming connection cannot be taken");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::select! {
+                    Some(_) = connections.join_next() => {}
+                    () = tokio::time::sleep(CROWDED) => {}
+                }
             }
         }
     }
