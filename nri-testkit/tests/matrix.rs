@@ -87,23 +87,6 @@ impl Trouble {
     }
 }
 
-/// The life of a pod and its container, event by event.
-const LIFE: [Event; 13] = [
-    Event::RunPodSandbox,
-    Event::UpdatePodSandbox,
-    Event::PostUpdatePodSandbox,
-    Event::CreateContainer,
-    Event::PostCreateContainer,
-    Event::StartContainer,
-    Event::PostStartContainer,
-    Event::UpdateContainer,
-    Event::PostUpdateContainer,
-    Event::StopContainer,
-    Event::RemoveContainer,
-    Event::StopPodSandbox,
-    Event::RemovePodSandbox,
-];
-
 /// How it is displayed: pod events are about `p`, the others about `c`.
 fn brief(event: Event) -> String {
     let id = match event.subject() {
@@ -183,7 +166,7 @@ async fn cell(event: Event, trouble: Trouble) {
         true => Event::CreateContainer,
         false => event,
     };
-    let past = LIFE.iter().take_while(|step| **step != asked);
+    let past = TestRuntime::LIFE.iter().take_while(|step| **step != asked);
     // Of a container that was stopped before a plugin came, it does not hear the removal.
     let joins = match asked {
         Event::RemoveContainer => Event::StopContainer,

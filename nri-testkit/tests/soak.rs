@@ -29,22 +29,6 @@ use nri_testkit::{Behavior, FakePlugin, FakeProcess, TEST_TIMEOUT, TestRuntime, 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-/// The events of one life of a pod with one container, in order.
-const LIFE: [Event; 13] = [
-    Event::RunPodSandbox,
-    Event::UpdatePodSandbox,
-    Event::PostUpdatePodSandbox,
-    Event::CreateContainer,
-    Event::PostCreateContainer,
-    Event::StartContainer,
-    Event::PostStartContainer,
-    Event::UpdateContainer,
-    Event::PostUpdateContainer,
-    Event::StopContainer,
-    Event::RemoveContainer,
-    Event::StopPodSandbox,
-    Event::RemovePodSandbox,
-];
 /// How many pods live at a time.
 const WORKERS: usize = 8;
 /// Plugins that stay from beginning to end.
@@ -116,7 +100,7 @@ impl Ledger {
         seen.push(event);
         if event == Event::RemovePodSandbox {
             let seen = lives.remove(&key).unwrap();
-            if seen != LIFE {
+            if seen != TestRuntime::LIFE {
                 let odd = format!("{} saw of life {life}: {seen:?}", HEALTHY[plugin]);
                 self.odd.lock().unwrap().push(odd);
             }
@@ -128,7 +112,7 @@ impl Ledger {
 /// A plugin that stays, and keeps the ledger.
 fn healthy(number: usize, ledger: &Arc<Ledger>) -> FakePlugin {
     let mut plugin = FakePlugin::new(HEALTHY[number]).without_record();
-    for event in LIFE {
+    for event in TestRuntime::LIFE {
         let ledger = Arc::clone(ledger);
         let act = Behavior::decide(move |seen| {
             // Pods are `p<life>`, containers `c<life>`.
@@ -149,9 +133,9 @@ async fn churn(
     lives: Arc<AtomicUsize>,
 ) {
     while lives.load(Ordering::Relaxed) > 0 {
-        let mut events = vec![LIFE[chance.below(LIFE.len())]];
+        let mut events = vec![TestRuntime::LIFE[chance.below(TestRuntime::LIFE.len())]];
         if chance.below(4) == 0 {
-            events.push(LIFE[chance.below(LIFE.len())]);
+            events.push(TestRuntime::LIFE[chance.below(TestRuntime::LIFE.len())]);
         }
         let act = match chance.below(6) {
             0 => Behavior::exit(),
@@ -215,7 +199,7 @@ struct Deaf;
 impl Observer for Deaf {}
 
 async fn soak(events: usize, plugins: usize, seed: u64) {
-    let lives_wanted = events.div_ceil(LIFE.len());
+    let lives_wanted = events.div_ceil(TestRuntime::LIFE.len());
     let builder = TestRuntime::builder()
         .with(|builder| builder.observer(Arc::new(Deaf)))
         .config(move |config| {

@@ -7,29 +7,13 @@ use prost::Message as _;
 
 use super::check::{Check, Report};
 use super::options::{Options, subject};
+use crate::TestRuntime;
 use crate::conformance::Findings;
 use crate::tested_plugin::{Bench, Ended, Fault, Manner, Peer};
 
 /// The runtime's name and version, as plugins see them.
 const RUNTIME: &str = "nri-sim";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The events in the order of a life, without the one that comes with a creation.
-pub(super) const LIFE: [Event; 13] = [
-    Event::RunPodSandbox,
-    Event::UpdatePodSandbox,
-    Event::PostUpdatePodSandbox,
-    Event::CreateContainer,
-    Event::PostCreateContainer,
-    Event::StartContainer,
-    Event::PostStartContainer,
-    Event::UpdateContainer,
-    Event::PostUpdateContainer,
-    Event::StopContainer,
-    Event::RemoveContainer,
-    Event::StopPodSandbox,
-    Event::RemovePodSandbox,
-];
 
 /// A scene that came to no end, and why.
 pub(super) type Played = Result<(), String>;
@@ -51,7 +35,8 @@ impl Session {
     /// The events of a life that the plugin subscribes to.
     pub(super) fn life(&self) -> impl Iterator<Item = Event> {
         let events = self.events;
-        LIFE.into_iter()
+        TestRuntime::LIFE
+            .into_iter()
             .filter(move |event| events.contains(*event))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nri_adaptation::{Nri, PluginInfo, PluginState, RuntimeApi, UpdateResult};
 use nri_core::api::{Container, ContainerState, LinuxResources, PodSandbox};
 use nri_core::merge;
-use nri_core::{Creation, Ctx, Error, Plugin};
+use nri_core::{Creation, Ctx, Error, Event, Plugin};
 use tempfile::TempDir;
 
 use super::joined::Joined;
@@ -384,8 +384,26 @@ impl TestRuntime {
         self.domain.remove_pod(&pod.id);
     }
 
-    /// Runs a pod with one container through all of their lives: each of the thirteen events that
-    /// are not validation, once.
+    /// The events of the life of a pod with one container, in order: all but the validation, which
+    /// comes with a creation.
+    pub const LIFE: [Event; 13] = [
+        Event::RunPodSandbox,
+        Event::UpdatePodSandbox,
+        Event::PostUpdatePodSandbox,
+        Event::CreateContainer,
+        Event::PostCreateContainer,
+        Event::StartContainer,
+        Event::PostStartContainer,
+        Event::UpdateContainer,
+        Event::PostUpdateContainer,
+        Event::StopContainer,
+        Event::RemoveContainer,
+        Event::StopPodSandbox,
+        Event::RemovePodSandbox,
+    ];
+
+    /// Runs a pod with one container through all of their lives: each event of
+    /// [`LIFE`](Self::LIFE), once.
     ///
     /// # Panics
     /// A plugin refuses or fails something.

@@ -4,8 +4,9 @@ use nri_core::flow::{CreateFlow, Flow, Member, Reply, Roster, Step, StopFlow, Up
 use nri_core::{Event, RegisteredPlugin, Request, api};
 use nri_proto::transport::Code;
 
+use crate::TestRuntime;
 use crate::plugin_conformance::check::Check;
-use crate::plugin_conformance::stage::{LIFE, Played, Session, Stage, in_pod, request};
+use crate::plugin_conformance::stage::{Played, Session, Stage, in_pod, request};
 use crate::tested_plugin::{Fault, Manner};
 
 /// The ids of what lacks its optional parts, and of what the plugin was never shown.
@@ -17,7 +18,7 @@ pub(super) async fn whole(stage: &mut Stage) -> Played {
     let session = stage.joined(Manner::default()).await?;
     let pod = crate::pod("web-1");
     let mut container = in_pod("web", "web-1");
-    for event in LIFE {
+    for event in TestRuntime::LIFE {
         let request = request(event, &pod, &container);
         let made = match request {
             Request::CreateContainer(request) => {

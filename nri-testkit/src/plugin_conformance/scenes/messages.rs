@@ -7,8 +7,9 @@ use nri_proto::transport::Code;
 use prost::Message as _;
 use tokio::task::JoinSet;
 
+use crate::TestRuntime;
 use crate::plugin_conformance::check::Check;
-use crate::plugin_conformance::stage::{LIFE, Played, Stage, encoded, in_pod, request};
+use crate::plugin_conformance::stage::{Played, Stage, encoded, in_pod, request};
 use crate::tested_plugin::{Fault, Manner};
 
 /// The size of a large annotation, in bytes: with the rest it stays below 4 MiB.
@@ -96,7 +97,10 @@ pub(super) async fn newer(stage: &mut Stage) -> Played {
             ..in_pod("newer", "newer")
         },
     );
-    for event in LIFE.into_iter().filter(|event| events.contains(*event)) {
+    for event in TestRuntime::LIFE
+        .into_iter()
+        .filter(|event| events.contains(*event))
+    {
         let mut message = Vec::new();
         let about = [pod.encode_to_vec(), container.encode_to_vec()];
         for (number, part) in (1..).zip(about).take(match event.subject() {
