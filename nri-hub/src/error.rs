@@ -30,7 +30,7 @@ pub enum Error {
         reason: String,
     },
     /// A hub cannot be asked for its status.
-    #[error("{}: {source}", .socket.display())]
+    #[error("{}: {source}; is nri-hub running, with this as its `control_socket`?", .socket.display())]
     Ask {
         /// Its control socket.
         socket: PathBuf,

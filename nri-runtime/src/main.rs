@@ -1,6 +1,6 @@
 //! The runtime as a program.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,7 +54,7 @@ async fn run(options: Options) -> Result<()> {
         Command::Check => {
             let findings = nri_runtime::check(&config).await;
             for finding in &findings {
-                println!("{finding}");
+                writeln!(io::stdout(), "{finding}").map_err(unprinted)?;
             }
             match findings.iter().find(|finding| finding.is_fatal()) {
                 Some(fatal) => Err(nri_runtime::Error::precondition(format!(
@@ -64,7 +64,7 @@ async fn run(options: Options) -> Result<()> {
             }
         }
         Command::Config => {
-            print!("{}", config.to_toml()?);
+            write!(io::stdout(), "{}", config.to_toml()?).map_err(unprinted)?;
             Ok(())
         }
     }
@@ -82,4 +82,9 @@ async fn ended() {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
+}
+
+/// Who reads what is printed may have gone.
+fn unprinted(error: io::Error) -> nri_runtime::Error {
+    nri_runtime::Error::precondition(format!("this cannot be printed: {error}"))
 }

@@ -1,5 +1,7 @@
 //! How it ends: with the input, with a signal, with `quit`, with a reader that is gone.
 
+use std::process::Stdio;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -61,9 +63,9 @@ fn quit_is_answered_last_and_nothing_after_it_is_read() {
 fn without_commands_the_socket_opens_all_the_same_and_is_in_a_directory_of_its_own() {
     let mut child = program()
         .arg("serve")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
@@ -83,9 +85,9 @@ fn without_commands_the_socket_opens_all_the_same_and_is_in_a_directory_of_its_o
 fn a_reader_that_is_gone_ends_it() {
     let mut child = program()
         .arg("serve")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
@@ -101,7 +103,7 @@ fn a_reader_that_is_gone_ends_it() {
 /// However it ends, but for being killed, no directory is left of it.
 #[test]
 fn nothing_is_left_in_the_temporary_directory() {
-    use std::process::Stdio;
+    use Stdio;
 
     let temporary = tempfile::tempdir().unwrap();
     let files = tempfile::tempdir().unwrap();
@@ -163,5 +165,22 @@ fn nothing_is_left_in_the_temporary_directory() {
         child.wait().unwrap();
         let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{arguments:?}: {left:?}");
+    }
+}
+
+/// `nri-sim check --list | head -1`, for example.
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    for arguments in [&["check", "--list"][..], &["fields"]] {
+        let mut command = program();
+        command.args(arguments).stderr(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            ended.status.success() && said.is_empty(),
+            "{arguments:?}: {said}"
+        );
     }
 }

@@ -7,7 +7,7 @@ mod serve;
 mod supervision;
 mod watch;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -23,6 +23,13 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// What to say of it.
     pub(crate) reason: String,
+}
+
+/// Prints to a reader that may have gone: that is said, and nothing else happens.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    Ok(output.flush()?)
 }
 
 impl Failure {
@@ -89,15 +96,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     };
                 }
                 match json {
-                    true => println!("{}", serde_json::to_string_pretty(&status)?),
-                    false => print!("{status}"),
+                    true => print(&(serde_json::to_string_pretty(&status)? + "\n")),
+                    false => print(&status.to_string()),
                 }
-                Ok(())
             })
         }
         Command::Policy(PolicyCommand::Check(check)) => {
             let (text, denied) = policy::check(&check)?;
-            print!("{text}");
+            print(&text)?;
             match denied {
                 true => Err(Failure {
                     code: 3,
@@ -108,13 +114,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Config(ConfigCommand::Check { file }) => {
             HubConfig::read(&file).map_err(Failure::wrong)?;
-            println!("{}: nothing is wrong with it", file.display());
-            Ok(())
+            print(&format!("{}: nothing is wrong with it\n", file.display()))
         }
-        Command::Config(ConfigCommand::Default) => {
-            print!("{}", HubConfig::default_toml());
-            Ok(())
-        }
+        Command::Config(ConfigCommand::Default) => print(HubConfig::default_toml()),
     }
 }
 

@@ -7,6 +7,8 @@ use clap::Args;
 use nri_core::PluginId;
 use nri_testkit::plugin_conformance::{self, Check, Options};
 
+use crate::say::say;
+
 /// What is checked, and how the report is given.
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -67,8 +69,8 @@ fn named(text: &str) -> Result<Check, String> {
 pub(crate) async fn run(arguments: &CheckArgs) -> Result<bool, String> {
     if arguments.list {
         for check in Check::ALL {
-            println!("{:16} {}", format!("{check:?}"), check.promise());
-            println!("{:16} what to do: {}", "", check.advice());
+            say!("{:16} {}", format!("{check:?}"), check.promise());
+            say!("{:16} what to do: {}", "", check.advice());
         }
         return Ok(true);
     }
@@ -105,8 +107,8 @@ pub(crate) async fn run(arguments: &CheckArgs) -> Result<bool, String> {
         written.map_err(|error| format!("{}: {error}", file.display()))?;
     }
     match arguments.json {
-        true => println!("{}", report.to_json()),
-        false => println!("{report}"),
+        true => say!("{}", report.to_json()),
+        false => say!("{report}"),
     }
     Ok(report.is_ok())
 }

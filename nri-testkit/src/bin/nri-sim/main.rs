@@ -4,6 +4,7 @@
 
 mod check;
 mod new;
+mod say;
 mod tap;
 
 use std::fs::File;
@@ -23,6 +24,8 @@ use nri_testkit::vectors;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use say::say;
 
 /// Tests for NRI runtimes and plugins.
 ///
@@ -217,7 +220,7 @@ fn main() -> ExitCode {
         Command::New(arguments) => new::run(arguments),
         Command::Fields => {
             for name in sim::field_names() {
-                println!("{name}");
+                say!("{name}");
             }
             Ok(true)
         }
@@ -350,7 +353,7 @@ fn check_policy(
     };
     let check = PolicyCheck::new(&read(path)?, question.as_ref())
         .map_err(|error| format!("{}: {error}", path.display()))?;
-    print!("{check}");
+    say!("{}", check.to_string().trim_end());
     Ok(!check.is_denied())
 }
 
@@ -363,6 +366,6 @@ fn replay(path: &Path) -> Result<bool, String> {
         )
     })?;
     let summary = vectors::run(BufReader::new(file));
-    println!("{summary}");
+    say!("{summary}");
     Ok(summary.is_success())
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use nri_testkit::NewPlugin;
 
+use crate::say::say;
+
 /// What is made, and where.
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -31,6 +33,6 @@ pub(crate) fn run(arguments: NewArgs) -> Result<bool, String> {
     plugin.index = arguments.index;
     plugin.checkout = arguments.checkout;
     plugin.make(&directory)?;
-    println!("made {}; now: cd {0} && cargo test", directory.display());
+    say!("made {}; now: cd {0} && cargo test", directory.display());
     Ok(true)
 }

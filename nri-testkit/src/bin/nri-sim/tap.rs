@@ -11,6 +11,8 @@ use nri_testkit::traffic::{
     replay_to_plugin, replay_to_runtime,
 };
 
+use crate::say::say;
+
 /// Where the tap is, and what it prints.
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -158,19 +160,21 @@ pub(crate) async fn replay(
                 replay_to_runtime(&arguments.recording, socket, arguments.connection, stop);
             let report = played.await?;
             if arguments.json {
-                println!("{}", json(&report)?);
+                say!("{}", json(&report)?);
                 return Ok(true);
             }
-            println!(
+            say!(
                 "{} requests answered as recorded, {} unsolicited updates made; ended: {}",
-                report.answered, report.unsolicited, report.ended
+                report.answered,
+                report.unsolicited,
+                report.ended
             );
             for (what, counts) in [
                 ("asked for, and not recorded", &report.not_recorded),
                 ("recorded, and not asked for", &report.not_asked),
             ] {
                 for (method, count) in counts {
-                    println!("  {what}: {count} of {method}");
+                    say!("  {what}: {count} of {method}");
                 }
             }
             Ok(true)
@@ -186,21 +190,22 @@ async fn to_plugin(arguments: &ReplayArgs, command: &str) -> Result<bool, String
     let mut unprinted = None;
     let changed = |changed: &Changed| match arguments.json {
         true => match json(changed) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => say!("{line}"),
             Err(error) => unprinted = Some(error),
         },
         false => {
             let about = changed.about.escape_debug();
-            println!("{} {about} differs:", changed.method.escape_debug());
+            say!("{} {about} differs:", changed.method.escape_debug());
             for difference in &changed.differences {
                 let at = if difference.at.is_empty() {
                     "/"
                 } else {
                     &difference.at
                 };
-                println!(
+                say!(
                     "  {at}: recorded {}, now {}",
-                    difference.recorded, difference.now
+                    difference.recorded,
+                    difference.now
                 );
             }
         }
@@ -210,10 +215,10 @@ async fn to_plugin(arguments: &ReplayArgs, command: &str) -> Result<bool, String
         return Err(error);
     }
     if arguments.json {
-        println!("{}", json(&report)?);
+        say!("{}", json(&report)?);
         return Ok(report.is_ok());
     }
-    println!(
+    say!(
         "connection {}: {} requests, {} answers compared, {} different; unsolicited updates: {} recorded, {} now",
         report.connection,
         report.requests,
@@ -223,15 +228,13 @@ async fn to_plugin(arguments: &ReplayArgs, command: &str) -> Result<bool, String
         report.unsolicited.1
     );
     if report.hidden {
-        println!("values were hidden in this recording: the plugin was shown *** in their place");
+        say!("values were hidden in this recording: the plugin was shown *** in their place");
     }
     if report.torn {
-        println!(
-            "the recording ends in the middle of a line, as that of a program that was killed"
-        );
+        say!("the recording ends in the middle of a line, as that of a program that was killed");
     }
     if report.compared == 0 {
-        println!("nothing was compared: there is no answer in the recording");
+        say!("nothing was compared: there is no answer in the recording");
     }
     Ok(report.is_ok())
 }
