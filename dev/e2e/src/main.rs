@@ -7,6 +7,7 @@
 mod conformance;
 mod crictl;
 mod critest;
+mod effects;
 mod expect;
 mod image;
 mod killed;

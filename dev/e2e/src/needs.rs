@@ -16,6 +16,8 @@ pub(crate) struct Needs {
     pub(crate) runtime: PathBuf,
     pub(crate) crictl: PathBuf,
     pub(crate) critest: PathBuf,
+    /// A plugin that is built with the reference's library, and does what a file says.
+    pub(crate) goplugin: PathBuf,
     /// A static busybox.
     pub(crate) busybox: PathBuf,
 }
@@ -72,6 +74,7 @@ impl Needs {
         Ok(Self {
             crictl: by_go("crictl", crictl)?,
             critest: by_go("critest", critest)?,
+            goplugin: goplugin()?,
             runtime,
             busybox,
         })
@@ -82,7 +85,13 @@ impl Needs {
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), String> {
-        let all = json!({"runtime": self.runtime, "crictl": self.crictl, "critest": self.critest, "busybox": self.busybox});
+        let all = json!({
+            "runtime": self.runtime,
+            "crictl": self.crictl,
+            "critest": self.critest,
+            "goplugin": self.goplugin,
+            "busybox": self.busybox,
+        });
         fs::write(directory.join("needs.json"), all.to_string())
             .map_err(|e| format!("needs.json: {e}"))
     }
@@ -105,6 +114,7 @@ impl Needs {
             runtime: path("runtime")?,
             crictl: path("crictl")?,
             critest: path("critest")?,
+            goplugin: path("goplugin")?,
             busybox: path("busybox")?,
         })
     }
@@ -118,28 +128,46 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Where programs are that Go builds.
+fn bin() -> PathBuf {
+    workspace::root().join("target/e2e/bin")
+}
+
+fn go() -> Result<Command, String> {
+    which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
+    Ok(Command::new("go"))
+}
+
 /// A program that Go builds, which takes minutes, if it is not there yet.
-fn by_go(name: &str, build: fn(&Path) -> Command) -> Result<PathBuf, String> {
-    let path = workspace::root().join("target/e2e/bin").join(name);
+fn by_go(name: &str, build: fn(&mut Command, &Path)) -> Result<PathBuf, String> {
+    let path = bin().join(name);
     if !path.exists() {
-        which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
+        let mut command = go()?;
+        build(&mut command, &path);
         eprintln!("e2e: building {name}, which takes minutes");
-        process::run(&mut build(&path))?;
+        process::run(&mut command)?;
     }
     Ok(path)
 }
 
-fn crictl(path: &Path) -> Command {
-    let mut command = Command::new("go");
-    command.args(["install", CRICTL]);
-    command.env("GOBIN", path.parent().unwrap_or(path));
-    command
+fn crictl(go: &mut Command, path: &Path) {
+    go.args(["install", CRICTL]);
+    go.env("GOBIN", path.parent().unwrap_or(path));
 }
 
 /// It is a package of tests, and so no program that could be installed.
-fn critest(path: &Path) -> Command {
-    let mut command = Command::new("go");
-    command.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
-    command.current_dir(workspace::root().join("dev/e2e/critest"));
-    command
+fn critest(go: &mut Command, path: &Path) {
+    go.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
+    go.current_dir(workspace::root().join("dev/e2e/critest"));
+}
+
+/// It is a source of ours, so Go looks whether it is built already.
+fn goplugin() -> Result<PathBuf, String> {
+    let path = bin().join("goplugin");
+    let mut command = go()?;
+    command.args(["build", "-buildvcs=false", "-tags", "nri_no_wasm", "-o"]);
+    command.arg(&path).arg("./cmd/goplugin");
+    command.current_dir(workspace::root().join("nri-testkit/interop"));
+    process::run(&mut command)?;
+    Ok(path)
 }
