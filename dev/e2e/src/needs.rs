@@ -43,24 +43,25 @@ const PROGRAMS: [(&str, &str); 15] = [
 const CNI: &str = "/usr/lib/cni/bridge";
 
 impl Needs {
-    /// Finds what is there, and builds what is ours to build.
+    /// Finds what is there, and builds what is ours to build. `install` says whether packages are
+    /// installed that are missing.
     ///
     /// # Errors
     /// What is missing, and how to install it.
-    pub(crate) fn find() -> Result<Self, String> {
-        let mut missing: Vec<&str> = PROGRAMS
-            .iter()
-            .filter(|(program, _)| which(program).is_none())
-            .map(|(_, package)| *package)
-            .collect();
-        if !Path::new(CNI).exists() {
-            missing.push("containernetworking-plugins");
+    pub(crate) fn find(install: bool) -> Result<Self, String> {
+        if install && !missing().is_empty() {
+            apt(&["update"])?;
+            let options = ["install", "--yes", "--no-install-recommends"];
+            apt(&[&options[..], &missing()].concat())?;
         }
-        if !missing.is_empty() {
-            return Err(format!(
-                "not installed: `apt install {}`",
-                missing.join(" ")
-            ));
+        match missing() {
+            missing if missing.is_empty() => {}
+            missing => {
+                let missing = missing.join(" ");
+                return Err(format!(
+                    "not installed: `apt install {missing}`, or `--install`"
+                ));
+            }
         }
         let user = process::capture(Command::new("id").arg("-u"))?;
         if user.trim() != "0" {
@@ -118,6 +119,25 @@ impl Needs {
             busybox: path("busybox")?,
         })
     }
+}
+
+/// The packages that are missing.
+fn missing() -> Vec<&'static str> {
+    let programs = PROGRAMS.iter();
+    let missing = programs.filter(|(program, _)| which(program).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !Path::new(CNI).exists() {
+        packages.push("containernetworking-plugins");
+    }
+    packages
+}
+
+fn apt(arguments: &[&str]) -> Result<(), String> {
+    let mut apt = Command::new("apt-get");
+    apt.arg("--quiet").args(arguments);
+    // Nobody is there to be asked.
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    process::run(&mut apt)
 }
 
 /// Where a program is.
