@@ -55,8 +55,13 @@ impl<J: Job> Scheduler<J> {
     pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
         let plugin = member.plugin.clone();
         if let Some(instance) = self.plugins.get_mut(&plugin) {
-            instance.member = member;
+            let observed = std::mem::replace(&mut instance.member, member).observes;
             instance.limits = limits;
+            if observed && !instance.member.observes {
+                // Requests are not to wait for what it has not heard yet.
+                self.forget_observer(&plugin.id);
+                self.show_again(&plugin, now);
+            }
             self.update_roster();
             // There may be more places than before.
             self.work.push_back(Work::Turns(plugin));
@@ -211,6 +216,7 @@ impl<J: Job> Scheduler<J> {
                     .get(plugin)
                     .is_some_and(|instance| matches!(instance.phase, Phase::Synchronize { .. })),
                 Effect::PluginReady { .. }
+                | Effect::FellBehind { .. }
                 | Effect::Close { .. }
                 | Effect::CallResolved { .. }
                 | Effect::OutOfTime { .. }
@@ -271,6 +277,7 @@ impl<J: Job> Scheduler<J> {
                     }
                 }
                 Work::Phases => self.check_phases(now),
+                Work::Behind(plugin) => self.fall_behind(&plugin, now),
             }
         }
     }
@@ -309,7 +316,7 @@ impl<J: Job> Scheduler<J> {
             && self
                 .plugins
                 .values()
-                .all(|plugin| plugin.turns.is_empty() && plugin.waiting.is_empty())
+                .all(|plugin| plugin.turns.is_empty() && !plugin.is_working())
             && self.timers.first().is_none()
     }
 }
