@@ -254,6 +254,12 @@ impl<J: Job> Scheduler<J> {
             .is_some_and(|instance| instance.turns.values().any(|turn| turn.late))
     }
 
+    /// How many events a plugin is still to be told as an observer.
+    pub fn backlog(&self, plugin: &RegisteredPlugin) -> usize {
+        let instance = self.plugins.get(plugin);
+        instance.map_or(0, |instance| instance.backlog.len())
+    }
+
     /// The plugins that a request that begins now includes, in order.
     pub fn roster(&self) -> &Roster {
         &self.roster

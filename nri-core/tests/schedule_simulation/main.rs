@@ -19,6 +19,7 @@
 mod chance;
 mod checks;
 mod peer;
+mod the_end;
 mod world;
 
 use world::World;
