@@ -410,9 +410,8 @@ mod tests {
     #[test]
     fn of_a_disk_with_partitions_the_disk_is_limited() {
         let is_partition = |device: &(i64, i64)| device.1 % 16 != 0;
-        let found = |devices: &[(i64, i64)]| {
-            whole_disks("/dev/sd*", devices.to_vec().into_iter(), is_partition)
-        };
+        let found =
+            |devices: &[(i64, i64)]| whole_disks("/dev/sd*", devices.iter().copied(), is_partition);
         let disks = found(&[(8, 0), (8, 1), (8, 2), (8, 16), (8, 17)]);
         assert_eq!(disks, Ok(vec![(8, 0), (8, 16)]));
         let error = found(&[(8, 1)]).unwrap_err();

@@ -308,14 +308,14 @@ impl HubConfig {
                 format!("{} is a socket of NRI", control_socket.display()),
             );
         }
-        if let Some(Ok(http)) = self.hub.http.as_deref().map(SocketPath::parse) {
-            if [own, runtime_socket, control_socket].contains(&&http.into_path_buf()) {
-                return invalid(
-                    "hub.http",
-                    "it is one of the hub's other sockets: what it serves is at `control_socket` anyway"
-                        .to_owned(),
-                );
-            }
+        if let Some(Ok(http)) = self.hub.http.as_deref().map(SocketPath::parse)
+            && [own, runtime_socket, control_socket].contains(&&http.into_path_buf())
+        {
+            return invalid(
+                "hub.http",
+                "it is one of the hub's other sockets: what it serves is at `control_socket` anyway"
+                    .to_owned(),
+            );
         }
         if self.hub.policy_file.is_some() && self.nri.policy != Config::default().policy {
             return invalid(

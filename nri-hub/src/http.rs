@@ -101,10 +101,10 @@ where
         };
         while connections.try_join_next().is_some() {}
         places.retain(|place| !place.is_finished());
-        if places.len() >= MOST {
-            if let Some(oldest) = places.pop_front() {
-                oldest.abort();
-            }
+        if places.len() >= MOST
+            && let Some(oldest) = places.pop_front()
+        {
+            oldest.abort();
         }
         places.push_back(connections.spawn(serve(stream)));
     }
