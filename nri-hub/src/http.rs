@@ -24,7 +24,7 @@ use crate::listen::{File, Listeners};
 use crate::shared::Shared;
 
 /// How many connections are served at a time, at each place: with one more the oldest gives way.
-/// Nobody who holds connections open keeps a probe out, and nobody at an address the control socket.
+/// Nobody who holds connections open keeps a probe out, or at an address the control socket.
 const MOST: usize = 32;
 /// How long a connection may take to send its request, and to take its answer.
 const TIME: Duration = Duration::from_secs(10);
