@@ -52,6 +52,7 @@ mod brief;
 pub mod build;
 mod cgroup;
 mod ctx;
+mod dispatch;
 mod domain;
 mod embed;
 mod encoded;
@@ -79,6 +80,7 @@ pub mod validate;
 
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use ctx::Ctx;
+pub use dispatch::{dispatch, dispatch_undecoded};
 pub use domain::{Domain, DomainError};
 pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult};
 pub use encoded::{ContainerView, EncodedRequest, EncodedTarget, PodView, ReceivedRequest};
@@ -89,7 +91,7 @@ pub use instance_error::{InstanceError, StartFailure};
 pub use nri_proto::api;
 pub use plugin::{
     Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, SyncPart,
-    UpdateFailure, dispatch, dispatch_undecoded,
+    UpdateFailure,
 };
 pub use relay::{Request, Response};
 pub use relayed::{Behind, Relayed};

@@ -40,6 +40,29 @@ impl HandlerError {
     pub fn is_unimplemented(&self) -> bool {
         matches!(self.0, Kind::Unimplemented)
     }
+
+    /// The status code that says what kind of error it is: that of an [`Error`](crate::Error), where
+    /// another runtime's answer is handed on; else 2, unknown. 12, unimplemented, is said of the
+    /// plugin itself alone: a runtime takes it for one that lacks the method.
+    ///
+    /// ```
+    /// use nri_core::{Error, HandlerError};
+    ///
+    /// assert_eq!(HandlerError::unimplemented().code(), 12);
+    /// assert_eq!(HandlerError::from("no such device").code(), 2);
+    /// assert_eq!(HandlerError::from(Error::Invalid("x".into())).code(), 3);
+    /// ```
+    pub fn code(&self) -> i32 {
+        const UNKNOWN: i32 = 2;
+        const UNIMPLEMENTED: i32 = 12;
+        match &self.0 {
+            Kind::Unimplemented => UNIMPLEMENTED,
+            Kind::Failed(error) => match error.downcast_ref::<crate::Error>() {
+                Some(error) if error.code() != UNIMPLEMENTED => error.code(),
+                _ => UNKNOWN,
+            },
+        }
+    }
 }
 
 impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for HandlerError {
@@ -548,62 +571,3 @@ macro_rules! define_call_handler_of {
 }
 
 relayed_events!(define_call_handler_of);
-
-/// Has a plugin handle a request: the one door for events, of plugins over the wire and of those
-/// built into a runtime.
-///
-/// Cancel-safe as far as the handler is: dropping the future drops the handler's.
-///
-/// # Errors
-/// What the handler returned, or that it answers another event than it was asked about. A failing
-/// validation handler is a rejection with the error as its reason instead; one that is not there
-/// says so.
-pub fn dispatch<'a>(
-    plugin: &'a dyn Plugin,
-    cx: &'a PluginCtx,
-    request: Request,
-) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
-    let event = request.event();
-    answered(event, plugin.relay(cx, request))
-}
-
-/// The same for a request that is not decoded: the door for plugins that
-/// [take it so](Plugin::takes_undecoded).
-///
-/// # Errors
-/// As [`dispatch`].
-pub fn dispatch_undecoded<'a>(
-    plugin: &'a dyn Plugin,
-    cx: &'a PluginCtx,
-    request: ReceivedRequest,
-) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
-    let event = request.event();
-    answered(event, plugin.receive(cx, request))
-}
-
-/// The answer to an event.
-fn answered<'a>(
-    event: Event,
-    answer: Answer<'a, Response>,
-) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
-    async move {
-        let answer = match answer.await {
-            Ok(response) if response.event() != event => {
-                Err(format!("the answer to {event} is one to {}", response.event()).into())
-            }
-            answer => answer,
-        };
-        match answer {
-            Err(error)
-                if event == Event::ValidateContainerAdjustment && !error.is_unimplemented() =>
-            {
-                let verdict = api::ValidateContainerAdjustmentResponse {
-                    reject: true,
-                    reason: error.to_string(),
-                };
-                Ok(Response::ValidateContainerAdjustment(verdict))
-            }
-            answer => answer,
-        }
-    }
-}

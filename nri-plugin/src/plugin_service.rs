@@ -363,6 +363,7 @@ impl PluginService {
         let work = dispatch(&*self.parameters.plugin, &cx, request);
         answer(call, event, &setup, work).instrument(span).await
     }
+
     /// Runs a handler that is not an event's.
     async fn timed<T>(
         &self,
@@ -469,11 +470,10 @@ async fn answer(
     work: impl Future<Output = Result<Response, HandlerError>>,
 ) -> Result<Response, Status> {
     let response = timed(event.name(), call, work).await.map_err(|error| {
-        if error.is_unimplemented() {
-            return Status::new(Code::Unimplemented, error.to_string());
+        if !error.is_unimplemented() {
+            tracing::warn!(%error, "a handler failed");
         }
-        tracing::warn!(%error, "a handler failed");
-        Status::unknown(error)
+        Status::new(Code::from(error.code()), error.to_string())
     })?;
     let runtime = setup.cx.runtime_info();
     for (field, since) in setup.ignored.news(&response) {

@@ -81,13 +81,16 @@ fn read(Message { path, fields }: &Message) -> String {
         let _ = writeln!(arms, "{key} => {read},");
     }
     let numbers: Vec<i32> = fields.iter().map(|field| field.number).collect();
+    let skip = format!("from.skip(key, &{numbers:?})?");
+    let each = match fields.is_empty() {
+        true => skip,
+        false => format!("match key {{ {arms} key => {skip}, }}"),
+    };
     format!(
         "impl Fill for api::{path} {{
             fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {{
                 {maps}
-                while let Some(key) = from.key()? {{
-                    match key {{ {arms} key => from.skip(key, &{numbers:?})?, }}
-                }}
+                while let Some(key) = from.key()? {{ {each} }}
                 {filled}
                 Ok(())
             }}

@@ -93,9 +93,7 @@ impl Fill for api::RunPodSandboxRequest {
 impl Fill for api::RunPodSandboxResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -116,9 +114,7 @@ impl Fill for api::UpdatePodSandboxRequest {
 impl Fill for api::UpdatePodSandboxResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -137,9 +133,7 @@ impl Fill for api::PostUpdatePodSandboxRequest {
 impl Fill for api::PostUpdatePodSandboxResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -158,9 +152,7 @@ impl Fill for api::StopPodSandboxRequest {
 impl Fill for api::StopPodSandboxResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -179,9 +171,7 @@ impl Fill for api::RemovePodSandboxRequest {
 impl Fill for api::RemovePodSandboxResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -226,9 +216,7 @@ impl Fill for api::PostCreateContainerRequest {
 impl Fill for api::PostCreateContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -248,9 +236,7 @@ impl Fill for api::StartContainerRequest {
 impl Fill for api::StartContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -270,9 +256,7 @@ impl Fill for api::PostStartContainerRequest {
 impl Fill for api::PostStartContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -317,9 +301,7 @@ impl Fill for api::PostUpdateContainerRequest {
 impl Fill for api::PostUpdateContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -362,9 +344,7 @@ impl Fill for api::RemoveContainerRequest {
 impl Fill for api::RemoveContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
@@ -1038,9 +1018,7 @@ impl Fill for api::LogRequest {
 impl Fill for api::Empty {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
-            match key {
-                key => from.skip(key, &[])?,
-            }
+            from.skip(key, &[])?
         }
         Ok(())
     }
