@@ -20,6 +20,7 @@ use crate::files;
 use crate::images::Images;
 use crate::low_level::LowLevel;
 use crate::network::Network;
+use crate::pause;
 use crate::record::{Container, Pod, State, new_id};
 use crate::spec::Host;
 use crate::store::{Kind, Store};
@@ -60,6 +61,8 @@ impl Engine {
             files::make_dir(dir)?;
         }
         let lock = files::Lock::take(&config.root.join("lock"))?;
+        // Before anything is run: nobody can run what a child of ours has open for writing still.
+        pause::install(&config)?;
         let low = LowLevel::find(&config).await?;
         let conmon = Conmon::find(&config, low.clone())?;
         Ok(Self {

@@ -152,8 +152,19 @@ impl Lock {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Writes a program that is run next. Another process writes it: if we did, a child that is
+    /// forked meanwhile by another test could have it open for writing when it is run.
+    pub(crate) fn write_program(path: &Path, contents: &[u8]) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]);
+        let mut shell = shell.arg(path).stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(contents).unwrap();
+        assert!(shell.wait().unwrap().success());
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_read_up_to_a_limit() {

@@ -283,7 +283,7 @@ fn arguments(pod: &str, metadata: &cri::PodSandboxMetadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use crate::files::tests::write_program;
 
     /// Two plugins that write down what they are asked; the second fails if it is told to.
     fn network(dir: &Path, second: &str) -> Network {
@@ -298,9 +298,7 @@ mod tests {
                 "#!/bin/sh\necho \"{name} $CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $(cat)\" >> {}/log\n{answer}\n",
                 dir.display()
             );
-            let path = dir.join(name);
-            std::fs::write(&path, script).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(&dir.join(name), script.as_bytes());
         }
         let list = json!({
             "cniVersion": "1.0.0", "name": "net",

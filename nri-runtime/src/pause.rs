@@ -1,7 +1,13 @@
 //! The process that keeps a pod's namespaces: a program of a few instructions, written here, so
 //! that no image has to be there for it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Sets `SIGCHLD` to be ignored, so that the kernel reaps the orphans of a shared process
 /// namespace, and sleeps for ever. `SIGTERM` and the like do nothing to the first process of a
@@ -23,11 +29,32 @@ const X86_64: &[u8] = &[
     0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
+/// Where the program is of which each pod has a link.
+pub(crate) fn installed(config: &Config) -> PathBuf {
+    config.root.join("pause")
+}
+
+/// Writes the program, that of the configuration or our own, to where it is linked from.
+///
+/// # Errors
+/// There is none for this processor, or that of the configuration cannot be read; those of the
+/// operating system.
+pub(crate) fn install(config: &Config) -> Result<()> {
+    let code = match &config.pause {
+        Some(own) => fs::read(own).map_err(|error| Error::file("read", own, error))?,
+        None => program()?,
+    };
+    let path = installed(config);
+    files::write(&path, &code)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .map_err(|error| Error::file("make executable", &path, error))
+}
+
 /// The program as an ELF file.
 ///
 /// # Errors
 /// There is none for this processor.
-pub(crate) fn program() -> Result<Vec<u8>> {
+fn program() -> Result<Vec<u8>> {
     match std::env::consts::ARCH {
         "x86_64" => Ok(elf(62, X86_64)),
         other => Err(Error::unimplemented(format!(
@@ -64,7 +91,6 @@ fn elf(machine: u16, code: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
 
@@ -73,8 +99,7 @@ mod tests {
     fn it_sleeps_until_it_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pause");
-        std::fs::write(&path, program().unwrap()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        files::tests::write_program(&path, &program().unwrap());
         let mut child = Command::new(&path).spawn().unwrap();
         let status = format!("/proc/{}/status", child.id());
         // It is asleep with SIGCHLD (bit 16) ignored; until then it is not there yet.

@@ -1,7 +1,6 @@
 //! The life of a pod: its pause process, namespaces and network, with NRI at each place.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,13 +108,8 @@ impl Daemon {
             files::make_dir(&dir.join(part))?;
         }
         let program = dir.join("rootfs/pause");
-        let code = match &self.engine.config.pause {
-            Some(own) => fs::read(own).map_err(|error| Error::file("read", own, error))?,
-            None => pause::program()?,
-        };
-        files::write(&program, &code)?;
-        let failed = |error| Error::file("make executable", &program, error);
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        fs::hard_link(pause::installed(&self.engine.config), &program)
+            .map_err(|error| Error::file("link", &program, error))?;
         let shm = dir.join("shm");
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
         mount(c"shm", &shm, "tmpfs", flags, Some(c"mode=1777,size=65536k"))

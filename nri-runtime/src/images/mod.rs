@@ -403,7 +403,7 @@ fn unpack_image(root: &Path, limits: Limits) -> Result<(Image, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use crate::files::tests::write_program;
 
     fn digest(bytes: &[u8]) -> String {
         Sha256::digest(bytes)
@@ -442,8 +442,7 @@ mod tests {
             "#!/bin/sh\nfor to; do :; done\necho \"$@\" >> {0}/log\ncp {0}/image/* \"${{to#dir:}}\"\n",
             dir.display()
         );
-        fs::write(&script, copy).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&script, copy.as_bytes());
         let mut config = Config {
             root: dir.join("root"),
             ..Config::default()

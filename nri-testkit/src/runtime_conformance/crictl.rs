@@ -358,7 +358,8 @@ fn of_spec(spec: &Value) -> Inside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::io::Write as _;
+    use std::process::Stdio;
 
     /// A crictl that answers by a script, which has the words after the options as `$*`.
     fn crictl(dir: &std::path::Path, script: &str) -> Crictl {
@@ -367,8 +368,15 @@ mod tests {
             "#!/bin/sh\nshift 8\necho \"$*\" >> {0}/log\n{script}\n",
             dir.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a child that is forked meanwhile by another test could have it open
+        // for writing when it is run.
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]);
+        let mut shell = shell.arg(&program).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        input.write_all(script.as_bytes()).unwrap();
+        drop(input);
+        assert!(shell.wait().unwrap().success());
         Crictl::new(program, "/cri.sock", "/nri.sock", "image:1").directory(dir)
     }
 
