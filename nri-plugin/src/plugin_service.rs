@@ -429,7 +429,7 @@ impl Service for PluginService {
 }
 
 fn decode<M: Method>(payload: &[u8]) -> Result<M::Request, Status> {
-    M::Request::from_wire(&payload).map_err(undecodable)
+    M::Request::from_wire(payload).map_err(undecodable)
 }
 
 fn undecodable(error: prost::DecodeError) -> Status {
