@@ -163,7 +163,6 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
     use proptest::sample::Index;
-    use prost::Message as _;
     use prost::encoding::{WireType, encode_key, encode_varint};
 
     use super::*;

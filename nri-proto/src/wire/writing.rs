@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Wire;
-
 /// A message whose fields are known here.
 pub trait Put {
     /// Puts its fields in front of what is there.
@@ -91,7 +89,7 @@ impl Writer {
     }
 
     /// Puts the fields of a message in front.
-    pub fn fields_of(&mut self, message: &impl Wire) {
+    pub fn fields_of(&mut self, message: &impl Put) {
         message.put(self);
     }
 
@@ -260,7 +258,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api;
+    use crate::{Wire as _, api};
 
     /// Law: what is not written here is not there.
     #[test]
