@@ -13,10 +13,7 @@ use crate::arguments::PolicyCheck;
 /// What to print, and whether something is denied.
 pub(crate) fn check(check: &PolicyCheck) -> Result<(String, bool), Failure> {
     let file = check.file.display();
-    let text = fs::read_to_string(&check.file)
-        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
-    let policy = HubConfig::policy_from_toml(&text)
-        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
+    let policy = HubConfig::read_policy(&check.file).map_err(Failure::wrong)?;
     let mut said = String::new();
     let Some(asked) = &check.adjustment else {
         let (rules, default) = (policy.rules().len(), policy.default_action());
