@@ -104,8 +104,8 @@ pub struct HubSettings {
     /// Whether `http` may be an address that others than this node can reach. There is no
     /// authentication. Default `false`.
     pub http_public: bool,
-    /// A file with the policy alone, in place of the table `policy`; see [`HubConfig::read_policy`].
-    /// Default: none.
+    /// A file with the policy alone, in place of the table `policy`; see
+    /// [`HubConfig::read_policy`]. Default: none.
     pub policy_file: Option<PathBuf>,
 }
 
@@ -249,8 +249,8 @@ impl HubConfig {
         }
     }
 
-    /// Reads a policy from a file: what [`HubConfig::policy_from_toml`] takes, or, where its name ends
-    /// in `.yaml` or `.yml`, the policies that are proposed for OpenShift
+    /// Reads a policy from a file: what [`HubConfig::policy_from_toml`] takes, or, where its name
+    /// ends in `.yaml` or `.yml`, the policies that are proposed for OpenShift
     /// ([`openshift`](nri_adaptation::policy::openshift)).
     ///
     /// # Errors

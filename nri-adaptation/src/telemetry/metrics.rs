@@ -56,8 +56,8 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = verdict;
     }
 
-    /// A plugin that only hears of what happens took too long: it does not get so many events, and is
-    /// synchronised again.
+    /// A plugin that only hears of what happens took too long: it does not get so many events, and
+    /// is synchronised again.
     fn record_missed(&self, plugin: &PluginId, events: usize) {
         let _ = (plugin, events);
     }
