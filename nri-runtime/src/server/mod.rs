@@ -3,7 +3,6 @@
 mod answer;
 mod image;
 mod runtime;
-mod usage;
 mod views;
 
 use std::future::Future;

@@ -1,18 +1,17 @@
 //! Running the hub as a program: its configuration, signals, and who started it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nri_hub::{DEFAULT_CONFIG_FILE, Hub, HubConfig};
+use nri_hub::{Hub, HubConfig};
 use nri_plugin::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Failure;
 use crate::supervision::Supervisor;
+use crate::{Failure, config_file};
 
 /// Runs the hub until a signal, or until another one takes its place.
 pub(crate) async fn serve(config: Option<PathBuf>) -> Result<(), Failure> {
-    let usual = Path::new(DEFAULT_CONFIG_FILE);
-    let file = config.or_else(|| usual.exists().then(|| usual.to_owned()));
+    let file = config_file(config);
     let mut builder = Hub::builder(match &file {
         Some(file) => HubConfig::read(file).map_err(Failure::wrong)?,
         None => HubConfig::default(),
