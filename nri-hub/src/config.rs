@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use nri_adaptation::config::ConfigError;
 use nri_adaptation::policy::Policy;
-use nri_adaptation::{Config, Event, EventMask, PluginId, duration};
-use nri_plugin::SocketPath;
+use nri_adaptation::policy::openshift::MutationPolicies;
+use nri_adaptation::{Config, Configuration, Event, EventMask, HandlerError, PluginId, duration};
+use nri_plugin::{SocketPath, read_configuration};
 use serde::{Deserialize, Deserializer, de};
 
 /// Where plugins connect, by default.
@@ -107,7 +108,8 @@ pub struct HubSettings {
     /// Whether `http` may be an address that others than this node can reach. There is no
     /// authentication. Default `false`.
     pub http_public: bool,
-    /// A file with the policy alone, in place of the table `policy`. Default: none.
+    /// A file with the policy alone, in place of the table `policy`; see
+    /// [`HubConfig::read_policy`]. Default: none.
     pub policy_file: Option<PathBuf>,
 }
 
@@ -125,6 +127,39 @@ impl Default for HubSettings {
             policy_file: None,
         }
     }
+}
+
+fn of_file(path: &Path, error: impl ToString) -> HubConfigError {
+    HubConfigError::File {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+/// The policy of a file that names no other.
+fn policy_alone(path: &Path) -> Result<Policy, HubConfigError> {
+    let text = text(path)?;
+    match is_yaml(path) {
+        true => policy_from_yaml(text, path).map_err(|error| of_file(path, error)),
+        false => HubConfig::policy_from_toml(&text).map_err(|error| of_file(path, error)),
+    }
+}
+
+fn policy_from_yaml(text: String, path: &Path) -> Result<Policy, HandlerError> {
+    let mut file = Configuration::default();
+    file.config = text;
+    // It tells the format, and places in errors.
+    file.config_file = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let policies: Option<MutationPolicies> = read_configuration(&file)?;
+    let policies = policies.ok_or("it is empty: without `mode` and `policies` nothing is said")?;
+    Ok(policies.to_policy()?)
 }
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -245,19 +280,16 @@ impl HubConfig {
     }
 
     /// Reads the policy of a file, as [`policy_from_toml`](Self::policy_from_toml) does; of a
-    /// configuration of the hub also one that is in the file that it names.
+    /// configuration of the hub also one that is in the file that it names. A file whose name ends
+    /// in `.yaml` or `.yml` has the policies that are proposed for OpenShift
+    /// ([`openshift`](nri_adaptation::policy::openshift)).
     ///
     /// # Errors
     /// A file cannot be read, or what is wrong in it.
     pub fn read_policy(path: &Path) -> Result<Policy, HubConfigError> {
-        let said = text(path)?;
-        let of_file = |error: HubConfigError| HubConfigError::File {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        match is_of_hub(&said) {
-            true => Ok(Self::read(path)?.nri.policy),
-            false => Self::policy_from_toml(&said).map_err(of_file),
+        match is_yaml(path) || !is_of_hub(&text(path)?) {
+            true => policy_alone(path),
+            false => Ok(Self::read(path)?.nri.policy),
         }
     }
 
@@ -266,16 +298,10 @@ impl HubConfig {
     /// # Errors
     /// A file cannot be read, or what is wrong in it.
     pub fn read(path: &Path) -> Result<Self, HubConfigError> {
-        let of_file = |path: &Path, reason: String| HubConfigError::File {
-            path: path.to_owned(),
-            reason,
-        };
-        let mut config =
-            Self::from_toml(&text(path)?).map_err(|error| of_file(path, error.to_string()))?;
-        if let Some(policy) = config.hub.policy_file.clone() {
-            let said = text(&policy)?;
-            config.nri.policy = Self::policy_from_toml(&said)
-                .map_err(|error| of_file(&policy, error.to_string()))?;
+        let read = Self::from_toml(&text(path)?);
+        let mut config = read.map_err(|error| of_file(path, error))?;
+        if let Some(policy) = &config.hub.policy_file {
+            config.nri.policy = policy_alone(policy)?;
         }
         Ok(config)
     }
@@ -362,6 +388,8 @@ fn text(path: &Path) -> Result<String, HubConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use nri_adaptation::policy::Action;
+
     use super::*;
 
     #[test]
@@ -525,5 +553,31 @@ mod tests {
         std::fs::write(&policy, "default = 'no'").unwrap();
         let error = HubConfig::read(&config).unwrap_err().to_string();
         assert!(error.contains("/p: line 1"), "{error}");
+    }
+
+    #[test]
+    fn the_policies_of_openshift_are_a_policy_file_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mutations.yaml");
+        let policies = "mode: permissive\npolicies:\n- namespaceSelector:\n    matchNames: [team-a]\n  \
+                        allowedMutations: [resources]\n";
+        std::fs::write(&file, policies).unwrap();
+        let config = directory.path().join("config.toml");
+        std::fs::write(&config, format!("[hub]\npolicy_file = {file:?}")).unwrap();
+        let policy = HubConfig::read(&config).unwrap().nri.policy;
+        assert_eq!(policy.default_action(), Action::Audit);
+        assert_eq!(HubConfig::read_policy(&file), Ok(policy));
+        for (wrong, what) in [
+            (policies.replace("resources", "resorces"), "resorces"),
+            (policies.replace("permissive", "lax"), "lax"),
+            (String::new(), "empty"),
+        ] {
+            std::fs::write(&file, wrong).unwrap();
+            let error = HubConfig::read(&config).unwrap_err().to_string();
+            assert!(
+                error.contains("mutations.yaml") && error.contains(what),
+                "{error}"
+            );
+        }
     }
 }

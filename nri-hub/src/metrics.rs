@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use nri_adaptation::policy::Verdict;
 use nri_adaptation::{ErrorClass, PluginId, api};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     invocations: Family<Labels, Counter>,
     latency: Family<Labels, Histogram, fn() -> Histogram>,
     adjustments: Family<Labels, Counter>,
+    verdicts: Family<Labels, Counter>,
     missed: Family<Labels, Counter>,
     plugins: Count,
     registry: Registry,
@@ -62,6 +64,9 @@ impl Default for Metrics {
         registry.register_with_unit("plugin_latency", help, Unit::Seconds, latency.clone());
         let help = "What NRI plugins asked for in their answers";
         registry.register("plugin_adjustments", help, adjustments.clone());
+        let verdicts = Family::default();
+        let help = "What the policy said of what NRI plugins asked for";
+        registry.register("policy_verdicts", help, verdicts.clone());
         let missed = Family::default();
         let help = "Events that observing NRI plugins did not get, since they were too far behind";
         registry.register("observer_missed_events", help, missed.clone());
@@ -74,6 +79,7 @@ impl Default for Metrics {
             invocations,
             latency,
             adjustments,
+            verdicts,
             missed,
             plugins,
             registry,
@@ -190,6 +196,15 @@ impl nri_adaptation::Metrics for Metrics {
             ];
             self.adjustments.get_or_create(&labels).inc_by(count as u64);
         }
+    }
+
+    fn record_verdict(&self, verdict: &Verdict) {
+        let labels = vec![
+            ("plugin", verdict.plugin.to_string()),
+            ("rule", verdict.rule.to_string()),
+            ("action", verdict.action.to_string()),
+        ];
+        self.verdicts.get_or_create(&labels).inc();
     }
 
     fn record_missed(&self, plugin: &PluginId, events: usize) {

@@ -16,6 +16,12 @@ pub(crate) struct Options {
     /// What happens to whom and when.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// With nri-hub between a runtime and plugins, all of which die now and then.
+    #[arg(long, conflicts_with_all = ["events", "plugins"])]
+    hub: bool,
+    /// For how long, at least, with `--hub`.
+    #[arg(long, requires = "hub", default_value_t = 60)]
+    seconds: u64,
 }
 
 impl Default for Options {
@@ -24,6 +30,8 @@ impl Default for Options {
             events: 20_000,
             plugins: 200,
             seed: 1,
+            hub: false,
+            seconds: 60,
         }
     }
 }
@@ -31,8 +39,17 @@ impl Default for Options {
 /// Runs it.
 ///
 /// # Errors
-/// An event was lost or doubled, or something is left behind.
+/// An event was lost or doubled, or something is left behind or grows.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    if options.hub {
+        return process::run(
+            process::cargo()
+                .args(["test", "--package", "nri-hub", "--all-features"])
+                .args(["--test", "processes", "--", "--nocapture", "whoever_dies"])
+                .env("NRI_HUB_SOAK_SECONDS", options.seconds.to_string())
+                .env("NRI_HUB_SOAK_SEED", options.seed.to_string()),
+        );
+    }
     process::run(
         process::cargo()
             .args(["test", "--package", "nri-testkit", "--all-features"])

@@ -22,8 +22,8 @@ fn may_be_one(a: &str, b: &str) -> bool {
     without_index(a) == without_index(b) && (a == b || !has_index(a) || !has_index(b))
 }
 
-/// The first key that a plugin cannot have, since no request waits for it or since something requires
-/// that one does; and why.
+/// The first key that a plugin cannot have, since no request waits for it or since something
+/// requires that one does; and why.
 pub(super) fn observe_in_vain(
     plugins: &BTreeMap<String, PluginConfig>,
     required: &[String],

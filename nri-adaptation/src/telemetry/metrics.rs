@@ -7,6 +7,7 @@ mod facade;
 use std::fmt;
 use std::time::Duration;
 
+use nri_core::policy::Verdict;
 use nri_core::schedule::CallOutcome;
 use nri_core::{PluginId, api};
 
@@ -50,8 +51,13 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (plugin, operation, adjustment, updates, evictions);
     }
 
-    /// A plugin that only hears of what happens took too long: it does not get so many events, and is
-    /// synchronised again.
+    /// The policy denied, dropped or audited something that a plugin asked for.
+    fn record_verdict(&self, verdict: &Verdict) {
+        let _ = verdict;
+    }
+
+    /// A plugin that only hears of what happens took too long: it does not get so many events, and
+    /// is synchronised again.
     fn record_missed(&self, plugin: &PluginId, events: usize) {
         let _ = (plugin, events);
     }

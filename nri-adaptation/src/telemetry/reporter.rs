@@ -225,6 +225,7 @@ impl Reporter {
     /// The policy had something to say of what plugins asked for.
     pub(crate) fn judged(&self, verdicts: &[Verdict]) {
         for verdict in verdicts {
+            self.metrics.record_verdict(verdict);
             self.observer.policy_applied(verdict);
         }
         let (said, unsaid) = verdicts.split_at(verdicts.len().min(LINES_EACH));

@@ -292,6 +292,7 @@ pub(super) fn explain(
     went: &[Outcome; 2],
     recorded: &Value,
     ours: &Value,
+    behind_a_hub: bool,
 ) -> Result<Result<BTreeSet<&'static str>, String>, String> {
     let unlike = |recorded: &Value, ours: &Value| {
         vectors::compare(recorded, ours).map_err(|e| format!("they cannot be compared: {e}"))
@@ -316,8 +317,17 @@ pub(super) fn explain(
     }
     // D18: an update that sets nothing makes an entry, and so has a say in their order.
     let in_order = !every.updates().any(mentions_only);
+    // D6 as well: markers stay where plugins put them. What a hub has merged has them elsewhere.
+    let moved = behind_a_hub && !every.removed(&MOUNTS).is_empty();
+    if moved {
+        names.insert("D6");
+    }
     let comparable = |outcome: &Outcome| {
         let outcome = outcome.without_mounts(&taken_for_markers);
+        let outcome = match moved {
+            true => outcome.with_removals_first(),
+            false => outcome,
+        };
         recording(step, &if in_order { outcome } else { outcome.sorted() })
     };
     let mut recorded = comparable(&went[0])?;
@@ -354,7 +364,7 @@ pub(super) fn explain(
     };
     let differences = compare(&tagged(&applied))?;
     if !differences.is_empty()
-        && let Some(more) = dropped_updates(step, went, &tagged(&applied))?
+        && let Some(more) = dropped_updates(step, went, &tagged(&applied), behind_a_hub)?
     {
         names.extend(more);
         return Ok(Ok(names));
@@ -397,10 +407,14 @@ const FLAGS: &str = "quirk:empty-update-entry";
 /// be there: then what it says is what the core says without them, and what ours says is what the
 /// core says with them. This goes further than the exceptions, which do not know of an update that
 /// is dropped for such a limit, or for a claim of a dropped one.
+///
+/// Behind a hub, ours is what the core says as well, less the limits that the reference above does
+/// not see.
 fn dropped_updates(
     step: &Step,
     went: &[Outcome; 2],
     recorded: &Value,
+    behind_a_hub: bool,
 ) -> Result<Option<&'static [&'static str]>, String> {
     let replayed = |step: &Step, outcome: &Outcome, tags: &Value| {
         let mut vector = recording(step, outcome)?;
@@ -415,9 +429,13 @@ fn dropped_updates(
     };
     let updates = || step.answers.iter().flat_map(Answer::updates);
     let ignored = updates().filter(|update| update.ignore_failure).count();
+    let unseen = match behind_a_hub {
+        true => vec![Value::from("quirk:update-pids-ignored")],
+        false => Vec::new(),
+    };
     if went.iter().any(|outcome| outcome.result.is_err())
         || ignored == 0
-        || !replayed(step, &went[1], &Value::Array(Vec::new()))?
+        || !replayed(step, &went[1], &Value::Array(unseen))?
     {
         return Ok(None);
     }

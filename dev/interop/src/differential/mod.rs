@@ -259,7 +259,7 @@ fn sequence(
         }
         let recorded = recording(step, &went[0])?;
         let found = recording(step, &went[1])?;
-        match defects::explain(step, &went, &recorded, &found)? {
+        match defects::explain(step, &went, &recorded, &found, ours.hub.is_some())? {
             Ok(names) => {
                 for name in names {
                     *tally.defects.entry(name).or_default() += 1;

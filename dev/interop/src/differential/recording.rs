@@ -129,6 +129,21 @@ impl Outcome {
 }
 
 impl Outcome {
+    /// The same with the removals of mounts before all else, in order: what one of them is about
+    /// comes after it in any case.
+    pub(super) fn with_removals_first(&self) -> Self {
+        let mut outcome = self.clone();
+        if let Ok(combined) = &mut outcome.result
+            && let Some(adjustment) = &mut combined.adjustment
+        {
+            adjustment.mounts.sort_by_key(|mount| {
+                let removal = mount.destination.strip_prefix('-');
+                (removal.is_none(), removal.map(str::to_owned))
+            });
+        }
+        outcome
+    }
+
     /// The same with the updates in order of their containers.
     pub(super) fn sorted(mut self) -> Self {
         if let Ok(combined) = &mut self.result {

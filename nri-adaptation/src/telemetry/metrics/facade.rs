@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metrics::{SharedString, counter, describe_counter, describe_gauge, describe_histogram};
+use nri_core::policy::Verdict;
 use nri_core::{PluginId, api};
 
 use super::{ErrorClass, Metrics};
@@ -15,6 +16,7 @@ use super::{ErrorClass, Metrics};
 /// | `<prefix>_plugin_invocations_total` | counter | `plugin`, `operation`, `status` (`success`, `error`), `error` |
 /// | `<prefix>_plugin_latency_seconds` | histogram | `plugin`, `operation` |
 /// | `<prefix>_plugin_adjustments_total` | counter | `plugin`, `operation`, `type` (`update`, `evict`, and if asked for `adjust`) |
+/// | `<prefix>_policy_verdicts_total` | counter | `plugin`, `rule`, `action` (`deny`, `drop`, `audit`) |
 /// | `<prefix>_observer_missed_events_total` | counter | `plugin` |
 /// | `<prefix>_active_plugins_total` | gauge | |
 ///
@@ -31,6 +33,7 @@ pub struct MetricsFacade {
     invocations: SharedString,
     latency: SharedString,
     adjustments: SharedString,
+    verdicts: SharedString,
     missed: SharedString,
     plugins: SharedString,
     counts_adjustments: bool,
@@ -56,6 +59,7 @@ impl MetricsFacade {
             invocations: name("plugin_invocations_total"),
             latency: name("plugin_latency_seconds"),
             adjustments: name("plugin_adjustments_total"),
+            verdicts: name("policy_verdicts_total"),
             missed: name("observer_missed_events_total"),
             plugins: name("active_plugins_total"),
             counts_adjustments: false,
@@ -69,6 +73,10 @@ impl MetricsFacade {
         describe_counter!(
             metrics.adjustments.clone(),
             "What NRI plugins asked for in their answers."
+        );
+        describe_counter!(
+            metrics.verdicts.clone(),
+            "What the policy said of what NRI plugins asked for."
         );
         describe_counter!(
             metrics.missed.clone(),
@@ -135,6 +143,15 @@ impl Metrics for MetricsFacade {
             )
             .increment(count as u64);
         }
+    }
+
+    fn record_verdict(&self, verdict: &Verdict) {
+        counter!(
+            self.verdicts.clone(),
+            "plugin" => verdict.plugin.to_string(), "rule" => verdict.rule.to_string(),
+            "action" => verdict.action.to_string(),
+        )
+        .increment(1);
     }
 
     fn record_missed(&self, plugin: &PluginId, events: usize) {
