@@ -38,7 +38,7 @@ fn allocations(plugins: usize, items: usize, what: What) -> f64 {
     let threads: Vec<_> = (0..plugins)
         .map(|number| {
             let socket = socket.clone();
-            let join = move || plugin::join(&socket, &format!("{:02}", 10 + number), items);
+            let join = move || plugin::join(&socket, &format!("{:02}", 10 + number), items, false);
             std::thread::spawn(move || join().map_err(|error| error.to_string()))
         })
         .collect();

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! pair runtime --socket PATH --request FILE [--containers N] [--in-flight N] [--current-thread]
-//! pair plugin --socket PATH [--index NN] [--items N]
+//! pair plugin --socket PATH [--index NN] [--items N] [--undecoded]
 //! pair floor --socket PATH [--calls N]
 //! ```
 //!
@@ -35,6 +35,7 @@ struct Options {
     current_thread: bool,
     index: String,
     items: usize,
+    undecoded: bool,
     calls: Option<usize>,
 }
 
@@ -47,9 +48,7 @@ fn main() -> Result<(), Failure> {
     };
     let run = match end.as_str() {
         "runtime" => runtime::serve,
-        "plugin" => {
-            |options: &Options| plugin::join(&options.socket, &options.index, options.items)
-        }
+        "plugin" => plugin,
         "floor" => floor::run,
         _ => {
             println!("nothing is measured by itself; use `cargo xtask bench pair`");
@@ -57,6 +56,11 @@ fn main() -> Result<(), Failure> {
         }
     };
     run(&options(args)?)
+}
+
+fn plugin(options: &Options) -> Result<(), Failure> {
+    let Options { socket, index, .. } = options;
+    plugin::join(socket, index, options.items, options.undecoded)
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
@@ -68,6 +72,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
         current_thread: false,
         index: "10".to_owned(),
         items: 0,
+        undecoded: false,
         calls: None,
     };
     while let Some(arg) = args.next() {
@@ -80,6 +85,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
             "--current-thread" => options.current_thread = true,
             "--index" => options.index = value()?,
             "--items" => options.items = value()?.parse()?,
+            "--undecoded" => options.undecoded = true,
             "--calls" => options.calls = Some(value()?.parse()?),
             _ => return Err(format!("{arg} is not known").into()),
         }

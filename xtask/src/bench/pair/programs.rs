@@ -81,7 +81,7 @@ impl Programs {
     ) -> Result<Command, String> {
         let program = match end {
             End::Go => self.go.as_ref().ok_or("the reference is not built")?,
-            End::Ours | End::OursCurrent => &self.ours,
+            End::Ours | End::OursCurrent | End::OursUndecoded => &self.ours,
         };
         let mut command = match under {
             [] => Command::new(program),
@@ -158,6 +158,9 @@ impl Programs {
             let mut plugin = self.command(row.ends.plugin, "plugin", &socket, under[1])?;
             if let Load::AtOnce { .. } = row.load {
                 plugin.arg("--delay").arg(SLOW.as_millis().to_string());
+            }
+            if row.ends.plugin == End::OursUndecoded {
+                plugin.arg("--undecoded");
             }
             plugin.arg("--index").arg(format!("{}", 10 + number));
             plugin.arg("--items").arg(ITEMS.to_string());

@@ -7,6 +7,8 @@ pub(super) enum End {
     Ours,
     /// Ours, with everything on one thread. Plugins of ours always are like that.
     OursCurrent,
+    /// A plugin of ours that gets requests undecoded and what exists in parts, and reads of neither.
+    OursUndecoded,
 }
 
 /// The two ends of a row, and whether nri-hub is between them.
@@ -47,6 +49,7 @@ impl Row {
             End::Go => "go",
             End::Ours => "ours",
             End::OursCurrent => "ours-current",
+            End::OursUndecoded => "ours-undecoded",
         };
         let load = match self.load {
             Load::Calls {
@@ -134,6 +137,7 @@ pub(super) const ROWS: &[Row] = &[
     calls(1, End::Go, End::Go),
     behind_a_hub(1),
     calls(1, End::Ours, End::Ours),
+    calls(1, End::Ours, End::OursUndecoded),
     calls(1, End::OursCurrent, End::Ours),
     calls(1, End::Ours, End::Go),
     calls(1, End::Go, End::Ours),
@@ -144,6 +148,7 @@ pub(super) const ROWS: &[Row] = &[
     calls(10, End::Go, End::Go),
     behind_a_hub(10),
     calls(10, End::Ours, End::Ours),
+    calls(10, End::Ours, End::OursUndecoded),
     calls(10, End::Ours, End::Go),
     Row {
         load: Load::Calls {
@@ -156,8 +161,10 @@ pub(super) const ROWS: &[Row] = &[
     at_once(HUB),
     synchronise(1000, End::Go, End::Go),
     synchronise(1000, End::Ours, End::Ours),
+    synchronise(1000, End::Ours, End::OursUndecoded),
     synchronise(1000, End::Ours, End::Go),
     synchronise(10_000, End::Go, End::Go),
     synchronise(10_000, End::Ours, End::Ours),
+    synchronise(10_000, End::Ours, End::OursUndecoded),
     synchronise(10_000, End::Ours, End::Go),
 ];
