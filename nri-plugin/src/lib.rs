@@ -104,8 +104,8 @@ pub use nri_core::model::effective_annotation;
 pub use nri_core::policy;
 pub use nri_core::{
     Configuration, Event, EventMask, HandlerError, InvalidEventMask, InvalidIdentity, NRI_VERSION,
-    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, Request, RuntimeHandle, RuntimeInfo,
-    UnknownEvent, UpdateFailure, api,
+    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, Request, Response, RuntimeHandle,
+    RuntimeInfo, UnknownEvent, UpdateFailure, api,
 };
 pub use nri_proto::transport::{CloseReason, Code, Limits};
 pub use nri_proto::{InvalidSocketPath, SocketPath};

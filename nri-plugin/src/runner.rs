@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::identity::{INDEX_VARIABLE, IdentitySources, NAME_VARIABLE};
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
-use crate::session::{Connected, Control, SessionConfig};
+use crate::session::{Connected, Control, SessionConfig, finish};
 use crate::source::{DEFAULT_SOCKET, Duplex, Place, SOCKET_VARIABLE, Source};
 use crate::state::{Ended, State};
 
@@ -383,6 +383,7 @@ impl Runner {
                 () = tokio::time::sleep(wait) => {}
             }
         };
+        finish(&*terms.plugin).await;
         control.state.send_replace(State::Ended);
         ended
     }
@@ -446,7 +447,8 @@ pub struct Handle {
 
 impl Handle {
     /// Stops the runner: requests in progress get up to a second to be answered, the connection is
-    /// closed, and the run ends with [`Ended::Stopped`]. Returns at once.
+    /// closed, the plugin gets up to a second to do what it has put off
+    /// ([`Plugin::finish`]), and the run ends with [`Ended::Stopped`]. Returns at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }

@@ -21,8 +21,17 @@ use crate::plugin_service::{End, Failure, Parameters, PluginService, Progress};
 use crate::source::{Opened, ShutdownGuard};
 use crate::state::{Ended, Registration, State};
 
-/// How long the requests in progress may take to be answered, when the plugin is to end.
+/// How long the requests in progress may take to be answered when the plugin is to end, and then
+/// what it has put off to be done.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Lets a plugin do what it has put off, for a moment: nothing of it is left to be done once the
+/// program ends.
+pub(crate) async fn finish(plugin: &dyn nri_core::Plugin) {
+    if tokio::time::timeout(GRACE, plugin.finish()).await.is_err() {
+        tracing::warn!(after = ?GRACE, "the plugin ends, and has not done all that it has put off");
+    }
+}
 
 /// What all sessions of a runner have in common.
 #[derive(Clone)]
@@ -101,6 +110,7 @@ impl Control {
 /// ```
 #[must_use = "dropping it closes the connection"]
 pub struct Connected {
+    plugin: Arc<dyn nri_core::Plugin>,
     session: Session,
     registration: Registration,
 }
@@ -161,6 +171,7 @@ impl Connected {
         };
         match session.set_up(terms).await {
             Ok(registration) => Ok(Self {
+                plugin: Arc::clone(&terms.plugin),
                 session,
                 registration,
             }),
@@ -208,7 +219,10 @@ impl Connected {
     /// The connection broke otherwise than by being closed, or the plugin could not be
     /// synchronised.
     pub async fn ended(self) -> Result<Ended, Error> {
-        self.run_to_end().await.0
+        let plugin = Arc::clone(&self.plugin);
+        let (ended, _) = self.run_to_end().await;
+        finish(&*plugin).await;
+        ended
     }
 
     /// The same, and how long the plugin was ready.

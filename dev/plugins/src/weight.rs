@@ -17,6 +17,9 @@ use crate::table::{ALL, Plugin};
 const BEGIN: &str = "<!-- cargo xtask plugins weight -->\n";
 const END: &str = "<!-- end -->\n";
 
+/// What they are built for: static programs, as they are shipped.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
+
 /// How long a plugin may take to connect.
 const TIME: Duration = Duration::from_secs(60);
 
@@ -35,7 +38,7 @@ pub(crate) fn run(published: &Path) -> Result<(), String> {
         .iter()
         .map(|plugin| format!("nri-{}", plugin.name))
         .collect();
-    let mut what = vec!["--profile", "size"];
+    let mut what = vec!["--profile", "size", "--target", TARGET];
     what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
     let ours = process::build(&what)?;
     let sim = [
@@ -170,6 +173,17 @@ fn measure(sim: &Path, program: &Path, arguments: &[String]) -> Result<Weight, S
     })
 }
 
+/// The plugins that a table names, in its order.
+#[cfg(test)]
+fn named_in(table: &str) -> Vec<&str> {
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| "));
+    let names = rows.filter_map(|row| {
+        let name = row.trim_start_matches('[').strip_prefix('`')?;
+        Some(name.split_once('`')?.0)
+    });
+    names.collect()
+}
+
 fn ask(runtime: &mut ChildProcess, command: &Value) -> Result<Value, String> {
     runtime.say(&command.to_string())?;
     let line = runtime.line(TIME)?.ok_or("nri-sim ended")?;
@@ -177,5 +191,25 @@ fn ask(runtime: &mut ChildProcess, command: &Value) -> Result<Value, String> {
     match answer["ok"] == true {
         true => Ok(answer),
         false => Err(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law: no plugin is left out of what the README says, and none is there that is gone.
+    #[test]
+    fn both_tables_of_the_readme_name_every_plugin() {
+        let text = fs::read_to_string(workspace::root().join("plugins/README.md")).unwrap();
+        let (list, rest) = text.split_once("\nTheir common rules").unwrap();
+        let weights = rest.split_once(BEGIN).unwrap().1.split_once(END).unwrap().0;
+        let all: Vec<&str> = ALL.iter().map(|plugin| plugin.name).collect();
+        assert_eq!(named_in(list), all);
+        assert_eq!(
+            named_in(weights),
+            all,
+            "run `cargo xtask plugins weight --published DIR`"
+        );
     }
 }
