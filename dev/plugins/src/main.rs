@@ -37,13 +37,16 @@ enum Command {
         /// A directory with the Go plugins, built: device-injector, rdt and so on.
         #[arg(long, value_name = "DIR")]
         published: PathBuf,
+        /// Weigh what was built before, as it is.
+        #[arg(long)]
+        built: bool,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Deploy { check } => deploy::run(check),
-        Command::Weight { published } => weight::run(&published),
+        Command::Weight { published, built } => weight::run(&published, built),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

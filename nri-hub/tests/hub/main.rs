@@ -11,4 +11,5 @@ mod reconnecting;
 mod relaying;
 mod sequences;
 mod stage;
+mod upgrading;
 mod validating;

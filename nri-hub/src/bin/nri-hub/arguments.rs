@@ -40,7 +40,12 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs the hub.
-    Run,
+    Run {
+        /// Takes the place of the hub that runs at the control socket, if one does: the runtime
+        /// above notices nothing.
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Says how a running hub is.
     Status {
         /// Its control socket.

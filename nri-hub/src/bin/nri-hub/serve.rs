@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nri_hub::{DEFAULT_CONFIG_FILE, Hub, HubConfig};
+use nri_hub::{DEFAULT_CONFIG_FILE, Hub, HubConfig, TakenOver};
 use nri_plugin::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,13 +10,22 @@ use crate::Failure;
 use crate::supervision::Supervisor;
 
 /// Runs the hub until a signal, or until another one takes its place.
-pub(crate) async fn serve(config: Option<PathBuf>) -> Result<(), Failure> {
+pub(crate) async fn serve(config: Option<PathBuf>, take_over: bool) -> Result<(), Failure> {
     let usual = Path::new(DEFAULT_CONFIG_FILE);
     let file = config.or_else(|| usual.exists().then(|| usual.to_owned()));
-    let mut builder = Hub::builder(match &file {
+    let config = match &file {
         Some(file) => HubConfig::read(file).map_err(Failure::wrong)?,
         None => HubConfig::default(),
-    });
+    };
+    let taken = match take_over {
+        true => TakenOver::from_hub(&config.hub.control_socket).await?,
+        false => None,
+    };
+    let mut builder = Hub::builder(config);
+    if let Some(taken) = taken {
+        tracing::info!("taking the place of another hub");
+        builder = builder.take_over(taken);
+    }
     if let Some(file) = file {
         builder = builder.file(file);
     }
