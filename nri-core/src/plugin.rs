@@ -40,6 +40,29 @@ impl HandlerError {
     pub fn is_unimplemented(&self) -> bool {
         matches!(self.0, Kind::Unimplemented)
     }
+
+    /// The status code that says what kind of error it is: that of an [`Error`](crate::Error), where
+    /// another runtime's answer is handed on; else 2, unknown. 12, unimplemented, is said of the
+    /// plugin itself alone: a runtime takes it for one that lacks the method.
+    ///
+    /// ```
+    /// use nri_core::{Error, HandlerError};
+    ///
+    /// assert_eq!(HandlerError::unimplemented().code(), 12);
+    /// assert_eq!(HandlerError::from("no such device").code(), 2);
+    /// assert_eq!(HandlerError::from(Error::Invalid("x".into())).code(), 3);
+    /// ```
+    pub fn code(&self) -> i32 {
+        const UNKNOWN: i32 = 2;
+        const UNIMPLEMENTED: i32 = 12;
+        match &self.0 {
+            Kind::Unimplemented => UNIMPLEMENTED,
+            Kind::Failed(error) => match error.downcast_ref::<crate::Error>() {
+                Some(error) if error.code() != UNIMPLEMENTED => error.code(),
+                _ => UNKNOWN,
+            },
+        }
+    }
 }
 
 impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for HandlerError {

@@ -50,9 +50,12 @@ pub(crate) async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut accepting = JoinSet::new();
+    let control = shared.settings().control_socket;
     for (socket, file) in listeners.sockets {
+        let is_control = file.0 == control;
         accepting.spawn(accept_all(
             socket,
+            is_control,
             Some(file),
             Arc::clone(&shared),
             Arc::clone(&places),
@@ -61,6 +64,7 @@ pub(crate) async fn serve(
     for address in listeners.addresses {
         accepting.spawn(accept_all(
             address,
+            false,
             None,
             Arc::clone(&shared),
             Arc::clone(&places),
@@ -78,16 +82,11 @@ pub(crate) async fn serve(
 trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Whether it can be a control socket.
-    const IS_LOCAL: bool;
-
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
-
-    const IS_LOCAL: bool = true;
 
     async fn next(&self) -> io::Result<UnixStream> {
         self.accept().await.map(|(stream, _)| stream)
@@ -97,8 +96,6 @@ impl Accept for UnixListener {
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    const IS_LOCAL: bool = false;
-
     async fn next(&self) -> io::Result<TcpStream> {
         self.accept().await.map(|(stream, _)| stream)
     }
@@ -107,6 +104,7 @@ impl Accept for TcpListener {
 /// Serves whoever connects. The file, if there is one, goes with it.
 async fn accept_all<A: Accept>(
     listener: A,
+    is_control: bool,
     _file: Option<File>,
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
@@ -126,19 +124,19 @@ async fn accept_all<A: Accept>(
                 continue;
             }
         };
-        connections.spawn(one(stream, A::IS_LOCAL, Arc::clone(&shared), place));
+        connections.spawn(one(stream, is_control, Arc::clone(&shared), place));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Serves one request, if it comes in time.
-async fn one<S>(stream: S, is_local: bool, shared: Arc<Shared>, _place: OwnedSemaphorePermit)
+async fn one<S>(stream: S, is_control: bool, shared: Arc<Shared>, _place: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let respond = service_fn(move |request: Request<Incoming>| {
         let wanted = (request.method(), request.uri().path());
-        let answer = match is_local && wanted == (&Method::POST, upgrade::PATH) {
+        let answer = match is_control && wanted == (&Method::POST, upgrade::PATH) {
             true => take_over(request, &shared),
             false => respond(request.method(), request.uri().path(), &shared),
         };

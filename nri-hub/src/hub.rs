@@ -112,6 +112,10 @@ impl Builder {
         let barrier = Arc::new(RwLock::new(()));
         let taken = self.taken.map(|taken| {
             mirror.restore(&taken.pods, &taken.containers);
+            tracing::info!(
+                pods = taken.pods.len(), containers = taken.containers.len(), plugins = ?taken.plugins,
+                waited = ?taken.waited, "taking the place of another hub"
+            );
             let known = Synchronized {
                 pods: Vec::new(),
                 containers: Vec::new(),

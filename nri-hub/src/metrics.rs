@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     invocations: Family<Labels, Counter>,
     latency: Family<Labels, Histogram, fn() -> Histogram>,
     adjustments: Family<Labels, Counter>,
+    missed: Family<Labels, Counter>,
     plugins: Count,
     registry: Registry,
 }
@@ -61,6 +62,9 @@ impl Default for Metrics {
         registry.register_with_unit("plugin_latency", help, Unit::Seconds, latency.clone());
         let help = "What NRI plugins asked for in their answers";
         registry.register("plugin_adjustments", help, adjustments.clone());
+        let missed = Family::default();
+        let help = "Events that observing NRI plugins did not get, since they were too far behind";
+        registry.register("observer_missed_events", help, missed.clone());
         registry.register(
             "active_plugins",
             "NRI plugins that are ready",
@@ -70,6 +74,7 @@ impl Default for Metrics {
             invocations,
             latency,
             adjustments,
+            missed,
             plugins,
             registry,
         }
@@ -187,6 +192,11 @@ impl nri_adaptation::Metrics for Metrics {
         }
     }
 
+    fn record_missed(&self, plugin: &PluginId, events: usize) {
+        let labels = vec![("plugin", plugin.to_string())];
+        self.missed.get_or_create(&labels).inc_by(events as u64);
+    }
+
     fn set_plugin_count(&self, count: usize) {
         self.plugins.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -206,6 +216,7 @@ mod tests {
         metrics.record_invocation(&plugin, "CreateContainer", Err(ErrorClass::CLOSED));
         metrics.record_latency(&plugin, "CreateContainer", Duration::from_millis(3));
         metrics.record_adjustments(&plugin, "CreateContainer", None, 2, 0);
+        metrics.record_missed(&plugin, 7);
         metrics.set_plugin_count(1);
         let hub = Hubs {
             is_ready: true,
@@ -222,6 +233,7 @@ mod tests {
             r#"nri_hub_plugin_invocations_total{plugin="10-ab",operation="CreateContainer",status="error",error="closed"} 1"#,
             r#"nri_hub_plugin_latency_seconds_count{plugin="10-ab",operation="CreateContainer"} 1"#,
             r#"nri_hub_plugin_adjustments_total{plugin="10-ab",operation="CreateContainer",type="update"} 2"#,
+            r#"nri_hub_observer_missed_events_total{plugin="10-ab"} 7"#,
             "nri_hub_active_plugins 1",
             "nri_hub_ready 1",
             "nri_hub_runtime_connected 0",

@@ -260,6 +260,18 @@ impl Observer for Records {
         self.note(event, &record.to_line());
     }
 
+    fn disregarded(&self, record: &AuditRecord<'_>) {
+        self.note("not done", &record.to_line());
+    }
+
+    fn plugin_fell_behind(&self, plugin: &PluginInfo, missed: usize) {
+        let what = format!(
+            "plugin {} observes and missed {missed} events: it is synchronised again",
+            plugin.id()
+        );
+        self.note("behind", &what);
+    }
+
     fn policy_applied(&self, verdict: &Verdict) {
         self.note("policy", &verdict.to_string());
     }

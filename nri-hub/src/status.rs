@@ -113,6 +113,12 @@ pub struct PluginStatus {
     pub strikes: u32,
     /// Calls that it did not get, since it still owed an answer.
     pub skipped: u64,
+    /// Whether it only hears of what happens.
+    pub observes: bool,
+    /// Events that it is to be told as an observer, when it has the time.
+    pub queued: usize,
+    /// Events that it did not get as an observer, since it was too far behind.
+    pub missed: u64,
     /// How often it was launched again.
     pub restarts: u64,
     /// How long its answers took.
@@ -195,7 +201,10 @@ impl Status {
                 text,
                 "{:<24} {:<14} {:>8} {:>6} {:>5} {:>8} {:>8} {:>8}  {}",
                 plain(&plugin.plugin),
-                plugin.state,
+                match plugin.observes && plugin.state == "ready" {
+                    true => "observes",
+                    false => &plugin.state,
+                },
                 plugin.calls,
                 plugin.failures,
                 plugin.timeouts,
@@ -252,6 +261,23 @@ mod tests {
         let text = status.to_string();
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'));
         assert!(text.contains("fine"));
+    }
+
+    #[test]
+    fn an_observer_is_told_from_others() {
+        let mut status = Status::default();
+        status.plugins.push(PluginStatus {
+            plugin: "10-log".into(),
+            state: "ready".into(),
+            observes: true,
+            ..Default::default()
+        });
+        let text = status.to_string();
+        let line = text.lines().find(|line| line.starts_with("10-log"));
+        assert!(
+            line.is_some_and(|line| line.contains(" observes ")),
+            "{text}"
+        );
     }
 
     #[test]

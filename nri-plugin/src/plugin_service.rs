@@ -339,11 +339,10 @@ impl PluginService {
         let work = dispatch(&*self.parameters.plugin, &cx, request);
         let done = async {
             let response = timed(event.name(), call, work).await.map_err(|error| {
-                if error.is_unimplemented() {
-                    return Status::new(Code::Unimplemented, error.to_string());
+                if !error.is_unimplemented() {
+                    tracing::warn!(%error, "a handler failed");
                 }
-                tracing::warn!(%error, "a handler failed");
-                Status::unknown(error)
+                Status::new(Code::from(error.code()), error.to_string())
             })?;
             for (field, since) in setup.ignored.news(&response) {
                 tracing::warn!(

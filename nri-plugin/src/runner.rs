@@ -387,6 +387,11 @@ impl Runner {
                 Err(Error::Stopped) => break Ok(Ended::Stopped),
                 Err(error) => (Err(error), Duration::ZERO),
             };
+            // A runtime that says that it goes makes room for the next one: nothing has failed.
+            let ready = match ended {
+                Ok(Ended::Shutdown) => Duration::MAX,
+                _ => ready,
+            };
             let reason = match ended {
                 Ok(ended @ (Ended::Stopped | Ended::HandedOver)) => break Ok(ended),
                 ended if next.is_none() => break ended,

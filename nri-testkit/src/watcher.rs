@@ -34,6 +34,15 @@ pub enum PluginEvent {
     },
     /// Plugins asked for something: the line that records it.
     Adjusted(String),
+    /// A plugin that observes asked for something: the line that records it.
+    Disregarded(String),
+    /// A plugin that observes has missed events.
+    FellBehind {
+        /// The plugin.
+        plugin: PluginInfo,
+        /// How many.
+        missed: usize,
+    },
     /// Something that a plugin asked for was left out.
     Omitted(Omission),
     /// The policy denied, dropped or audited something that a plugin asked for.
@@ -73,6 +82,10 @@ impl fmt::Display for PluginEvent {
             Self::Gone { plugin, reason } => write!(f, "gone {}: {reason}", plugin.plugin),
             Self::Refused { peer, reason } => write!(f, "refused {peer}: {reason}"),
             Self::Adjusted(line) => write!(f, "adjusted {line}"),
+            Self::Disregarded(line) => write!(f, "disregarded {line}"),
+            Self::FellBehind { plugin, missed } => {
+                write!(f, "behind {} by {missed}", plugin.plugin)
+            }
             Self::Omitted(omission) => omission.fmt(f),
             Self::Judged(verdict) => verdict.fmt(f),
             Self::Deprecated { plugin, event } => write!(f, "deprecated {plugin} {event}"),
@@ -219,6 +232,17 @@ impl Observer for Watcher {
 
     fn policy_applied(&self, verdict: &Verdict) {
         self.notices.push(PluginEvent::Judged(verdict.clone()));
+    }
+
+    fn disregarded(&self, record: &AuditRecord<'_>) {
+        self.notices
+            .push(PluginEvent::Disregarded(record.to_line()));
+    }
+
+    fn plugin_fell_behind(&self, plugin: &PluginInfo, missed: usize) {
+        let plugin = plugin.clone();
+        self.notices
+            .push(PluginEvent::FellBehind { plugin, missed });
     }
 
     fn omitted(&self, omission: &Omission) {

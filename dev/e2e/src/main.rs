@@ -4,6 +4,7 @@
 //! what to install. Everything happens in namespaces of its own, so that nothing is left behind,
 //! however it ends.
 
+mod conformance;
 mod crictl;
 mod critest;
 mod expect;
@@ -57,6 +58,8 @@ enum Part {
     Life,
     /// Plugins that adjust, update, evict and refuse.
     Plugins,
+    /// What NRI promises to plugins: the conformance suite for runtimes.
+    Conformance,
     /// Exec, attach and port forwarding.
     Streams,
     /// The runtime is killed between any two steps.
@@ -65,8 +68,12 @@ enum Part {
     Critest,
 }
 
-/// The parent of all cgroups, which outlive namespaces.
-const CGROUP: &str = "nri-e2e";
+/// The parent of all cgroups, which outlive namespaces: it has the name of the directory of this
+/// run, so that none of another run is taken for ours.
+fn cgroup(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -109,18 +116,18 @@ fn outside() -> Result<(), String> {
             .arg("--inside")
             .arg(directory.path()),
     );
-    remove_cgroups();
+    remove_cgroups(&cgroup(directory.path()));
     done
 }
 
 /// Removes the cgroups of what ended; empty ones, and so nobody else's.
-fn remove_cgroups() {
+fn remove_cgroups(name: &str) {
     let hierarchies = fs::read_dir("/sys/fs/cgroup")
         .into_iter()
         .flatten()
         .flatten();
-    let roots = hierarchies.map(|entry| entry.path().join(CGROUP));
-    for root in roots.chain([Path::new("/sys/fs/cgroup").join(CGROUP)]) {
+    let roots = hierarchies.map(|entry| entry.path().join(name));
+    for root in roots.chain([Path::new("/sys/fs/cgroup").join(name)]) {
         for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
             let _ = fs::remove_dir(entry.path());
         }
@@ -140,6 +147,7 @@ async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
         match part {
             Part::Life => life::run(&mut stage).await?,
             Part::Plugins => plugins::run(&mut stage).await?,
+            Part::Conformance => stage = conformance::run(stage).await?,
             Part::Streams => streams::run(&stage)?,
             Part::Killed => killed::run(&mut stage).await?,
             Part::Critest => {

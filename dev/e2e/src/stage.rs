@@ -9,7 +9,6 @@ use nri_dev::process;
 use nri_testkit::{Connected, FakePlugin};
 use serde_json::json;
 
-use crate::CGROUP;
 use crate::crictl::{Crictl, IMAGE};
 use crate::expect::LIMIT;
 use crate::needs::Needs;
@@ -23,6 +22,7 @@ const RUN: &str = "/run/e2e/run";
 /// The runtime in its surroundings.
 pub(crate) struct Stage {
     needs: Needs,
+    cgroup: String,
     config: PathBuf,
     log: PathBuf,
     runtime: Option<Child>,
@@ -65,6 +65,7 @@ impl Stage {
             Path::new("/run/e2e/cni/10-e2e.conflist"),
             network.to_string(),
         )?;
+        let cgroup = crate::cgroup(directory);
         let config = directory.join("config.toml");
         let images = directory.join("images").display().to_string();
         let mirrors = MIRRORED.map(|prefix| {
@@ -77,7 +78,7 @@ impl Stage {
             &config,
             format!(
                 "socket = {SOCKET:?}\nroot = {ROOT:?}\nrun = {RUN:?}\n\
-             [low_level]\ncgroup_parent = \"/{CGROUP}\"\n\
+             [low_level]\ncgroup_parent = \"/{cgroup}\"\n\
              [[images.mirrors]]\nprefix = \"e2e.local\"\nlocation = \"dir:{images}\"\n\
              {}\
              [network]\nconfig_dir = \"/run/e2e/cni\"\n\
@@ -90,6 +91,7 @@ impl Stage {
         let log = directory.join("runtime.log");
         let mut stage = Self {
             needs,
+            cgroup,
             config,
             log,
             runtime: None,
@@ -192,7 +194,7 @@ impl Stage {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mounts = mounts.lines().filter(|line| line.contains("/run/e2e/"));
         left.extend(mounts.map(str::to_owned));
-        let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(CGROUP));
+        let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(&self.cgroup));
         let cgroups = cgroups.flat_map(|dir| entries(&dir).collect::<Vec<_>>());
         // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing
         // is.

@@ -1,6 +1,6 @@
 //! Exec, attach and port forwarding through crictl, with what goes wrong.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use nri_dev::process;
 use serde_json::json;
 
 use crate::crictl::{container, pod};
-use crate::expect::{is, until};
+use crate::expect::{LIMIT, is, until};
 use crate::stage::Stage;
 
 /// How much goes through a command and back.
@@ -38,7 +38,7 @@ pub(crate) fn run(stage: &Stage) -> Result<(), String> {
         ("attach", attach),
     ];
     let failed = |part, error| format!("{part}: {error}\n{}", stage.said());
-    forward(stage, &pod_id).map_err(|error| failed("port forwarding", error))?;
+    forward(stage, &pod_id, &id).map_err(|error| failed("port forwarding", error))?;
     println!("e2e: streams: port forwarding");
     for (name, part) in parts {
         part(stage, &id).map_err(|error| failed(name, error))?;
@@ -111,11 +111,15 @@ fn terminal(stage: &Stage, id: &str) -> Result<(), String> {
 }
 
 fn leaving(stage: &Stage, id: &str) -> Result<(), String> {
+    // Not every busybox has a program that looks for processes.
+    const COMMANDS: &str =
+        "for all in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $all; echo; done 2>/dev/null";
     let runs = || {
-        Ok(!stage
+        Ok(stage
             .crictl
-            .script(id, "pgrep -f 'sleep 77777' || true")?
-            .is_empty())
+            .script(id, COMMANDS)?
+            .lines()
+            .any(|command| command.trim() == "sleep 77777"))
     };
     let mut child = stage
         .crictl
@@ -157,27 +161,57 @@ fn attach(stage: &Stage, id: &str) -> Result<(), String> {
     })
 }
 
-fn forward(stage: &Stage, pod: &str) -> Result<(), String> {
-    let mut child = stage
-        .crictl
-        .command(&["port-forward", pod, "18000:8000"])
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|e| format!("crictl: {e}"))?;
-    let get = |port: u16, path: &str| -> Result<String, String> {
-        let address = format!("http://127.0.0.1:{port}{path}");
-        process::capture(Command::new("busybox").args(["wget", "-q", "-O", "-", &address]))
-    };
-    let done = until("a forwarded port", || {
-        Ok(TcpStream::connect("127.0.0.1:18000").is_ok())
-    })
-    .and_then(|()| {
+fn forward(stage: &Stage, pod: &str, id: &str) -> Result<(), String> {
+    // A connection that nobody answers ends what crictl forwards, so somebody must be there first.
+    until("a server in the container", || {
+        let page = "wget -q -O - http://127.0.0.1:8000/passwd >/dev/null 2>&1 && echo yes || :";
+        Ok(stage.crictl.script(id, page)? == "yes")
+    })?;
+    forwarded(stage, pod, "18000:8000", || {
         for _ in 0..5 {
-            let users = get(18000, "/passwd")?;
+            let address = "http://127.0.0.1:18000/passwd";
+            let get = &mut Command::new("busybox");
+            let users = process::capture(get.args(["wget", "-q", "-O", "-", address]))?;
             is("a page", users.starts_with("root:"), true)?;
         }
         Ok(())
-    });
+    })?;
+    forwarded(stage, pod, "18001:8001", || {
+        let failed = |e: std::io::Error| format!("a port that nobody serves: {e}");
+        let mut connection = TcpStream::connect("127.0.0.1:18001").map_err(failed)?;
+        let limit = connection.set_read_timeout(Some(LIMIT));
+        limit.map_err(failed)?;
+        // It ends, in whatever way, and without a word.
+        let mut said = Vec::new();
+        match connection.read_to_end(&mut said) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(failed(error)),
+            _ => is("what nobody says", said, Vec::new()),
+        }
+    })
+}
+
+/// Forwards a port while something is done.
+fn forwarded(
+    stage: &Stage,
+    pod: &str,
+    ports: &str,
+    done: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let mut child = stage
+        .crictl
+        .command(&["port-forward", pod, ports])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("crictl: {e}"))?;
+    // It says where it listens once it does, and ends if it can say nothing any more.
+    let mut said = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().ok_or("no output")?);
+    let listens = stdout.read_line(&mut said);
+    let done = match listens {
+        Ok(1..) => done(),
+        _ => Err(format!("crictl forwards no port: {said:?}")),
+    };
     let killed = child.kill().and_then(|()| child.wait());
     killed.map_err(|e| format!("crictl: {e}"))?;
     done

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::conformance::{self, Crictl};
+use super::conformance;
 use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
 use super::scratch::{CaseDir, Scratch};
 use nri_dev::examples::Examples;
 use nri_dev::{process, workspace};
+use nri_testkit::runtime_conformance::Crictl;
 
 /// How long building it may take.
 const BUILDING: Duration = Duration::from_secs(1800);
@@ -247,14 +248,16 @@ pub(super) fn conformance(scratch: &Scratch, containerd: &Containerd) -> Result<
     std::fs::create_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
     let cgroups = Cgroups(format!("nri-conformance-{}", std::process::id()));
-    let driver = Crictl {
-        program: containerd.program("crictl"),
-        endpoint: case_dir.file("containerd.sock"),
-        nri: case_dir.socket(),
-        directory,
-        image: IMAGE,
-        cgroups: format!("/{}", cgroups.0),
-    };
+    let driver = Crictl::new(
+        containerd.program("crictl"),
+        case_dir.file("containerd.sock"),
+        case_dir.socket(),
+        IMAGE,
+    )
+    .directory(directory)
+    .command(["/program".to_owned()])
+    .host_network()
+    .cgroup_parent(format!("/{}", cgroups.0));
     let checked = conformance::run(&driver, &containerd.nri);
     daemon.hang_up();
     drop(daemon);

@@ -86,7 +86,7 @@ pub(crate) fn run(published: &Path, built: bool) -> Result<(), String> {
 }
 
 /// Programs that were built before.
-fn there(names: &[String]) -> BTreeMap<String, PathBuf> {
+pub(crate) fn there(names: &[String]) -> BTreeMap<String, PathBuf> {
     let directory = workspace::root().join("target").join(TARGET).join("size");
     let programs = names
         .iter()

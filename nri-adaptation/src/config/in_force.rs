@@ -16,6 +16,8 @@ pub struct PluginSettings {
     pub request_timeout: Duration,
     /// How many requests it gets at a time.
     pub max_in_flight: usize,
+    /// Whether it only hears of what happens.
+    pub observe: bool,
     /// What its trouble means for a request.
     pub policy: Policy,
     /// What happens to it when it was late.
@@ -102,6 +104,7 @@ impl Config {
             max_in_flight: first(&layers, |layer| &layer.max_in_flight)
                 .unwrap_or(1)
                 .max(1),
+            observe: first(&layers, |layer| &layer.observe).unwrap_or(false),
             policy,
             after_late: limits.after_late,
             strikes: limits.strikes,

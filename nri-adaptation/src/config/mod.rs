@@ -11,6 +11,7 @@ mod documented;
 mod error;
 mod in_force;
 mod json;
+mod observing;
 mod plugin;
 mod policy;
 mod reading;
@@ -364,6 +365,10 @@ impl Config {
                 let reason = "a plugin needs at least one request at a time".to_owned();
                 return invalid(format!("plugins.{name:?}.max_in_flight"), reason);
             }
+        }
+        let required = &self.default_validator.required_plugins;
+        if let Some((key, reason)) = observing::observe_in_vain(&self.plugins, required) {
+            return invalid(key, reason);
         }
         if self.plugin_strikes == 0 {
             let reason = "it counts late answers, so it must be at least 1".to_owned();

@@ -22,6 +22,10 @@ pub struct PluginConfig {
     /// How many requests it gets at a time. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<usize>,
+    /// Has it hear of what happens, and no more: no request waits for it, and nothing that it asks
+    /// for is done. Default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<bool>,
     /// What an error it answers means for the request. Default `"fail"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<FailureAction>,
@@ -54,6 +58,7 @@ pub struct PluginConfig {
 settings!(SnakeOrCamel PluginConfig {
     request_timeout,
     max_in_flight,
+    observe,
     on_error,
     on_late,
     on_absent,

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nri_core::flow::Reply;
+use nri_core::flow::{Flow as _, Member, Reply, Roster};
 use nri_core::lifecycle::ObjectKey;
-use nri_core::schedule::{CallId, CallOutcome};
+use nri_core::schedule::{CallId, CallOutcome, Job as _, RequestOutcome};
 use nri_core::{EncodedRequest, Event, RegisteredPlugin, Response, Subject};
 use tracing::{Span, field};
 
@@ -16,7 +16,7 @@ use crate::plugin::connected::{ConnectedPlugin, InFlight};
 use crate::plugin::endpoint::{Answered, UnderWay};
 use crate::plugin::failure::Failure;
 use crate::telemetry::call_report::PluginCallReport;
-use crate::telemetry::reporter::Reporter;
+use crate::telemetry::reporter::{Reporter, asks};
 
 /// A call that is to be made, or is under way.
 pub(crate) struct Outgoing {
@@ -30,6 +30,8 @@ pub(crate) struct Outgoing {
     pub(crate) patience: Instant,
     /// Of the request that it is part of.
     pub(crate) span: Span,
+    /// What an observer is told, if it tells one.
+    pub(crate) observed: Option<Arc<EncodedRequest>>,
     /// Once it is made; dropped when it is given up.
     pub(crate) under_way: Lock<Option<UnderWay>>,
 }
@@ -63,8 +65,11 @@ impl Outgoing {
         drop(began.in_flight.lock().take());
         let now = now();
         // What comes later is dropped, and was asked for in vain.
-        match &answered.answer {
-            Ok(response) if now <= self.deadline => {
+        match (&answered.answer, &self.observed) {
+            (Ok(response), Some(request)) if asks(response) => {
+                disregard(&self.connected.plugin, request, response, reporter);
+            }
+            (Ok(response), None) if now <= self.deadline => {
                 reporter.answered(&self.connected.plugin.id, self.event, response);
             }
             _ => {}
@@ -78,6 +83,31 @@ impl Outgoing {
         }
         reply
     }
+}
+
+/// Records what an observer asks for, as far as it can be.
+fn disregard(
+    plugin: &RegisteredPlugin,
+    request: &Arc<EncodedRequest>,
+    response: &Response,
+    reporter: &Reporter,
+) {
+    let member = Member::new(plugin.clone(), request.event().into());
+    // As if it were asked, and nobody else.
+    let mut flow = Arc::clone(request).begin(&Roster::new([member]));
+    flow.next();
+    flow.answer(plugin, Reply::Answer(response.clone()));
+    let (owners, evictions) = match flow.finish().result {
+        Ok(RequestOutcome::Create(asked)) => (asked.owners, asked.evictions),
+        Ok(RequestOutcome::Update(asked)) => (asked.owners, asked.evictions),
+        Ok(RequestOutcome::Stop(asked)) => (asked.owners, Vec::new()),
+        Ok(_) => return,
+        Err(error) => {
+            tracing::warn!(%plugin, %error, "what a plugin that observes asks for could not be done");
+            return;
+        }
+    };
+    reporter.disregarded(request, &owners, &evictions);
 }
 
 /// A call that is made: since when, and how much time it has.

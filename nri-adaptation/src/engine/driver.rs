@@ -248,6 +248,10 @@ impl Engine {
         let reporter = &self.shared.reporter;
         let answer = synchronize::send_snapshot(&connected, inventory, &progress, reporter).await;
         let updates = match answer {
+            Ok(updates) if connected.settings().observe => {
+                reporter.unsolicited_disregarded(&plugin.id, &updates, &[]);
+                Ok(Vec::new())
+            }
             Ok(updates) if updates.is_empty() || connected.is_built_in() => Ok(updates),
             Ok(updates) => {
                 let rate = self.unsolicited.check_rate(&plugin.id, updates.len());
@@ -319,6 +323,10 @@ impl Engine {
         match news {
             News::ReportCall(record) => record.report(&self.shared.reporter),
             News::Close(connected, reason) => self.close(connected, reason),
+            News::FellBehind(connected, missed) => {
+                connected.statistics.missed(missed);
+                self.shared.reporter.fell_behind(&connected.info(), missed);
+            }
             News::Complete(completion, ended) => {
                 if let Ok(report) = &*ended {
                     self.shared.reporter.judged(&report.verdicts);

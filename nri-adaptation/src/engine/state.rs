@@ -123,6 +123,8 @@ pub(crate) enum MemberAction {
 pub(crate) enum News {
     ReportCall(CallRecord),
     Close(Arc<ConnectedPlugin>, CloseReason),
+    /// An observer has missed so many events.
+    FellBehind(Arc<ConnectedPlugin>, usize),
     Complete(Option<oneshot::Sender<Ended>>, Box<Ended>),
     /// A container was stopped: what the plugins asked for is to be done before anybody is told.
     Stopped(Box<Stopped>),
@@ -310,7 +312,7 @@ impl State {
             return None;
         }
         self.roster = roster.clone();
-        let members = self.roster.members().iter();
+        let members = self.roster.members().iter().chain(self.roster.observers());
         Some(members.fold(EventMask::NONE, |heard, member| heard | member.events))
     }
 
@@ -359,10 +361,14 @@ impl State {
         }
     }
 
-    /// The plugins that a request that begins now includes, in order.
+    /// The plugins that a request that begins now includes, in order, those that observe it among
+    /// them.
     pub(crate) fn active_plugins(&self) -> impl Iterator<Item = &Arc<ConnectedPlugin>> {
-        let members = self.scheduler.roster().members().iter();
+        let roster = self.scheduler.roster();
+        let mut members: Vec<_> = roster.members().iter().chain(roster.observers()).collect();
+        members.sort_by(|a, b| a.plugin.cmp(&b.plugin));
         members
+            .into_iter()
             .filter_map(|member| self.plugins.get(&member.plugin))
             .map(|entry| &entry.connected)
     }
@@ -383,6 +389,7 @@ impl State {
         self.active_plugins()
             .map(|connected| {
                 let mut info = connected.info();
+                info.queued = self.scheduler.backlog(&info.plugin);
                 if info.state == PluginState::Ready && self.scheduler.is_late(&info.plugin) {
                     info.state = PluginState::Late;
                 }
@@ -438,6 +445,7 @@ impl State {
                 message,
                 deadline,
                 patience,
+                observed,
             } => {
                 let connected = self.connected(&plugin)?;
                 let event = message.event();
@@ -448,6 +456,7 @@ impl State {
                     call,
                     connected,
                     event,
+                    observed: observed.then(|| Arc::clone(&message)),
                     request: Lock::new(Some(message)),
                     deadline,
                     patience,
@@ -484,6 +493,9 @@ impl State {
             }
             Effect::PluginReady { plugin } => {
                 Action::Member(MemberAction::Ready(self.connected(&plugin)?))
+            }
+            Effect::FellBehind { plugin, missed } => {
+                Action::News(News::FellBehind(self.connected(&plugin)?, missed))
             }
             Effect::Close { plugin, reason } => {
                 Action::News(News::Close(self.plugins.remove(&plugin)?.connected, reason))

@@ -54,7 +54,10 @@ impl RuntimeHandle for PluginDoor {
     ) -> Result<Vec<api::ContainerUpdate>, UpdateFailure> {
         let open = self.unsolicited.upgrade();
         match open.filter(|unsolicited| unsolicited.shared().is_enabled()) {
-            Some(unsolicited) => Ok(unsolicited.apply(&self.plugin, updates, evictions).await),
+            Some(unsolicited) => {
+                unsolicited.refuse_observer(&self.plugin, &updates, &evictions)?;
+                Ok(unsolicited.apply(&self.plugin, updates, evictions).await)
+            }
             None => Err(UpdateFailure::Disconnected(
                 "the runtime has stopped NRI".to_owned(),
             )),
@@ -133,6 +136,26 @@ impl UnsolicitedUpdates {
                 wait,
             }
         })
+    }
+
+    /// Does nothing for a plugin that only hears of what happens.
+    ///
+    /// # Errors
+    /// It is one.
+    fn refuse_observer(
+        &self,
+        plugin: &PluginId,
+        updates: &[api::ContainerUpdate],
+        evictions: &[api::ContainerEviction],
+    ) -> Result<(), UpdateFailure> {
+        if !self.shared().config().plugin(plugin).observe {
+            return Ok(());
+        }
+        let reporter = &self.shared().reporter;
+        reporter.unsolicited_disregarded(plugin, updates, evictions);
+        Err(UpdateFailure::Refused(format!(
+            "plugin {plugin} observes (`observe = true`), so nothing that it asks for is done"
+        )))
     }
 
     /// Carries out a plugin's unsolicited updates, as far as validators that judge

@@ -68,6 +68,7 @@
 //! | `containerd_nri_plugin_invocations_total` | counter | `plugin`, `operation`, `status` (`success`, `error`), `error` |
 //! | `containerd_nri_plugin_latency_seconds` | histogram | `plugin`, `operation` |
 //! | `containerd_nri_plugin_adjustments_total` | counter | `plugin`, `operation`, `type` (`update`, `evict`; on request `adjust`) |
+//! | `containerd_nri_observer_missed_events_total` | counter | `plugin` |
 //! | `containerd_nri_active_plugins_total` | gauge | |
 //!
 //! `error` is empty, `deadline_exceeded`, the name of a status code in snake case, `unknown_code`,

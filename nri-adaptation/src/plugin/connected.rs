@@ -141,6 +141,9 @@ impl ConnectedPlugin {
         if self.is_built_in() || settings.validate_updates {
             member = member.validating_updates();
         }
+        if settings.observe {
+            member = member.observing();
+        }
         member
     }
 
@@ -159,6 +162,7 @@ impl ConnectedPlugin {
         info.gid = self.origin.gid;
         info.nri_version = self.origin.nri_version.clone();
         info.failure_policy = self.subscription.wish;
+        info.observes = self.settings().observe;
         (info.calls, info.last_error) = self.statistics.snapshot();
         info
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nri_core::{InvalidIdentity, PluginId, RegisteredPlugin, RuntimeHandle as _, api};
+use nri_core::{
+    InvalidIdentity, PluginId, RegisteredPlugin, RuntimeHandle as _, UpdateFailure, api,
+};
 use nri_proto::transport::{CallContext, Code, RuntimeServer, RuntimeService, Service, Status};
 use nri_proto::{Method as _, rpc};
 use tokio::sync::{oneshot, watch};
@@ -300,7 +302,10 @@ impl RuntimeService for RegistrationService {
         let failed = door
             .update_containers(request.update, request.evict)
             .await
-            .map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+            .map_err(|error| match error {
+                UpdateFailure::Refused(reason) => Status::new(Code::PermissionDenied, reason),
+                error => Status::new(Code::Unavailable, error.to_string()),
+            })?;
         Ok(api::UpdateContainersResponse { failed })
     }
 }

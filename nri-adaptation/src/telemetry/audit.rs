@@ -99,6 +99,15 @@ impl AuditRecord<'_> {
             "{}", self.to_line()
         );
     }
+
+    /// The same where nothing of it is done.
+    pub(crate) fn log_disregarded(&self) {
+        let event = self.event.map_or("UpdateContainers", Event::name);
+        tracing::warn!(
+            target: "nri::audit", event, pod = self.pod, container = self.container,
+            "asked for by a plugin that observes, and not done: {}", self.to_line()
+        );
+    }
 }
 
 fn by(owner: &Owner) -> String {

@@ -50,6 +50,12 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (plugin, operation, adjustment, updates, evictions);
     }
 
+    /// A plugin that only hears of what happens took too long: it does not get so many events, and is
+    /// synchronised again.
+    fn record_missed(&self, plugin: &PluginId, events: usize) {
+        let _ = (plugin, events);
+    }
+
     /// How many plugins are ready, built-in ones included.
     fn set_plugin_count(&self, count: usize) {
         let _ = count;

@@ -42,6 +42,18 @@ pub trait Observer: Send + Sync + 'static {
         let _ = record;
     }
 
+    /// A plugin that only hears of what happens asked for something, in an answer or unsolicited:
+    /// nothing of it is done.
+    fn disregarded(&self, record: &AuditRecord<'_>) {
+        let _ = record;
+    }
+
+    /// A plugin that only hears of what happens took longer than events can be kept for it: it does
+    /// not get so many of them, and is synchronised again.
+    fn plugin_fell_behind(&self, plugin: &PluginInfo, missed: usize) {
+        let _ = (plugin, missed);
+    }
+
     /// Something that a plugin asked for was left out, and nothing fails for it: the runtime cannot
     /// apply it, for example.
     fn omitted(&self, omission: &Omission) {

@@ -72,6 +72,10 @@ pub struct PluginInfo {
     pub failure_policy: Option<api::FailurePolicy>,
     /// How far it is.
     pub state: PluginState,
+    /// Whether it only hears of what happens.
+    pub observes: bool,
+    /// How many events it is to be told as an observer, when it has the time.
+    pub queued: usize,
     /// What its calls came to, since it connected.
     pub calls: CallStatistics,
     /// How often it was launched again.
@@ -105,6 +109,8 @@ impl PluginInfo {
             nri_version: String::new(),
             failure_policy: None,
             state,
+            observes: false,
+            queued: 0,
             calls: CallStatistics::default(),
             restarts: 0,
             last_error: None,

@@ -18,6 +18,7 @@ use crate::telemetry::audit::{AuditRecord, owners_of};
 use crate::telemetry::call_report::PluginCallReport;
 use crate::telemetry::metrics::{ErrorClass, Metrics};
 use crate::telemetry::observer::Observer;
+use crate::telemetry::plugin_info::PluginInfo;
 use crate::telemetry::readiness::Readiness;
 use crate::text::sanitized;
 
@@ -141,13 +142,7 @@ impl Reporter {
         if owners.is_empty() && evictions.is_empty() {
             return;
         }
-        let evictions: Vec<_> = evictions
-            .iter()
-            .map(|eviction| {
-                let plugins = eviction.reasons.iter().map(|(plugin, _)| plugin.clone());
-                (eviction.container_id.clone(), plugins.collect())
-            })
-            .collect();
+        let evictions = by_plugins(evictions);
         self.audit(&AuditRecord {
             event: Some(request.event()),
             pod: &request.pod_id(),
@@ -155,6 +150,56 @@ impl Reporter {
             owners,
             evictions: &evictions,
         });
+    }
+
+    /// An observer asked for something in an answer.
+    pub(crate) fn disregarded(
+        &self,
+        request: &EncodedRequest,
+        owners: &Owners,
+        evictions: &[Eviction],
+    ) {
+        self.in_vain(&AuditRecord {
+            event: Some(request.event()),
+            pod: &request.pod_id(),
+            container: &request.container_id(),
+            owners,
+            evictions: &by_plugins(evictions),
+        });
+    }
+
+    /// An observer asked for something by itself.
+    pub(crate) fn unsolicited_disregarded(
+        &self,
+        plugin: &PluginId,
+        updates: &[api::ContainerUpdate],
+        evictions: &[api::ContainerEviction],
+    ) {
+        self.in_vain(&AuditRecord {
+            event: None,
+            pod: "",
+            container: "",
+            owners: &owners_of(plugin, updates),
+            evictions: &evicted_by(plugin, evictions),
+        });
+    }
+
+    fn in_vain(&self, record: &AuditRecord<'_>) {
+        if !record.is_empty() {
+            record.log_disregarded();
+            self.observer.disregarded(record);
+        }
+    }
+
+    /// An observer has missed events.
+    pub(crate) fn fell_behind(&self, info: &PluginInfo, missed: usize) {
+        let plugin = &info.plugin;
+        tracing::warn!(
+            %plugin, missed,
+            "the plugin observes and took too long: it is synchronised again instead of being told what was kept for it"
+        );
+        self.metrics.record_missed(info.id(), missed);
+        self.observer.plugin_fell_behind(info, missed);
     }
 
     /// Something that plugins asked for is not going to happen, and nothing fails for it.
@@ -231,10 +276,7 @@ impl Reporter {
         evictions: &[api::ContainerEviction],
     ) {
         let owners = owners_of(plugin, updates);
-        let evictions: Vec<_> = evictions
-            .iter()
-            .map(|eviction| (eviction.container_id.clone(), vec![plugin.clone()]))
-            .collect();
+        let evictions = evicted_by(plugin, evictions);
         self.audit(&AuditRecord {
             event: None,
             pod: "",
@@ -250,6 +292,33 @@ impl Reporter {
             self.observer.adjusted(record);
         }
     }
+}
+
+/// Who asked for each eviction.
+fn by_plugins(evictions: &[Eviction]) -> Vec<(String, Vec<PluginId>)> {
+    let evictions = evictions.iter().map(|eviction| {
+        let plugins = eviction.reasons.iter().map(|(plugin, _)| plugin.clone());
+        (eviction.container_id.clone(), plugins.collect())
+    });
+    evictions.collect()
+}
+
+/// The same where one plugin asks for all.
+fn evicted_by(
+    plugin: &PluginId,
+    evictions: &[api::ContainerEviction],
+) -> Vec<(String, Vec<PluginId>)> {
+    let evictions = evictions.iter();
+    evictions
+        .map(|eviction| (eviction.container_id.clone(), vec![plugin.clone()]))
+        .collect()
+}
+
+/// Whether an answer asks for anything.
+pub(crate) fn asks(response: &Response) -> bool {
+    let (adjustment, updates, evictions) = asked_for(response);
+    let adjusts = adjustment.is_some_and(|adjust| *adjust != api::ContainerAdjustment::default());
+    adjusts || updates + evictions > 0
 }
 
 /// What an answer asks for: of the container concerned, and how many updates and evictions.

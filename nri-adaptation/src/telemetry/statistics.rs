@@ -25,6 +25,9 @@ pub struct CallStatistics {
     pub timeouts_in_a_row: u32,
     /// Calls that it did not get, since it still owed an earlier answer.
     pub skipped: u64,
+    /// Events that it did not get as an observer, since it was too far behind; it was synchronised
+    /// again instead.
+    pub missed: u64,
     /// How long it took where it answered, with an error or without.
     pub latency: Latency,
 }
@@ -114,6 +117,13 @@ impl Statistics {
                 *last_error = Some(format!("{}: its connection was lost", report.event));
             }
         }
+    }
+
+    /// It did not get events as an observer.
+    pub(crate) fn missed(&self, events: usize) {
+        let mut counters = self.lock();
+        let missed = u64::try_from(events).unwrap_or(u64::MAX);
+        counters.calls.missed = counters.calls.missed.saturating_add(missed);
     }
 
     /// What came of the calls so far, and of the last one that went wrong.

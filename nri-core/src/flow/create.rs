@@ -7,11 +7,11 @@ use nri_proto::api;
 use prost::Message as _;
 
 use super::chain::{Called, Chain, Stage};
-use super::growth::Growth;
+use super::growth::{Growth, ROOM};
 use super::validating::{ValidateFlow, consulted};
 use super::{Flow, Reply, Report, Roster, Step};
 use crate::merge::{Combined, CreateOutcome};
-use crate::{EncodedRequest, Error, RegisteredPlugin, Request, Response};
+use crate::{EncodedRequest, Error, Event, RegisteredPlugin, Request, Response};
 
 /// The flow of a creation. Each plugin sees the container as adjusted by those before it;
 /// validators see the original, the combined adjustment and its owners.
@@ -147,6 +147,9 @@ impl Flow for CreateFlow {
         }
         match self.chain.next(&mut self.adjusting) {
             Step::Done if !self.chain.failed() => {
+                if self.roster.is_observed(Event::CreateContainer) {
+                    self.adjusting.show();
+                }
                 self.validating = self.validation();
                 let checked = self.validating.as_ref().map_or(Ok(()), |(validating, _)| {
                     self.adjusting.growth.check(validating.request())
@@ -169,6 +172,18 @@ impl Flow for CreateFlow {
             Some((validating, _)) => validating.answer(plugin, reply),
             None => self.chain.answer(plugin, reply, &mut self.adjusting),
         }
+    }
+
+    fn observed(&self) -> Option<Arc<EncodedRequest>> {
+        let Adjusting {
+            original, current, ..
+        } = &self.adjusting;
+        // Nobody is refused anything for what no other plugin is asked with.
+        let told = match current.len() > ROOM {
+            true => original,
+            false => current,
+        };
+        Some(Arc::clone(told))
     }
 
     fn finish(self) -> Report<CreateOutcome> {

@@ -5,7 +5,7 @@ use super::{ENVELOPE_RESERVE, MESSAGE_LIMIT};
 use crate::{EncodedRequest, Error, PluginId, RegisteredPlugin};
 
 /// The most bytes that a request to a plugin may have.
-const ROOM: usize = MESSAGE_LIMIT - ENVELOPE_RESERVE;
+pub(super) const ROOM: usize = MESSAGE_LIMIT - ENVELOPE_RESERVE;
 
 /// What the answers to a request have added to it so far.
 #[derive(Debug, Default)]

@@ -53,6 +53,10 @@ impl Flow for NotifyFlow {
         self.chain.answer(plugin, reply, &mut self.telling);
     }
 
+    fn observed(&self) -> Option<Arc<EncodedRequest>> {
+        Some(Arc::clone(&self.telling.0))
+    }
+
     fn finish(self) -> Report<()> {
         let Called {
             outcomes,

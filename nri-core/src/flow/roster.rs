@@ -88,6 +88,9 @@ pub struct Member {
     /// protocol has creations in mind only: such a request has no adjustment in it, only
     /// updates. Default: false.
     pub validates_updates: bool,
+    /// Whether it only hears of what happened: no request waits for it, and nothing that it answers
+    /// counts. It is not asked to validate. Default: false.
+    pub observes: bool,
     /// What its trouble means.
     pub policy: Policy,
 }
@@ -100,6 +103,7 @@ impl Member {
             events,
             implicit: false,
             validates_updates: false,
+            observes: false,
             policy: Policy::default(),
         }
     }
@@ -126,6 +130,13 @@ impl Member {
         self
     }
 
+    /// The same member, which only hears of what happened.
+    #[must_use]
+    pub fn observing(mut self) -> Self {
+        self.observes = true;
+        self
+    }
+
     /// Whether "unimplemented" as an answer to `event` means that the plugin is not subscribed to
     /// it.
     pub(super) fn may_not_know(&self, event: Event) -> bool {
@@ -143,6 +154,8 @@ impl Member {
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
     members: Arc<[Member]>,
+    /// Those that hear of what came of a request, and are not asked.
+    observers: Arc<[Member]>,
     support: Support,
     policy: policy::Policy,
     known_pods: KnownPods,
@@ -155,8 +168,11 @@ impl Roster {
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         let mut members: Vec<Member> = members.into_iter().collect();
         members.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+        let (observers, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.observes);
         Self {
             members: members.into(),
+            observers: observers.into(),
             support: Support::default(),
             policy: Default::default(),
             known_pods: KnownPods::default(),
@@ -211,8 +227,20 @@ impl Roster {
         &self.known_pods
     }
 
-    /// The members in order.
+    /// The members that are asked, in order.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The members that [observe](Member::observes), in order: requests go on without them.
+    pub fn observers(&self) -> &[Member] {
+        &self.observers
+    }
+
+    /// Whether an observer wants to hear of an event. None hears of validation, which is a question.
+    pub fn is_observed(&self, event: Event) -> bool {
+        let mut observers = self.observers.iter();
+        event != Event::ValidateContainerAdjustment
+            && observers.any(|member| member.events.contains(event))
     }
 }

@@ -21,7 +21,7 @@ trait Merging: Stage {
     type Outcome: fmt::Debug;
 
     /// The request as it is now.
-    fn current(&self) -> &EncodedRequest;
+    fn current(&self) -> &Arc<EncodedRequest>;
 
     /// What the answers have added so far.
     fn growth(&self) -> &Growth;
@@ -190,7 +190,7 @@ impl Updating {
 impl Merging for Updating {
     type Outcome = UpdateOutcome;
 
-    fn current(&self) -> &EncodedRequest {
+    fn current(&self) -> &Arc<EncodedRequest> {
         &self.current
     }
 
@@ -243,6 +243,10 @@ impl Flow for UpdateFlow {
         self.0.answer(plugin, reply);
     }
 
+    fn observed(&self) -> Option<Arc<EncodedRequest>> {
+        Some(Arc::clone(self.0.stage.current()))
+    }
+
     fn finish(self) -> Report<UpdateOutcome> {
         self.0.finish()
     }
@@ -288,7 +292,7 @@ impl Stage for Stopping {
 impl Merging for Stopping {
     type Outcome = StopOutcome;
 
-    fn current(&self) -> &EncodedRequest {
+    fn current(&self) -> &Arc<EncodedRequest> {
         &self.request
     }
 
@@ -333,6 +337,10 @@ impl Flow for StopFlow {
 
     fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
         self.0.answer(plugin, reply);
+    }
+
+    fn observed(&self) -> Option<Arc<EncodedRequest>> {
+        Some(Arc::clone(self.0.stage.current()))
     }
 
     fn finish(self) -> Report<StopOutcome> {

@@ -1,12 +1,13 @@
 //! A request in a scheduler, from the moment it is handed in until it is settled, and the record of
 //! whom it was sent to.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Job, RequestId, Submission};
 use crate::flow::{Outcome, PluginOutcome, Roster};
 use crate::lifecycle::{ObjectKey, PendingCreation};
-use crate::{Event, RegisteredPlugin};
+use crate::{EncodedRequest, Event, RegisteredPlugin};
 
 /// What became of one call of a flow.
 #[derive(Debug)]
@@ -73,6 +74,17 @@ pub(super) struct Active<J: Job> {
     pub(super) exists: bool,
     /// Whether its object runs again by it after a stop.
     pub(super) restarts: bool,
+    /// Those that observe it, by the names that its roster has for them, until they are told.
+    pub(super) observers: Vec<RegisteredPlugin>,
+    /// Of a creation that is not settled: what is told of it once the container is known to exist.
+    pub(super) held: Vec<Held>,
+}
+
+/// Something that observers are to be told.
+pub(super) struct Held {
+    pub(super) request: RequestId,
+    pub(super) observers: Vec<RegisteredPlugin>,
+    pub(super) message: Arc<EncodedRequest>,
 }
 
 impl<J: Job> Active<J> {
@@ -97,6 +109,8 @@ impl<J: Job> Active<J> {
             birth: None,
             exists: false,
             restarts: false,
+            observers: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -135,13 +149,15 @@ impl<J: Job> Active<J> {
     }
 
     /// The members, by the names that the flow has for them, to which it will still bring an event,
-    /// or has brought it and not heard of it.
+    /// or has brought it and not heard of it; and those that will be told of it.
     pub(super) fn awaited(&self, event: Event) -> impl Iterator<Item = &RegisteredPlugin> {
         let running = match &self.stage {
             Stage::Running(running) => Some(running),
             Stage::Queued | Stage::Unsettled(_) => None,
         };
-        running.into_iter().flat_map(move |running| {
+        let observers = self.observers.iter();
+        let observers = observers.filter(move |_| event == self.event);
+        let asked = running.into_iter().flat_map(move |running| {
             let resolved = move |plugin: &RegisteredPlugin| {
                 running.records.iter().any(|record| {
                     record.asked_as == *plugin && record.event == event && record.resolved
@@ -158,7 +174,8 @@ impl<J: Job> Active<J> {
                     member.events.contains(event) && judges && !resolved(&member.plugin)
                 })
                 .map(|member| &member.plugin)
-        })
+        });
+        asked.chain(observers)
     }
 }
 

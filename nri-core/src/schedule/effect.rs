@@ -115,6 +115,9 @@ pub enum Effect<T> {
         /// From when on nothing is done with an answer any more, so that the call may be
         /// forgotten.
         patience: Instant,
+        /// Whether it tells an [observer](crate::flow::Member::observes): what it answers changes
+        /// nothing.
+        observed: bool,
     },
     /// For the record: a request has heard what came of one of its calls, made or not. There is
     /// nothing to be done.
@@ -147,6 +150,14 @@ pub enum Effect<T> {
     PluginReady {
         /// The plugin.
         plugin: RegisteredPlugin,
+    },
+    /// For the record: an [observer](crate::flow::Member::observes) has missed events, since it took
+    /// longer for those before than they can be kept. It is synchronised again, which follows.
+    FellBehind {
+        /// The plugin.
+        plugin: RegisteredPlugin,
+        /// How many events it does not get.
+        missed: usize,
     },
     /// Close a plugin's connection. The scheduler has forgotten it already.
     Close {

@@ -21,10 +21,15 @@ impl<J: Job> Scheduler<J> {
         let Stage::Running(running) = std::mem::replace(&mut active.stage, Stage::Queued) else {
             return;
         };
+        let told = match active.observers.is_empty() {
+            true => None,
+            false => running.flow.observed(),
+        };
         let mut report = running.flow.finish();
         let records = running.records;
         correct(&mut report.outcomes, &records);
-        let refused = active.began > 0 && !matches!(ended_by, Some(Error::Lifecycle(_)));
+        let took_place = !matches!(ended_by, Some(Error::Lifecycle(_)));
+        let refused = active.began > 0 && took_place;
         if let Some(error) = ended_by {
             report.result = Err(error);
         }
@@ -45,12 +50,15 @@ impl<J: Job> Scheduler<J> {
         }
         let is_creation = active.event == Event::CreateContainer;
         let unsettled = is_creation && report.result.is_ok();
+        let happened = report.result.is_ok() || (took_place && active.event.is_notification());
+        let told = told.filter(|_| happened);
         self.effects.push_back(Effect::Finished {
             request: id,
             report,
             unsettled,
             undoes: active.undoes.as_ref().map(|(creation, _)| *creation),
         });
+        self.tell_observers(id, &mut active, told);
         if active.event.is_end() && self.lives.state(&active.object) == State::Removed {
             self.no_longer_strange(&active.object);
         }
@@ -86,6 +94,7 @@ impl<J: Job> Scheduler<J> {
                 (Settlement::Committed, Some(birth)) => {
                     // Nothing is due of what exists.
                     let _ = self.lives.settle(birth, settlement);
+                    self.release(&mut active);
                 }
                 (Settlement::Abandoned, birth) => {
                     active.birth = birth;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::backlog::{Backlog, Told};
 use super::{CallId, PluginLimits, RequestId};
 use crate::flow::Member;
 use crate::lifecycle::ObjectKey;
@@ -61,6 +62,8 @@ pub(super) struct Purpose {
     /// Whether it undoes a creation that the plugin saw, so that it has to hear of it even if it
     /// is late.
     pub(super) undoes: bool,
+    /// What it is about, where it tells an observer: its request may be over then.
+    pub(super) observed: Option<ObjectKey>,
 }
 
 /// A call that waits for its turn.
@@ -131,6 +134,8 @@ pub(super) struct Instance {
     pub(super) again: bool,
     /// Whether it was synchronised, so that only events add to what it knows.
     pub(super) shown: bool,
+    /// What it is told as an observer, when it has the time.
+    pub(super) backlog: Backlog,
 }
 
 impl Instance {
@@ -147,6 +152,7 @@ impl Instance {
             strange: BTreeSet::new(),
             again: false,
             shown: false,
+            backlog: Backlog::default(),
         }
     }
 
@@ -178,17 +184,57 @@ impl Instance {
         late >= self.limits.places()
     }
 
-    /// Takes out the first waiting call that may have its turn now.
-    pub(super) fn next_turn(&mut self) -> Option<Waiting> {
+    /// Takes out the first waiting call that may have its turn now: those that requests wait for
+    /// come first.
+    pub(super) fn next_turn(&mut self, now: Instant) -> Option<Waiting> {
         let serves = matches!(self.phase, Phase::Open | Phase::Retiring { .. });
         if !serves || self.turns.len() >= self.limits.places() {
             return None;
         }
-        let free = self.waiting.iter().position(|waiting| {
-            let pod = &waiting.purpose.pod;
-            !self.turns.values().any(|turn| turn.purpose.pod == *pod)
-        })?;
-        self.waiting.remove(free)
+        let is_free = |pod: &ObjectKey| !self.turns.values().any(|turn| turn.purpose.pod == *pod);
+        let mut waiting = self.waiting.iter();
+        if let Some(free) = waiting.position(|waiting| is_free(&waiting.purpose.pod)) {
+            return self.waiting.remove(free);
+        }
+        let told = self.backlog.next(is_free)?;
+        Some(Waiting {
+            purpose: Purpose {
+                request: told.request,
+                awaited: false,
+                asked_as: self.member.plugin.clone(),
+                pod: told.pod,
+                undoes: false,
+                observed: Some(told.object),
+            },
+            message: told.message,
+            since: now,
+        })
+    }
+
+    /// Keeps something for an observer; false if that is too much.
+    pub(super) fn tell_later(&mut self, told: Told) -> bool {
+        let (events, bytes) = (self.limits.observed_events, self.limits.observed_bytes);
+        self.backlog.add(told, events, bytes)
+    }
+
+    /// Of what it is told later, leaves out what is about something that has ended and that it was
+    /// not shown, unless it is told of its beginning as well. What it is told of is not strange.
+    pub(super) fn forget_ends(
+        &mut self,
+        shown: &BTreeSet<ObjectKey>,
+        is_removed: impl Fn(&ObjectKey) -> bool,
+    ) {
+        let strange = &mut self.strange;
+        self.backlog.retain_known(shown, |object, event| {
+            if is_removed(object) || (event.is_end() && strange.contains(object)) {
+                return false;
+            }
+            strange.remove(object);
+            true
+        });
+        for object in self.backlog.appearances() {
+            self.strange.remove(object);
+        }
     }
 
     /// Takes out the waiting calls that a late plugin does not get, and parts those it gets later
@@ -225,7 +271,9 @@ impl Instance {
 
     /// Whether calls are under way that may still be answered in time.
     pub(super) fn is_working(&self) -> bool {
-        !self.waiting.is_empty() || self.turns.values().any(|turn| !turn.late)
+        !self.waiting.is_empty()
+            || !self.backlog.is_empty()
+            || self.turns.values().any(|turn| !turn.late)
     }
 
     pub(super) fn is_held(&self) -> bool {

@@ -152,6 +152,16 @@ impl Flow for RequestFlow {
         }
     }
 
+    fn observed(&self) -> Option<Arc<EncodedRequest>> {
+        match self {
+            Self::Create(flow) => flow.observed(),
+            Self::Update(flow) => flow.observed(),
+            Self::Stop(flow) => flow.observed(),
+            Self::Notify(flow) => flow.observed(),
+            Self::Validate(_) => None,
+        }
+    }
+
     fn finish(self) -> Report<RequestOutcome> {
         match self {
             Self::Create(flow) => map(flow.finish(), RequestOutcome::Create),

@@ -192,6 +192,7 @@ impl<J: Job> Scheduler<J> {
             .values()
             .filter(|active| self.appears(active) && self.is_hidden(active, plugin, events))
             .map(|active| active.object.clone())
+            .chain(instance.backlog.appearances().cloned())
             .collect();
         self.set_phase(plugin, Phase::Synchronizing { until: deadline });
         Some(SyncPlan { deadline, exclude })
@@ -244,6 +245,8 @@ impl<J: Job> Scheduler<J> {
                 instance.strange.remove(&active.object);
             }
         }
+        let lives = &self.lives;
+        instance.forget_ends(shown, |key| lives.state(key) == State::Removed);
         instance.shown = true;
     }
 

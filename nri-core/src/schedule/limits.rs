@@ -89,6 +89,11 @@ pub struct PluginLimits {
     pub strikes: u32,
     /// What is done once a late answer has come. Default: keep.
     pub after_late: AfterLate,
+    /// How many events are kept for it while it [observes](Member::observes). One more, and it is
+    /// synchronised again instead. Default: 4096.
+    pub observed_events: usize,
+    /// The same for the bytes of these events. Default: 16 MiB.
+    pub observed_bytes: usize,
 }
 
 impl Default for PluginLimits {
@@ -98,6 +103,8 @@ impl Default for PluginLimits {
             max_in_flight: 1,
             strikes: 3,
             after_late: AfterLate::Keep,
+            observed_events: 4096,
+            observed_bytes: 16 << 20,
         }
     }
 }

@@ -29,6 +29,12 @@
 //!   it not at all: it hears no end of what it never knew.
 //! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is
 //!   synchronised. If that fails, the older one gets what waited for the newer.
+//! * **Observing.** A plugin that [observes](crate::flow::Member::observes) is part of no request: it
+//!   hears of what has happened when the request is through the others, of a creation when its
+//!   container is known to exist. So no request waits for it, and what it answers changes nothing.
+//!   What it has not had time for is kept within [`PluginLimits::observed_events`] and
+//!   [`PluginLimits::observed_bytes`]; with more, or when it owes an answer for very long, it is
+//!   synchronised again.
 //! * **Undoing.** A creation that fails, or that is settled as abandoned, is taken back towards the
 //!   plugins whose request was handed to the transport, and no others, before anything else happens
 //!   to the pod. A late plugin hears of it as soon as its answer has come.
@@ -75,7 +81,7 @@
 //!             log.push("done".into());
 //!         }
 //!         Effect::CallResolved { plugin, outcome, .. } => log.push(format!("{plugin}: {}", outcome.name())),
-//!         Effect::Close { .. } | Effect::OutOfTime { .. } => unreachable!(),
+//!         Effect::Close { .. } | Effect::OutOfTime { .. } | Effect::FellBehind { .. } => unreachable!(),
 //!         _ => unreachable!("there are no other effects"),
 //!     }
 //! }
@@ -88,6 +94,7 @@
 //! which steps lead where ([`lifecycle`](crate::lifecycle) knows).
 
 mod active;
+mod backlog;
 mod budget;
 mod calls;
 mod effect;
@@ -96,6 +103,7 @@ mod instance;
 mod job;
 mod joining;
 mod limits;
+mod observing;
 mod relay;
 mod scheduler;
 mod slots;

@@ -51,6 +51,13 @@ impl<J: Job> Scheduler<J> {
             }
         };
         let flow = active.job.begin(&roster);
+        let event = active.event;
+        let observers = roster.observers().iter();
+        let observers = observers.filter(|member| member.events.contains(event));
+        active.observers = match event {
+            Event::ValidateContainerAdjustment => Vec::new(),
+            _ => observers.map(|member| member.plugin.clone()).collect(),
+        };
         active.stage = Stage::Running(Running {
             flow,
             roster,
@@ -113,6 +120,7 @@ impl<J: Job> Scheduler<J> {
             active.exists = true;
         }
         if let Some(creation) = unsettled {
+            self.tell_what_was_held(creation);
             self.no_longer_before(creation);
         }
     }
@@ -142,6 +150,7 @@ impl<J: Job> Scheduler<J> {
             asked_as: call.plugin,
             pod: active.pod.clone(),
             undoes: active.undoes.is_some(),
+            observed: None,
         };
         if let Some(running) = active.running() {
             running.records.push(Record {
@@ -172,9 +181,10 @@ impl<J: Job> Scheduler<J> {
         }) = self
             .plugins
             .get_mut(plugin)
-            .and_then(|instance| instance.next_turn())
+            .and_then(|instance| instance.next_turn(now))
         {
-            if !self.may_hear(plugin, &purpose, message.event()) {
+            // What an observer hears was looked at when it happened.
+            if purpose.observed.is_none() && !self.may_hear(plugin, &purpose, message.event()) {
                 let nothing = Reply::Answer(Response::empty(message.event()));
                 let untimed = Timing { since, took: None };
                 self.answer(&purpose, message.event(), nothing, untimed);
@@ -192,7 +202,7 @@ impl<J: Job> Scheduler<J> {
             let deadline = left.map_or(own, |left| own.min(left));
             // Longer than the scheduler itself waits, which says what that means.
             let patience = own + instance.limits.owed() + instance.limits.request_timeout;
-            let request = purpose.request;
+            let (request, observed) = (purpose.request, purpose.observed.is_some());
             let turn = Turn {
                 purpose,
                 message: message.clone(),
@@ -214,6 +224,7 @@ impl<J: Job> Scheduler<J> {
                 message,
                 deadline,
                 patience,
+                observed,
             });
         }
     }
@@ -257,6 +268,9 @@ impl<J: Job> Scheduler<J> {
         let Some(turn) = self.end_turn(call) else {
             return;
         };
+        if turn.purpose.observed.is_some() {
+            return self.observer_answered(&plugin, &turn, &reply, now);
+        }
         let Some(instance) = self.plugins.get_mut(&plugin) else {
             return;
         };
@@ -283,6 +297,9 @@ impl<J: Job> Scheduler<J> {
     /// Whether a caller waits for what is asked in a call, so that the plugin can be blamed for
     /// being late. Nobody does who has left, or whose time is over as well.
     fn is_waited_for(&mut self, purpose: &Purpose, now: Instant) -> bool {
+        if purpose.observed.is_some() {
+            return false;
+        }
         let deadline = self
             .requests
             .get(&purpose.request)
@@ -341,6 +358,7 @@ impl<J: Job> Scheduler<J> {
         let late = Reply::Late {
             after: took.min(limits.request_timeout),
         };
+        self.record_observed(&plugin, &purpose, event, &late, timing);
         self.answer(&purpose, event, late, timing);
         // Parted from its request: what comes is dropped.
         if let Some(turn) = self
@@ -371,6 +389,12 @@ impl<J: Job> Scheduler<J> {
         let Some(plugin) = self.calls.get(&call).cloned() else {
             return;
         };
+        let turn = self.plugins.get(&plugin);
+        let turn = turn.and_then(|instance| instance.turns.get(&call));
+        if turn.is_some_and(|turn| turn.purpose.observed.is_some()) {
+            self.end_turn(call);
+            return self.fall_behind(&plugin, now);
+        }
         let hangs = self.plugins.get(&plugin).is_some_and(|instance| {
             let turn = instance.turns.get(&call);
             instance.limits.strikes > 0 && turn.is_some_and(|turn| turn.blamed)

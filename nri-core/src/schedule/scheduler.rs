@@ -55,8 +55,13 @@ impl<J: Job> Scheduler<J> {
     pub fn handle_changed(&mut self, member: Member, limits: PluginLimits, now: Instant) {
         let plugin = member.plugin.clone();
         if let Some(instance) = self.plugins.get_mut(&plugin) {
-            instance.member = member;
+            let observed = std::mem::replace(&mut instance.member, member).observes;
             instance.limits = limits;
+            if observed && !instance.member.observes {
+                // Requests are not to wait for what it has not heard yet.
+                self.forget_observer(&plugin.id);
+                self.show_again(&plugin, now);
+            }
             self.update_roster();
             // There may be more places than before.
             self.work.push_back(Work::Turns(plugin));
@@ -211,6 +216,7 @@ impl<J: Job> Scheduler<J> {
                     .get(plugin)
                     .is_some_and(|instance| matches!(instance.phase, Phase::Synchronize { .. })),
                 Effect::PluginReady { .. }
+                | Effect::FellBehind { .. }
                 | Effect::Close { .. }
                 | Effect::CallResolved { .. }
                 | Effect::OutOfTime { .. }
@@ -248,6 +254,12 @@ impl<J: Job> Scheduler<J> {
             .is_some_and(|instance| instance.turns.values().any(|turn| turn.late))
     }
 
+    /// How many events a plugin is still to be told as an observer.
+    pub fn backlog(&self, plugin: &RegisteredPlugin) -> usize {
+        let instance = self.plugins.get(plugin);
+        instance.map_or(0, |instance| instance.backlog.len())
+    }
+
     /// The plugins that a request that begins now includes, in order.
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -271,6 +283,7 @@ impl<J: Job> Scheduler<J> {
                     }
                 }
                 Work::Phases => self.check_phases(now),
+                Work::Behind(plugin) => self.fall_behind(&plugin, now),
             }
         }
     }
@@ -309,7 +322,7 @@ impl<J: Job> Scheduler<J> {
             && self
                 .plugins
                 .values()
-                .all(|plugin| plugin.turns.is_empty() && plugin.waiting.is_empty())
+                .all(|plugin| plugin.turns.is_empty() && !plugin.is_working())
             && self.timers.first().is_none()
     }
 }

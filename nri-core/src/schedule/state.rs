@@ -30,6 +30,8 @@ pub(super) enum Work {
     Slot(ObjectKey),
     /// What plugins wait for that join or retire may have come.
     Phases,
+    /// An observer has missed something.
+    Behind(RegisteredPlugin),
 }
 
 /// When a call was to be made, and how long it had its turn, if it had one.

@@ -29,10 +29,11 @@ impl World {
                     message,
                     deadline,
                     patience,
+                    observed,
                 } => {
                     let waits = self.peers.get(&plugin).map(|peer| peer.patience());
                     assert!(waits.is_some_and(|waits| patience > deadline + waits));
-                    self.call(call, &plugin, request, &message, deadline);
+                    self.call(call, &plugin, (request, observed), &message, deadline);
                 }
                 Effect::Synchronize { plugin } => self.snapshot(&plugin),
                 Effect::PluginReady { plugin } => {
@@ -50,6 +51,13 @@ impl World {
                     ..
                 } => self.late(request, &plugin, event),
                 Effect::CallResolved { .. } => {}
+                Effect::FellBehind { plugin, missed } => {
+                    assert!(self.peers.get(&plugin).is_none_or(|peer| peer.observes));
+                    self.count(match missed {
+                        0 => "observers that hung",
+                        _ => "observers that fell behind",
+                    });
+                }
                 Effect::OutOfTime { request } => {
                     let asked = self.asked.get_mut(&request).unwrap();
                     assert!(!asked.told && asked.event.is_notification());
@@ -72,7 +80,7 @@ impl World {
         &mut self,
         call: CallId,
         plugin: &RegisteredPlugin,
-        request: RequestId,
+        (request, observed): (RequestId, bool),
         message: &Arc<EncodedRequest>,
         deadline: Instant,
     ) {
@@ -82,7 +90,9 @@ impl World {
             .container()
             .map(|container| container.id.clone())
             .unwrap_or_default();
-        self.check_serial(request);
+        if !observed {
+            self.check_serial(request);
+        }
         let now = self.now;
         let given_up = self.peers.get_mut(plugin).map(|peer| peer.give_up(now));
         if given_up.is_some_and(|calls| calls > 0) {
@@ -94,6 +104,7 @@ impl World {
         });
         assert!(!to_identity, "{plugin} gets {event} twice");
         let peer = self.peers.get_mut(plugin).expect("a call to nobody");
+        assert_eq!(observed, peer.observes, "{plugin} is asked {event}");
         assert_eq!(
             peer.state,
             Where::Open,
@@ -125,7 +136,31 @@ impl World {
             };
             assert!(*heard <= 1 + restarts, "{plugin} hears a stop twice");
         }
-        if let Some(seen) = self.undone.get(&container) {
+        if observed {
+            assert!(
+                !self.undone.contains_key(&container),
+                "{plugin} hears of {container}, which never came to be"
+            );
+            assert!(
+                peer.heard.insert((request, event)),
+                "{plugin} hears {event} twice"
+            );
+            // A container appears when it is known to exist, whatever was asked meanwhile.
+            let about = match event {
+                Event::CreateContainer => container.clone(),
+                _ => pod.clone(),
+            };
+            let last = peer.last.insert(about, request);
+            assert!(
+                last < Some(request),
+                "{plugin} hears the events of {pod} out of order"
+            );
+            match event {
+                Event::CreateContainer => drop(peer.picture.insert(container.clone())),
+                Event::RemoveContainer => drop(peer.picture.remove(&container)),
+                _ => {}
+            }
+        } else if let Some(seen) = self.undone.get(&container) {
             assert!(
                 seen.contains(plugin),
                 "{plugin} hears of the undoing of what it never saw"
@@ -163,17 +198,22 @@ impl World {
             deadline,
             answer,
             // Whether it does its undoing is never the caller's business.
-            blamed: !self.asked.contains_key(&request),
+            blamed: !observed && !self.asked.contains_key(&request),
+            observed,
         };
         peer.owed.insert(call, owed);
-        let told = self.told.entry(request).or_default();
-        told.insert((plugin.clone(), event), Told::Sent);
+        if !observed {
+            let told = self.told.entry(request).or_default();
+            told.insert((plugin.clone(), event), Told::Sent);
+        }
         match reaction {
             Reaction::Reply(after, _) => self.plan(after, Plan::Reply(plugin.clone(), call)),
             Reaction::Silence => self.count("silences"),
             Reaction::Die(after) => self.plan(after, Plan::Die(plugin.clone())),
             Reaction::DeadAlready => {
-                told.insert((plugin.clone(), event), Told::NeverSent);
+                if let Some(told) = self.told.get_mut(&request).filter(|_| !observed) {
+                    told.insert((plugin.clone(), event), Told::NeverSent);
+                }
                 peer.owed.remove(&call);
                 if event == Event::CreateContainer {
                     peer.met.remove(&container);
@@ -194,7 +234,7 @@ impl World {
         if let Some(peer) = self.peers.get_mut(plugin) {
             let mut owed = peer.owed.values_mut();
             let owed = owed.find(|owed| owed.request == request && owed.event == event);
-            if let Some(owed) = owed {
+            if let Some(owed) = owed.filter(|owed| !owed.observed) {
                 owed.blamed = waited_for;
             }
         }
@@ -206,7 +246,8 @@ impl World {
         if !self.config.serial || !self.asked.contains_key(&request) {
             return;
         }
-        for owed in self.peers.values().flat_map(|peer| peer.owed.values()) {
+        let owed = self.peers.values().flat_map(|peer| peer.owed.values());
+        for owed in owed.filter(|owed| !owed.observed) {
             let over = owed.deadline <= self.now || !self.asked.contains_key(&owed.request);
             assert!(over || owed.request == request, "two requests at a time");
         }
@@ -249,15 +290,16 @@ impl World {
         for (container, stored) in &self.store {
             let met = peer.met.get(container);
             let key = ObjectKey::container("", container.as_str());
-            if stored.committed {
+            // An observer will hear of what it was to be told.
+            if stored.committed && !(peer.observes && peer.events.contains(Event::CreateContainer))
+            {
                 assert!(
                     !showing.exclude.contains(&key),
                     "{container} stays unknown to {plugin}"
                 );
             } else if !showing.exclude.contains(&key) {
-                assert_eq!(
-                    met,
-                    Some(&Meeting::Created),
+                assert!(
+                    stored.committed || met == Some(&Meeting::Created),
                     "{plugin} is shown what may still fail"
                 );
             }
@@ -268,6 +310,7 @@ impl World {
             !shown.contains(id) && !showing.exclude.contains(&key)
         };
         peer.strange = self.store.keys().filter(ended).cloned().collect();
+        peer.picture = shown.iter().cloned().collect();
         for container in shown {
             peer.met.entry(container).or_insert(Meeting::Shown);
         }
@@ -280,7 +323,9 @@ impl World {
         let mut stragglers = 0;
         for (plugin, peer) in &self.peers {
             let to_be_shown = peer.state == Where::Joining;
-            if !peer.events.contains(Event::CreateContainer)
+            // What observers know in the end is checked then.
+            if peer.observes
+                || !peer.events.contains(Event::CreateContainer)
                 || to_be_shown
                 || peer.met.contains_key(&asked.container)
             {
@@ -312,6 +357,9 @@ impl World {
             return;
         };
         match reason {
+            CloseReason::Strikes(_) | CloseReason::Hanging | CloseReason::Late if peer.observes => {
+                panic!("{plugin} is closed, and nobody waited for it: {reason}")
+            }
             CloseReason::Strikes(strikes) => {
                 assert_eq!(*strikes, peer.limits.strikes);
                 self.count("closed for strikes");
@@ -519,36 +567,5 @@ impl World {
             "in one revision the plugins are {seen:?} and {:?}",
             self.revised.1
         );
-    }
-
-    /// When nothing is under way any more.
-    pub(crate) fn check_the_end(&mut self) {
-        assert!(
-            self.asked.is_empty(),
-            "{} requests never end",
-            self.asked.len()
-        );
-        for (container, seen) in &self.undone {
-            for plugin in seen {
-                let Some(peer) = self.peers.get(plugin).filter(|peer| peer.owed.is_empty()) else {
-                    continue;
-                };
-                let heard = peer.undone.get(container).cloned().unwrap_or_default();
-                let wanted: Vec<Event> = [Event::StopContainer, Event::RemoveContainer]
-                    .into_iter()
-                    .filter(|event| peer.events.contains(*event))
-                    .collect();
-                assert_eq!(heard, wanted, "{plugin} is left with {container}");
-            }
-        }
-        let all: Vec<RegisteredPlugin> = self.peers.keys().cloned().collect();
-        for plugin in all {
-            self.forget_peer(&plugin);
-            self.scheduler.handle_lost(&plugin, self.now);
-        }
-        self.take_effects();
-        assert_eq!(self.scheduler.poll_timeout(), None);
-        let left = format!("{:?}", self.scheduler);
-        assert!(left.contains("requests: 0, calls: 0"), "{left}");
     }
 }

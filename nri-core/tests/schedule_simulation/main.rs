@@ -19,6 +19,7 @@
 mod chance;
 mod checks;
 mod peer;
+mod the_end;
 mod world;
 
 use world::World;
@@ -74,7 +75,7 @@ fn has_met(world: &World, what: &[&'static str]) {
     }
 }
 
-const EVERYTHING: [&str; 21] = [
+const EVERYTHING: [&str; 23] = [
     "abandoned",
     "answers given up",
     "calls to the dead",
@@ -87,6 +88,8 @@ const EVERYTHING: [&str; 21] = [
     "deaths",
     "late replies",
     "notifications out of time",
+    "observers that fell behind",
+    "observers that hung",
     "out of time",
     "replaced",
     "requests that nobody cared for",

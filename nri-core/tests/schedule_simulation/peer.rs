@@ -66,6 +66,8 @@ pub(crate) struct Owed {
     pub(crate) answer: Option<Reply>,
     /// Whether it is held against the plugin if it is late.
     pub(crate) blamed: bool,
+    /// Whether it was told as an observer.
+    pub(crate) observed: bool,
 }
 
 pub(crate) struct Peer {
@@ -87,6 +89,12 @@ pub(crate) struct Peer {
     pub(crate) stops: BTreeMap<String, usize>,
     /// The containers that exist and it was not shown, nor will hear of as they appear.
     pub(crate) strange: BTreeSet<String>,
+    /// Whether it only hears of what happened.
+    pub(crate) observes: bool,
+    /// What it was told as an observer.
+    pub(crate) heard: BTreeSet<(RequestId, Event)>,
+    /// The containers that exist, as far as it knows.
+    pub(crate) picture: BTreeSet<String>,
 }
 
 impl Peer {
@@ -95,11 +103,14 @@ impl Peer {
         limits.request_timeout = Duration::from_millis(200);
         limits.max_in_flight = [0, 1, 1, 1, 2, 4][chance.below(6)];
         limits.strikes = [0, 1, 3, 3, 3][chance.below(5)];
+        limits.observed_events = [1, 4, 30, 4096][chance.below(4)];
         limits.after_late = match chance.below(10) {
             0 => AfterLate::Close,
             1..=3 => AfterLate::Resync,
             _ => AfterLate::Keep,
         };
+        // What holds for a name holds for all its instances.
+        let observes = ["10-c", "90-f"].contains(&plugin.id.to_string().as_str());
         let events = match chance.below(5) {
             0 => EventMask::NONE,
             1 => [
@@ -129,6 +140,9 @@ impl Peer {
             undone: BTreeMap::new(),
             stops: BTreeMap::new(),
             strange: BTreeSet::new(),
+            observes,
+            heard: BTreeSet::new(),
+            picture: BTreeSet::new(),
         }
     }
 
@@ -142,7 +156,17 @@ impl Peer {
         policy.on_late = trouble(30);
         policy.on_absent = trouble(20);
         policy.on_lost = trouble(20);
-        Member::new(self.plugin.clone(), self.events).with_policy(policy)
+        let member = Member::new(self.plugin.clone(), self.events).with_policy(policy);
+        match self.observes {
+            true => member.observing(),
+            false => member,
+        }
+    }
+
+    /// Whether events tell it of all that there is.
+    pub(crate) fn sees_everything(&self) -> bool {
+        let events = [Event::CreateContainer, Event::RemoveContainer];
+        events.iter().all(|event| self.events.contains(*event))
     }
 
     /// For how long after its deadline an answer is waited for.

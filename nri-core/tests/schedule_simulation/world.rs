@@ -297,7 +297,7 @@ impl World {
         let Some(reply) = owed.answer else { return };
         let late =
             owed.deadline < self.now || (owed.deadline == self.now && self.timers_are_through());
-        if !late {
+        if !late && !owed.observed {
             let told = match reply {
                 Reply::Answer(_) => Told::Answered,
                 _ => Told::Failed,

@@ -5,6 +5,7 @@
 
 mod churn;
 mod late;
+mod observing;
 mod operating;
 mod policies;
 mod reconnecting;

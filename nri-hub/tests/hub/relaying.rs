@@ -104,15 +104,19 @@ async fn an_error_of_a_plugin_refuses_above_and_names_the_plugin() {
     );
     let _plugin = hub.join(&plugin).await;
     let pod = runtime.run_pod("p1").await;
-    let error = runtime
-        .try_create(&pod, "c1")
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = runtime.try_create(&pod, "c1").await.unwrap_err();
+    // As the plugin said it.
+    assert_eq!(error.code(), Code::PermissionDenied.value());
+    let error = error.to_string();
     assert!(
         error.contains("10-strict") && error.contains("not here"),
         "{error}"
     );
+    // A runtime would take this for a hub that does not know the request.
+    let behavior = Behavior::fail(Code::Unimplemented, "not at all");
+    plugin.change(Event::CreateContainer, behavior);
+    let error = runtime.try_create(&pod, "c2").await.unwrap_err();
+    assert_eq!(error.code(), Code::Unknown.value(), "{error}");
     assert_eq!(hub.handle.status().containers, 0);
     hub.stop().await;
 }

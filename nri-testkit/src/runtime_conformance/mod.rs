@@ -2,10 +2,10 @@
 //! runtime, whatever it is written in and however it embeds NRI.
 //!
 //! [`check`] has pods and containers made through a [`Driver`], which the author of the runtime
-//! implements (over its own API, its CRI socket, its command line), connects plugins to its socket,
-//! and looks at what reaches them and what becomes of their answers. The [`Report`] is a table of
-//! named [`Check`]s, each passed, failed with what was seen and what to do, or skipped where the
-//! driver cannot do what it needs.
+//! implements (over its own API, its command line; [`Crictl`] is there for whatever speaks CRI),
+//! connects plugins to its socket, and looks at what reaches them and what becomes of their
+//! answers. The [`Report`] is a table of named [`Check`]s, each passed, failed with what was seen
+//! and what to do, or skipped where the driver cannot do what it needs.
 //!
 //! ```
 //! use std::sync::Mutex;
@@ -95,12 +95,14 @@
 //! What may not enter: what runtimes are free to do as they like.
 
 mod bench;
+mod crictl;
 mod driver;
 mod report;
 mod scenes;
 
 use std::time::Duration;
 
+pub use self::crictl::Crictl;
 pub use self::driver::{ContainerSpec, Driver, DriverError, Inside, PodSpec};
 pub use self::report::{Check, CheckResult, Report};
 pub use crate::conformance::Outcome;

@@ -20,6 +20,7 @@ mod judging;
 mod late;
 mod life;
 mod limits;
+mod observers;
 mod observing;
 mod order;
 mod policies;

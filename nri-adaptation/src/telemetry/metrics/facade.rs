@@ -15,6 +15,7 @@ use super::{ErrorClass, Metrics};
 /// | `<prefix>_plugin_invocations_total` | counter | `plugin`, `operation`, `status` (`success`, `error`), `error` |
 /// | `<prefix>_plugin_latency_seconds` | histogram | `plugin`, `operation` |
 /// | `<prefix>_plugin_adjustments_total` | counter | `plugin`, `operation`, `type` (`update`, `evict`, and if asked for `adjust`) |
+/// | `<prefix>_observer_missed_events_total` | counter | `plugin` |
 /// | `<prefix>_active_plugins_total` | gauge | |
 ///
 /// ```
@@ -30,6 +31,7 @@ pub struct MetricsFacade {
     invocations: SharedString,
     latency: SharedString,
     adjustments: SharedString,
+    missed: SharedString,
     plugins: SharedString,
     counts_adjustments: bool,
 }
@@ -54,6 +56,7 @@ impl MetricsFacade {
             invocations: name("plugin_invocations_total"),
             latency: name("plugin_latency_seconds"),
             adjustments: name("plugin_adjustments_total"),
+            missed: name("observer_missed_events_total"),
             plugins: name("active_plugins_total"),
             counts_adjustments: false,
         };
@@ -66,6 +69,10 @@ impl MetricsFacade {
         describe_counter!(
             metrics.adjustments.clone(),
             "What NRI plugins asked for in their answers."
+        );
+        describe_counter!(
+            metrics.missed.clone(),
+            "Events that observing NRI plugins did not get, since they were too far behind."
         );
         describe_gauge!(metrics.plugins.clone(), "NRI plugins that are ready.");
         metrics
@@ -128,6 +135,10 @@ impl Metrics for MetricsFacade {
             )
             .increment(count as u64);
         }
+    }
+
+    fn record_missed(&self, plugin: &PluginId, events: usize) {
+        counter!(self.missed.clone(), "plugin" => plugin.to_string()).increment(events as u64);
     }
 
     #[allow(clippy::cast_precision_loss, reason = "there are not so many plugins")]

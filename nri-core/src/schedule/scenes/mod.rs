@@ -3,6 +3,7 @@
 
 mod budgets;
 mod joining;
+mod observing;
 mod policies;
 mod restarting;
 mod turns;
@@ -181,6 +182,7 @@ impl Scene {
                 }
                 Effect::Synchronize { plugin } => format!("list for {plugin}"),
                 Effect::PluginReady { plugin } => format!("{plugin}#{} opens", plugin.registration),
+                Effect::FellBehind { plugin, missed } => format!("{plugin} misses {missed}"),
                 Effect::Close { plugin, reason } => {
                     format!("close {plugin}#{}: {reason}", plugin.registration)
                 }

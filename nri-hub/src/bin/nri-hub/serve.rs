@@ -23,7 +23,6 @@ pub(crate) async fn serve(config: Option<PathBuf>, take_over: bool) -> Result<()
     };
     let mut builder = Hub::builder(config);
     if let Some(taken) = taken {
-        tracing::info!("taking the place of another hub");
         builder = builder.take_over(taken);
     }
     if let Some(file) = file {

@@ -29,6 +29,7 @@ func run(args []string) error {
 	flags.IntVar(&o.containers, "containers", 0, "how many containers the runtime has")
 	flags.StringVar(&o.index, "index", "10", "index to register, two digits")
 	flags.IntVar(&o.items, "items", 0, "how many annotations the plugin adds")
+	flags.IntVar(&o.delay, "delay", 0, "how many milliseconds the plugin takes for a creation")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -47,4 +48,5 @@ type options struct {
 	containers int
 	index      string
 	items      int
+	delay      int
 }

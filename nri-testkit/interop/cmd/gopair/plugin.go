@@ -15,6 +15,7 @@ import (
 type plugin struct {
 	index string
 	items int
+	delay time.Duration
 	begun time.Time
 }
 
@@ -33,6 +34,7 @@ func (p *plugin) RunPodSandbox(context.Context, *api.PodSandbox) error {
 }
 
 func (p *plugin) CreateContainer(context.Context, *api.PodSandbox, *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
+	time.Sleep(p.delay)
 	if p.items == 0 {
 		return nil, nil, nil
 	}
@@ -46,7 +48,7 @@ func (p *plugin) CreateContainer(context.Context, *api.PodSandbox, *api.Containe
 // join is a plugin until the runtime is gone.
 func join(o options) error {
 	closed := make(chan struct{}, 1)
-	s, err := stub.New(&plugin{index: o.index, items: o.items},
+	s, err := stub.New(&plugin{index: o.index, items: o.items, delay: time.Duration(o.delay) * time.Millisecond},
 		stub.WithPluginName("pair"), stub.WithPluginIdx(o.index), stub.WithSocketPath(o.socket),
 		stub.WithOnClose(func() {
 			select {

@@ -26,6 +26,8 @@ type runtime struct {
 	nri     *adaptation.Adaptation
 	request *api.CreateContainerRequest
 	synced  chan struct{}
+	// How often it was measured: ids are those of one measurement.
+	measured int
 }
 
 // command is a line of stdin.
@@ -116,6 +118,7 @@ func (r *runtime) measure(do command) (jsonline.Fields, error) {
 	var group sync.WaitGroup
 	took := make([][]time.Duration, do.Callers)
 	failed := make([]error, do.Callers)
+	r.measured++
 	begun := time.Now()
 	for caller := range do.Callers {
 		group.Add(1)
@@ -147,8 +150,11 @@ func (r *runtime) call(what string, caller, calls int) ([]time.Duration, error) 
 		request := proto.Clone(r.request).(*api.CreateContainerRequest)
 		pod := request.GetPod()
 		pod.Id = fmt.Sprintf("pod-%d", caller)
+		if what == "run" {
+			pod.Id = fmt.Sprintf("pod-%d-%d-%d", r.measured, caller, number)
+		}
 		request.Container.PodSandboxId = pod.Id
-		request.Container.Id = fmt.Sprintf("container-%d-%d", caller, number)
+		request.Container.Id = fmt.Sprintf("container-%d-%d-%d", r.measured, caller, number)
 		var err error
 		begun := time.Now()
 		switch what {

@@ -38,7 +38,11 @@ fn row(runtime: End, plugin: End) -> Row {
             plugins: 1,
             in_flight: 1,
         },
-        ends: Ends { runtime, plugin },
+        ends: Ends {
+            runtime,
+            plugin,
+            hub: false,
+        },
     }
 }
 
@@ -47,7 +51,7 @@ fn row(runtime: End, plugin: End) -> Row {
 /// # Errors
 /// A program does not do what it is told.
 pub(super) fn run(with_go: bool) -> Result<(), String> {
-    let programs = programs::build(with_go)?;
+    let programs = programs::build(with_go, false)?;
     let mut rows = vec![
         row(End::Ours, End::Ours),
         row(End::OursCurrent, End::Ours),
@@ -106,7 +110,7 @@ pub(in super::super) fn assert_counts() -> Result<(), String> {
         println!("system calls are not counted: strace is not installed");
         return Ok(());
     }
-    let programs = programs::build(false)?;
+    let programs = programs::build(false, false)?;
     let mut broken = Vec::new();
     for (runtime, side, group, most) in BOUNDS {
         let row = row(runtime, End::Ours);

@@ -43,7 +43,6 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     if options.counts {
         return counts::run(!options.ours);
     }
-    let programs = programs::build(true)?;
     let wanted = |row: &Row| {
         let named = |word: &String| row.name().contains(word.as_str());
         options.rows.is_empty() || options.rows.iter().any(named)
@@ -57,6 +56,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     if rows.is_empty() {
         return Err("no row has such a name".to_owned());
     }
+    let programs = programs::build(true, rows.iter().any(|row| row.ends.hub))?;
     let mut series = Series::default();
     for round in 1..=options.rounds.max(1) {
         eprintln!("round {round} of {}", options.rounds.max(1));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nri_dev::process::{self, ChildProcess};
 use nri_dev::workspace;
@@ -13,6 +13,8 @@ use super::rows::{End, Load, Row};
 
 /// How long a program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a plugin takes of which nobody wants to wait.
+const SLOW: Duration = Duration::from_millis(100);
 /// How many annotations each plugin adds.
 const ITEMS: usize = 2;
 
@@ -20,27 +22,39 @@ const ITEMS: usize = 2;
 pub(super) struct Programs {
     ours: PathBuf,
     go: Option<PathBuf>,
+    hub: Option<PathBuf>,
     request: PathBuf,
     directory: TempDir,
 }
 
-/// Builds the programs; the reference's only if they are wanted.
+/// Builds the programs; the reference's and the hub only if they are wanted.
 ///
 /// # Errors
 /// One does not build, or Go is missing.
-pub(super) fn build(with_go: bool) -> Result<Programs, String> {
+pub(super) fn build(with_go: bool, with_hub: bool) -> Result<Programs, String> {
     let directory =
         TempDir::with_prefix("nri-pair-").map_err(|e| format!("a temporary directory: {e}"))?;
     let built = process::build(&["--release", "--package", "nri-testkit", "--bench", "pair"])?;
     let ours = built.get("pair").ok_or("`pair` was not built")?.clone();
     let go = with_go.then(|| build_go(directory.path())).transpose()?;
+    let hub = with_hub.then(build_hub).transpose()?;
     let request = workspace::root().join("nri-core/testdata/realistic-create-request.b64");
     Ok(Programs {
         ours,
         go,
+        hub,
         request,
         directory,
     })
+}
+
+fn build_hub() -> Result<PathBuf, String> {
+    let hub = ["--package", "nri-hub", "--features", "cli"];
+    let built = process::build(&[&["--release", "--bin", "nri-hub"], &hub[..]].concat())?;
+    Ok(built
+        .get("nri-hub")
+        .ok_or("`nri-hub` was not built")?
+        .clone())
 }
 
 fn build_go(directory: &Path) -> Result<PathBuf, String> {
@@ -57,8 +71,14 @@ fn build_go(directory: &Path) -> Result<PathBuf, String> {
 pub(super) type Under<'a> = &'a [&'a str];
 
 impl Programs {
-    /// A program of ours or of the reference's, perhaps below another one.
-    fn command(&self, end: End, role: &str, under: Under<'_>) -> Result<Command, String> {
+    /// A program of ours or of the reference's at a socket, perhaps below another one.
+    fn command(
+        &self,
+        end: End,
+        role: &str,
+        socket: &Path,
+        under: Under<'_>,
+    ) -> Result<Command, String> {
         let program = match end {
             End::Go => self.go.as_ref().ok_or("the reference is not built")?,
             End::Ours | End::OursCurrent => &self.ours,
@@ -71,7 +91,7 @@ impl Programs {
                 command
             }
         };
-        command.arg(role).arg("--socket").arg(self.socket());
+        command.arg(role).arg("--socket").arg(socket);
         // The reference logs what it does.
         command.stderr(Stdio::null());
         Ok(command)
@@ -89,10 +109,11 @@ impl Programs {
     /// Median and 99th percentile of the floor, in nanoseconds.
     pub(super) fn floor(&self, calls: usize) -> Result<[f64; 2], String> {
         self.clear()?;
-        let mut ask = self.command(End::Ours, "floor", &[])?;
+        let mut ask = self.command(End::Ours, "floor", &self.socket(), &[])?;
         let ask = ChildProcess::start(ask.arg("--calls").arg(calls.to_string()))?;
         answer(&ask)?;
-        let _answers = ChildProcess::start(&mut self.command(End::Ours, "floor", &[])?)?;
+        let _answers =
+            ChildProcess::start(&mut self.command(End::Ours, "floor", &self.socket(), &[])?)?;
         let times = answer(&ask)?;
         Ok(["p50", "p99"].map(|name| number(&times, name)))
     }
@@ -100,7 +121,7 @@ impl Programs {
     /// A runtime with its plugins, all of them synchronised.
     pub(super) fn start(&self, row: &Row, under: [Under<'_>; 2]) -> Result<Pair, String> {
         self.clear()?;
-        let mut runtime = self.command(row.ends.runtime, "runtime", under[0])?;
+        let mut runtime = self.command(row.ends.runtime, "runtime", &self.socket(), under[0])?;
         runtime.arg("--request").arg(&self.request);
         let plugins = match row.load {
             Load::Calls { plugins, in_flight } => {
@@ -109,6 +130,7 @@ impl Programs {
                 }
                 plugins
             }
+            Load::AtOnce { .. } => 1,
             Load::Synchronise { containers } => {
                 runtime.arg("--containers").arg(containers.to_string());
                 1
@@ -121,34 +143,89 @@ impl Programs {
         answer(&runtime)?;
         let mut pair = Pair {
             runtime,
+            hub: None,
             plugins: Vec::new(),
             synchronised: Vec::new(),
         };
+        let mut socket = self.socket();
+        if row.ends.hub {
+            pair.hub = Some(self.start_hub(row)?);
+            pair.ask(r#"{"cmd":"wait","plugins":1}"#)?;
+            socket = self.file(HUB_SOCKET);
+            until_there(&socket)?;
+        }
         for number in 0..plugins {
-            let mut plugin = self.command(row.ends.plugin, "plugin", under[1])?;
+            let mut plugin = self.command(row.ends.plugin, "plugin", &socket, under[1])?;
+            if let Load::AtOnce { .. } = row.load {
+                plugin.arg("--delay").arg(SLOW.as_millis().to_string());
+            }
             plugin.arg("--index").arg(format!("{}", 10 + number));
             plugin.arg("--items").arg(ITEMS.to_string());
             pair.plugins.push(ChildProcess::start(&mut plugin)?);
         }
-        pair.ask(&format!(r#"{{"cmd":"wait","plugins":{plugins}}}"#))?;
+        if pair.hub.is_none() {
+            pair.ask(&format!(r#"{{"cmd":"wait","plugins":{plugins}}}"#))?;
+        }
         for plugin in &pair.plugins {
             pair.synchronised.push(number(&answer(plugin)?, "ns"));
         }
         Ok(pair)
     }
 
-    /// The socket of a runtime that is gone.
-    fn clear(&self) -> Result<(), String> {
-        match std::fs::remove_file(self.socket()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.to_string()),
-            _ => Ok(()),
-        }
+    /// A hub at the runtime.
+    fn start_hub(&self, row: &Row) -> Result<ChildProcess, String> {
+        let program = self.hub.as_ref().ok_or("the hub is not built")?;
+        let observe = matches!(row.load, Load::AtOnce { .. });
+        let config = format!(
+            "socket_path = {:?}\nplugin_path = ''\nplugin_request_timeout = '20s'\n\
+             [plugins.pair]\nobserve = {observe}\n\
+             [hub]\nruntime_socket = {:?}\ncontrol_socket = {:?}\n\
+             events = ['RunPodSandbox', 'StopPodSandbox', 'RemovePodSandbox', 'CreateContainer', 'StopContainer', 'RemoveContainer']\n",
+            self.file(HUB_SOCKET),
+            self.socket(),
+            self.file("control.sock"),
+        );
+        let file = self.file("hub.toml");
+        std::fs::write(&file, config).map_err(|e| format!("{}: {e}", file.display()))?;
+        let mut hub = Command::new(program);
+        hub.arg("--config")
+            .arg(&file)
+            .arg("--log-level")
+            .arg("error");
+        ChildProcess::start(hub.stderr(Stdio::null()))
     }
+
+    /// The sockets of those that are gone.
+    fn clear(&self) -> Result<(), String> {
+        for socket in [self.socket(), self.file(HUB_SOCKET)] {
+            match std::fs::remove_file(socket) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.to_string()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where plugins of a hub connect.
+const HUB_SOCKET: &str = "hub.sock";
+
+/// Waits until a socket is there.
+fn until_there(socket: &Path) -> Result<(), String> {
+    let begun = Instant::now();
+    while !socket.exists() {
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("{} never came to be", socket.display()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// A runtime with its plugins.
 pub(super) struct Pair {
     runtime: ChildProcess,
+    hub: Option<ChildProcess>,
     plugins: Vec<ChildProcess>,
     /// How long each plugin's synchronisation took, in nanoseconds.
     pub(super) synchronised: Vec<f64>,
@@ -185,6 +262,8 @@ impl Pair {
     /// Ends the runtime, and waits until all have ended.
     pub(super) fn finish(mut self) -> Result<(), String> {
         self.runtime.end_input();
+        // It would wait for another runtime.
+        drop(self.hub.take());
         for process in self.plugins.into_iter().chain([self.runtime]) {
             process.finish(PATIENCE)?;
         }

@@ -9,11 +9,12 @@ pub(super) enum End {
     OursCurrent,
 }
 
-/// The two ends of a row.
+/// The two ends of a row, and whether nri-hub is between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) runtime: End,
     pub(super) plugin: End,
+    pub(super) hub: bool,
 }
 
 impl Ends {
@@ -26,6 +27,8 @@ impl Ends {
 pub(super) enum Load {
     /// Calls through so many plugins, each of which may have so many at a time.
     Calls { plugins: usize, in_flight: usize },
+    /// So many creations at once, with one plugin that takes 100 ms for each; a hub has it observe.
+    AtOnce { creations: usize },
     /// The synchronisation of a plugin with so many containers.
     Synchronise { containers: usize },
 }
@@ -51,10 +54,12 @@ impl Row {
                 in_flight: 1,
             } => format!("{plugins}"),
             Load::Calls { plugins, in_flight } => format!("{plugins}x{in_flight}"),
+            Load::AtOnce { creations } => format!("{creations}-at-once"),
             Load::Synchronise { containers } => format!("sync-{containers}"),
         };
+        let hub = if self.ends.hub { "/hub" } else { "" };
         format!(
-            "{load}/{}/{}",
+            "{load}/{}{hub}/{}",
             end(self.ends.runtime),
             end(self.ends.plugin)
         )
@@ -76,7 +81,35 @@ impl Row {
 }
 
 const fn ends(runtime: End, plugin: End) -> Ends {
-    Ends { runtime, plugin }
+    Ends {
+        runtime,
+        plugin,
+        hub: false,
+    }
+}
+
+/// The reference at both ends of a hub.
+const HUB: Ends = Ends {
+    runtime: End::Go,
+    plugin: End::Go,
+    hub: true,
+};
+
+const fn behind_a_hub(plugins: usize) -> Row {
+    Row {
+        load: Load::Calls {
+            plugins,
+            in_flight: 1,
+        },
+        ends: HUB,
+    }
+}
+
+const fn at_once(ends: Ends) -> Row {
+    Row {
+        load: Load::AtOnce { creations: 50 },
+        ends,
+    }
 }
 
 const fn calls(plugins: usize, runtime: End, plugin: End) -> Row {
@@ -99,14 +132,17 @@ const fn synchronise(containers: usize, runtime: End, plugin: End) -> Row {
 /// All rows. Those that are compared are neighbours, so that the machine is the same for them.
 pub(super) const ROWS: &[Row] = &[
     calls(1, End::Go, End::Go),
+    behind_a_hub(1),
     calls(1, End::Ours, End::Ours),
     calls(1, End::OursCurrent, End::Ours),
     calls(1, End::Ours, End::Go),
     calls(1, End::Go, End::Ours),
     calls(3, End::Go, End::Go),
+    behind_a_hub(3),
     calls(3, End::Ours, End::Ours),
     calls(3, End::Ours, End::Go),
     calls(10, End::Go, End::Go),
+    behind_a_hub(10),
     calls(10, End::Ours, End::Ours),
     calls(10, End::Ours, End::Go),
     Row {
@@ -116,6 +152,8 @@ pub(super) const ROWS: &[Row] = &[
         },
         ends: ends(End::Ours, End::Ours),
     },
+    at_once(Ends::GO),
+    at_once(HUB),
     synchronise(1000, End::Go, End::Go),
     synchronise(1000, End::Ours, End::Ours),
     synchronise(1000, End::Ours, End::Go),

@@ -15,6 +15,7 @@ const CREATE: &str = "create p50";
 const CREATE_P99: &str = "create p99";
 const RUN: &str = "run p50";
 const RATE: &str = "creations/s";
+const AT_ONCE: &str = "all created";
 const SYNCHRONISED: &str = "synchronised";
 const RUNTIME: &str = "runtime MiB";
 const PLUGIN: &str = "plugin MiB";
@@ -38,6 +39,10 @@ pub(super) fn measure(programs: &Programs, row: &Row, calls: usize) -> Result<Me
             let together = pair.calls("create", CALLERS, calls * 2).map_err(of_row)?;
             let rate = number(&together, "calls") / number(&together, "elapsed") * 1e9;
             measured.insert(RATE, rate);
+        }
+        Load::AtOnce { creations } => {
+            let all = pair.calls("create", creations, creations).map_err(of_row)?;
+            measured.insert(AT_ONCE, number(&all, "elapsed"));
         }
         Load::Synchronise { .. } => {
             let last = pair.synchronised.iter().copied().fold(0.0, f64::max);
@@ -102,6 +107,7 @@ impl Series {
         );
         let columns = |load: Load| match load {
             Load::Calls { .. } => [CREATE, CREATE_P99, RUN, RATE].as_slice(),
+            Load::AtOnce { .. } => &[AT_ONCE],
             Load::Synchronise { .. } => &[SYNCHRONISED, RUNTIME, PLUGIN],
         };
         let mut before: &[&str] = &[];

@@ -20,6 +20,7 @@ fn known_keys_are_those_of_the_struct() {
     let plugin = PluginConfig {
         request_timeout: Some(Duration::from_secs(1)),
         max_in_flight: Some(2),
+        observe: Some(false),
         on_error: Some(FailureAction::Skip),
         on_late: Some(FailureAction::Fail),
         on_absent: Some(FailureAction::Fail),
