@@ -45,6 +45,10 @@ pub(crate) enum Command {
         /// above notices nothing.
         #[arg(long)]
         take_over: bool,
+        /// Once another hub has taken its place, waits for a signal in place of ending: for
+        /// supervisors that start again what has ended, as kubelet.
+        #[arg(long)]
+        stay: bool,
     },
     /// Says how a running hub is.
     Status {

@@ -10,7 +10,11 @@ use crate::Failure;
 use crate::supervision::Supervisor;
 
 /// Runs the hub until a signal, or until another one takes its place.
-pub(crate) async fn serve(config: Option<PathBuf>, take_over: bool) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    config: Option<PathBuf>,
+    take_over: bool,
+    stay: bool,
+) -> Result<(), Failure> {
     let usual = Path::new(DEFAULT_CONFIG_FILE);
     let file = config.or_else(|| usual.exists().then(|| usual.to_owned()));
     let config = match &file {
@@ -59,5 +63,13 @@ pub(crate) async fn serve(config: Option<PathBuf>, take_over: bool) -> Result<()
         () = supervisor.follow(&handle) => Ended::Stopped,
     };
     tracing::info!("{ended}");
+    if stay && ended == Ended::HandedOver {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     Ok(())
 }
