@@ -52,6 +52,7 @@ mod brief;
 pub mod build;
 mod cgroup;
 mod ctx;
+mod dispatch;
 mod domain;
 mod embed;
 mod encoded;
@@ -79,17 +80,18 @@ pub mod validate;
 
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use ctx::Ctx;
+pub use dispatch::{dispatch, dispatch_undecoded};
 pub use domain::{Domain, DomainError};
 pub use embed::{Creation, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult};
-pub use encoded::{EncodedRequest, EncodedTarget};
+pub use encoded::{ContainerView, EncodedRequest, EncodedTarget, PodView, ReceivedRequest};
 pub use error::Error;
 pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};
 pub use instance_error::{InstanceError, StartFailure};
 pub use nri_proto::api;
 pub use plugin::{
-    Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, UpdateFailure,
-    dispatch,
+    Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, SyncPart,
+    UpdateFailure,
 };
 pub use relay::{Request, Response};
 pub use relayed::{Behind, Relayed};

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use nri_proto::api;
 
 use crate::relay::{Request, Response, relayed_events};
-use crate::{Event, EventMask};
+use crate::{Event, EventMask, ReceivedRequest};
 
 /// Why a handler could not do its work. Any error converts into it with `?`, and so does a text.
 ///
@@ -136,6 +136,32 @@ pub struct Configuration {
     pub registration_timeout: Duration,
     /// How long a request may take; zero if the runtime does not say (before v0.7).
     pub request_timeout: Duration,
+}
+
+/// A part of what exists; see [`Plugin::synchronize_part`].
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct SyncPart {
+    /// Pods.
+    pub pods: Vec<api::PodSandbox>,
+    /// Containers; their pods may have come in another part.
+    pub containers: Vec<api::Container>,
+    /// Whether it is the first one: what is known from before may be out of date.
+    pub first: bool,
+    /// Whether it is the last one. A first part may be the last, too.
+    pub last: bool,
+}
+
+impl SyncPart {
+    /// A part between the first and the last.
+    pub fn new(pods: Vec<api::PodSandbox>, containers: Vec<api::Container>) -> Self {
+        Self {
+            pods,
+            containers,
+            first: false,
+            last: false,
+        }
+    }
 }
 
 /// Updates that could not be asked for as a whole.
@@ -284,6 +310,45 @@ pub trait Plugin: Send + Sync + 'static {
     ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
         let _ = (cx, pods, containers);
         Ok(Vec::new())
+    }
+
+    /// Whether what exists is to come in parts, to [`synchronize_part`](Self::synchronize_part), and
+    /// never as a whole. Default: false.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
+    /// Takes a part of the pods and containers that exist, if the plugin
+    /// [takes parts](Self::takes_parts): a node with ten thousand containers does not have to be in
+    /// memory at once then. All pods come before the first container; a part has as many as fit
+    /// into a message.
+    ///
+    /// Part follows part, the next one when this one is done. Each may be answered with updates: all
+    /// of them are sent with the answer to the [last](SyncPart::last).
+    async fn synchronize_part(
+        &self,
+        cx: &PluginCtx,
+        part: SyncPart,
+    ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+        let _ = (cx, part);
+        Ok(Vec::new())
+    }
+
+    /// Whether requests of an event are to come undecoded, to [`receive`](Self::receive). Default:
+    /// false.
+    fn takes_undecoded(&self, event: Event) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// Takes an event that is not decoded, if the plugin [wants it so](Self::takes_undecoded). The
+    /// default decodes it, and has [`relay`](Self::relay) handle it.
+    async fn receive(
+        &self,
+        cx: &PluginCtx,
+        request: ReceivedRequest,
+    ) -> Result<Response, HandlerError> {
+        self.relay(cx, request.decode()?).await
     }
 
     /// The runtime shuts the plugin down; the connection ends soon.
@@ -511,41 +576,3 @@ macro_rules! define_call_handler_of {
 }
 
 relayed_events!(define_call_handler_of);
-
-/// Has a plugin handle a request: the one door for events, of plugins over the wire and of those
-/// built into a runtime.
-///
-/// Cancel-safe as far as the handler is: dropping the future drops the handler's.
-///
-/// # Errors
-/// What the handler returned, or that it answers another event than it was asked about. A failing
-/// validation handler is a rejection with the error as its reason instead; one that is not there
-/// says so.
-pub fn dispatch<'a>(
-    plugin: &'a dyn Plugin,
-    cx: &'a PluginCtx,
-    request: Request,
-) -> impl Future<Output = Result<Response, HandlerError>> + Send + use<'a> {
-    let event = request.event();
-    let answer = plugin.relay(cx, request);
-    async move {
-        let answer = match answer.await {
-            Ok(response) if response.event() != event => {
-                Err(format!("the answer to {event} is one to {}", response.event()).into())
-            }
-            answer => answer,
-        };
-        match answer {
-            Err(error)
-                if event == Event::ValidateContainerAdjustment && !error.is_unimplemented() =>
-            {
-                let verdict = api::ValidateContainerAdjustmentResponse {
-                    reject: true,
-                    reason: error.to_string(),
-                };
-                Ok(Response::ValidateContainerAdjustment(verdict))
-            }
-            answer => answer,
-        }
-    }
-}

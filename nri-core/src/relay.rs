@@ -3,8 +3,8 @@
 //! calling a plugin beside the trait of plugins.
 
 use nri_proto::items::{Limits, Tally, TooMany};
-use nri_proto::{Method as _, api, rpc};
-use prost::{DecodeError, Message as _};
+use nri_proto::{Method as _, Wire as _, api, rpc};
+use prost::DecodeError;
 
 use crate::Event;
 
@@ -110,7 +110,7 @@ macro_rules! define_messages {
 
             /// The message on the wire.
             pub fn encode(&self) -> Vec<u8> {
-                match self { $(Request::$event(request) => request.encode_to_vec(),)* }
+                match self { $(Request::$event(request) => request.to_wire(),)* }
             }
 
             /// A request about nothing.
@@ -123,7 +123,7 @@ macro_rules! define_messages {
             /// # Errors
             /// The bytes are no such message.
             pub fn decode(event: Event, bytes: &[u8]) -> Result<Self, DecodeError> {
-                match event { $(Event::$event => api::$request::decode(bytes).map(Request::$event),)* }
+                match event { $(Event::$event => api::$request::from_wire(bytes).map(Request::$event),)* }
             }
 
             /// The pod that the request is about.
@@ -163,7 +163,7 @@ macro_rules! define_messages {
 
             /// The message on the wire.
             pub fn encode(&self) -> Vec<u8> {
-                match self { $(Response::$event(response) => response.encode_to_vec(),)* }
+                match self { $(Response::$event(response) => response.to_wire(),)* }
             }
 
             /// The response to `event` from the wire.
@@ -171,7 +171,7 @@ macro_rules! define_messages {
             /// # Errors
             /// The bytes are no such message.
             pub fn decode(event: Event, bytes: &[u8]) -> Result<Self, DecodeError> {
-                match event { $(Event::$event => api::$response::decode(bytes).map(Response::$event),)* }
+                match event { $(Event::$event => api::$response::from_wire(bytes).map(Response::$event),)* }
             }
 
             /// Counts the items of the response to `event` in its bytes, before it is decoded.

@@ -25,8 +25,9 @@ use std::sync::Arc;
 use nri_core::oci::ClassResolver;
 use serde_json::{Map, Value, json};
 
+use crate::OciSpec;
 use crate::host::{device_numbers, read_text};
-use crate::{OciSpec, yaml};
+use crate::yaml::{self, Twice};
 
 /// What is wrong with a file of classes, or with a class.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +45,20 @@ pub enum BlockIoError {
         reason: String,
     },
     /// There is no such class.
-    #[error("there is no block I/O class {class:?}; there are {}", .known.join(", "))]
+    #[error("there is no block I/O class {class:?}; {}", those(.known))]
     Unknown {
         /// The class.
         class: String,
         /// Those that there are.
         known: Vec<String>,
     },
+}
+
+fn those(known: &[String]) -> String {
+    match known {
+        [] => "the file has none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    }
 }
 
 /// The rates of a device: the key in the file, in lower case, and the member of the spec.
@@ -92,7 +100,7 @@ impl Classes {
     /// # Errors
     /// A text that has no classes, or a class that no container can have.
     pub fn from_yaml(text: &str) -> Result<Self, BlockIoError> {
-        let value = yaml::value(text).map_err(BlockIoError::File)?;
+        let value = yaml::value(text, Twice::Refused).map_err(BlockIoError::File)?;
         let none = || BlockIoError::File("there is no mapping `Classes`".to_owned());
         let file = value.as_object().ok_or_else(none)?;
         let mut classes = BTreeMap::new();
@@ -208,10 +216,10 @@ impl Parameters {
                 quantity(&text).ok_or_else(|| format!("{key} is {text}, which is no quantity"))
             };
             if lower == "devices" {
-                let texts = value.as_array().into_iter().flatten().map(Value::as_str);
-                let texts: Option<Vec<String>> =
-                    texts.map(|text| text.map(str::to_owned)).collect();
-                read.devices = texts.ok_or("`Devices` is no list of paths")?;
+                read.devices = match value {
+                    Value::Null => Vec::new(),
+                    value => paths(value).ok_or("`Devices` is no list of absolute paths")?,
+                };
             } else if lower == "weight" {
                 let weight = number()?;
                 if !WEIGHTS.contains(&weight) {
@@ -263,6 +271,12 @@ impl Parameters {
     }
 }
 
+/// A list of absolute paths, with or without wildcards.
+fn paths(value: &Value) -> Option<Vec<String>> {
+    let path = |value: &Value| Some(value.as_str().filter(|it| it.starts_with('/'))?.to_owned());
+    value.as_array()?.iter().map(path).collect()
+}
+
 /// Two keys that differ by case alone, of which one would be swallowed.
 fn same_key(members: &Map<String, Value>) -> Option<(&str, &str)> {
     let mut seen = BTreeMap::new();
@@ -277,16 +291,31 @@ fn same_key(members: &Map<String, Value>) -> Option<(&str, &str)> {
 /// The block devices of the host whose paths match.
 fn block_devices(pattern: &str) -> Result<Vec<(i64, i64)>, String> {
     let paths = glob::glob(pattern).map_err(|error| format!("{pattern}: {error}"))?;
-    let devices: Vec<(i64, i64)> = paths
+    let devices = paths
         .flatten()
         .filter_map(|path| fs::metadata(path).ok())
         .filter(|metadata| metadata.file_type().is_block_device())
-        .map(|metadata| device_numbers(metadata.rdev()))
-        .collect();
-    if devices.is_empty() {
-        return Err(format!("the host has no block device {pattern}"));
+        .map(|metadata| device_numbers(metadata.rdev()));
+    whole_disks(pattern, devices, |(major, minor)| {
+        Path::new(&format!("/sys/dev/block/{major}:{minor}/partition")).exists()
+    })
+}
+
+/// The devices that a pattern matches, without partitions: for these the kernel has neither rates
+/// nor weights (`ENODEV`), and the container would not start.
+fn whole_disks(
+    pattern: &str,
+    devices: impl Iterator<Item = (i64, i64)>,
+    is_partition: impl Fn(&(i64, i64)) -> bool,
+) -> Result<Vec<(i64, i64)>, String> {
+    let (partitions, disks): (Vec<_>, Vec<_>) = devices.partition(is_partition);
+    match (disks.is_empty(), partitions.is_empty()) {
+        (false, _) => Ok(disks),
+        (true, true) => Err(format!("the host has no block device {pattern}")),
+        (true, false) => Err(format!(
+            "{pattern} is a partition, and the kernel limits whole disks only: name its disk"
+        )),
     }
-    Ok(devices)
 }
 
 /// A whole quantity as Kubernetes writes them: digits and a suffix, decimal or binary.
@@ -377,6 +406,29 @@ mod tests {
         );
     }
 
+    /// Law: a pattern never brings what the kernel refuses.
+    #[test]
+    fn of_a_disk_with_partitions_the_disk_is_limited() {
+        let is_partition = |device: &(i64, i64)| device.1 % 16 != 0;
+        let found =
+            |devices: &[(i64, i64)]| whole_disks("/dev/sd*", devices.iter().copied(), is_partition);
+        let disks = found(&[(8, 0), (8, 1), (8, 2), (8, 16), (8, 17)]);
+        assert_eq!(disks, Ok(vec![(8, 0), (8, 16)]));
+        let error = found(&[(8, 1)]).unwrap_err();
+        assert!(error.contains("/dev/sd* is a partition"), "{error}");
+        let error = found(&[]).unwrap_err();
+        assert_eq!(error, "the host has no block device /dev/sd*");
+    }
+
+    #[test]
+    fn a_file_without_classes_says_so() {
+        let none = Classes::from_yaml("Classes: {}").unwrap();
+        assert_eq!(
+            none.resolve("gold").unwrap_err().to_string(),
+            r#"there is no block I/O class "gold"; the file has none"#
+        );
+    }
+
     #[test]
     fn what_is_no_class_is_refused_with_the_reason() {
         for (text, part) in [
@@ -402,6 +454,26 @@ mod tests {
             (
                 "Classes: {a: [{Weight: 80, weight: 90}]}",
                 r#"the keys "Weight" and "weight" are the same"#,
+            ),
+            (
+                "Classes: {a: [{Weight: 80, Weight: 90}]}",
+                r#"column 28: the key "Weight" is there twice"#,
+            ),
+            (
+                "Classes: {a: [{Weight: 80}], a: [{Weight: 90}]}",
+                r#"the key "a" is there twice"#,
+            ),
+            (
+                "Classes: {a: [{Devices: /dev/vda, Weight: 80}]}",
+                "`Devices` is no list of absolute paths",
+            ),
+            (
+                "Classes: {a: [{Devices: {/dev/vda: 1}, Weight: 80}]}",
+                "`Devices` is no list of absolute paths",
+            ),
+            (
+                "Classes: {a: [{Devices: [vda], Weight: 80}]}",
+                "`Devices` is no list of absolute paths",
             ),
             (
                 "{Classes: {}, classes: {}}",

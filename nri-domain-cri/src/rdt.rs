@@ -24,7 +24,7 @@ const NO_GROUPS: [&str; 3] = ["info", "mon_data", "mon_groups"];
 #[non_exhaustive]
 pub enum RdtError {
     /// There is no such class.
-    #[error("there is no RDT class {class:?} in {root}; there are {}", .known.join(", "))]
+    #[error("there is no RDT class {class:?} in {root}; {}", those(.known))]
     Unknown {
         /// The class.
         class: String,
@@ -36,6 +36,13 @@ pub enum RdtError {
     /// Lines of schemata that the low-level runtime has no member for.
     #[error("the low-level runtime has no member for the schemata {0:?}")]
     Schemata(Vec<String>),
+}
+
+fn those(known: &[String]) -> String {
+    match known {
+        [] => "there is none: is resctrl mounted, and are the groups made?".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    }
 }
 
 /// A resolver of classes to groups: the class `gold` with the prefix `kube-` is the group
@@ -147,6 +154,11 @@ mod tests {
             assert!(error.ends_with("there are gold, silver"), "{error}");
         }
         assert_eq!(classes("/no/such/directory", ""), Vec::<String>::new());
+        let error = resolve(Path::new("/no/such"), "", "gold").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"there is no RDT class "gold" in /no/such; there is none: is resctrl mounted, and are the groups made?"#
+        );
     }
 
     #[test]

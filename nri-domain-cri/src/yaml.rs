@@ -10,6 +10,17 @@ use serde_json::{Map, Value};
 /// As deep as JSON is read.
 const MOST_DEPTH: usize = 128;
 
+/// What a key means that a mapping has twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Twice {
+    /// Its last value, as to crictl.
+    Last,
+    /// A mistake, as to the readers of files that an administrator keeps: one of the two would be
+    /// swallowed.
+    #[cfg(any(feature = "cdi", feature = "blockio"))]
+    Refused,
+}
+
 /// A list or a mapping that is not complete.
 enum Open {
     List(Vec<Value>),
@@ -17,7 +28,7 @@ enum Open {
 }
 
 /// The one document of a text.
-pub(crate) fn value(text: &str) -> Result<Value, String> {
+pub(crate) fn value(text: &str, twice: Twice) -> Result<Value, String> {
     let mut open: Vec<Open> = Vec::new();
     let mut document = None;
     for event in Parser::new_from_str(text) {
@@ -31,11 +42,15 @@ pub(crate) fn value(text: &str) -> Result<Value, String> {
         let failed = |reason: &str| Err(format!("{at}: {reason}"));
         let complete = match event {
             Event::Scalar(text, style, _, tag) => {
-                if let Some(Open::Mapping(_, key @ None)) = open.last_mut() {
+                if let Some(Open::Mapping(members, key @ None)) = open.last_mut() {
                     if style == ScalarStyle::Plain && text == "<<" {
                         return failed("merge keys (<<) are not read: write out what is meant");
                     }
-                    *key = Some(text.into_owned());
+                    let text = text.into_owned();
+                    if twice != Twice::Last && members.contains_key(&text) {
+                        return failed(&format!("the key {text:?} is there twice"));
+                    }
+                    *key = Some(text);
                     continue;
                 }
                 match scalar(&text, style, tag.as_deref()) {
@@ -80,7 +95,6 @@ pub(crate) fn value(text: &str) -> Result<Value, String> {
         match open.last_mut() {
             Some(Open::List(list)) => list.push(complete),
             Some(Open::Mapping(mapping, key)) => {
-                // Of a key that is there twice the last counts.
                 mapping.insert(key.take().unwrap_or_default(), complete);
             }
             None => document = Some(complete),

@@ -180,6 +180,27 @@ fn what_is_no_specification_is_refused_with_the_reason() {
         ),
         (
             r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"deviceNodes": [{"path": "/dev/d", "type": "c", "major": -1, "minor": -1}]}}"#,
+            "/dev/d has the numbers -1:-1; a major number is 0 to 4095",
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"deviceNodes": [{"path": "/dev/d", "fileMode": 65536}]}}"#,
+            "/dev/d has the file mode 200000, which has more than 16 bits",
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "name": "e"}"#,
+            "duplicate field `name`",
+        ),
+        // As YAML.
+        (
+            r#"{"cdiVersion": "1.0.0","#,
+            r#"{cdiVersion: 0.5.0, cdiVersion: 1.0.0,"#,
+            r#"the key "cdiVersion" is there twice"#,
+        ),
+        (
+            r#"{"name": "d"}"#,
             r#"{"name": "d"}, {"name": "d"}"#,
             "the device v.example/c=d twice",
         ),
@@ -192,6 +213,41 @@ fn what_is_no_specification_is_refused_with_the_reason() {
     }
     std::fs::write(&path, whole).unwrap();
     assert_eq!(Registry::load([directory.path()]).errors(), []);
+}
+
+/// Law: what a container has at a path is replaced, however the path is spelled.
+#[test]
+fn a_path_that_is_spelled_otherwise_is_the_same_path() {
+    let text = "cdiVersion: 1.0.0
+kind: v.example/c
+devices:
+- name: one
+  containerEdits:
+    deviceNodes: [{path: /dev/gpu0, type: c, major: 1, minor: 3}]
+    mounts: [{hostPath: /a, containerPath: /lib/v, options: [bind]}]
+- name: other
+  containerEdits:
+    deviceNodes: [{path: /dev//gpu0, type: c, major: 1, minor: 5}]
+    mounts: [{hostPath: /b, containerPath: /lib/v/, options: [bind]}]
+";
+    let mut spec = json!({"process": {"args": ["/app"], "cwd": "/"}, "linux": {"devices": [
+        {"path": "/dev/./gpu0", "type": "c", "major": 9, "minor": 9},
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+    ]}});
+    let registry = Registry::from_texts([("v.yaml", text)]);
+    assert_eq!(registry.errors(), []);
+    let devices = names(&["v.example/c=one", "v.example/c=other"]);
+    registry.inject(&mut spec, &devices).unwrap();
+    assert_eq!(
+        spec["linux"]["devices"],
+        json!([
+            {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+            {"path": "/dev//gpu0", "type": "c", "major": 1, "minor": 5},
+        ])
+    );
+    let mounts = spec["mounts"].as_array().unwrap();
+    let sources: Vec<_> = mounts.iter().map(|mount| &mount["source"]).collect();
+    assert_eq!(sources, ["/b"]);
 }
 
 /// One after the other, each in a spec of its own, they would be copied four hundred million times.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nri_adaptation::config::ConfigError;
 use nri_adaptation::policy::Policy;
 use nri_adaptation::{Config, Event, EventMask, PluginId, duration};
+use nri_plugin::SocketPath;
 use serde::{Deserialize, Deserializer, de};
 
 /// Where plugins connect, by default.
@@ -79,7 +80,9 @@ pub struct HubSettings {
     /// Who the hub is to the runtime above, `NN-name`. Default `50-hub`. The variables that a
     /// runtime sets for the plugins that it launches go before it.
     pub identity: String,
-    /// The socket of the runtime above. Default [`DEFAULT_RUNTIME_SOCKET`].
+    /// The socket of the runtime above, as a path or `unix:///path`. Default
+    /// [`DEFAULT_RUNTIME_SOCKET`].
+    #[serde(deserialize_with = "socket")]
     pub runtime_socket: PathBuf,
     /// The events that the hub subscribes to, by name. Default: all that the runtime knows.
     /// Plugins below get no others. Each costs a call of the hub;
@@ -94,7 +97,9 @@ pub struct HubSettings {
     /// than half of the time that there is.
     #[serde(deserialize_with = "time")]
     pub margin: Duration,
-    /// Where `nri-hub status` asks. Default [`DEFAULT_CONTROL_SOCKET`].
+    /// Where `nri-hub status` asks, as a path or `unix:///path`. Default
+    /// [`DEFAULT_CONTROL_SOCKET`].
+    #[serde(deserialize_with = "socket")]
     pub control_socket: PathBuf,
     /// Where status, metrics and probes are served: an address with a port (`127.0.0.1:9464`), or
     /// `unix:///path`. Default: nowhere but at the control socket.
@@ -124,6 +129,13 @@ impl Default for HubSettings {
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     duration::parse(&String::deserialize(from)?).map_err(de::Error::custom)
+}
+
+fn socket<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let socket = SocketPath::parse(String::deserialize(from)?);
+    socket
+        .map(SocketPath::into_path_buf)
+        .map_err(de::Error::custom)
 }
 
 fn events<'de, D: Deserializer<'de>>(from: D) -> Result<EventMask, D::Error> {
@@ -226,11 +238,26 @@ impl HubConfig {
     /// # Errors
     /// The first thing that is wrong, with its key and line.
     pub fn policy_from_toml(text: &str) -> Result<Policy, HubConfigError> {
-        let is_ours =
-            toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("hub"));
-        match is_ours {
+        match is_of_hub(text) {
             true => Ok(Self::from_toml(text)?.nri.policy),
             false => Ok(Config::policy_from_toml(text)?),
+        }
+    }
+
+    /// Reads the policy of a file, as [`policy_from_toml`](Self::policy_from_toml) does; of a
+    /// configuration of the hub also one that is in the file that it names.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what is wrong in it.
+    pub fn read_policy(path: &Path) -> Result<Policy, HubConfigError> {
+        let said = text(path)?;
+        let of_file = |error: HubConfigError| HubConfigError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        match is_of_hub(&said) {
+            true => Ok(Self::read(path)?.nri.policy),
+            false => Self::policy_from_toml(&said).map_err(of_file),
         }
     }
 
@@ -246,7 +273,8 @@ impl HubConfig {
         let mut config =
             Self::from_toml(&text(path)?).map_err(|error| of_file(path, error.to_string()))?;
         if let Some(policy) = config.hub.policy_file.clone() {
-            config.nri.policy = Self::policy_from_toml(&text(&policy)?)
+            let said = text(&policy)?;
+            config.nri.policy = Self::policy_from_toml(&said)
                 .map_err(|error| of_file(&policy, error.to_string()))?;
         }
         Ok(config)
@@ -280,6 +308,15 @@ impl HubConfig {
                 format!("{} is a socket of NRI", control_socket.display()),
             );
         }
+        if let Some(Ok(http)) = self.hub.http.as_deref().map(SocketPath::parse)
+            && [own, runtime_socket, control_socket].contains(&&http.into_path_buf())
+        {
+            return invalid(
+                "hub.http",
+                "it is one of the hub's other sockets: what it serves is at `control_socket` anyway"
+                    .to_owned(),
+            );
+        }
         if self.hub.policy_file.is_some() && self.nri.policy != Config::default().policy {
             return invalid(
                 "hub.policy_file",
@@ -288,6 +325,11 @@ impl HubConfig {
         }
         Ok(())
     }
+}
+
+/// Whether it is a configuration of the hub.
+fn is_of_hub(text: &str) -> bool {
+    toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("hub"))
 }
 
 /// The line, from 1, that a byte is in.
@@ -302,6 +344,12 @@ fn text(path: &Path) -> Result<String, HubConfigError> {
         reason,
     };
     use std::io::Read as _;
+    use std::os::unix::fs::FileTypeExt as _;
+    // To open a pipe is to wait for somebody who writes into it, at each reload anew.
+    let found = std::fs::metadata(path).map_err(|e| error(e.to_string()))?;
+    if found.file_type().is_fifo() {
+        return Err(error("it is a pipe, and must be a file".to_owned()));
+    }
     let file = std::fs::File::open(path).map_err(|e| error(e.to_string()))?;
     let mut text = String::new();
     let read = file.take(LARGEST + 1).read_to_string(&mut text);
@@ -321,6 +369,62 @@ mod tests {
         let config = HubConfig::from_toml("").unwrap();
         assert_eq!(config, HubConfig::default());
         assert_eq!(config.nri.socket_path, Path::new(DEFAULT_SOCKET_PATH));
+    }
+
+    #[test]
+    fn sockets_may_have_the_scheme_unix_and_no_other_and_are_compared_without_it() {
+        let said = "[hub]\nruntime_socket = 'unix:///a'\ncontrol_socket = 'UNIX:/b'";
+        let HubSettings {
+            runtime_socket,
+            control_socket,
+            ..
+        } = HubConfig::from_toml(said).unwrap().hub;
+        assert_eq!(
+            (runtime_socket.as_path(), control_socket.as_path()),
+            (Path::new("/a"), Path::new("/b"))
+        );
+        for (text, part) in [
+            ("[hub]\nruntime_socket = 'tcp://a:1'", "the scheme \"tcp\""),
+            ("[hub]\ncontrol_socket = ''", "has no path"),
+            (
+                "socket_path = '/a'\n[hub]\nruntime_socket = 'unix:///a'",
+                "hub itself listens",
+            ),
+            (
+                "[hub]\nruntime_socket = '/a'\ncontrol_socket = 'unix:///a'",
+                "a socket of NRI",
+            ),
+            (
+                "[hub]\ncontrol_socket = '/a'\nhttp = 'unix:///a'",
+                "hub.http",
+            ),
+        ] {
+            let error = HubConfig::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_found_wherever_the_operator_has_it_and_no_pipe_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let [policy, config] = ["policy.toml", "config.toml"].map(|it| directory.path().join(it));
+        std::fs::write(&policy, "default = 'audit'").unwrap();
+        let said = format!("[hub]\npolicy_file = '{}'", policy.display());
+        std::fs::write(&config, said).unwrap();
+        let alone = HubConfig::read_policy(&policy).unwrap();
+        assert_ne!(alone, Policy::default());
+        assert_eq!(HubConfig::read_policy(&config).unwrap(), alone);
+        std::fs::write(&policy, "default = 'aduit'").unwrap();
+        let error = HubConfig::read_policy(&config).unwrap_err().to_string();
+        assert!(error.contains("policy.toml: "), "{error}");
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let error = HubConfig::read(&pipe).unwrap_err().to_string();
+        assert!(
+            error.ends_with("pipe: it is a pipe, and must be a file"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Nothing can be changed here, but for this: at the control socket, which is for the hub's own user
 //! alone, another hub can ask to take its place. Nothing is read of a request but its line.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -20,14 +21,14 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::listen::{File, Listeners};
 use crate::shared::Shared;
 use crate::upgrade;
 
-/// How many connections are served at a time. One more waits.
+/// How many connections are served at a time, at each place: with one more the oldest gives way.
+/// Nobody who holds connections open keeps a probe out, or at an address the control socket.
 const MOST: usize = 32;
 /// How long a connection may take to send its request, and to take its answer.
 const TIME: Duration = Duration::from_secs(10);
@@ -48,27 +49,18 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     closing: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(MOST));
     let mut accepting = JoinSet::new();
     let control = shared.settings().control_socket;
     for (socket, file) in listeners.sockets {
         let is_control = file.0 == control;
-        accepting.spawn(accept_all(
-            socket,
-            is_control,
-            Some(file),
-            Arc::clone(&shared),
-            Arc::clone(&places),
-        ));
+        let shared = Arc::clone(&shared);
+        let serve = move |stream| one(stream, is_control, Arc::clone(&shared));
+        accepting.spawn(accept_all(socket, Some(file), serve));
     }
     for address in listeners.addresses {
-        accepting.spawn(accept_all(
-            address,
-            false,
-            None,
-            Arc::clone(&shared),
-            Arc::clone(&places),
-        ));
+        let shared = Arc::clone(&shared);
+        let serve = move |stream| one(stream, false, Arc::clone(&shared));
+        accepting.spawn(accept_all(address, None, serve));
     }
     let all_over = async { while accepting.join_next().await.is_some() {} };
     tokio::select! {
@@ -102,15 +94,14 @@ impl Accept for TcpListener {
 }
 
 /// Serves whoever connects. The file, if there is one, goes with it.
-async fn accept_all<A: Accept>(
-    listener: A,
-    is_control: bool,
-    _file: Option<File>,
-    shared: Arc<Shared>,
-    places: Arc<Semaphore>,
-) {
+async fn accept_all<A: Accept, F>(listener: A, _file: Option<File>, serve: impl Fn(A::Stream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    // From the oldest on.
+    let mut places: VecDeque<AbortHandle> = VecDeque::with_capacity(MOST);
+    loop {
         let stream = match listener.next().await {
             Ok(stream) => stream,
             Err(error) => {
@@ -124,13 +115,19 @@ async fn accept_all<A: Accept>(
                 continue;
             }
         };
-        connections.spawn(one(stream, is_control, Arc::clone(&shared), place));
         while connections.try_join_next().is_some() {}
+        places.retain(|place| !place.is_finished());
+        if places.len() >= MOST
+            && let Some(oldest) = places.pop_front()
+        {
+            oldest.abort();
+        }
+        places.push_back(connections.spawn(serve(stream)));
     }
 }
 
 /// Serves one request, if it comes in time.
-async fn one<S>(stream: S, is_control: bool, shared: Arc<Shared>, _place: OwnedSemaphorePermit)
+async fn one<S>(stream: S, is_control: bool, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -221,4 +218,62 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::sync::{Mutex, mpsc};
+
+    /// Connections as a test makes them; none comes after the last.
+    struct Coming(Mutex<mpsc::Receiver<DuplexStream>>);
+
+    impl Accept for Coming {
+        type Stream = DuplexStream;
+
+        async fn next(&self) -> io::Result<DuplexStream> {
+            match self.0.lock().await.recv().await {
+                Some(stream) => Ok(stream),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Law: however many connections are held open, the newest is served, and no more are served at
+    /// a time than there are places.
+    #[tokio::test]
+    async fn the_oldest_connection_gives_way() {
+        static SERVED: AtomicUsize = AtomicUsize::new(0);
+        struct Place;
+        impl Drop for Place {
+            fn drop(&mut self) {
+                SERVED.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        // Says hello to each, and keeps it for ever.
+        let serve = |mut stream: DuplexStream| async move {
+            SERVED.fetch_add(1, Ordering::SeqCst);
+            let _place = Place;
+            stream.write_all(b"hello").await.unwrap();
+            std::future::pending().await
+        };
+        let (connect, coming) = mpsc::channel(1);
+        tokio::spawn(accept_all(Coming(Mutex::new(coming)), None, serve));
+        let mut held = Vec::new();
+        for _ in 0..3 * MOST {
+            let (mut ours, theirs) = tokio::io::duplex(64);
+            connect.send(theirs).await.unwrap();
+            let mut hello = [0; 5];
+            ours.read_exact(&mut hello).await.unwrap();
+            assert!(SERVED.load(Ordering::SeqCst) <= MOST + 1);
+            held.push(ours);
+        }
+        // The oldest have heard of it, and the newest are there.
+        for old in &mut held[..2 * MOST] {
+            assert_eq!(old.read(&mut [0]).await.unwrap(), 0);
+        }
+        assert_eq!(SERVED.load(Ordering::SeqCst), MOST);
+    }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nri_plugin::SocketPath;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::error::Error;
@@ -22,20 +23,23 @@ impl Place {
         Self::Socket(path.to_owned())
     }
 
-    /// `127.0.0.1:9464`, or `unix:///path`.
+    /// `127.0.0.1:9464`, or `unix:///path`, or the path alone.
     pub(crate) fn parse(text: &str, public: bool) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Listen {
             place: text.to_owned(),
             reason,
         };
-        if let Some(path) = text.strip_prefix("unix://") {
-            return Ok(Self::Socket(path.into()));
-        }
-        let address: SocketAddr = text.parse().map_err(|error| {
-            wrong(format!(
-                "{error}: write an address with a port, such as 127.0.0.1:9464, or unix:///path"
-            ))
-        })?;
+        let address: SocketAddr = match (text.parse(), SocketPath::parse(text)) {
+            (Ok(address), _) => address,
+            (Err(_), Ok(path)) if path.as_path().is_absolute() => {
+                return Ok(Self::Socket(path.into_path_buf()));
+            }
+            (Err(error), _) => {
+                return Err(wrong(format!(
+                    "{error}: write an address with a port, such as 127.0.0.1:9464, or unix:///path"
+                )));
+            }
+        };
         if !address.ip().is_loopback() && !public {
             return Err(wrong(
                 "others than this node can reach it, and nobody has to say who they are: set `hub.http_public = true` if \
@@ -92,7 +96,8 @@ impl Listeners {
     }
 }
 
-/// Opens a socket for our own user alone. One that nobody listens at any more is replaced.
+/// Opens a socket for our own user alone. One that nobody listens at any more is replaced; anything
+/// else in its place stays.
 async fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new()
@@ -102,7 +107,14 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).await.is_ok() {
+            if !fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::Error::other(
+                    "there is something in its place that is no socket: remove it or choose another path",
+                ));
+            }
+            // Who refuses has ended. Any other answer is one of somebody.
+            let asked = UnixStream::connect(path).await;
+            if !asked.is_err_and(|asked| asked.kind() == io::ErrorKind::ConnectionRefused) {
                 return Err(error);
             }
             fs::remove_file(path)?;
@@ -130,6 +142,22 @@ mod tests {
             Place::parse("unix:///x", false).unwrap(),
             Place::socket(Path::new("/x"))
         );
+    }
+
+    /// Law: a path that was mistaken costs nobody a file.
+    #[tokio::test]
+    async fn what_is_no_socket_stays_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        fs::write(&path, "precious").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            let refused = Listeners::default().open(&Place::socket(path)).await;
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("is no socket: remove it"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
     }
 
     #[tokio::test]

@@ -83,6 +83,36 @@ fn the_configuration_that_it_prints_is_one() {
     assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
 }
 
+/// Law: `--config` counts for every command, wherever it stands.
+#[test]
+fn the_configuration_that_is_named_is_the_one_that_is_read() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, "[hub]\ncontrol_socket = '/nonexistent/here'\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = hub();
+        command.arg("--config").arg(&file).args(arguments);
+        said(&command.output().unwrap())
+    };
+    let (code, out, _) = run(&["config", "check"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("config.toml: nothing is wrong"), "{out}");
+    let (code, out, _) = run(&["policy", "check"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("config.toml: 0 rules, then allow"), "{out}");
+    let (code, _, error) = run(&["status"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("/nonexistent/here"), "{error}");
+    let (code, _, error) = run(&["status", "--socket", "unix:///nonexistent/there"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nri-hub: /nonexistent/there"), "{error}");
+    for two in [["config", "check", "other"], ["policy", "check", "other"]] {
+        let (code, _, error) = run(&two);
+        assert_eq!(code, Some(2));
+        assert!(error.contains("give one of them"), "{error}");
+    }
+}
+
 #[test]
 fn where_no_hub_is_its_status_is_an_error_that_names_the_socket() {
     let (code, _, error) = said(

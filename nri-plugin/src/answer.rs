@@ -209,6 +209,13 @@ impl IntoAnswer<Vec<api::ContainerUpdate>> for Vec<api::ContainerUpdate> {
     }
 }
 
+/// What there is no answer to.
+impl IntoAnswer<()> for () {
+    fn into_answer(self) -> Result<(), NoRoom> {
+        Ok(())
+    }
+}
+
 impl IntoAnswer<Vec<api::ContainerUpdate>> for () {
     fn into_answer(self) -> Result<Vec<api::ContainerUpdate>, NoRoom> {
         Ok(Vec::new())

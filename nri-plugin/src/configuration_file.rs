@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 /// As much as a runtime can send.
@@ -13,6 +14,10 @@ pub(crate) async fn read(file: &Path) -> Result<String, String> {
     // A file may be on a disk that is slow.
     let read = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
+        // It would be waited for who writes into it, at each connection anew.
+        if std::fs::metadata(&path)?.file_type().is_fifo() {
+            return Err(std::io::Error::other("it is a pipe, and must be a file"));
+        }
         let file = File::open(path)?;
         file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
         Ok::<_, std::io::Error>(text)
@@ -49,6 +54,10 @@ mod tests {
         assert_eq!(read(&file).await.unwrap().len(), 4 << 20);
         std::fs::write(&file, vec![b'#'; (4 << 20) + 1]).unwrap();
         assert!(read(&file).await.unwrap_err().contains("more than 4 MiB"));
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        assert!(read(&pipe).await.unwrap_err().contains("it is a pipe"));
         assert!(
             read(Path::new("/dev/zero"))
                 .await

@@ -2,7 +2,8 @@
 //! of the builders, its method of [`Plugin`](nri_core::Plugin) with the request, the parts of the
 //! request that the handler gets, and the answer. What may not enter: what is made of it.
 
-use nri_core::{Event, HandlerError, api};
+use nri_core::{Event, HandlerError, Response, api};
+use nri_proto::rpc;
 
 /// Calls `$then!` with a row per event.
 macro_rules! handled_events {
@@ -65,6 +66,42 @@ macro_rules! take_part {
 }
 
 pub(crate) use {handled_events, part_type, take_part};
+
+/// An event as a type, by the name of its method ([`rpc::plugin`](crate::rpc::plugin)): what
+/// [`on_view`](crate::HandlersBuilder::on_view) subscribes to.
+pub trait Viewed {
+    /// The event.
+    const EVENT: Event;
+    /// What it is answered with; see [`IntoAnswer`](crate::IntoAnswer).
+    type Answer: Send + 'static;
+    /// The answer as that of any event.
+    fn response(answer: Self::Answer) -> Response;
+}
+
+macro_rules! define_viewed {
+    ($($kind:ident $event:ident $setter:ident $handler:ident($request:ident: $($part:ident)+) -> $answer:ty;)*) => {
+        $(impl Viewed for rpc::plugin::$event {
+            const EVENT: Event = Event::$event;
+            type Answer = $answer;
+
+            fn response(answer: $answer) -> Response {
+                response_of!($kind $event answer)
+            }
+        })*
+    };
+}
+
+macro_rules! response_of {
+    (asks $event:ident $answer:ident) => {
+        Response::$event($answer)
+    };
+    (tells $event:ident $answer:ident) => {{
+        let () = $answer;
+        Response::empty(Event::$event)
+    }};
+}
+
+handled_events!(define_viewed);
 
 /// What all plugins together want for a container, to be judged: the argument of
 /// [`on_validate_container_adjustment`](crate::HandlersBuilder::on_validate_container_adjustment).

@@ -1,14 +1,18 @@
 //! Plugins made of closures. What such a plugin subscribes to is what it was given handlers for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use nri_core::{Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, Request, api};
+use nri_core::{
+    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, ReceivedRequest, Request,
+    Response, SyncPart, api,
+};
 
 use crate::answer::IntoAnswer;
-use crate::event_table::{Proposal, handled_events, missing, part_type, take_part};
+use crate::event_table::{Proposal, Viewed, handled_events, missing, part_type, take_part};
 
 type Answer<T> = Pin<Box<dyn Future<Output = Result<T, HandlerError>> + Send>>;
 type Taker = Box<dyn Fn(&Configuration) -> Result<(), HandlerError> + Send + Sync>;
@@ -83,12 +87,15 @@ macro_rules! define {
         pub struct HandlersBuilder {
             configure: Option<Handler<Configuration, Option<EventMask>>>,
             synchronize: Option<Handler<(Vec<api::PodSandbox>, Vec<api::Container>), Vec<api::ContainerUpdate>>>,
+            synchronize_part: Option<Handler<SyncPart, Vec<api::ContainerUpdate>>>,
             shutdown: Option<Handler<(), ()>>,
             failure_policy: Option<api::FailurePolicy>,
             /// What takes the configuration before [`on_configure`](Self::on_configure)'s handler.
             settings: Option<Taker>,
             /// What hears of every event of these.
             every: Option<(EventMask, Listener)>,
+            /// Handlers of requests that are not decoded. They go before the others.
+            views: BTreeMap<Event, Handler<ReceivedRequest, Response>>,
             $($handler: Option<Handler<($(part_type!($part),)+), $answer>>,)*
         }
 
@@ -99,7 +106,7 @@ macro_rules! define {
                 let given = [$((Event::$event, self.$handler.is_some()),)*];
                 let given = given.into_iter().filter(|(_, given)| *given).map(|(event, _)| event);
                 let heard = self.every.as_ref().map_or(EventMask::NONE, |(events, _)| *events);
-                given.collect::<EventMask>() | heard
+                given.chain(self.views.keys().copied()).collect::<EventMask>() | heard
             }
         }
 
@@ -133,6 +140,34 @@ macro_rules! define {
                 call(&self.given.synchronize, cx, (pods, containers)).await
             }
 
+            fn takes_parts(&self) -> bool {
+                self.given.synchronize_part.is_some()
+            }
+
+            async fn synchronize_part(
+                &self,
+                cx: &PluginCtx,
+                part: SyncPart,
+            ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+                call(&self.given.synchronize_part, cx, part).await
+            }
+
+            fn takes_undecoded(&self, event: Event) -> bool {
+                let heard = self.given.every.is_some();
+                !heard && self.given.views.contains_key(&event)
+            }
+
+            async fn receive(
+                &self,
+                cx: &PluginCtx,
+                request: ReceivedRequest,
+            ) -> Result<Response, HandlerError> {
+                match self.given.views.get(&request.event()) {
+                    Some(view) => view(cx.clone(), request).await,
+                    None => self.relay(cx, request.decode()?).await,
+                }
+            }
+
             async fn shutdown(&self, cx: &PluginCtx) {
                 // Its handler has no way to fail.
                 let _ = call(&self.given.shutdown, cx, ()).await;
@@ -147,6 +182,14 @@ macro_rules! define {
                     let request = Request::$event(request);
                     if let Some((_, listener)) = &self.given.every {
                         listener(cx, &request);
+                    }
+                    if self.given.views.contains_key(&Event::$event) {
+                        let answer = self.receive(cx, ReceivedRequest::from(&request));
+                        drop(request);
+                        return match answer.await? {
+                            Response::$event(answer) => Ok(from_response!($event answer)),
+                            _ => Ok(Default::default()),
+                        };
                     }
                     let Request::$event(request) = request else {
                         return Ok(Default::default());
@@ -176,6 +219,25 @@ macro_rules! response {
     ($event:ident $answer:ty) => {
         $answer
     };
+}
+
+/// The same of the response.
+macro_rules! from_response {
+    (CreateContainer $answer:ident) => {
+        $answer
+    };
+    (UpdateContainer $answer:ident) => {
+        $answer
+    };
+    (StopContainer $answer:ident) => {
+        $answer
+    };
+    (ValidateContainerAdjustment $answer:ident) => {
+        $answer
+    };
+    ($event:ident $answer:ident) => {{
+        let _ = $answer;
+    }};
 }
 
 macro_rules! to_response {
@@ -220,6 +282,76 @@ impl HandlersBuilder {
         listener: impl Fn(&PluginCtx, &Request) + Send + Sync + 'static,
     ) -> Self {
         self.every = Some((events, Box::new(listener)));
+        self
+    }
+
+    /// Subscribes to an event with a handler that gets the request undecoded, and decodes of it what
+    /// it needs: a fraction of the work where that is a name and an annotation. What it may answer
+    /// says [`IntoAnswer`], as with the event's other handler, of which it takes the place.
+    ///
+    /// ```
+    /// use nri_plugin::prelude::*;
+    /// use nri_plugin::rpc::plugin::CreateContainer;
+    ///
+    /// let plugin = handlers()
+    ///     .on_view(CreateContainer, |_cx, request| async move {
+    ///         let Some(mode) = request.pod().annotation("example.com/mode") else {
+    ///             return Ok(None);
+    ///         };
+    ///         let mut adjust = Adjustment::new();
+    ///         adjust.add_env("MODE", mode)?;
+    ///         Ok(Some(adjust))
+    ///     })
+    ///     .build();
+    /// assert_eq!(plugin.events(), EventMask::from(Event::CreateContainer));
+    /// ```
+    pub fn on_view<V, F, R, A>(mut self, event: V, handler: F) -> Self
+    where
+        V: Viewed + 'static,
+        F: Fn(PluginCtx, ReceivedRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<A, HandlerError>> + Send + 'static,
+        A: IntoAnswer<V::Answer>,
+    {
+        let _ = event;
+        let handler: Handler<ReceivedRequest, _> = Box::new(move |cx, request| {
+            let work = handler(cx, request);
+            Box::pin(async move { Ok(V::response(work.await?.into_answer()?)) })
+        });
+        self.views.insert(V::EVENT, handler);
+        self
+    }
+
+    /// Takes the pods and containers that exist in parts, as they come; see
+    /// [`Plugin::synchronize_part`]. It takes the place of
+    /// [`on_synchronize`](Self::on_synchronize)'s handler.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use nri_plugin::prelude::*;
+    ///
+    /// let names = Arc::new(Mutex::new(Vec::new()));
+    /// let plugin = handlers()
+    ///     .on_synchronize_part(move |_cx, part| {
+    ///         let mut names = names.lock().unwrap();
+    ///         if part.first {
+    ///             names.clear(); // what is known from an earlier connection
+    ///         }
+    ///         names.extend(part.containers.into_iter().map(|container| container.name));
+    ///         async { Ok(()) }
+    ///     })
+    ///     .build();
+    /// assert!(plugin.takes_parts());
+    /// ```
+    pub fn on_synchronize_part<F, R, A>(mut self, handler: F) -> Self
+    where
+        F: Fn(PluginCtx, SyncPart) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<A, HandlerError>> + Send + 'static,
+        A: IntoAnswer<Vec<api::ContainerUpdate>>,
+    {
+        self.synchronize_part = Some(Box::new(move |cx, part| {
+            let work = handler(cx, part);
+            Box::pin(async move { Ok(work.await?.into_answer()?) })
+        }));
         self
     }
 

@@ -1,17 +1,19 @@
 //! `GET /healthz` over HTTP/1.1: whether the plugin is ready. What may not enter: any other answer;
 //! who needs more of HTTP brings a server.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::state::State;
 
-/// More at once are closed without an answer.
+/// With one more at a time the oldest gives way, so that nobody keeps a probe out who holds
+/// connections open.
 const MOST_CONNECTIONS: usize = 16;
 /// As much of a request as is read.
 const MOST_BYTES: usize = 8 << 10;
@@ -20,22 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, state: watch::Receiver<State>) {
-    let free = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    // From the oldest on.
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(MOST_CONNECTIONS);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, for example: the next attempt may succeed.
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else {
-            continue;
-        };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= MOST_CONNECTIONS {
+            if let Some(oldest) = open.pop_front() {
+                oldest.abort();
+            }
+        }
         let state = state.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
+        open.push_back(tokio::spawn(async move {
             // Whether or not the peer took the answer.
             let _ = timeout(PATIENCE, answer(stream, &state)).await;
-        });
+        }));
     }
 }
 
@@ -153,6 +158,27 @@ mod tests {
             );
             assert!(answer.ends_with(body), "{answer}");
         }
+    }
+
+    /// Law: a probe is answered beside any number of connections that ask nothing.
+    #[tokio::test]
+    async fn a_probe_is_answered_however_many_hold_connections_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_sender, state) = watch::channel(State::Connecting);
+        let serving = tokio::spawn(serve(listener, state));
+        let mut held = Vec::new();
+        for _ in 0..4 * MOST_CONNECTIONS {
+            held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\n\r\n";
+        probe.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.ends_with("connecting\n"), "{answer}");
+        serving.abort();
     }
 
     /// Law: what is no request, or too long for one, is not answered, and not kept.

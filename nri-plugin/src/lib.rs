@@ -46,6 +46,7 @@ mod level;
 mod link;
 pub mod manual;
 mod observer;
+mod parts;
 mod plugin_service;
 pub mod prelude;
 #[cfg(feature = "cli")]
@@ -72,7 +73,7 @@ pub use backoff::{AfterShutdown, Backoff};
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub use configuration::{InvalidConfiguration, Settings, configuration, read_configuration};
 pub use error::Error;
-pub use event_table::Proposal;
+pub use event_table::{Proposal, Viewed};
 pub use hand_over::HandOver;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
 #[cfg(feature = "json")]
@@ -105,9 +106,10 @@ pub use nri_core::model::effective_annotation;
 #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
 pub use nri_core::policy;
 pub use nri_core::{
-    Configuration, Event, EventMask, HandlerError, InvalidEventMask, InvalidIdentity, NRI_VERSION,
-    Plugin, PluginCtx, PluginId, PluginIndex, PluginName, Request, Response, RuntimeHandle,
-    RuntimeInfo, UnknownEvent, UpdateFailure, api,
+    Configuration, ContainerView, Event, EventMask, HandlerError, InvalidEventMask,
+    InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginIndex, PluginName, PodView,
+    ReceivedRequest, Request, Response, RuntimeHandle, RuntimeInfo, SyncPart, UnknownEvent,
+    UpdateFailure, api,
 };
 pub use nri_proto::transport::{CloseReason, Code, Limits};
-pub use nri_proto::{InvalidSocketPath, SocketPath};
+pub use nri_proto::{InvalidSocketPath, SocketPath, rpc};

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use nri_core::{
-    Configuration, EventMask, HandlerError, Plugin, PluginCtx, Request, Response, api, dispatch,
+    Configuration, EventMask, HandlerError, Plugin, PluginCtx, Request, Response, SyncPart, api,
+    dispatch,
 };
 use prost::Message;
 use tokio::sync::Notify;
@@ -105,6 +106,7 @@ struct Job {
 enum Work {
     Event(Request),
     Synchronize(Vec<api::PodSandbox>, Vec<api::Container>),
+    Part(SyncPart),
 }
 
 impl Observer {
@@ -263,13 +265,18 @@ impl Job {
                 }
             }
             Work::Synchronize(pods, containers) => {
-                match plugin.synchronize(&cx, pods, containers).await {
-                    Ok(updates) if updates.is_empty() => {}
-                    Ok(_) => tracing::warn!("an observer's updates have no effect"),
-                    Err(error) => tracing::warn!(%error, "the handler of Synchronize failed"),
-                }
+                synchronized(plugin.synchronize(&cx, pods, containers).await);
             }
+            Work::Part(part) => synchronized(plugin.synchronize_part(&cx, part).await),
         }
+    }
+}
+
+fn synchronized(answer: Result<Vec<api::ContainerUpdate>, HandlerError>) {
+    match answer {
+        Ok(updates) if updates.is_empty() => {}
+        Ok(_) => tracing::warn!("an observer's updates have no effect"),
+        Err(error) => tracing::warn!(%error, "the handler of Synchronize failed"),
     }
 }
 
@@ -311,6 +318,30 @@ macro_rules! define {
                 waiting.bytes = 0;
                 // It is in addition to the bounds of the queue; its own are the runner's.
                 self.push(waiting, cx, Work::Synchronize(pods, containers), 0);
+                Ok(Vec::new())
+            }
+
+            fn takes_parts(&self) -> bool {
+                self.plugin.takes_parts()
+            }
+
+            /// One part waits at most: what comes in parts need not be in memory at once.
+            async fn synchronize_part(
+                &self,
+                cx: &PluginCtx,
+                part: SyncPart,
+            ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+                let queue = &self.observed.queue;
+                if part.first {
+                    let mut waiting = queue.lock();
+                    waiting.jobs.clear();
+                    waiting.bytes = 0;
+                }
+                let is_part = |job: &Job| matches!(job.work, Work::Part(_));
+                let none_waits =
+                    |waiting: &mut Waiting| (!waiting.jobs.iter().any(is_part)).then_some(());
+                queue.wait_for(none_waits).await;
+                self.push(queue.lock(), cx, Work::Part(part), 0);
                 Ok(Vec::new())
             }
 

@@ -8,12 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nri_core::{
-    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, Request, Response,
-    RuntimeInfo, api, dispatch,
+    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, ReceivedRequest,
+    Request, Response, RuntimeInfo, api, dispatch, dispatch_undecoded,
 };
 use nri_proto::transport::{CallContext, Code, Service, Status};
-use nri_proto::{Method, rpc};
-use prost::Message as _;
+use nri_proto::{Method, Wire as _, rpc};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
@@ -23,6 +22,7 @@ use crate::fields::Ignored;
 use crate::hand_over::Handed;
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
+use crate::parts::Parts;
 use crate::state::Registration;
 use crate::sync_assembler::{SyncAssembler, Taken};
 
@@ -82,6 +82,8 @@ pub(crate) struct Parameters {
 pub(crate) struct PluginService {
     parameters: Parameters,
     assembler: Mutex<SyncAssembler>,
+    /// Of a plugin that takes parts. One part is handled at a time.
+    parts: tokio::sync::Mutex<Parts>,
     setup: Mutex<Setup>,
     progress: watch::Sender<Progress>,
 }
@@ -106,6 +108,7 @@ impl PluginService {
         };
         Self {
             assembler: Mutex::new(SyncAssembler::new(parameters.max_sync_bytes)),
+            parts: tokio::sync::Mutex::new(Parts::new(parameters.max_sync_bytes)),
             setup: Mutex::new(setup),
             parameters,
             progress,
@@ -259,6 +262,9 @@ impl PluginService {
                 "Synchronize came before Configure",
             ));
         }
+        if self.parameters.plugin.takes_parts() {
+            return self.synchronize_part(call, request, setup).await;
+        }
         let taken = self
             .assembler
             .lock()
@@ -293,6 +299,36 @@ impl PluginService {
         })
     }
 
+    /// One part, for a plugin that takes them as they come.
+    async fn synchronize_part(
+        &self,
+        call: &CallContext,
+        request: api::SynchronizeRequest,
+        setup: Setup,
+    ) -> Result<api::SynchronizeResponse, Status> {
+        let mut parts = self.parts.lock().await;
+        let more = request.more;
+        let part = parts.begin(request);
+        tracing::debug!(
+            plugin = %self.parameters.id, pods = part.pods.len(), containers = part.containers.len(),
+            more, "synchronising a part"
+        );
+        let cx = setup.cx.with_deadline(deadline(call));
+        let work = self.parameters.plugin.synchronize_part(&cx, part);
+        let update = self
+            .timed("Synchronize", call, work)
+            .await
+            .map_err(|error| self.fail(Failure::Synchronize(error.to_string())))?;
+        let update = parts.end(update, more).map_err(|error| {
+            self.fail(Failure::Synchronize(error.to_string()));
+            Status::new(Code::ResourceExhausted, error.to_string())
+        })?;
+        if !more {
+            self.progress.send_modify(|progress| progress.ready = true);
+        }
+        Ok(api::SynchronizeResponse { update, more })
+    }
+
     async fn shutdown(&self, call: &CallContext) -> Result<api::Empty, Status> {
         let cx = self.setup().cx.with_deadline(deadline(call));
         let work = async {
@@ -324,6 +360,32 @@ impl PluginService {
         Ok(api::Empty {})
     }
 
+    /// Any event, on the wire. One that the plugin does not want is not looked at.
+    async fn received(
+        &self,
+        call: &CallContext,
+        event: Event,
+        bytes: Bytes,
+    ) -> Result<Response, Status> {
+        let setup = self.setup();
+        if !setup.events.contains(event) {
+            return Ok(Response::empty(event));
+        }
+        let plugin = &*self.parameters.plugin;
+        if !plugin.takes_undecoded(event) {
+            let request = Request::decode(event, &bytes).map_err(undecodable)?;
+            drop(bytes);
+            return self.relay(call, request).await;
+        }
+        let request = ReceivedRequest::new(event, bytes).map_err(undecodable)?;
+        let cx = setup.cx.clone().with_deadline(deadline(call));
+        let span = tracing::info_span!(
+            "request", plugin = %self.parameters.id, %event, subject = request.subject()
+        );
+        let work = dispatch_undecoded(plugin, &cx, request);
+        answer(call, event, &setup, work).instrument(span).await
+    }
+
     /// Any event.
     async fn relay(&self, call: &CallContext, request: Request) -> Result<Response, Status> {
         let event = request.event();
@@ -335,27 +397,8 @@ impl PluginService {
         let span = tracing::info_span!(
             "request", plugin = %self.parameters.id, %event, subject = request.subject()
         );
-        let runtime = setup.cx.runtime_info();
         let work = dispatch(&*self.parameters.plugin, &cx, request);
-        let done = async {
-            let response = timed(event.name(), call, work).await.map_err(|error| {
-                if !error.is_unimplemented() {
-                    tracing::warn!(%error, "a handler failed");
-                }
-                Status::new(Code::from(error.code()), error.to_string())
-            })?;
-            for (field, since) in setup.ignored.news(&response) {
-                tracing::warn!(
-                    runtime = runtime.name,
-                    version = runtime.version,
-                    field = field.as_str_name(),
-                    since,
-                    "the runtime is older than this field of the answer, and ignores it"
-                );
-            }
-            Ok(response)
-        };
-        done.instrument(span).await
+        answer(call, event, &setup, work).instrument(span).await
     }
 
     /// Runs a handler that is not an event's.
@@ -400,31 +443,30 @@ impl Service for PluginService {
     ) -> Result<Vec<u8>, Status> {
         use rpc::plugin::{Configure, Shutdown, StateChange, Synchronize};
         if let Some(event) = Event::ALL.into_iter().find(|event| event.name() == method) {
-            let request = Request::decode(event, &payload).map_err(undecodable)?;
-            return Ok(self.relay(&call, request).await?.encode());
+            return Ok(self.received(&call, event, payload).await?.encode());
         }
         // What is rare is apart, so that every call need not have room for it.
         match method {
             StateChange::NAME => {
-                let answer = self.state_change(&call, decode::<StateChange>(payload)?);
-                Ok(Box::pin(answer).await?.encode_to_vec())
+                let answer = self.state_change(&call, decode::<StateChange>(&payload)?);
+                Ok(Box::pin(answer).await?.to_wire())
             }
             Configure::NAME => {
-                let answer = self.configure(&call, decode::<Configure>(payload)?);
-                Ok(Box::pin(answer).await?.encode_to_vec())
+                let answer = self.configure(&call, decode::<Configure>(&payload)?);
+                Ok(Box::pin(answer).await?.to_wire())
             }
             Synchronize::NAME => {
-                let answer = self.synchronize(&call, decode::<Synchronize>(payload)?);
-                Ok(Box::pin(answer).await?.encode_to_vec())
+                let answer = self.synchronize(&call, decode::<Synchronize>(&payload)?);
+                Ok(Box::pin(answer).await?.to_wire())
             }
-            Shutdown::NAME => Ok(Box::pin(self.shutdown(&call)).await?.encode_to_vec()),
+            Shutdown::NAME => Ok(Box::pin(self.shutdown(&call)).await?.to_wire()),
             _ => Err(Status::unknown_method(method)),
         }
     }
 }
 
-fn decode<M: Method>(payload: Bytes) -> Result<M::Request, Status> {
-    M::Request::decode(payload).map_err(undecodable)
+fn decode<M: Method>(payload: &[u8]) -> Result<M::Request, Status> {
+    M::Request::from_wire(payload).map_err(undecodable)
 }
 
 fn undecodable(error: prost::DecodeError) -> Status {
@@ -455,6 +497,32 @@ fn configuration(request: api::ConfigureRequest) -> Configuration {
     configuration.registration_timeout = milliseconds(request.registration_timeout);
     configuration.request_timeout = milliseconds(request.request_timeout);
     configuration
+}
+
+/// What a handler answers to an event, or the status with which it is refused.
+async fn answer(
+    call: &CallContext,
+    event: Event,
+    setup: &Setup,
+    work: impl Future<Output = Result<Response, HandlerError>>,
+) -> Result<Response, Status> {
+    let response = timed(event.name(), call, work).await.map_err(|error| {
+        if !error.is_unimplemented() {
+            tracing::warn!(%error, "a handler failed");
+        }
+        Status::new(Code::from(error.code()), error.to_string())
+    })?;
+    let runtime = setup.cx.runtime_info();
+    for (field, since) in setup.ignored.news(&response) {
+        tracing::warn!(
+            runtime = runtime.name,
+            version = runtime.version,
+            field = field.as_str_name(),
+            since,
+            "the runtime is older than this field of the answer, and ignores it"
+        );
+    }
+    Ok(response)
 }
 
 /// Runs a handler, and warns while it runs as soon as half of its time is used, then most of it,

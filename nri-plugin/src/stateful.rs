@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nri_core::{Configuration, EventMask, HandlerError, PluginCtx, api};
+use nri_core::{Configuration, EventMask, HandlerError, PluginCtx, SyncPart, api};
 
 use crate::answer::IntoAnswer;
 use crate::event_table::{Proposal, handled_events, part_type};
@@ -206,6 +206,22 @@ impl<S: Send + 'static> StatefulBuilder<S> {
         let state = self.state();
         self.handlers = self.handlers.on_synchronize(move |cx, pods, containers| {
             let answer = state.with(|state| handler(state, &cx, pods, containers));
+            std::future::ready(answer)
+        });
+        self
+    }
+
+    /// Takes the pods and containers that exist in parts, as they come; see
+    /// [`Plugin::synchronize_part`](crate::Plugin::synchronize_part). At the
+    /// [first](nri_core::SyncPart::first) one, begin afresh.
+    pub fn on_synchronize_part<F, A>(mut self, handler: F) -> Self
+    where
+        F: Fn(&mut S, &PluginCtx, SyncPart) -> Result<A, HandlerError> + Send + Sync + 'static,
+        A: IntoAnswer<Vec<api::ContainerUpdate>> + Send + 'static,
+    {
+        let state = self.state();
+        self.handlers = self.handlers.on_synchronize_part(move |cx, part| {
+            let answer = state.with(|state| handler(state, &cx, part));
             std::future::ready(answer)
         });
         self

@@ -9,8 +9,6 @@
 //! What may not enter: any meaning. Merging, events, plugin order and policy live in the layers
 //! above; this crate only knows which bytes go where. Generated files are not edited by hand.
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
-
 pub mod frame;
 pub mod items;
 #[cfg(feature = "serde")]
@@ -19,8 +17,10 @@ mod socket_path;
 #[cfg(feature = "transport")]
 #[cfg_attr(docsrs, doc(cfg(feature = "transport")))]
 pub mod transport;
+mod wire;
 
 pub use socket_path::{InvalidSocketPath, SocketPath};
+pub use wire::{Wire, Writer};
 
 /// The messages of package `nri.pkg.api.v1alpha1`, generated from `proto/nri.proto`.
 ///
@@ -67,9 +67,9 @@ pub trait Method {
     /// Bare name of the method.
     const NAME: &'static str;
     /// What the caller sends.
-    type Request: prost::Message + Default + 'static;
+    type Request: Wire + 'static;
     /// What it gets back.
-    type Response: prost::Message + Default + 'static;
+    type Response: Wire + 'static;
 }
 
 /// Runs the README's example as a test.

@@ -3,6 +3,7 @@
 //! What may not enter: merging, the protocol of plugins, and what plugins are shown beyond what
 //! `record` says; these are the crates below.
 
+mod cgroup;
 mod check;
 mod config;
 mod conmon;
@@ -15,6 +16,7 @@ mod error;
 mod files;
 mod images;
 mod low_level;
+mod metrics;
 mod network;
 mod nri;
 mod pause;
@@ -23,9 +25,9 @@ mod program;
 mod record;
 mod server;
 mod spec;
-mod stats;
 mod store;
 mod streaming;
+mod usage;
 
 pub use check::{Finding, check};
 pub use config::{Config, Images, LowLevel, Mirror, Network};

@@ -118,6 +118,12 @@ impl Container {
         format!("{}_{name}_{attempt}", self.pod_id)
     }
 
+    /// Its cgroup, as its spec has it.
+    pub(crate) fn cgroups_path(&self) -> &str {
+        let path = &self.spec["linux"]["cgroupsPath"];
+        path.as_str().unwrap_or_default()
+    }
+
     /// The reason of its state.
     pub(crate) fn reason(&self) -> &str {
         match (self.state, self.reason.as_str(), self.exit_code) {

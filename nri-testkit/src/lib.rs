@@ -16,6 +16,7 @@ mod harness;
 mod journal;
 pub mod manual;
 mod memory_domain;
+mod named_file;
 #[cfg(feature = "cli")]
 mod new_plugin;
 #[cfg(feature = "vectors")]
@@ -47,6 +48,7 @@ pub use gate::Gate;
 pub use harness::{Changes, DescribeContainer, Harness, container, pod};
 pub use journal::{Journal, TEST_TIMEOUT};
 pub use memory_domain::{DomainOperation, MemoryDomain};
+pub use named_file::read_file;
 #[cfg(feature = "cli")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
 pub use new_plugin::NewPlugin;

@@ -42,6 +42,15 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Names that cargo or rustc has something against in small letters: keywords, crates that are
+/// everywhere, those that the plugin uses, and directories that cargo makes.
+const RESERVED: &str = "\
+    abstract alloc as async await become box break build const continue core crate deps do \
+    dyn else enum examples extern false final fn for gen if impl in incremental let loop \
+    macro match mod move mut nri-plugin nri-testkit override priv proc-macro pub ref return \
+    self static std struct super test tokio trait true try type typeof unsafe unsized use \
+    virtual where while yield";
+
 /// A plugin that is about to be made.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -84,6 +93,11 @@ impl NewPlugin {
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_legal) {
             return Err(format!(
                 "{name:?} is no name of a crate and a plugin: begin with a letter, and write small letters, digits and `-`"
+            ));
+        }
+        if RESERVED.split_whitespace().any(|reserved| reserved == name) {
+            return Err(format!(
+                "no crate of a program can be called {name:?}: choose a name that says what the plugin does, such as {name}-plugin"
             ));
         }
         let identity = PluginId::from_parts(index, name);
@@ -143,6 +157,10 @@ mod tests {
         for name in ["", "1x", "A", "a_b", "a b", "../a", "-a"] {
             let refused = NewPlugin::named(name).make(&home.path().join("x"));
             assert!(refused.unwrap_err().contains("is no name"), "{name}");
+        }
+        for name in ["fn", "self", "test", "core", "tokio", "nri-plugin", "build"] {
+            let refused = NewPlugin::named(name).make(&home.path().join("x"));
+            assert!(refused.unwrap_err().contains("can be called"), "{name}");
         }
         let mut index = NewPlugin::named("a");
         index.index = "5".to_owned();

@@ -4,6 +4,8 @@
 //! Compiled with `protox`, a protobuf compiler in Rust, so nobody needs `protoc`. `--check` writes
 //! nothing and fails when a checked-in file differs from what would be written.
 
+mod wire;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -129,6 +131,9 @@ fn nri(include: &Path) -> Result<BTreeMap<String, String>, String> {
     files.insert("json.rs".to_owned(), json(&descriptors)?);
 
     files.insert("shapes.rs".to_owned(), shapes(&descriptors));
+
+    files.insert("reading.rs".to_owned(), wire::reading(&descriptors)?);
+    files.insert("writing.rs".to_owned(), wire::writing(&descriptors)?);
 
     let rpc = rpc.borrow();
     files.insert("methods.rs".to_owned(), rpc.methods.clone());

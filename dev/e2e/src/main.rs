@@ -7,6 +7,7 @@
 mod conformance;
 mod crictl;
 mod critest;
+mod effects;
 mod expect;
 mod image;
 mod killed;
@@ -46,6 +47,12 @@ struct Options {
     /// Take what passes of critest for what must pass from now on.
     #[arg(long)]
     accept: bool,
+    /// Leave the directory with logs and reports where it is.
+    #[arg(long)]
+    keep: bool,
+    /// Install what is missing of Debian's packages.
+    #[arg(long)]
+    install: bool,
     /// Runs in the namespaces that were made for it: the directory with what is needed.
     #[arg(long, hide = true, value_name = "DIR")]
     inside: Option<PathBuf>,
@@ -79,7 +86,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let done = match options.inside {
         Some(ref directory) => inside(directory, &options),
-        None => outside(),
+        None => outside(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,10 +98,11 @@ fn main() -> ExitCode {
 }
 
 /// Finds what is needed, and does the rest in namespaces that end with the process that made them.
-fn outside() -> Result<(), String> {
-    let needs = Needs::find()?;
-    let directory =
+fn outside(options: &Options) -> Result<(), String> {
+    let needs = Needs::find(options.install)?;
+    let mut directory =
         TempDir::with_prefix("nri-e2e-").map_err(|e| format!("a temporary directory: {e}"))?;
+    directory.disable_cleanup(options.keep);
     needs.write(directory.path())?;
     image::write_busybox(&directory.path().join("images/busybox:1"), &needs.busybox)?;
     let own = std::env::current_exe().map_err(|e| format!("our own program: {e}"))?;
@@ -117,6 +125,12 @@ fn outside() -> Result<(), String> {
             .arg(directory.path()),
     );
     remove_cgroups(&cgroup(directory.path()));
+    if options.keep {
+        println!(
+            "e2e: logs and reports are in {}",
+            directory.path().display()
+        );
+    }
     done
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Needs {
     pub(crate) runtime: PathBuf,
     pub(crate) crictl: PathBuf,
     pub(crate) critest: PathBuf,
+    /// A plugin that is built with the reference's library, and does what a file says.
+    pub(crate) goplugin: PathBuf,
     /// A static busybox.
     pub(crate) busybox: PathBuf,
 }
@@ -41,24 +43,25 @@ const PROGRAMS: [(&str, &str); 15] = [
 const CNI: &str = "/usr/lib/cni/bridge";
 
 impl Needs {
-    /// Finds what is there, and builds what is ours to build.
+    /// Finds what is there, and builds what is ours to build. `install` says whether packages are
+    /// installed that are missing.
     ///
     /// # Errors
     /// What is missing, and how to install it.
-    pub(crate) fn find() -> Result<Self, String> {
-        let mut missing: Vec<&str> = PROGRAMS
-            .iter()
-            .filter(|(program, _)| which(program).is_none())
-            .map(|(_, package)| *package)
-            .collect();
-        if !Path::new(CNI).exists() {
-            missing.push("containernetworking-plugins");
+    pub(crate) fn find(install: bool) -> Result<Self, String> {
+        if install && !missing().is_empty() {
+            apt(&["update"])?;
+            let options = ["install", "--yes", "--no-install-recommends"];
+            apt(&[&options[..], &missing()].concat())?;
         }
-        if !missing.is_empty() {
-            return Err(format!(
-                "not installed: `apt install {}`",
-                missing.join(" ")
-            ));
+        match missing() {
+            missing if missing.is_empty() => {}
+            missing => {
+                let missing = missing.join(" ");
+                return Err(format!(
+                    "not installed: `apt install {missing}`, or `--install`"
+                ));
+            }
         }
         let user = process::capture(Command::new("id").arg("-u"))?;
         if user.trim() != "0" {
@@ -72,6 +75,7 @@ impl Needs {
         Ok(Self {
             crictl: by_go("crictl", crictl)?,
             critest: by_go("critest", critest)?,
+            goplugin: goplugin()?,
             runtime,
             busybox,
         })
@@ -82,7 +86,13 @@ impl Needs {
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), String> {
-        let all = json!({"runtime": self.runtime, "crictl": self.crictl, "critest": self.critest, "busybox": self.busybox});
+        let all = json!({
+            "runtime": self.runtime,
+            "crictl": self.crictl,
+            "critest": self.critest,
+            "goplugin": self.goplugin,
+            "busybox": self.busybox,
+        });
         fs::write(directory.join("needs.json"), all.to_string())
             .map_err(|e| format!("needs.json: {e}"))
     }
@@ -105,9 +115,29 @@ impl Needs {
             runtime: path("runtime")?,
             crictl: path("crictl")?,
             critest: path("critest")?,
+            goplugin: path("goplugin")?,
             busybox: path("busybox")?,
         })
     }
+}
+
+/// The packages that are missing.
+fn missing() -> Vec<&'static str> {
+    let programs = PROGRAMS.iter();
+    let missing = programs.filter(|(program, _)| which(program).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !Path::new(CNI).exists() {
+        packages.push("containernetworking-plugins");
+    }
+    packages
+}
+
+fn apt(arguments: &[&str]) -> Result<(), String> {
+    let mut apt = Command::new("apt-get");
+    apt.arg("--quiet").args(arguments);
+    // Nobody is there to be asked.
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    process::run(&mut apt)
 }
 
 /// Where a program is.
@@ -118,28 +148,46 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Where programs are that Go builds.
+fn bin() -> PathBuf {
+    workspace::root().join("target/e2e/bin")
+}
+
+fn go() -> Result<Command, String> {
+    which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
+    Ok(Command::new("go"))
+}
+
 /// A program that Go builds, which takes minutes, if it is not there yet.
-fn by_go(name: &str, build: fn(&Path) -> Command) -> Result<PathBuf, String> {
-    let path = workspace::root().join("target/e2e/bin").join(name);
+fn by_go(name: &str, build: fn(&mut Command, &Path)) -> Result<PathBuf, String> {
+    let path = bin().join(name);
     if !path.exists() {
-        which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
+        let mut command = go()?;
+        build(&mut command, &path);
         eprintln!("e2e: building {name}, which takes minutes");
-        process::run(&mut build(&path))?;
+        process::run(&mut command)?;
     }
     Ok(path)
 }
 
-fn crictl(path: &Path) -> Command {
-    let mut command = Command::new("go");
-    command.args(["install", CRICTL]);
-    command.env("GOBIN", path.parent().unwrap_or(path));
-    command
+fn crictl(go: &mut Command, path: &Path) {
+    go.args(["install", CRICTL]);
+    go.env("GOBIN", path.parent().unwrap_or(path));
 }
 
 /// It is a package of tests, and so no program that could be installed.
-fn critest(path: &Path) -> Command {
-    let mut command = Command::new("go");
-    command.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
-    command.current_dir(workspace::root().join("dev/e2e/critest"));
-    command
+fn critest(go: &mut Command, path: &Path) {
+    go.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
+    go.current_dir(workspace::root().join("dev/e2e/critest"));
+}
+
+/// It is a source of ours, so Go looks whether it is built already.
+fn goplugin() -> Result<PathBuf, String> {
+    let path = bin().join("goplugin");
+    let mut command = go()?;
+    command.args(["build", "-buildvcs=false", "-tags", "nri_no_wasm", "-o"]);
+    command.arg(&path).arg("./cmd/goplugin");
+    command.current_dir(workspace::root().join("nri-testkit/interop"));
+    process::run(&mut command)?;
+    Ok(path)
 }

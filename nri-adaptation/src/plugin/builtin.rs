@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use nri_core::{
     Configuration, EncodedRequest, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo,
-    api, dispatch,
+    SyncPart, api, dispatch,
 };
 use nri_proto::transport::Code;
 use tokio::sync::watch;
@@ -21,6 +21,10 @@ use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Answered, Caller, Endpoint, Progress, Relaying, Subscription};
 use crate::plugin::failure::Failure;
 use crate::plugin::inventory::Inventory;
+
+/// How many pods and containers a part of what exists has, for plugins that take parts: about as
+/// many as fit into a message.
+const PART: usize = 500;
 
 /// A plugin in this process.
 pub(crate) struct BuiltIn {
@@ -48,6 +52,33 @@ impl BuiltIn {
         self.context
             .clone()
             .with_deadline(Instant::now().checked_add(time))
+    }
+
+    /// Shows the plugin what exists part by part, each of which has its own time.
+    async fn synchronize_parts(
+        &self,
+        inventory: Inventory,
+        time: Duration,
+        progress: Progress<'_>,
+    ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        let (pods, containers) = inventory.into_messages();
+        let (mut pods, mut containers) = (pods.peekable(), containers.peekable());
+        let (mut updates, mut first) = (Vec::new(), true);
+        loop {
+            let of_pods: Vec<_> = pods.by_ref().take(PART).collect();
+            let left = PART - of_pods.len();
+            let mut part = SyncPart::new(of_pods, containers.by_ref().take(left).collect());
+            part.first = std::mem::take(&mut first);
+            part.last = pods.peek().is_none() && containers.peek().is_none();
+            let last = part.last;
+            let context = self.context(time);
+            let handler = self.plugin.synchronize_part(&context, part);
+            updates.extend(self.bounded(time, handler).await?);
+            if last {
+                return Ok(updates);
+            }
+            progress();
+        }
     }
 
     /// Runs a handler within `time`, and catches its panic.
@@ -140,8 +171,11 @@ impl Endpoint for BuiltIn {
         &self,
         inventory: Inventory,
         time: Duration,
-        _progress: Progress<'_>,
+        progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        if self.plugin.takes_parts() {
+            return self.synchronize_parts(inventory, time, progress).await;
+        }
         let context = self.context(time);
         let (pods, containers) = inventory.into_messages();
         let (pods, containers) = (pods.collect(), containers.collect());

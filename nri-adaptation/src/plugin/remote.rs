@@ -13,8 +13,8 @@ use nri_core::{Configuration, EncodedRequest, Event, EventMask, PluginId, Respon
 use nri_proto::transport::{
     CallEnd, CallError, CallOptions, Client, Code, Connection, PluginClient, StartError, Started,
 };
-use nri_proto::{Method as _, items, rpc};
-use prost::Message as _;
+use nri_proto::{Method as _, Wire as _, items, rpc};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use crate::lock::Lock;
@@ -28,12 +28,21 @@ use crate::plugin::places::Place;
 use crate::telemetry::observer::Observer;
 use crate::text::{one_line, sanitized};
 
+/// How large a part of what exists is, for plugins that take parts: many plugins that join at once
+/// have two each in memory, one on its way and one that is being made.
+const PART: usize = 1 << 20;
+
+/// After so many pods or containers others have their turn: they take a millisecond or so.
+const OBJECTS_AT_ONCE: usize = 16;
+
 /// A plugin at the other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Remote {
     connection: Connection,
     client: PluginClient,
     old: Arc<OldForm>,
+    /// Whether it is known to take what exists in parts.
+    takes_parts: bool,
     /// Its place among those that are not admitted, until it is.
     place: Lock<Option<Place>>,
 }
@@ -47,6 +56,7 @@ impl Remote {
         connection: Connection,
         observer: Arc<dyn Observer>,
         limits: LimitsNow,
+        takes_parts: bool,
         place: Option<Place>,
     ) -> Self {
         let client = PluginClient::new(connection.client());
@@ -61,6 +71,7 @@ impl Remote {
             connection,
             client,
             old,
+            takes_parts,
             place: Lock::new(place),
         }
     }
@@ -339,18 +350,26 @@ impl Endpoint for Remote {
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
         let (pods, containers) = inventory.into_messages();
         let mut flow = SynchronizeFlow::new(pods, containers);
+        if self.takes_parts {
+            flow = flow.in_parts_of(PART);
+        }
         while let Some(part) = flow.next_part().map_err(impossible)? {
             // The deadline is for progress: every part has its own.
             let (deadline, payload) = (Instant::now() + time, part.bytes.into());
             let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
-            let answer = call(client, name, payload, deadline);
-            let bytes = timeout_at(deadline, answer)
-                .await
-                .map_err(|_| Failure::Late)??;
+            let answer = timeout_at(deadline, call(client, name, payload, deadline));
+            // While the plugin takes this one in, the next one is made.
+            let next = async {
+                while flow.prepare(OBJECTS_AT_ONCE) {
+                    yield_now().await;
+                }
+            };
+            let (answer, ()) = tokio::join!(answer, next);
+            let bytes = answer.map_err(|_| Failure::Late)??;
             (self.old.limits)()
                 .check::<api::SynchronizeResponse>(&bytes)
                 .map_err(too_many)?;
-            let answer = api::SynchronizeResponse::decode(bytes).map_err(undecodable)?;
+            let answer = api::SynchronizeResponse::from_wire(&bytes).map_err(undecodable)?;
             if let Some(updates) = flow.answer(answer).map_err(impossible)? {
                 return Ok(updates);
             }

@@ -127,12 +127,15 @@ impl Registering {
                 if let Some(place) = &place {
                     place.advance(Stage::Registered);
                 }
+                // Plugins take parts since v0.7, and say which version they are since v0.12.
+                let takes_parts = !nri_version.is_empty();
                 origin.nri_version = nri_version;
                 let remote = Remote::new(
                     plugin.clone(),
                     connection,
                     Arc::clone(&engine.shared.reporter.observer),
                     limits_of(&engine),
+                    takes_parts,
                     place,
                 );
                 let endpoint: Arc<dyn Endpoint> = Arc::new(remote);

@@ -66,13 +66,6 @@ pub(super) fn put_head(number: u32, len: usize, out: &mut Vec<u8>) {
     encode_varint(len as u64, out);
 }
 
-/// Appends a number.
-pub(super) fn put_number(number: u32, value: i32, out: &mut Vec<u8>) {
-    encode_key(number, WireType::Varint, out);
-    // Negative ones are sign-extended.
-    encode_varint(i64::from(value) as u64, out);
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -4,6 +4,7 @@
 //! What may not enter: what becomes of a request.
 
 mod fields;
+mod received;
 mod target;
 mod view;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use self::fields::{text_of, value_of};
+pub use self::received::{ContainerView, PodView, ReceivedRequest};
 pub use self::target::EncodedTarget;
 use crate::{Event, Request};
 
@@ -155,20 +157,7 @@ impl EncodedRequest {
 
     /// The pod or container that it is about, in words for messages; see [`Request::subject`].
     pub fn subject(&self) -> String {
-        let is_about_container = self.event.subject() == crate::Subject::Container;
-        let bytes = self.bytes();
-        let value = |field| value_of(&bytes, field).and_then(|value| bytes.get(value));
-        if let Some(container) = value(CONTAINER).filter(|_| is_about_container) {
-            let name = text_of(container, NAME_OF_CONTAINER);
-            return format!("container {name:?} ({:?})", text_of(container, ID));
-        }
-        match value(POD) {
-            Some(pod) => {
-                let (namespace, name) = (text_of(pod, NAMESPACE_OF_POD), text_of(pod, NAME_OF_POD));
-                format!("pod {namespace}/{name} ({:?})", text_of(pod, ID))
-            }
-            None => "nothing".to_owned(),
-        }
+        subject_of(self.event, &self.bytes())
     }
 
     /// How many bytes it has on the wire.
@@ -188,5 +177,22 @@ impl EncodedRequest {
     /// Another event about the same, both of which say no more than that.
     pub(crate) fn as_event(&self, event: Event) -> Self {
         Self::of_bytes(event, self.bytes())
+    }
+}
+
+/// What a request is about, in words.
+fn subject_of(event: Event, bytes: &[u8]) -> String {
+    let is_about_container = event.subject() == crate::Subject::Container;
+    let value = |field| value_of(bytes, field).and_then(|value| bytes.get(value));
+    if let Some(container) = value(CONTAINER).filter(|_| is_about_container) {
+        let name = text_of(container, NAME_OF_CONTAINER);
+        return format!("container {name:?} ({:?})", text_of(container, ID));
+    }
+    match value(POD) {
+        Some(pod) => {
+            let (namespace, name) = (text_of(pod, NAMESPACE_OF_POD), text_of(pod, NAME_OF_POD));
+            format!("pod {namespace}/{name} ({:?})", text_of(pod, ID))
+        }
+        None => "nothing".to_owned(),
     }
 }

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use nri_proto::api::{self, ContainerState};
-use prost::Message;
+use nri_proto::{Wire, Writer};
 
-use super::fields::{put_head, put_number};
 use super::{CONTAINER, EncodedRequest, POD};
 use crate::Event;
 
@@ -43,24 +42,27 @@ impl EncodedTarget {
         pod: &api::PodSandbox,
         container: Option<(&api::Container, ContainerState)>,
     ) -> Self {
-        let mut out = Vec::with_capacity(2 * USUAL);
-        put(POD, pod, &mut out, |out| {
-            if pod.linux.is_none() {
-                put_head(LINUX_OF_POD, 0, out);
-            }
-        });
+        // From the end to the beginning, since that is how it is written.
+        let mut out = Writer::with_room(3 * USUAL);
         if let Some((container, state)) = container {
-            put(CONTAINER, container, &mut out, |out| {
-                if container.linux.is_none() {
-                    put_head(LINUX_OF_CONTAINER, 0, out);
-                }
+            out.field(CONTAINER, |out| {
                 if container.state() != state {
                     // Of several numbers the last one counts.
-                    put_number(STATE_OF_CONTAINER, state.into(), out);
+                    out.number(STATE_OF_CONTAINER, state.into());
                 }
+                if container.linux.is_none() {
+                    out.field(LINUX_OF_CONTAINER, |_| {});
+                }
+                out.fields_of(container);
             });
         }
-        Self(out.into())
+        out.field(POD, |out| {
+            if pod.linux.is_none() {
+                out.field(LINUX_OF_POD, |_| {});
+            }
+            out.fields_of(pod);
+        });
+        Self(out.into_shared())
     }
 
     /// The request of an event that says no more than what it is about; `None` for the others.
@@ -96,20 +98,10 @@ impl EncodedTarget {
         self.and(Event::UpdatePodSandbox, &more)
     }
 
-    fn and(&self, event: Event, more: &impl Message) -> EncodedRequest {
-        let bytes = [&*self.0, &more.encode_to_vec()].concat();
+    fn and(&self, event: Event, more: &impl Wire) -> EncodedRequest {
+        let bytes = [&*self.0, &more.to_wire()].concat();
         EncodedRequest::of_bytes(event, bytes.into())
     }
-}
-
-/// Appends a message as a field, with what `more` appends to it.
-fn put(number: u32, message: &impl Message, out: &mut Vec<u8>, more: impl FnOnce(&mut Vec<u8>)) {
-    let mut body = Vec::with_capacity(USUAL);
-    // The length is that of what comes of it: to reckon it before would take as long again.
-    message.encode_raw(&mut body);
-    more(&mut body);
-    put_head(number, body.len(), out);
-    out.extend_from_slice(&body);
 }
 
 #[cfg(test)]

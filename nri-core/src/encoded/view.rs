@@ -1,7 +1,7 @@
 //! Requests as later plugins see them: the bytes of the request before, with only those fields
 //! decoded, changed and encoded anew that were asked for.
 
-use nri_proto::api;
+use nri_proto::{Wire as _, api};
 use prost::Message as _;
 
 use super::fields::{fields, put_head, value_of};
@@ -19,7 +19,7 @@ impl EncodedRequest {
         for field in fields(container).filter(|field| touched.contains(&field.number)) {
             part.extend_from_slice(&container[field.whole]);
         }
-        api::Container::decode(&*part).ok()
+        api::Container::from_wire(&part).ok()
     }
 
     /// The request with a container of which `change` has changed these fields; it is given nothing
@@ -31,7 +31,7 @@ impl EncodedRequest {
     ) -> Option<Self> {
         let mut part = self.part_of_container(touched)?;
         change(&mut part);
-        let part = part.encode_to_vec();
+        let part = part.to_wire();
         let bytes = self.bytes();
         let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
         let container = &bytes[all.value.clone()];

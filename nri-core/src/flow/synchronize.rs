@@ -1,11 +1,9 @@
 //! Showing a plugin what exists already: pods and containers packed into as few messages as the
 //! transport's limit allows.
 
-use std::fmt;
+use std::{fmt, mem};
 
-use nri_proto::api;
-use prost::Message;
-use prost::encoding::message;
+use nri_proto::{Wire, Writer, api};
 
 /// The most that the transport carries in one message: the encoded RPC request, its envelope
 /// included (the protocol's limit).
@@ -77,8 +75,10 @@ pub enum SynchronizeError {
 /// ```
 pub struct SynchronizeFlow {
     objects: Box<dyn Iterator<Item = Object> + Send>,
-    /// The one that did not fit into the last message.
-    held: Option<Vec<u8>>,
+    /// What the next message has so far.
+    next: Vec<u8>,
+    /// What there is behind it, as far as that is known.
+    behind: Behind,
     room: usize,
     state: State,
 }
@@ -91,6 +91,17 @@ pub struct SynchronizePart {
     pub bytes: Vec<u8>,
     /// Whether there will be another one.
     pub more: bool,
+}
+
+/// What is behind the message that is being filled.
+enum Behind {
+    /// Nobody has looked: there is room in it.
+    Unknown,
+    /// This object, which did not fit into it.
+    Object(Vec<u8>),
+    /// An object that cannot be shown.
+    Refused(SynchronizeError),
+    Nothing,
 }
 
 /// An object that is to be shown, or why it cannot be.
@@ -132,16 +143,54 @@ impl SynchronizeFlow {
         // Room for objects: any message but the last has `more` set, and which one is the last is
         // not known beforehand.
         let room = room.saturating_sub(MORE);
-        let pods = pods.into_iter().map(move |pod| encode(&pod, room));
-        let containers = containers
-            .into_iter()
-            .map(move |container| encode(&container, room));
+        let (mut of_pods, mut of_containers) = (Writer::with_room(0), Writer::with_room(0));
+        let pods = pods.into_iter();
+        let pods = pods.map(move |pod| encode(&pod, room, &mut of_pods));
+        let containers = containers.into_iter();
+        let containers =
+            containers.map(move |container| encode(&container, room, &mut of_containers));
         Self {
             objects: Box::new(pods.chain(containers)),
-            held: None,
+            next: Vec::new(),
+            behind: Behind::Unknown,
             room,
             state: State::Ready,
         }
+    }
+
+    /// The same flow, in parts of about this many bytes where there have to be several anyway, and
+    /// even where all would fit into one message: for plugins that are known to take parts. What
+    /// does not fit into such a part is in one of its own.
+    #[must_use]
+    pub fn in_parts_of(mut self, bytes: usize) -> Self {
+        self.room = self.room.min(bytes);
+        self
+    }
+
+    /// Takes up to so many objects into the next message, so that it is ready when it is asked for;
+    /// there are two messages then, if the one before is still on its way. Whether there is more
+    /// to do for it.
+    pub fn prepare(&mut self, objects: usize) -> bool {
+        for _ in 0..objects {
+            if !matches!(self.behind, Behind::Unknown) {
+                return false;
+            }
+            match self.objects.next() {
+                None => self.behind = Behind::Nothing,
+                Some(Err(error)) => self.behind = Behind::Refused(error),
+                Some(Ok(object)) => {
+                    let len = self.next.len() + object.len();
+                    if len > self.room && !self.next.is_empty() {
+                        self.behind = Behind::Object(object);
+                    } else if self.next.is_empty() {
+                        self.next = object;
+                    } else {
+                        self.next.extend_from_slice(&object);
+                    }
+                }
+            }
+        }
+        matches!(self.behind, Behind::Unknown)
     }
 
     /// The next message to send; `None` while an answer is awaited and when there is nothing left.
@@ -153,21 +202,21 @@ impl SynchronizeFlow {
         if self.state != State::Ready {
             return Ok(None);
         }
-        let mut bytes = self.held.take().unwrap_or_default();
-        for object in &mut self.objects {
-            let object = object?;
-            if bytes.len() + object.len() > self.room {
-                self.held = Some(object);
-                break;
+        while self.prepare(usize::MAX) {}
+        let mut bytes = mem::take(&mut self.next);
+        let more = match mem::replace(&mut self.behind, Behind::Unknown) {
+            Behind::Refused(error) => return Err(error),
+            Behind::Object(object) => {
+                self.next = object;
+                true
             }
-            bytes.extend_from_slice(&object);
-        }
-        let more = self.held.is_some();
+            Behind::Nothing | Behind::Unknown => false,
+        };
         let rest = api::SynchronizeRequest {
             more,
             ..Default::default()
         };
-        bytes.extend(rest.encode_to_vec());
+        bytes.extend(rest.to_wire());
         self.state = State::Asked { more };
         Ok(Some(SynchronizePart { bytes, more }))
     }
@@ -205,7 +254,7 @@ impl SynchronizeFlow {
 }
 
 /// What is shown, and what it is called where it cannot be.
-trait Shown: Message + Default {
+trait Shown: Wire {
     const KIND: &'static str;
     /// Of its list in the message.
     const TAG: u32;
@@ -230,21 +279,20 @@ impl Shown for api::Container {
 
 /// The bytes that an object takes in a message, no more than the room there is: so each message
 /// takes one at least.
-fn encode<T: Shown>(object: &T, room: usize) -> Object {
-    let size = message::encoded_len(T::TAG, object);
-    if size > room {
+fn encode<T: Shown>(object: &T, room: usize, to: &mut Writer) -> Object {
+    to.clear();
+    to.field(T::TAG, |to| to.fields_of(object));
+    if to.len() > room {
         let (name, id) = object.name_and_id();
         return Err(SynchronizeError::TooLarge {
             kind: T::KIND,
             name: name.to_owned(),
             id: id.to_owned(),
-            size,
+            size: to.len(),
             room,
         });
     }
-    let mut bytes = Vec::with_capacity(size);
-    message::encode(T::TAG, object, &mut bytes);
-    Ok(bytes)
+    Ok(to.bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -254,6 +302,7 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn pod(id: usize, bytes: usize) -> api::PodSandbox {
         api::PodSandbox {
@@ -353,6 +402,37 @@ mod tests {
                 Err(other) => prop_assert!(false, "{other}"),
             }
         }
+    }
+
+    /// Law: parts can be small, and what is not has one of its own; it is the same that arrives,
+    /// whenever it was prepared.
+    #[test]
+    fn parts_are_as_small_as_they_are_to_be() {
+        let (pods, containers) = objects(&[100; 9], &[5, 900, 5]);
+        let mut flow = SynchronizeFlow::with_room(pods.clone(), containers.clone(), 1000);
+        flow = flow.in_parts_of(300);
+        assert!(flow.prepare(1), "there is room for more");
+        while flow.prepare(1) {}
+        assert!(!flow.prepare(1), "it is full");
+        let parts = run(flow);
+        assert_eq!(
+            parts
+                .iter()
+                .map(prost::Message::encoded_len)
+                .filter(|len| *len > 302)
+                .count(),
+            1
+        );
+        assert_eq!(parts.len(), 7);
+        assert_eq!(
+            parts
+                .iter()
+                .flat_map(|p| p.pods.clone())
+                .collect::<Vec<_>>(),
+            pods
+        );
+        let arrived = parts.iter().flat_map(|p| p.containers.clone());
+        assert_eq!(arrived.collect::<Vec<_>>(), containers);
     }
 
     #[test]

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nri_proto::api;
-use prost::Message as _;
+use nri_proto::{Wire as _, api};
 
 use crate::lifecycle::{Lifecycles, ObjectKey};
 use crate::model::State;
@@ -92,7 +91,7 @@ impl KnownPods {
         let before = known.pods.get(of);
         if before.is_none_or(|before| *before.encoded != *encoded) {
             // It was encoded here.
-            let pod = api::PodSandbox::decode(encoded).unwrap_or_default();
+            let pod = api::PodSandbox::from_wire(encoded).unwrap_or_default();
             known.note_pod(of, &pod, encoded);
         }
         known.note_container(container, of);

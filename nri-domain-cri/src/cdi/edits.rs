@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use nri_core::api;
+use nri_core::keys::KeyKind;
 use nri_core::oci::{ApplyOptions, apply};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -104,6 +105,19 @@ impl Edits {
             if !matches!(&*node.r#type, "" | "b" | "c" | "u" | "p") {
                 return Err(format!("{} has the type {:?}", node.path, node.r#type));
             }
+            // As of devices that plugins ask for: in a rule, -1 would be every device of the host.
+            if !(0..1 << 12).contains(&node.major) || !(0..1 << 20).contains(&node.minor) {
+                return Err(format!(
+                    "{} has the numbers {}:{}; a major number is 0 to 4095, a minor number 0 to 1048575",
+                    node.path, node.major, node.minor
+                ));
+            }
+            if let Some(mode @ 0o200_000..) = node.file_mode {
+                return Err(format!(
+                    "{} has the file mode {mode:o}, which has more than 16 bits",
+                    node.path
+                ));
+            }
             if let Some(wrong) = node.permissions.chars().find(|c| !"rwm".contains(*c)) {
                 return Err(format!("{} has the permission {wrong:?}", node.path));
             }
@@ -148,7 +162,7 @@ impl Edits {
         }
         // Of what is said twice, the later counts.
         keep_last(&mut adjustment.env, |variable| variable.key.clone());
-        keep_last(&mut adjustment.mounts, |mount| mount.destination.clone());
+        keep_last(&mut adjustment.mounts, |mount| path(&mount.destination));
         let applied = apply(spec, &adjustment, &ApplyOptions::default(), None);
         *spec = applied.map_err(|error| error.to_string())?.spec;
 
@@ -160,12 +174,16 @@ impl Edits {
         if !rules.is_empty() {
             list(spec, &["linux", "resources", "devices"]).append(&mut rules);
         }
-        keep_last(&mut nodes, |node| node.path.clone());
+        keep_last(&mut nodes, |node| path(&node.path));
         if !nodes.is_empty() {
             let mut devices: Vec<Value> = nodes.iter().map(|node| node.device(spec)).collect();
-            let paths: HashSet<&str> = nodes.iter().map(|node| &*node.path).collect();
+            let paths: HashSet<String> = nodes.iter().map(|node| path(&node.path)).collect();
             let list = list(spec, &["linux", "devices"]);
-            list.retain(|other| other["path"].as_str().is_none_or(|p| !paths.contains(p)));
+            list.retain(|other| {
+                other["path"]
+                    .as_str()
+                    .is_none_or(|it| !paths.contains(&path(it)))
+            });
             list.append(&mut devices);
         }
 
@@ -220,6 +238,11 @@ impl Edits {
                 r#type: mount.r#type.clone(),
             }));
     }
+}
+
+/// A path in the container by its meaning.
+fn path(written: &str) -> String {
+    KeyKind::Path.normal(written).into_owned()
 }
 
 /// Leaves of the items with the same key the last one.

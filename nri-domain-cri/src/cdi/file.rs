@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::edits::Edits;
-use crate::{host, yaml};
+use crate::host;
+use crate::yaml::{self, Twice};
 
 /// The newest version that is known: later ones may have edits that would be lost.
 const NEWEST: (u64, u64) = (1, 1);
@@ -54,7 +55,8 @@ impl SpecFile {
                 return Err(error.to_string());
             }
             Err(_) => {
-                serde_json::from_value(yaml::value(text)?).map_err(|error| error.to_string())?
+                let value = yaml::value(text, Twice::Refused)?;
+                serde_json::from_value(value).map_err(|error| error.to_string())?
             }
         };
         check_version(&written.cdi_version)?;

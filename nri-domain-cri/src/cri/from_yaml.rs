@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::InvalidConfig;
-use crate::yaml;
+use crate::yaml::{self, Twice};
 
 /// Reads a message from JSON, or from YAML if it is not JSON.
 pub(super) fn read<T: DeserializeOwned>(
@@ -20,6 +20,6 @@ pub(super) fn read<T: DeserializeOwned>(
         Err(_) => {}
     }
     let wrong = |reason| InvalidConfig::Yaml { what, reason };
-    let value = yaml::value(text).map_err(wrong)?;
+    let value = yaml::value(text, Twice::Last).map_err(wrong)?;
     serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
 }

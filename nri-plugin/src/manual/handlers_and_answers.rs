@@ -57,6 +57,41 @@
 //! An annotation that holds for a pod (`KEY` or `KEY/pod`) or for one of its containers
 //! (`KEY/container.NAME`) is read with [`effective_annotation`](crate::effective_annotation).
 //!
+//! # Large nodes, and many events
+//!
+//! What exists on a node is thousands of messages on a large one. A plugin that keeps less than all
+//! of it takes it in parts, of which there is one in memory at a time; whoever keeps state of its
+//! own has the same for [`stateful`](crate::stateful):
+//!
+//! ```
+//! use nri_plugin::prelude::*;
+//!
+//! /// How much memory the containers of each pod may use together.
+//! #[derive(Default)]
+//! struct Limits(std::collections::BTreeMap<String, i64>);
+//!
+//! let plugin = stateful(Limits::default())
+//!     .on_synchronize_part(|limits, _cx, part| {
+//!         if part.first {
+//!             limits.0.clear(); // what is known from an earlier connection
+//!         }
+//!         for container in part.containers {
+//!             let memory = container.linux.and_then(|linux| linux.resources?.memory?.limit);
+//!             *limits.0.entry(container.pod_sandbox_id).or_default() += memory.map_or(0, |it| it.value);
+//!         }
+//!         Ok(())
+//!     })
+//!     .build();
+//! assert!(plugin.takes_parts());
+//! ```
+//!
+//! Each part may be answered with updates; they are sent to the runtime with the last one.
+//!
+//! To decode a request is most of what a call costs a plugin: a pod and a container are some hundred
+//! texts. [`on_view`](crate::HandlersBuilder::on_view) subscribes to an event with a handler that
+//! gets the request as it came, and reads a name or an annotation out of its bytes; `decode` is there
+//! for the rest, where it is needed. An event that the plugin has no handler for is never decoded.
+//!
 //! # Errors
 //!
 //! Everything that is an error converts into a [`HandlerError`](crate::HandlerError) with `?`, and

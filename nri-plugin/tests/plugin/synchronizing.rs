@@ -135,3 +135,71 @@ async fn the_wait_for_it_ends_with_the_connection() {
     let error = within(connected.synchronized()).await.unwrap_err();
     assert!(matches!(error, Error::Closed { .. }), "{error}");
 }
+
+/// Law: a plugin that takes parts is given each once, in order, and its updates go with the last.
+#[tokio::test]
+async fn parts_reach_a_plugin_that_takes_them_as_they_come() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let plugin = one_event()
+        .on_synchronize_part(move |_, part| {
+            let ids: Vec<_> = part.containers.iter().map(|it| it.id.clone()).collect();
+            let first = part.containers.first().map(|it| api::ContainerUpdate {
+                container_id: it.id.clone(),
+                ..Default::default()
+            });
+            noted.lock().unwrap().push((part.first, part.last, ids));
+            async move { Ok(Vec::from_iter(first)) }
+        })
+        .build();
+    let socket = Socket::new();
+    // What comes is more than a plugin that takes the whole may have in memory.
+    let runner = on(&socket, plugin).max_sync_bytes(1 << 20).build().unwrap();
+    let handle = runner.handle();
+    let _run = tokio::spawn(runner.run());
+    let runtime = configured(&socket).await;
+    for round in 1..=2 {
+        let mut flow = SynchronizeFlow::new(pods(10), containers(60, 200_000));
+        let mut updates = None;
+        let mut parts = 0;
+        while let Some(part) = flow.next_part().unwrap() {
+            let part = api::SynchronizeRequest::decode(&*part.bytes).unwrap();
+            let response = runtime.synchronize(part).await.unwrap();
+            parts += 1;
+            assert_eq!(
+                seen.lock().unwrap().len(),
+                parts,
+                "each part is handed over"
+            );
+            updates = flow.answer(response).unwrap();
+        }
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert!(parts >= 3);
+        let ends: Vec<_> = seen
+            .iter()
+            .map(|(first, last, _)| (*first, *last))
+            .collect();
+        assert_eq!(ends[0], (true, false), "round {round}");
+        assert_eq!(ends[parts - 1], (false, true));
+        assert!(
+            ends[1..parts - 1]
+                .iter()
+                .all(|ends| *ends == (false, false))
+        );
+        let ids: Vec<_> = seen.iter().flat_map(|(_, _, ids)| ids.clone()).collect();
+        let all: Vec<_> = containers(60, 0).into_iter().map(|it| it.id).collect();
+        assert_eq!(ids, all);
+        let asked: Vec<_> = updates
+            .unwrap()
+            .into_iter()
+            .map(|it| it.container_id)
+            .collect();
+        let firsts: Vec<_> = seen
+            .iter()
+            .filter_map(|(_, _, ids)| ids.first().cloned())
+            .collect();
+        assert_eq!(asked, firsts);
+    }
+    let ready = |state: &State| matches!(state, State::Ready(_));
+    within(handle.state().wait_for(ready)).await.unwrap();
+}

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +18,7 @@ use super::message::{self, PreparedRequest, RESPONSE};
 use super::outbound::{CallEnd, Done, Queued, Reply, Waiter};
 use super::shared::{Admission, Shared};
 use super::writer::{self, timeout_nano};
-use crate::Method;
+use crate::{Method, Wire as _};
 
 /// What a call may say beside its request.
 ///
@@ -92,11 +91,11 @@ impl Client {
         request: &M::Request,
         options: CallOptions,
     ) -> Result<M::Response, CallError> {
-        let payload = request.encode_to_vec().into();
+        let payload = request.to_wire().into();
         let reply = self
             .call_encoded(M::SERVICE, M::NAME, payload, options)
             .await?;
-        M::Response::decode(reply)
+        M::Response::from_wire(&reply)
             .map_err(|error| CallError::Decode(format!("{}: {error}", M::NAME)))
     }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use prost::Message as _;
 use tokio::time::Instant;
 
 use super::status::{Code, Status};
-use crate::Method;
+use crate::{Method, Wire as _};
 
 /// What a handler knows of a call beside its request.
 #[derive(Debug, Clone, Default)]
@@ -103,11 +102,11 @@ where
     F: FnOnce(M::Request) -> R,
     R: Future<Output = Result<M::Response, Status>>,
 {
-    let request = M::Request::decode(payload).map_err(|error| {
+    let request = M::Request::from_wire(&payload).map_err(|error| {
         Status::new(
             Code::Internal,
             format!("ttrpc: error unmarshalling payload: {error}"),
         )
     })?;
-    Ok(f(request).await?.encode_to_vec())
+    Ok(f(request).await?.to_wire())
 }

@@ -3,14 +3,19 @@
 mod answer;
 mod image;
 mod runtime;
-mod usage;
 mod views;
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
 
 use crate::cri::image_service_server::ImageServiceServer;
 use crate::cri::runtime_service_server::RuntimeServiceServer;
@@ -21,7 +26,13 @@ use crate::files;
 /// The largest message: kubelets and crictl have the same limit.
 const MOST: usize = 16 << 20;
 
+/// How long nobody is let in when that fails.
+const CROWDED: Duration = Duration::from_millis(100);
+
 /// Serves CRI until `end`. What is being answered then is answered.
+///
+/// A client's deadline is the client's: it looks at its own clock and says then what its gRPC says.
+/// The server of tonic would end the request when its clock says so, with another code.
 ///
 /// # Errors
 /// The socket cannot be used.
@@ -30,21 +41,47 @@ pub(crate) async fn serve(daemon: Daemon, end: impl Future<Output = ()>) -> Resu
     let listener = listen(&socket)?;
     let runtime = RuntimeServiceServer::new(runtime::Runtime(daemon.clone()));
     let image = ImageServiceServer::new(image::Images(daemon));
-    tonic::transport::Server::builder()
-        .add_service(
-            runtime
-                .max_decoding_message_size(MOST)
-                .max_encoding_message_size(MOST),
-        )
-        .add_service(
-            image
-                .max_decoding_message_size(MOST)
-                .max_encoding_message_size(MOST),
-        )
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end)
-        .await
-        .map_err(|error| Error::file("serve CRI on", &socket, error))?;
+    let routes = Routes::new(
+        runtime
+            .max_decoding_message_size(MOST)
+            .max_encoding_message_size(MOST),
+    );
+    let routes = routes.add_service(
+        image
+            .max_decoding_message_size(MOST)
+            .max_encoding_message_size(MOST),
+    );
+    accept(&listener, routes, end).await;
     files::remove_file(&socket)
+}
+
+async fn accept(listener: &UnixListener, routes: Routes, end: impl Future<Output = ()>) {
+    let service = TowerToHyperService::new(routes.prepare());
+    let http = http2::Builder::new(TokioExecutor::new());
+    let connections = GracefulShutdown::new();
+    let mut end = pin!(end);
+    loop {
+        let client = tokio::select! {
+            client = listener.accept() => client,
+            () = &mut end => break,
+        };
+        match client {
+            Ok((client, _)) => {
+                let served = http.serve_connection(TokioIo::new(client), service.clone());
+                let served = connections.watch(served);
+                tokio::spawn(async move {
+                    if let Err(error) = served.await {
+                        tracing::debug!(%error, "a connection of a CRI client ends");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a CRI client cannot be let in");
+                tokio::time::sleep(CROWDED).await;
+            }
+        }
+    }
+    connections.shutdown().await;
 }
 
 /// The lock of our directory says that no other instance uses a socket that is there.

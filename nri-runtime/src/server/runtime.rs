@@ -7,13 +7,14 @@ use serde_json::json;
 use tonic::{Request, Response, Status};
 
 use super::answer::whole;
-use super::usage::usage;
 use super::views;
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::nri::NAME;
 use crate::record::{Container, Pod, State};
+use crate::usage::usage;
 
 pub(super) struct Runtime(pub(super) Daemon);
 
@@ -347,6 +348,39 @@ impl RuntimeService for Runtime {
         });
         let stats = self.stats(containers).await?;
         Ok(Response::new(cri::ListContainerStatsResponse { stats }))
+    }
+
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<cri::ListMetricDescriptorsRequest>,
+    ) -> Answer<cri::ListMetricDescriptorsResponse> {
+        let descriptors = metrics::descriptors();
+        Ok(Response::new(cri::ListMetricDescriptorsResponse {
+            descriptors,
+        }))
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::ListPodSandboxMetricsRequest>,
+    ) -> Answer<cri::ListPodSandboxMetricsResponse> {
+        let engine = self.0.engine.clone();
+        let all = tokio::task::spawn_blocking(move || {
+            let of = |pod: &Pod| {
+                let mut containers = engine.store.containers_of(&pod.id);
+                containers.retain(|container| container.state != State::Exited);
+                let layer = |id: &str| engine.store.dir::<Container>(id).join("upper");
+                let containers = containers.into_iter().map(|one| (layer(&one.id), one));
+                metrics::of_pod(pod, containers.map(|(layer, one)| (one, layer)).collect())
+            };
+            engine.store.all::<Pod>().iter().map(of).collect()
+        });
+        let all = all
+            .await
+            .map_err(|error| Error::internal(error.to_string()));
+        Ok(Response::new(cri::ListPodSandboxMetricsResponse {
+            pod_metrics: all?,
+        }))
     }
 
     async fn exec_sync(

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use nri_domain_cri::resources;
 use prost::Message as _;
 
+use crate::cgroup::Cgroup;
 use crate::cri;
 use crate::images::Image;
 use crate::record::{Container, Pod, State, now};
-use crate::stats::usage;
 
 /// Whether labels are among others.
 fn selected(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
@@ -147,12 +147,9 @@ pub(super) fn container_stats(
     container: &Container,
     writable: cri::FilesystemUsage,
 ) -> cri::ContainerStats {
-    let used = usage(
-        container.spec["linux"]["cgroupsPath"]
-            .as_str()
-            .unwrap_or_default(),
-    );
+    let cgroup = Cgroup::new(container.cgroups_path());
     let number = |value: Option<u64>| value.map(|value| cri::UInt64Value { value });
+    let count = |v1: &str, v2: &str| number(cgroup.number(v1, v2));
     cri::ContainerStats {
         attributes: Some(cri::ContainerAttributes {
             id: container.id.clone(),
@@ -162,16 +159,19 @@ pub(super) fn container_stats(
         }),
         cpu: Some(cri::CpuUsage {
             timestamp: now(),
-            usage_core_nano_seconds: number(used.cpu),
+            usage_core_nano_seconds: number(cgroup.cpu()),
             ..Default::default()
         }),
         memory: Some(cri::MemoryUsage {
             timestamp: now(),
-            working_set_bytes: number(used.working_set),
-            usage_bytes: number(used.memory),
-            rss_bytes: number(used.anonymous),
-            page_faults: number(used.page_faults),
-            major_page_faults: number(used.major_page_faults),
+            working_set_bytes: number(cgroup.working_set()),
+            usage_bytes: count("memory/memory.usage_in_bytes", "memory.current"),
+            rss_bytes: count("memory/memory.stat:total_rss", "memory.stat:anon"),
+            page_faults: count("memory/memory.stat:total_pgfault", "memory.stat:pgfault"),
+            major_page_faults: count(
+                "memory/memory.stat:total_pgmajfault",
+                "memory.stat:pgmajfault",
+            ),
             ..Default::default()
         }),
         writable_layer: Some(writable),

@@ -11,6 +11,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::named_file::read_file;
 use crate::{Behavior, FakePlugin, When};
 
 /// Bytes of garbage where the script does not say.
@@ -213,7 +214,7 @@ impl Script {
     /// # Errors
     /// It cannot be read, or is no script.
     pub fn from_file(path: &Path) -> Result<Self, ScriptError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScriptError::Unreadable {
+        let text = read_file(path).map_err(|source| ScriptError::Unreadable {
             path: path.to_owned(),
             source,
         })?;

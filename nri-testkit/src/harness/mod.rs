@@ -15,7 +15,7 @@ use nri_core::flow::{
 };
 use nri_core::{
     Configuration, Error, EventMask, NRI_VERSION, Plugin, PluginCtx, RegisteredPlugin, Request,
-    RuntimeHandle, RuntimeInfo, UpdateFailure, api, dispatch,
+    RuntimeHandle, RuntimeInfo, SyncPart, UpdateFailure, api, dispatch,
 };
 use tokio::sync::OnceCell;
 
@@ -274,7 +274,15 @@ impl Harness {
         let mut updates = Vec::new();
         for Harnessed { plugin, .. } in &self.plugins {
             let cx = self.cx();
-            let asked = plugin.synchronize(&cx, pods.clone(), containers.clone());
+            let (pods, containers) = (pods.clone(), containers.clone());
+            let asked = match plugin.takes_parts() {
+                false => plugin.synchronize(&cx, pods, containers),
+                true => {
+                    let mut part = SyncPart::new(pods, containers);
+                    (part.first, part.last) = (true, true);
+                    plugin.synchronize_part(&cx, part)
+                }
+            };
             updates.push(accepted(asked.await));
         }
         updates

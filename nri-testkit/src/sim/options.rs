@@ -1,7 +1,7 @@
 //! What every simulated runtime can be told on the command line, and the configuration that comes
 //! of it.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use nri_proto::{InvalidSocketPath, SocketPath};
 use tempfile::TempDir;
 
 use super::error::SimError;
+use crate::named_file::read_file;
 
 /// How the simulated runtime is set up. With the feature `cli` these are options of a command line.
 #[derive(Debug, Clone, Default)]
@@ -135,13 +136,14 @@ fn read(file: &Path, absent: Config) -> Result<Config, SimError> {
         path: file.to_owned(),
         reason,
     };
-    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let text = read_file(file).map_err(|error| wrong(error.to_string()))?;
     Config::from_whole_toml(&text, absent).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn options_go_before_the_file_and_what_nobody_says_is_our_own() {

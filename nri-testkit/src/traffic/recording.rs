@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Side, What};
 use super::messages;
+use crate::named_file;
 
 /// The version of the format that is written, and the latest that is read.
 pub const FORMAT_VERSION: u32 = 1;
@@ -310,7 +311,7 @@ impl Recording {
         };
         let mut recording = Self {
             path: path.to_owned(),
-            input: BufReader::new(File::open(path).map_err(unreadable)?),
+            input: BufReader::new(named_file::open(path).map_err(unreadable)?),
             line: 0,
             position: 0,
             hidden: false,

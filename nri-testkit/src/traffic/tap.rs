@@ -137,13 +137,14 @@ impl Tap {
     /// There is no place for it, or somebody listens there.
     pub fn open(options: TapOptions, sink: Sink) -> io::Result<Self> {
         let path = &options.listen;
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::other(
-                "somebody listens there already: take another path, and give that to the plugins",
-            ));
-        }
         if std::fs::symlink_metadata(path).is_ok_and(|found| is_socket(&found)) {
-            // One that was left behind.
+            let asked = std::os::unix::net::UnixStream::connect(path);
+            // Who refuses was left behind. Any other answer is one of somebody.
+            if !asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+                return Err(io::Error::other(
+                    "somebody listens there already: take another path, and give that to the plugins",
+                ));
+            }
             std::fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;

@@ -395,6 +395,11 @@ fn a_socket_at_which_somebody_listens_is_not_taken_and_a_missing_runtime_is_said
     assert!(!refused.status.success());
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(error.contains("somebody listens there"), "{error}");
+    // Nothing is left that would be in the way of the next attempt.
+    let recording = home.path().join("recording");
+    command.arg("--record").arg(&recording);
+    assert!(!command.output().unwrap().status.success());
+    assert!(!recording.exists());
     tokio.shutdown_background();
 
     let other = tempfile::tempdir().unwrap();
@@ -407,4 +412,26 @@ fn a_socket_at_which_somebody_listens_is_not_taken_and_a_missing_runtime_is_said
     BufReader::new(output).read_line(&mut line).unwrap();
     assert!(line.contains("/nonexistent"), "{line}");
     tap.kill();
+}
+
+/// Law: a file that nobody writes to holds nobody up: it is refused at once, where a program that
+/// waits for it hears no signal.
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let pipe = pipe.to_str().unwrap();
+    for arguments in [
+        ["replay", pipe, "--runtime", "/nonexistent"].as_slice(),
+        &["serve", "--config", pipe],
+        &["check", "--plugin", "true {socket}", "--config", pipe],
+        &["run", pipe],
+        &["policy", "check", pipe],
+    ] {
+        let refused = program().args(arguments).output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(error.contains("no regular file"), "{arguments:?}: {error}");
+    }
 }

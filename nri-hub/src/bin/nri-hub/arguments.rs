@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nri_hub::{DEFAULT_CONFIG_FILE, DEFAULT_CONTROL_SOCKET};
+use nri_plugin::{InvalidSocketPath, SocketPath};
 use tracing_subscriber::EnvFilter;
 
 /// One NRI plugin to containerd or CRI-O, an NRI runtime to plugins.
@@ -52,9 +52,10 @@ pub(crate) enum Command {
     },
     /// Says how a running hub is.
     Status {
-        /// Its control socket.
-        #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
-        socket: PathBuf,
+        /// Its control socket [default: what the configuration says, else
+        /// /run/nri-hub/control.sock].
+        #[arg(long, value_name = "PATH", value_parser = socket)]
+        socket: Option<PathBuf>,
         /// As JSON.
         #[arg(long, conflicts_with = "watch")]
         json: bool,
@@ -82,8 +83,8 @@ pub(crate) enum PolicyCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCheck {
-    /// The policy, alone or in a configuration.
-    pub(crate) file: PathBuf,
+    /// The policy, alone or in a configuration [default: that of --config].
+    pub(crate) file: Option<PathBuf>,
     /// The plugin that asks, as NN-name.
     #[arg(long, requires = "adjustment", default_value = "10-any")]
     pub(crate) plugin: String,
@@ -105,9 +106,8 @@ pub(crate) struct PolicyCheck {
 pub(crate) enum ConfigCommand {
     /// Checks a configuration and the policy that it names.
     Check {
-        /// Its file.
-        #[arg(default_value = DEFAULT_CONFIG_FILE)]
-        file: PathBuf,
+        /// Its file [default: that of --config, else /etc/nri-hub/config.toml].
+        file: Option<PathBuf>,
     },
     /// Prints a configuration with every key, its default and what it means.
     Default,
@@ -118,6 +118,10 @@ fn filter(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn socket(text: &str) -> Result<PathBuf, InvalidSocketPath> {
+    Ok(SocketPath::parse(text)?.into_path_buf())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

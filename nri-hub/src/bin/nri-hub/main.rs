@@ -8,10 +8,11 @@ mod supervision;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use nri_hub::{HubConfig, ask_status};
+use nri_hub::{DEFAULT_CONFIG_FILE, DEFAULT_CONTROL_SOCKET, HubConfig, ask_status};
 use tracing_subscriber::EnvFilter;
 
 use self::arguments::{Arguments, Command, ConfigCommand, LogFormat, Logs, PolicyCommand};
@@ -60,6 +61,34 @@ fn main() -> ExitCode {
     }
 }
 
+/// The file that a command is about: the one that it was given, or that of `--config`.
+fn one_file(given: Option<PathBuf>, config: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    match (given, config) {
+        (Some(_), Some(_)) => Err(Failure::wrong(
+            "there is a file, and another one behind --config: give one of them",
+        )),
+        (given, config) => Ok(given.or(config)),
+    }
+}
+
+/// The configuration that there is: the one that was given, or the usual one.
+pub(crate) fn config_file(given: Option<PathBuf>) -> Option<PathBuf> {
+    let usual = Path::new(DEFAULT_CONFIG_FILE);
+    given.or_else(|| usual.exists().then(|| usual.to_owned()))
+}
+
+/// Where a running hub is asked.
+fn control_socket(given: Option<PathBuf>, config: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match (given, config_file(config)) {
+        (Some(socket), _) => Ok(socket),
+        (None, Some(file)) => {
+            let config = HubConfig::read(&file).map_err(Failure::wrong)?;
+            Ok(config.hub.control_socket)
+        }
+        (None, None) => Ok(DEFAULT_CONTROL_SOCKET.into()),
+    }
+}
+
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let run = Command::Run {
         take_over: false,
@@ -82,6 +111,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             ready,
             watch,
         } => {
+            let socket = control_socket(socket, arguments.config)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
@@ -106,7 +136,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             })
         }
         Command::Policy(PolicyCommand::Check(check)) => {
-            let (text, denied) = policy::check(&check)?;
+            let file = one_file(check.file.clone(), arguments.config)?;
+            let file = file.ok_or_else(|| Failure::wrong("give a file with a policy"))?;
+            let (text, denied) = policy::check(&file, &check)?;
             print(&text)?;
             match denied {
                 true => Err(Failure {
@@ -117,6 +149,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
         Command::Config(ConfigCommand::Check { file }) => {
+            let file = one_file(file, arguments.config)?;
+            let file = file.unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
             HubConfig::read(&file).map_err(Failure::wrong)?;
             print(&format!("{}: nothing is wrong with it\n", file.display()))
         }

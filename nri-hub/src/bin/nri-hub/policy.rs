@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use nri_adaptation::api::{ContainerAdjustment, PodSandbox};
 use nri_adaptation::policy::{Action, explain};
@@ -11,12 +12,9 @@ use crate::Failure;
 use crate::arguments::PolicyCheck;
 
 /// What to print, and whether something is denied.
-pub(crate) fn check(check: &PolicyCheck) -> Result<(String, bool), Failure> {
-    let file = check.file.display();
-    let text = fs::read_to_string(&check.file)
-        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
-    let policy = HubConfig::policy_from_toml(&text)
-        .map_err(|error| Failure::wrong(format!("{file}: {error}")))?;
+pub(crate) fn check(file: &Path, check: &PolicyCheck) -> Result<(String, bool), Failure> {
+    let policy = HubConfig::read_policy(file).map_err(Failure::wrong)?;
+    let file = file.display();
     let mut said = String::new();
     let Some(asked) = &check.adjustment else {
         let (rules, default) = (policy.rules().len(), policy.default_action());

@@ -1,13 +1,13 @@
 //! Running the hub as a program: its configuration, signals, and who started it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nri_hub::{DEFAULT_CONFIG_FILE, Hub, HubConfig, TakenOver};
+use nri_hub::{Hub, HubConfig, TakenOver};
 use nri_plugin::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Failure;
 use crate::supervision::Supervisor;
+use crate::{Failure, config_file};
 
 /// Runs the hub until a signal, or until another one takes its place.
 pub(crate) async fn serve(
@@ -15,8 +15,7 @@ pub(crate) async fn serve(
     take_over: bool,
     stay: bool,
 ) -> Result<(), Failure> {
-    let usual = Path::new(DEFAULT_CONFIG_FILE);
-    let file = config.or_else(|| usual.exists().then(|| usual.to_owned()));
+    let file = config_file(config);
     let config = match &file {
         Some(file) => HubConfig::read(file).map_err(Failure::wrong)?,
         None => HubConfig::default(),

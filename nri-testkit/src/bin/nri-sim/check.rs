@@ -89,7 +89,7 @@ pub(crate) async fn run(arguments: &CheckArgs) -> Result<bool, String> {
     options.identity.clone_from(&arguments.identity);
     options.launch.clone_from(&arguments.launch);
     if let Some(file) = &arguments.config {
-        let read = std::fs::read_to_string(file);
+        let read = nri_testkit::read_file(file);
         options.config = read.map_err(|error| format!("{}: {error}", file.display()))?;
     }
     options.patience = Duration::from_secs(arguments.patience.into());

@@ -338,7 +338,7 @@ fn check_policy(
     pod: PodSandbox,
 ) -> Result<bool, String> {
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+        nri_testkit::read_file(path).map_err(|error| format!("{}: {error}", path.display()))
     };
     let question = match asked {
         Some((plugin, json)) if json.trim_start().starts_with('{') => {

@@ -69,13 +69,6 @@ pub(crate) async fn tap(
     arguments: &TapArgs,
     stop: impl Future<Output = ()>,
 ) -> Result<bool, String> {
-    let recorder = match &arguments.record {
-        None => None,
-        Some(file) => {
-            let made = Recorder::create(file, arguments.hide_values);
-            Some(made.map_err(|error| format!("{}: {error}", file.display()))?)
-        }
-    };
     let form = match arguments.json {
         true => Form::Json,
         false => Form::Text,
@@ -91,6 +84,14 @@ pub(crate) async fn tap(
         listen: listen.clone(),
     };
     let tap = Tap::open(options, sink).map_err(|error| format!("{}: {error}", listen.display()))?;
+    // A recording of nothing would be in the way of the next attempt.
+    let recorder = match &arguments.record {
+        None => None,
+        Some(file) => {
+            let made = Recorder::create(file, arguments.hide_values);
+            Some(made.map_err(|error| format!("{}: {error}", file.display()))?)
+        }
+    };
     eprintln!(
         "nri-sim: plugins that connect to {} are watched",
         listen.display()

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
+use crate::named_file::read_file;
 use crate::sim::error::SimError;
 use crate::sim::members::in_plain_words;
 use crate::sim::request::Request;
@@ -120,7 +121,7 @@ impl Scenario {
             path: path.to_owned(),
             reason,
         };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = read_file(path).map_err(|error| wrong(error.to_string()))?;
         let mut scenario = Self::read(&text).map_err(wrong)?;
         if scenario.name.is_empty() {
             scenario.name = path

@@ -1,0 +1,129 @@
+//! What a synchronisation costs the runtime in memory, counted: bytes allocated on the thread that
+//! it has for itself, with plugins on threads of their own. Resident memory depends on the
+//! allocator and on the machine; this does not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is the report of a test"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nri_adaptation::{Config, Nri, Observer, PluginInfo, RuntimeApi as _};
+use nri_core::{Domain, api};
+use nri_plugin::{Runner, handlers};
+use nri_testkit::MemoryDomain;
+use tokio::sync::watch;
+
+/// What there is: about as much on the wire as on a node with ten thousand containers.
+const CONTAINERS: usize = 10_000;
+const BYTES: usize = 7_800;
+/// What the runtime may have allocated beyond what it keeps of all that.
+const MOST: u64 = 32 << 20;
+/// What it may keep of each pod and container: keys, states and where they belong.
+const RECORD: u64 = 2_000;
+
+struct Count(watch::Sender<usize>);
+
+impl Observer for Count {
+    fn plugin_synchronized(&self, _plugin: &PluginInfo) {
+        self.0.send_modify(|count| *count += 1);
+    }
+}
+
+fn domain() -> Arc<dyn Domain> {
+    let domain = MemoryDomain::new("many");
+    for number in 0..CONTAINERS {
+        let pod = format!("pod-{number}");
+        domain.put_pod(api::PodSandbox {
+            id: pod.clone(),
+            name: pod.clone(),
+            namespace: "default".into(),
+            ..Default::default()
+        });
+        domain.put_container(api::Container {
+            id: format!("container-{number}"),
+            pod_sandbox_id: pod,
+            annotations: [("padding".into(), "x".repeat(BYTES))].into(),
+            ..Default::default()
+        });
+    }
+    Arc::new(domain)
+}
+
+/// So many plugins join at once. Returns the most bytes that were allocated at a time, and those
+/// that stayed.
+fn peak(plugins: usize) -> (u64, u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("nri.sock");
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (count, mut synchronized) = watch::channel(0);
+    let mut config = Config::from_toml("plugin_request_timeout = '120s'").unwrap();
+    config.socket_path.clone_from(&socket);
+    config.plugin_path = "".into();
+    let nri = Nri::builder(config)
+        .runtime("counted", "1.0")
+        .domain(domain())
+        .observer(Arc::new(Count(count)))
+        .build()
+        .unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::new();
+    let counted = allocation_counter::measure(|| {
+        tokio.block_on(nri.start()).unwrap();
+        for number in 0..plugins {
+            let (socket, seen) = (socket.clone(), Arc::clone(&seen));
+            threads.push(std::thread::spawn(move || join(&socket, number, seen)));
+        }
+        let all = synchronized.wait_for(|count| *count == plugins);
+        tokio.block_on(async { all.await.map(drop) }).unwrap();
+    });
+    assert_eq!(seen.load(Relaxed), plugins * CONTAINERS);
+    tokio.block_on(nri.stop());
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let stayed = u64::try_from(counted.bytes_current).unwrap_or_default();
+    (counted.bytes_max, stayed)
+}
+
+fn join(socket: &std::path::Path, number: usize, seen: Arc<AtomicUsize>) {
+    let plugin = handlers()
+        .on_run_pod_sandbox(|_, _| async { Ok(()) })
+        .on_synchronize_part(move |_, part| {
+            seen.fetch_add(part.containers.len(), Relaxed);
+            async { Ok(()) }
+        })
+        .build();
+    let runner = Runner::builder(plugin)
+        .index(&format!("{:02}", 10 + number))
+        .name("counted")
+        .socket(socket)
+        .build()
+        .unwrap();
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio.block_on(runner.run()).unwrap();
+}
+
+/// Law: memory does not grow with what is sent, however many plugins it is sent to.
+#[test]
+fn synchronising_a_large_node_takes_a_bounded_amount_of_memory() {
+    for plugins in [1, 10] {
+        let (peak, stayed) = peak(plugins);
+        println!(
+            "counted: {CONTAINERS} containers to {plugins} plugins: {:.1} MiB at most, of which {:.1} MiB stay",
+            peak as f64 / f64::from(1 << 20),
+            stayed as f64 / f64::from(1 << 20),
+        );
+        assert!(stayed < RECORD * CONTAINERS as u64, "{stayed}");
+        assert!(peak - stayed < MOST, "{}", peak - stayed);
+    }
+}
