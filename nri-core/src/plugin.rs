@@ -356,6 +356,11 @@ pub trait Plugin: Send + Sync + 'static {
         let _ = cx;
     }
 
+    /// Does what was put off: the last call of all, when the program that runs the plugin is to end
+    /// and the connection is over or about to be. A plugin that answers before it has done its
+    /// work waits here until that is done; how long it may is up to who runs it.
+    async fn finish(&self) {}
+
     /// A pod sandbox is up. An error refuses the pod.
     async fn run_pod_sandbox(
         &self,

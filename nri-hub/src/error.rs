@@ -37,6 +37,17 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The hub has let go of its runtime, and the hub that was to take its place is gone.
+    #[error("the hub that was to take this one's place: {0}")]
+    HandOver(#[source] io::Error),
+    /// The place of a running hub cannot be taken. It goes on.
+    #[error("the place of the hub at {} cannot be taken: {reason}", .socket.display())]
+    TakeOver {
+        /// Its control socket.
+        socket: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A hub answers something else than its status.
     #[error("{}: {reason}", .socket.display())]
     Answer {

@@ -1,5 +1,6 @@
 //! Status, metrics and probes over HTTP, at the control socket and where the configuration says.
-//! Nothing can be changed here, and nothing is read of a request but its line.
+//! Nothing can be changed here, but for this: at the control socket, which is for the hub's own user
+//! alone, another hub can ask to take its place. Nothing is read of a request but its line.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, UPGRADE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,6 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::listen::{File, Listeners};
 use crate::shared::Shared;
+use crate::upgrade;
 
 /// How many connections are served at a time, at each place: with one more the oldest gives way.
 /// Nobody who holds connections open keeps a probe out, or at an address the control socket.
@@ -38,20 +42,32 @@ const PAGE: &str = include_str!("page.html");
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves at all that is open, until dropped.
-pub(crate) async fn serve(listeners: Listeners, shared: Arc<Shared>) {
+/// Serves at all that is open, until dropped or until `closing` is done: everything is closed when
+/// this returns, so that another hub can open it.
+pub(crate) async fn serve(
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    closing: impl Future<Output = ()>,
+) {
     let mut accepting = JoinSet::new();
+    let control = shared.settings().control_socket;
     for (socket, file) in listeners.sockets {
+        let is_control = file.0 == control;
         let shared = Arc::clone(&shared);
-        let serve = move |stream| one(stream, Arc::clone(&shared));
+        let serve = move |stream| one(stream, is_control, Arc::clone(&shared));
         accepting.spawn(accept_all(socket, Some(file), serve));
     }
     for address in listeners.addresses {
         let shared = Arc::clone(&shared);
-        let serve = move |stream| one(stream, Arc::clone(&shared));
+        let serve = move |stream| one(stream, false, Arc::clone(&shared));
         accepting.spawn(accept_all(address, None, serve));
     }
-    while accepting.join_next().await.is_some() {}
+    let all_over = async { while accepting.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all_over => {}
+        () = closing => {}
+    }
+    accepting.shutdown().await;
 }
 
 /// What connections come from.
@@ -111,21 +127,52 @@ where
 }
 
 /// Serves one request, if it comes in time.
-async fn one<S>(stream: S, shared: Arc<Shared>)
+async fn one<S>(stream: S, is_control: bool, shared: Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let respond = service_fn(move |request: Request<Incoming>| {
-        let answer = respond(request.method(), request.uri().path(), &shared);
+        let wanted = (request.method(), request.uri().path());
+        let answer = match is_control && wanted == (&Method::POST, upgrade::PATH) {
+            true => take_over(request, &shared),
+            false => respond(request.method(), request.uri().path(), &shared),
+        };
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(TIME)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), respond);
+        .serve_connection(TokioIo::new(stream), respond)
+        .with_upgrades();
     // Whoever goes away early has seen enough.
     let _ = tokio::time::timeout(2 * TIME, connection).await;
+}
+
+/// Has the connection be that of another hub, which is to take the place of this one.
+fn take_over(request: Request<Incoming>, shared: &Arc<Shared>) -> Answer {
+    let asked = request.headers().get(UPGRADE);
+    if asked.is_none_or(|asked| asked != upgrade::PROTOCOL) {
+        let advice = format!("to take this hub's place, speak {}\n", upgrade::PROTOCOL);
+        return text(StatusCode::UPGRADE_REQUIRED, advice);
+    }
+    let successors = shared.successors.clone();
+    tokio::spawn(async move {
+        let successor = async {
+            let upgraded = hyper::upgrade::on(request).await;
+            upgrade::successor(upgraded.map_err(io::Error::other)?).await
+        };
+        match successor.await {
+            // The hub may be about to end.
+            Ok(stream) => drop(successors.try_send(stream)),
+            Err(error) => tracing::warn!(%error, "who wants to take the hub's place has gone"),
+        }
+    });
+    let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, String::new());
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(upgrade::PROTOCOL));
+    answer
 }
 
 fn respond(method: &Method, path: &str, shared: &Shared) -> Answer {

@@ -5,11 +5,13 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use nri_adaptation::{Nri, RuntimeApi as _};
+use nri_adaptation::{Nri, PluginState, RuntimeApi as _};
 use nri_plugin::{Backoff, Ended, Runner, State};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 
 use crate::config::HubConfig;
 use crate::domain::{Above, Mirrored};
@@ -24,6 +26,14 @@ use crate::reload;
 use crate::shared::Shared;
 use crate::status::Status;
 use crate::up::{Synchronized, Up};
+use crate::upgrade::{self, TakenOver};
+
+/// How long requests count as having waited for this hub to take the place of another one.
+const JUST: Duration = Duration::from_millis(100);
+/// How long plugins of the hub before may take to come back.
+const COME_BACK: Duration = Duration::from_secs(5);
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Describes a hub; made by [`Hub::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -33,6 +43,7 @@ pub struct Builder {
     backoff: Backoff,
     use_environment: bool,
     stream: Option<Box<dyn FnOnce(nri_plugin::Builder) -> nri_plugin::Builder + Send>>,
+    taken: Option<TakenOver>,
 }
 
 impl fmt::Debug for Builder {
@@ -72,6 +83,12 @@ impl Builder {
         self
     }
 
+    /// Takes the place of a hub that has let go: its runtime above, and what it knew of that.
+    pub fn take_over(mut self, taken: TakenOver) -> Self {
+        self.taken = Some(taken);
+        self
+    }
+
     /// Builds the hub. Nothing is opened or connected yet.
     ///
     /// # Errors
@@ -92,14 +109,35 @@ impl Builder {
             .observer(records.clone())
             .metrics(metrics.clone())
             .build()?;
-        let synchronized = watch::Sender::new(Vec::new());
+        let barrier = Arc::new(RwLock::new(()));
+        let taken = self.taken.map(|taken| {
+            mirror.restore(&taken.pods, &taken.containers);
+            tracing::info!(
+                pods = taken.pods.len(), containers = taken.containers.len(), plugins = ?taken.plugins,
+                waited = ?taken.waited, "taking the place of another hub"
+            );
+            let known = Synchronized {
+                pods: Vec::new(),
+                containers: Vec::new(),
+                expected: taken.plugins,
+                is_known: true,
+                // It is new.
+                _barrier: Arc::clone(&barrier).try_write_owned().ok(),
+            };
+            (taken.above, known, taken.waited)
+        });
+        let (taken, known, waited) = match taken {
+            Some((above, known, waited)) => (Some(above), vec![known], Some(waited)),
+            None => (None, Vec::new(), None),
+        };
+        let synchronized = watch::Sender::new(known);
         let identity = Arc::new(OnceLock::new());
         let down = Down {
             nri: nri.clone(),
             mirror: Arc::clone(&mirror),
             records: Arc::clone(&records),
             behind: Arc::default(),
-            barrier: Arc::default(),
+            barrier,
         };
         let up = Up {
             down: down.clone(),
@@ -110,6 +148,7 @@ impl Builder {
             synchronized: synchronized.clone(),
             configured: Mutex::default(),
             identity: Arc::clone(&identity),
+            waited: waited.map(|waited| (Instant::now() + JUST, waited)),
         };
         let mut runner = Runner::builder(up)
             .default_identity(settings.identity.clone())
@@ -118,22 +157,29 @@ impl Builder {
         if let Some(stream) = self.stream {
             runner = stream(runner);
         }
+        if let Some(above) = taken {
+            runner = runner.go_on(above);
+        }
         let runner = runner.build()?;
         // It is set once, here, before anything is asked.
         let _ = identity.set(runner.id().clone());
         let above = runner.handle();
+        // One is enough: it ends this hub.
+        let (successors, to_come) = mpsc::channel(1);
         let shared = Shared::new(
             (self.config, self.file),
             runner.id().clone(),
             nri,
             (mirror, records, metrics),
             above.state(),
+            successors,
         );
         Ok(Hub {
             shared: Arc::new(shared),
             runner,
             down,
             synchronized,
+            to_come,
             backoff: self.backoff,
         })
     }
@@ -166,6 +212,8 @@ pub struct Hub {
     runner: Runner,
     down: Down,
     synchronized: watch::Sender<Vec<Synchronized>>,
+    /// Who takes the hub's place.
+    to_come: mpsc::Receiver<UnixStream>,
     backoff: Backoff,
 }
 
@@ -186,6 +234,7 @@ impl Hub {
             backoff: Backoff::default(),
             use_environment: true,
             stream: None,
+            taken: None,
         }
     }
 
@@ -206,6 +255,7 @@ impl Hub {
             runner,
             down,
             synchronized,
+            mut to_come,
             backoff,
         } = self;
         let settings = shared.settings();
@@ -219,16 +269,49 @@ impl Hub {
                 .open(&Place::parse(place, settings.http_public)?)
                 .await?;
         }
-        let served = http::serve(listeners, Arc::clone(&shared));
+        let (close, closed) = oneshot::channel::<()>();
+        let closed = async {
+            // As soon as it is said, or nobody can say it any more.
+            let _ = closed.await;
+        };
+        let mut served = Box::pin(http::serve(listeners, Arc::clone(&shared), closed));
         let above = runner.handle();
         let mut run = tokio::spawn(runner.run_forever(backoff));
         let follow = follow(&shared, &down, &synchronized);
         let watch = reload::watch(&shared);
+        let give_way = async {
+            while let Some(successor) = to_come.recv().await {
+                match upgrade::let_go(&shared, &above).await {
+                    Some(letting) => return (letting, successor),
+                    None => {
+                        tracing::warn!("another hub wants to take this one's place, which stays");
+                        // It may have gone.
+                        let _ = upgrade::refuse(successor).await;
+                    }
+                }
+            }
+            std::future::pending().await
+        };
+        let over = async {
+            match (&mut run).await {
+                // That is the hub's to end.
+                Ok(Ok(Ended::HandedOver)) => std::future::pending().await,
+                Ok(ended) => ended.map_err(Error::from),
+                Err(_) => Ok(Ended::Stopped),
+            }
+        };
         let ended = tokio::select! {
+            (letting, successor) = give_way => {
+                // The sockets are the other one's from here on.
+                drop(close);
+                served.await;
+                let sent = letting.send(successor).await;
+                return sent.map(|()| Ended::HandedOver).map_err(Error::HandOver);
+            }
             () = stop => Ok(Ended::Stopped),
-            ended = &mut run => ended.map_or(Ok(Ended::Stopped), |ended| ended.map_err(Error::from)),
+            ended = over => ended,
             error = follow => Err(error),
-            () = served => Ok(Ended::Stopped),
+            () = &mut served => Ok(Ended::Stopped),
             () = watch => Ok(Ended::Stopped),
         };
         above.stop();
@@ -264,12 +347,15 @@ async fn follow(
                 down.reconcile(pods, containers).await;
                 continue;
             }
-            shared.mirror.replace(pods, containers);
+            if !synchronized.is_known {
+                shared.mirror.replace(pods, containers);
+            }
             if let Err(error) = shared.nri.start().await {
                 return Error::Start(error);
             }
             shared.is_open.send_replace(true);
             tracing::info!("plugins can connect");
+            come_back(shared, &synchronized.expected).await;
         }
         let changed = tokio::select! {
             changed = state.changed() => changed,
@@ -279,6 +365,30 @@ async fn follow(
             // The run has ended, which is noticed elsewhere.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Waits until plugins are ready that were so at the hub before, for a while. Each request waits for
+/// that as long as it can.
+async fn come_back(shared: &Shared, expected: &[String]) {
+    let are_there = async {
+        loop {
+            let plugins = shared.nri.plugins();
+            let is_ready = |expected: &String| {
+                let mut plugins = plugins.iter();
+                plugins.any(|plugin| {
+                    plugin.state == PluginState::Ready && plugin.id().to_string() == *expected
+                })
+            };
+            if expected.iter().all(is_ready) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(COME_BACK, are_there).await {
+        Ok(()) => tracing::info!(?expected, "the plugins of the hub before are back"),
+        Err(_) => tracing::warn!(?expected, "not all plugins of the hub before are back"),
     }
 }
 

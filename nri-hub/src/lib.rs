@@ -27,6 +27,7 @@ mod reload;
 mod shared;
 mod status;
 mod up;
+mod upgrade;
 
 pub use ask::status as ask_status;
 pub use config::{
@@ -37,3 +38,4 @@ pub use error::Error;
 pub use hub::{Builder, Hub, HubHandle};
 pub use records::{AuditEntry, CallRecord, Percentiles, RequestRecord};
 pub use status::{ConfigStatus, PluginStatus, RuntimeStatus, Status};
+pub use upgrade::TakenOver;

@@ -60,7 +60,7 @@ pub(crate) struct Listeners {
 
 /// The file of a socket. It goes with it.
 #[derive(Debug)]
-pub(crate) struct File(PathBuf);
+pub(crate) struct File(pub(crate) PathBuf);
 
 impl Drop for File {
     fn drop(&mut self) {

@@ -46,6 +46,14 @@ impl Mirror {
         *self.lock() = now;
     }
 
+    /// Takes in what another hub knew.
+    pub(crate) fn restore(&self, pods: &[PodSnapshot], containers: &[Container]) {
+        self.replace(&[], containers);
+        for pod in pods {
+            self.put_pod(pod.message.clone(), pod.ready != Some(false));
+        }
+    }
+
     /// A pod is there, or has changed.
     pub(crate) fn put_pod(&self, pod: PodSandbox, ready: bool) {
         let pods = &mut self.lock().pods;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use nri_adaptation::{Nri, PluginId, PluginInfo, PluginState};
 use nri_plugin::State;
-use tokio::sync::watch;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{HubConfig, HubConfigError, HubSettings};
 use crate::metrics::{Hubs, Metrics};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) since: Instant,
     pub(crate) file: Option<PathBuf>,
+    /// Who wants to take the hub's place.
+    pub(crate) successors: mpsc::Sender<UnixStream>,
     metrics: Arc<Metrics>,
     config: Mutex<InForce>,
 }
@@ -46,6 +49,7 @@ impl Shared {
         nri: Nri,
         (mirror, records, metrics): (Arc<Mirror>, Arc<Records>, Arc<Metrics>),
         above: watch::Receiver<State>,
+        successors: mpsc::Sender<UnixStream>,
     ) -> Self {
         Self {
             identity,
@@ -57,6 +61,7 @@ impl Shared {
             connections: AtomicU64::new(0),
             since: Instant::now(),
             file,
+            successors,
             metrics,
             config: Mutex::new(InForce {
                 config,

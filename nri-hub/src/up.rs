@@ -31,6 +31,8 @@ pub(crate) struct Up {
     /// Synchronisations, to be told of below once they are answered.
     pub(crate) synchronized: watch::Sender<Vec<Synchronized>>,
     pub(crate) configured: Mutex<Configured>,
+    /// Until when requests have been waiting already, and how long.
+    pub(crate) waited: Option<(Instant, Duration)>,
 }
 
 /// A synchronisation that is about to be answered. No event is relayed before it is told below.
@@ -40,8 +42,12 @@ pub(crate) struct Synchronized {
     pub(crate) pods: Vec<api::PodSandbox>,
     /// All containers that there are.
     pub(crate) containers: Vec<api::Container>,
+    /// The plugins that are waited for, for a while, before events go on.
+    pub(crate) expected: Vec<String>,
+    /// Whether the mirror has it already.
+    pub(crate) is_known: bool,
     /// Holds the events back that come after it.
-    _barrier: Option<OwnedRwLockWriteGuard<()>>,
+    pub(crate) _barrier: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 /// How long a synchronisation waits for requests from before it.
@@ -65,6 +71,12 @@ impl Up {
         let timeout = configured.request_timeout;
         let usual = (!timeout.is_zero()).then(|| Instant::now() + timeout);
         let deadline = cx.deadline().or(usual);
+        let waited = self.waited.filter(|(until, _)| Instant::now() < *until);
+        let deadline = match waited {
+            // They waited in the socket for this hub to take the place of another one.
+            Some((_, waited)) => deadline.map(|at| at.checked_sub(waited).unwrap_or(at)),
+            None => deadline,
+        };
         Terms {
             deadline: deadline.map(|at| self.sooner(at)),
             validated_as: self
@@ -123,6 +135,8 @@ impl Plugin for Up {
         let synchronized = Synchronized {
             pods,
             containers,
+            expected: Vec::new(),
+            is_known: false,
             _barrier: barrier.ok(),
         };
         self.synchronized.send_modify(|all| all.push(synchronized));

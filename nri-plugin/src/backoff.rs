@@ -7,7 +7,8 @@ use std::time::Duration;
 ///
 /// The waits double from `initial` to `max`. Each is shortened at random by up to half, so that the
 /// plugins of a node do not come back to a restarted runtime all at once. After a connection that
-/// was [`Ready`](crate::State::Ready) for `stable_after` they begin anew.
+/// was [`Ready`](crate::State::Ready) for `stable_after`, or that the
+/// runtime ended with `Shutdown`, they begin anew.
 ///
 /// ```
 /// use std::time::Duration;

@@ -13,6 +13,12 @@ use nri_proto::transport::{CloseReason, Code};
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A connection that another process has handed over cannot be gone on with.
+    #[error("the connection that was handed over: {reason}")]
+    HandedOver {
+        /// Why.
+        reason: String,
+    },
     /// The identity given is none.
     #[error("{source}")]
     Identity {

@@ -35,6 +35,7 @@ mod configuration_file;
 mod error;
 mod event_table;
 mod fields;
+mod hand_over;
 mod handlers;
 #[cfg(feature = "cli")]
 mod health;
@@ -73,6 +74,7 @@ pub use backoff::{AfterShutdown, Backoff};
 pub use configuration::{InvalidConfiguration, Settings, configuration, read_configuration};
 pub use error::Error;
 pub use event_table::{Proposal, Viewed};
+pub use hand_over::HandOver;
 pub use handlers::{Handlers, HandlersBuilder, handlers};
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]

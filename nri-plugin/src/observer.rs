@@ -20,10 +20,12 @@ use crate::event_table::handled_events;
 /// as it likes: its context has no deadline.
 ///
 /// * If the queue is full, the event is dropped and [counted](Observed::dropped).
-/// * A synchronisation drops what waits, since it brings all that exists, and waits itself.
+/// * A synchronisation drops what waits, since it brings all that exists, and waits itself. The
+///   events that it drops are counted as well.
 /// * What a handler answers has no effect, other than that of `configure`: an error or an
 ///   adjustment is logged as a warning.
-/// * At the runtime's good-bye all that waits is handled first.
+/// * At the end all that waits is handled first: at the runtime's good-bye within the time that it
+///   gives, and when the runner is stopped, as by SIGTERM, within a second.
 ///
 /// ```
 /// use nri_plugin::prelude::*;
@@ -184,7 +186,8 @@ impl Drop for Observer {
 }
 
 impl Observed {
-    /// How many events were dropped since the start, since the queue was full.
+    /// How many events were dropped since the start, since the queue was full or a synchronisation
+    /// came.
     pub fn dropped(&self) -> u64 {
         self.queue.lock().dropped
     }
@@ -309,6 +312,8 @@ macro_rules! define {
                 containers: Vec<api::Container>,
             ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
                 let mut waiting = self.observed.queue.lock();
+                let events = waiting.jobs.iter().filter(|job| matches!(job.work, Work::Event(_)));
+                waiting.dropped += events.count() as u64;
                 waiting.jobs.clear();
                 waiting.bytes = 0;
                 // It is in addition to the bounds of the queue; its own are the runner's.
@@ -343,6 +348,11 @@ macro_rules! define {
             async fn shutdown(&self, cx: &PluginCtx) {
                 self.observed.caught_up().await;
                 self.plugin.shutdown(cx).await;
+            }
+
+            async fn finish(&self) {
+                self.observed.caught_up().await;
+                self.plugin.finish().await;
             }
 
             $(
@@ -488,6 +498,7 @@ mod tests {
         assert_eq!(told.recv().await.unwrap(), "a");
         assert_eq!(told.recv().await.unwrap(), "2 pods");
         assert!(told.try_recv().is_err());
+        assert_eq!(observed.dropped(), 1);
     }
 
     /// Law: without the observer nothing of it stays.

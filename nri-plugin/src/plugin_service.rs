@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::configuration_file;
 use crate::fields::Ignored;
+use crate::hand_over::Handed;
 use crate::level::{self, RuntimeLevel};
 use crate::link::{RuntimeLink, handling};
 use crate::parts::Parts;
@@ -43,6 +44,8 @@ pub(crate) struct Progress {
     pub(crate) ready: bool,
     /// Why there is nothing more to do.
     pub(crate) end: Option<End>,
+    /// What the runtime sent in Configure.
+    pub(crate) configured_with: Option<Arc<api::ConfigureRequest>>,
 }
 
 /// Why a plugin's service has nothing more to do.
@@ -124,6 +127,7 @@ impl PluginService {
         call: &CallContext,
         request: api::ConfigureRequest,
     ) -> Result<api::ConfigureResponse, Status> {
+        let configured_with = Arc::new(request.clone());
         let mut configuration = configuration(request);
         let without_any = configuration.config.trim().is_empty();
         if let Some(file) = self
@@ -205,12 +209,45 @@ impl PluginService {
             heeds_failure_policy,
             ignored_fields,
         };
-        self.progress
-            .send_modify(|progress| progress.registration = Some(registration));
+        self.progress.send_modify(|progress| {
+            progress.registration = Some(registration);
+            progress.configured_with = Some(configured_with);
+        });
         Ok(api::ConfigureResponse {
             events: answer.bits(),
             failure_policy,
         })
+    }
+
+    /// Goes on where another process was: the plugin is configured as that one was, gets the same
+    /// events, and is synchronised.
+    ///
+    /// # Errors
+    /// The plugin cannot be configured.
+    pub(crate) async fn go_on(&self, before: &Handed) -> Result<(), String> {
+        let configure = before.configure.clone().unwrap_or_default();
+        let call = CallContext::new(None, Vec::new());
+        let answer = self.configure(&call, configure).await;
+        answer.map_err(|status| status.message)?;
+        let before = EventMask::from_bits(before.events).map_err(|error| error.to_string())?;
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        let unheard = setup.events - before;
+        if !unheard.is_empty() {
+            tracing::warn!(
+                plugin = %self.parameters.id, events = names(unheard),
+                "the plugin gets these events once it connects anew: the runtime was not told of them"
+            );
+        }
+        setup.events = setup.events & before;
+        let events = setup.events;
+        drop(setup);
+        self.progress.send_modify(|progress| {
+            if let Some(registration) = &mut progress.registration {
+                registration.events = events;
+            }
+            progress.ready = true;
+        });
+        Ok(())
     }
 
     async fn synchronize(

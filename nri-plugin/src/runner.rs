@@ -11,14 +11,15 @@ use std::time::Duration;
 use nri_core::{Plugin, PluginId, api};
 use nri_proto::transport::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::backoff::{AfterShutdown, Backoff, Waits};
 use crate::error::Error;
+use crate::hand_over::{self, Ask, HandOver, Handed, Wanted};
 use crate::identity::{INDEX_VARIABLE, IdentitySources, NAME_VARIABLE};
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
-use crate::session::{Connected, Control, SessionConfig};
+use crate::session::{Connected, Control, SessionConfig, finish};
 use crate::source::{DEFAULT_SOCKET, Duplex, Place, SOCKET_VARIABLE, Source};
 use crate::state::{Ended, State};
 
@@ -29,6 +30,7 @@ pub struct Builder {
     sources: IdentitySources,
     use_environment: bool,
     stream: Option<Box<dyn Duplex>>,
+    handed: Option<HandOver>,
     socket: PathBuf,
     connect_timeout: Duration,
     registration_timeout: Duration,
@@ -58,6 +60,7 @@ impl Builder {
             sources: IdentitySources::default(),
             use_environment: true,
             stream: None,
+            handed: None,
             socket: DEFAULT_SOCKET.into(),
             connect_timeout: Duration::from_secs(10),
             registration_timeout: Duration::from_secs(10),
@@ -111,6 +114,15 @@ impl Builder {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.stream = Some(Box::new(stream));
+        self
+    }
+
+    /// Begins with a connection that another process has [handed over](Handle::hand_over), as the
+    /// plugin that it was there. The plugin is configured as there, and is not synchronised: what
+    /// there is to know of pods and containers is to be handed over beside this. Later connections
+    /// are to the [`socket`](Self::socket).
+    pub fn go_on(mut self, handed: HandOver) -> Self {
+        self.handed = Some(handed);
         self
     }
 
@@ -211,16 +223,26 @@ impl Builder {
             (None, Some(value)) => Source::Inherited(value),
             (None, None) => Source::socket(&self.socket)?,
         };
+        let (mut id, mut source) = (id, source);
+        if let Some(HandOver { socket, state }) = self.handed {
+            let handed = Handed::read(&state)?;
+            let plugin = handed.plugin.parse();
+            id = plugin.map_err(|source| Error::Identity { source })?;
+            source = Source::handed_over(socket, handed, &self.socket)?;
+        }
         let (stop, stop_here) = watch::channel(false);
+        let (ask, asked) = hand_over::channel();
         let control = Control {
             stop: stop_here,
             state: watch::Sender::new(State::Idle),
             link: RuntimeLink::new(self.update_timeout),
+            asked,
         };
         let handle = Handle {
             stop: Arc::new(stop),
             state: control.state.subscribe(),
             link: control.link.clone(),
+            ask,
         };
         let terms = SessionConfig {
             plugin: self.plugin,
@@ -365,8 +387,13 @@ impl Runner {
                 Err(Error::Stopped) => break Ok(Ended::Stopped),
                 Err(error) => (Err(error), Duration::ZERO),
             };
+            // A runtime that says that it goes makes room for the next one: nothing has failed.
+            let ready = match ended {
+                Ok(Ended::Shutdown) => Duration::MAX,
+                _ => ready,
+            };
             let reason = match ended {
-                Ok(Ended::Stopped) => break Ok(Ended::Stopped),
+                Ok(ended @ (Ended::Stopped | Ended::HandedOver)) => break Ok(ended),
                 ended if next.is_none() => break ended,
                 Ok(Ended::Shutdown) if !comes_back(after_shutdown, next.as_ref(), place) => {
                     break Ok(Ended::Shutdown);
@@ -383,6 +410,7 @@ impl Runner {
                 () = tokio::time::sleep(wait) => {}
             }
         };
+        finish(&*terms.plugin).await;
         control.state.send_replace(State::Ended);
         ended
     }
@@ -442,11 +470,13 @@ pub struct Handle {
     stop: Arc<watch::Sender<bool>>,
     state: watch::Receiver<State>,
     link: RuntimeLink,
+    ask: Ask,
 }
 
 impl Handle {
     /// Stops the runner: requests in progress get up to a second to be answered, the connection is
-    /// closed, and the run ends with [`Ended::Stopped`]. Returns at once.
+    /// closed, the plugin gets up to a second to do what it has put off
+    /// ([`Plugin::finish`]), and the run ends with [`Ended::Stopped`]. Returns at once.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -458,6 +488,22 @@ impl Handle {
             signal.await;
             handle.stop();
         });
+    }
+
+    /// Has the runner let go of its connection, for another process to go on with: requests that
+    /// have come are answered, what comes after that waits in the socket, and the run ends with
+    /// [`Ended::HandedOver`]. Calls of the [link](Self::runtime) that are begun meanwhile fail.
+    ///
+    /// `None` if that cannot be, and the runner goes on: nothing is connected and synchronised, what
+    /// is under way takes longer than `patience`, or the connection is not one to a socket's path.
+    pub async fn hand_over(&self, patience: Duration) -> Option<HandOver> {
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            self.ask.send(Wanted { patience, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        // Twice, since it may be connecting.
+        tokio::time::timeout(patience * 2, asking).await.ok()?
     }
 
     /// Where the runner is, to look at and to wait for changes. After [`Runner::connect`] it

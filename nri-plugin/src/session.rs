@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +12,29 @@ use nri_core::{NRI_VERSION, PluginId, api};
 use nri_proto::transport::{
     CallError, CallOptions, CloseReason, Connection, Limits, Role, RuntimeClient,
 };
+use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::hand_over::{Asked, HandOver, Handed};
 use crate::level::RuntimeLevel;
 use crate::link::RuntimeLink;
 use crate::plugin_service::{End, Failure, Parameters, PluginService, Progress};
 use crate::source::{Opened, ShutdownGuard};
 use crate::state::{Ended, Registration, State};
 
-/// How long the requests in progress may take to be answered, when the plugin is to end.
+/// How long the requests in progress may take to be answered when the plugin is to end, and then
+/// what it has put off to be done.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Lets a plugin do what it has put off, for a moment: nothing of it is left to be done once the
+/// program ends.
+pub(crate) async fn finish(plugin: &dyn nri_core::Plugin) {
+    if tokio::time::timeout(GRACE, plugin.finish()).await.is_err() {
+        tracing::warn!(after = ?GRACE, "the plugin ends, and has not done all that it has put off");
+    }
+}
 
 /// What all sessions of a runner have in common.
 #[derive(Clone)]
@@ -46,6 +58,8 @@ pub(crate) struct Control {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) state: watch::Sender<State>,
     pub(crate) link: RuntimeLink,
+    /// Who wants the connection.
+    pub(crate) asked: Asked,
 }
 
 impl Control {
@@ -101,6 +115,7 @@ impl Control {
 /// ```
 #[must_use = "dropping it closes the connection"]
 pub struct Connected {
+    plugin: Arc<dyn nri_core::Plugin>,
     session: Session,
     registration: Registration,
 }
@@ -119,6 +134,8 @@ struct Session {
     connection: Connection,
     progress: watch::Receiver<Progress>,
     control: Control,
+    /// The connection's socket, if it may be handed over.
+    socket: Option<OwnedFd>,
     /// After the connection, so that it has no more to say when this cuts it.
     _ender: Option<ShutdownGuard>,
 }
@@ -148,19 +165,35 @@ impl Connected {
             configuration_file: terms.configuration_file.clone(),
         };
         // Serving begins before registering: Configure may overtake the answer to the registration.
-        let connection = Connection::builder(Role::Plugin)
-            .limits(terms.limits.clone())
-            .serve(PluginService::new(parameters, progress))
-            .start(opened.stream);
+        let service = PluginService::new(parameters, progress);
+        let mut builder = Connection::builder(Role::Plugin).limits(terms.limits.clone());
+        let goes_on = opened.before.is_some();
+        if let Some(mut before) = opened.before {
+            let plugin = terms.id.clone();
+            let done = service.go_on(&before).await;
+            done.map_err(|reason| Error::Configure { plugin, reason })?;
+            builder = builder.go_on(before.detached());
+        }
+        let connection = builder.serve(service).start(opened.stream);
         let session = Session {
             id: terms.id.clone(),
             connection,
             progress: progress_here,
             control: control.clone(),
+            socket: opened.socket,
             _ender: opened.ender,
         };
-        match session.set_up(terms).await {
+        if goes_on {
+            let client = RuntimeClient::new(session.connection.client());
+            control.link.set(Some(client));
+        }
+        let registered = match goes_on {
+            true => session.configured(terms.configure_timeout).await,
+            false => session.set_up(terms).await,
+        };
+        match registered {
             Ok(registration) => Ok(Self {
+                plugin: Arc::clone(&terms.plugin),
                 session,
                 registration,
             }),
@@ -208,7 +241,10 @@ impl Connected {
     /// The connection broke otherwise than by being closed, or the plugin could not be
     /// synchronised.
     pub async fn ended(self) -> Result<Ended, Error> {
-        self.run_to_end().await.0
+        let plugin = Arc::clone(&self.plugin);
+        let (ended, _) = self.run_to_end().await;
+        finish(&*plugin).await;
+        ended
     }
 
     /// The same, and how long the plugin was ready.
@@ -359,11 +395,19 @@ impl Session {
     }
 
     async fn ended(&self, ready_since: &mut Option<Instant>) -> Result<Ended, Error> {
-        let stopped = tokio::select! {
-            biased;
-            () = self.control.stopped() => true,
-            _ = self.connection.closed() => false,
-            () = self.over(ready_since) => false,
+        let stopped = loop {
+            let wanted = tokio::select! {
+                biased;
+                () = self.control.stopped() => break true,
+                _ = self.connection.closed() => break false,
+                () = self.over(ready_since) => break false,
+                wanted = self.control.asked.next() => wanted,
+            };
+            if let Some(handed) = self.hand_over(wanted.patience).await {
+                // Whoever asked and has gone leaves the runtime to close what nobody has.
+                let _ = wanted.answer.send(handed);
+                return Ok(Ended::HandedOver);
+            }
         };
         self.drain().await;
         let reason = self.close().await;
@@ -380,6 +424,18 @@ impl Session {
                 reason,
             }),
         }
+    }
+
+    /// Lets another process have the connection; `None` if that cannot be, and it goes on.
+    async fn hand_over(&self, patience: Duration) -> Option<HandOver> {
+        let socket = self.socket.as_ref()?.try_clone().ok()?;
+        let progress = self.progress.borrow().clone();
+        let registration = progress.registration.filter(|_| progress.ready)?;
+        let detached = tokio::time::timeout(patience, self.connection.detach()).await;
+        let configure = progress.configured_with.as_deref().cloned();
+        let handed = Handed::new(&self.id, configure, registration.events, detached.ok()??);
+        let state = handed.encode_to_vec();
+        Some(HandOver { socket, state })
     }
 
     /// Lets the answers that are being made leave, for a moment: to close at once could cut them

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream as StdStream;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use crate::Error;
+use crate::hand_over::Handed;
 
 /// Where runtimes listen by default.
 pub const DEFAULT_SOCKET: &str = "/var/run/nri/nri.sock";
@@ -36,6 +37,8 @@ pub(crate) enum Source {
     Stream(Box<dyn Duplex>),
     /// Inherited, by the variable's value; good for one connection.
     Inherited(String),
+    /// Handed over by another process, and the socket to connect to after that.
+    HandedOver(Box<(OwnedFd, Handed)>, PathBuf),
     /// A socket to connect to, as often as needed.
     Path(PathBuf),
 }
@@ -45,6 +48,7 @@ impl fmt::Debug for Source {
         match self {
             Self::Stream(_) => f.write_str("Stream"),
             Self::Inherited(value) => f.debug_tuple("Inherited").field(value).finish(),
+            Self::HandedOver(_, path) => f.debug_tuple("HandedOver").field(path).finish(),
             Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
         }
     }
@@ -62,6 +66,30 @@ pub(crate) struct Opened {
     pub(crate) stream: Box<dyn Duplex>,
     /// Ends an inherited connection for the peer, too.
     pub(crate) ender: Option<ShutdownGuard>,
+    /// The same socket, to be handed over.
+    pub(crate) socket: Option<OwnedFd>,
+    /// How another process left it.
+    pub(crate) before: Option<Handed>,
+}
+
+impl Opened {
+    fn new(stream: Box<dyn Duplex>) -> Self {
+        Self {
+            stream,
+            ender: None,
+            socket: None,
+            before: None,
+        }
+    }
+
+    /// A connection to a socket's path, which may be handed over.
+    fn of(stream: UnixStream) -> Self {
+        let socket = stream.as_fd().try_clone_to_owned().ok();
+        Self {
+            socket,
+            ..Self::new(Box::new(Socket::new(stream)))
+        }
+    }
 }
 
 /// Shuts a socket down when it goes.
@@ -86,11 +114,22 @@ impl Source {
         }
     }
 
+    /// A connection that another process had, and then this socket.
+    pub(crate) fn handed_over(socket: OwnedFd, handed: Handed, path: &Path) -> Result<Self, Error> {
+        match SocketPath::parse(path) {
+            Ok(path) => Ok(Self::HandedOver(
+                Box::new((socket, handed)),
+                path.into_path_buf(),
+            )),
+            Err(source) => Err(Error::Socket { source }),
+        }
+    }
+
     /// The source of the connection after this one's; `None` if there can be none.
     pub(crate) fn again(&self) -> Option<Self> {
         match self {
             Self::Stream(_) | Self::Inherited(_) => None,
-            Self::Path(path) => Some(Self::Path(path.clone())),
+            Self::HandedOver(_, path) | Self::Path(path) => Some(Self::Path(path.clone())),
         }
     }
 
@@ -98,21 +137,26 @@ impl Source {
     pub(crate) fn place(&self) -> Option<Place> {
         match self {
             Self::Stream(_) | Self::Inherited(_) => None,
-            Self::Path(path) => fs::metadata(path).ok().map(|of| Place {
-                inode: (of.dev(), of.ino()),
-                // Inodes are used again; the time of creation is not.
-                made: (of.mtime(), of.mtime_nsec()),
-            }),
+            Self::HandedOver(_, path) | Self::Path(path) => {
+                fs::metadata(path).ok().map(|of| Place {
+                    inode: (of.dev(), of.ino()),
+                    // Inodes are used again; the time of creation is not.
+                    made: (of.mtime(), of.mtime_nsec()),
+                })
+            }
         }
     }
 
     /// Opens the stream.
     pub(crate) async fn open(self, timeout: Duration) -> Result<Opened, Error> {
         match self {
-            Self::Stream(stream) => Ok(Opened {
-                stream,
-                ender: None,
-            }),
+            Self::Stream(stream) => Ok(Opened::new(stream)),
+            Self::HandedOver(handed, _) => {
+                let (socket, before) = *handed;
+                go_on(socket, before).map_err(|error| Error::HandedOver {
+                    reason: error.to_string(),
+                })
+            }
             Self::Inherited(value) => {
                 inherit(&value).map_err(|reason| Error::Inherited { value, reason })
             }
@@ -123,10 +167,7 @@ impl Source {
 
 async fn connect(path: PathBuf, timeout: Duration) -> Result<Opened, Error> {
     match tokio::time::timeout(timeout, transport::connect(&path)).await {
-        Ok(Ok(stream)) => Ok(Opened {
-            stream: Box::new(Socket::new(stream)),
-            ender: None,
-        }),
+        Ok(Ok(stream)) => Ok(Opened::of(stream)),
         Ok(Err(source)) => {
             let advice = advice(&path, &source);
             Err(Error::Connect {
@@ -165,8 +206,18 @@ fn inherit(value: &str) -> Result<Opened, String> {
     stream.set_nonblocking(true).map_err(unusable)?;
     let stream = UnixStream::from_std(stream).map_err(unusable)?;
     Ok(Opened {
-        stream: Box::new(Socket::new(stream)),
         ender: Some(ender),
+        ..Opened::new(Box::new(Socket::new(stream)))
+    })
+}
+
+/// Goes on where another process was.
+fn go_on(socket: OwnedFd, before: Handed) -> io::Result<Opened> {
+    let stream = StdStream::from(socket);
+    stream.set_nonblocking(true)?;
+    Ok(Opened {
+        before: Some(before),
+        ..Opened::of(UnixStream::from_std(stream)?)
     })
 }
 

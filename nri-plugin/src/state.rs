@@ -61,6 +61,9 @@ pub enum Ended {
     Disconnected,
     /// [`Handle::stop`](crate::Handle::stop) was called.
     Stopped,
+    /// [`Handle::hand_over`](crate::Handle::hand_over) was called: another process goes on with the
+    /// connection.
+    HandedOver,
 }
 
 impl fmt::Display for Ended {
@@ -69,6 +72,7 @@ impl fmt::Display for Ended {
             Self::Shutdown => "the runtime shut the plugin down",
             Self::Disconnected => "the runtime closed the connection",
             Self::Stopped => "the plugin was stopped",
+            Self::HandedOver => "the connection to the runtime was handed over",
         })
     }
 }

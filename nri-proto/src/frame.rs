@@ -287,6 +287,19 @@ impl Decoder {
         }
     }
 
+    /// What another decoder has to be given before the rest of the stream, to go on from here: the
+    /// part of a header that has come, or a header of what is missing of a frame.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<u8> {
+        match self.state {
+            State::Header { bytes, got } => bytes[..got].to_vec(),
+            State::Payload {
+                header: Header { id, .. },
+                missing: len,
+            } => Header { id, len }.encode().to_vec(),
+        }
+    }
+
     /// Says whether the stream may end here.
     ///
     /// # Errors

@@ -57,6 +57,9 @@ enum Command {
     /// Write what deploys the plugins of plugins/, and measure them.
     #[command(disable_help_flag = true)]
     Plugins(packages::Arguments),
+    /// Make an OCI image layout with images of nri-hub and of the plugins (`--run`: and run them).
+    #[command(disable_help_flag = true)]
+    Image(packages::Arguments),
     /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
     Deploy,
     /// Check everything that must hold, as CI does.
@@ -84,6 +87,10 @@ fn main() -> ExitCode {
         Command::LowLevel(arguments) => of_package(LOW_LEVEL, arguments),
         Command::E2e(arguments) => of_package(E2E, arguments),
         Command::Plugins(arguments) => of_package(PLUGINS, arguments),
+        Command::Image(arguments) => {
+            let all = ["image".into()].into_iter().chain(arguments.all);
+            PLUGINS.run(&all.collect::<Vec<_>>())
+        }
         Command::Deploy => deploy::run(),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),

@@ -1,9 +1,11 @@
 //! `cargo xtask plugins`: what deploys the plugins of `plugins/`, from one template each, and what
-//! they weigh beside the Go plugins that do the same.
+//! they weigh beside the Go plugins that do the same; `cargo xtask image`: images of them and of
+//! nri-hub.
 //!
 //! What may not enter: what a plugin does.
 
 mod deploy;
+mod image;
 mod table;
 mod weight;
 
@@ -31,19 +33,36 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build nri-hub and the plugins as static programs, and make an OCI image layout of them, with
+    /// a tag for each.
+    Image {
+        /// The layout's directory, which is replaced.
+        #[arg(long, value_name = "DIR", default_value = "target/images")]
+        output: PathBuf,
+        /// Take what was built before, as it is.
+        #[arg(long)]
+        built: bool,
+        /// Have runc run each image once (needs skopeo, runc and root).
+        #[arg(long)]
+        run: bool,
+    },
     /// Build the plugins for size and write the table of plugins/README.md: bytes and resident
     /// memory, beside those of the Go plugins.
     Weight {
         /// A directory with the Go plugins, built: device-injector, rdt and so on.
         #[arg(long, value_name = "DIR")]
         published: PathBuf,
+        /// Weigh what was built before, as it is.
+        #[arg(long)]
+        built: bool,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Deploy { check } => deploy::run(check),
-        Command::Weight { published } => weight::run(&published),
+        Command::Image { output, built, run } => image::run(&output, built, run),
+        Command::Weight { published, built } => weight::run(&published, built),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

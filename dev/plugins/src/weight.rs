@@ -1,9 +1,10 @@
 //! What the plugins weigh: bytes of the program, and memory that is resident once it is connected.
 //! What may not enter: how a plugin is deployed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::table::{ALL, Plugin};
 /// Between these lines of the README is the table.
 const BEGIN: &str = "<!-- cargo xtask plugins weight -->\n";
 const END: &str = "<!-- end -->\n";
+
+/// What they are built for: static programs, as they are shipped.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// How long a plugin may take to connect.
 const TIME: Duration = Duration::from_secs(60);
@@ -30,14 +34,17 @@ struct Weight {
 ///
 /// # Errors
 /// A plugin does not build or does not connect.
-pub(crate) fn run(published: &Path) -> Result<(), String> {
+pub(crate) fn run(published: &Path, built: bool) -> Result<(), String> {
     let names: Vec<String> = ALL
         .iter()
         .map(|plugin| format!("nri-{}", plugin.name))
         .collect();
-    let mut what = vec!["--profile", "size"];
+    let mut what = vec!["--profile", "size", "--target", TARGET];
     what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
-    let ours = process::build(&what)?;
+    let ours = match built {
+        true => there(&names),
+        false => process::build(&what)?,
+    };
     let sim = [
         "--package",
         "nri-testkit",
@@ -58,9 +65,10 @@ pub(crate) fn run(published: &Path) -> Result<(), String> {
             .get(&program)
             .ok_or_else(|| format!("{program} was not built"))?;
         let config = workspace::root().join("plugins").join(plugin.name);
-        let own = measure(sim, program, &configured(plugin, &config))?;
+        let config = configuration(plugin, &config);
+        let own = measure(sim, program, config.as_deref())?;
         let sister = match plugin.sister {
-            Some(sister) => Some(measure(sim, &published.join(sister), &[])?),
+            Some(sister) => Some(measure(sim, &published.join(sister), None)?),
             None => None,
         };
         let _ = writeln!(table, "{}", row(plugin, &own, sister.as_ref()));
@@ -77,18 +85,22 @@ pub(crate) fn run(published: &Path) -> Result<(), String> {
     fs::write(&readme, format!("{before}{BEGIN}\n{table}\n{END}{after}")).map_err(named)
 }
 
-/// What it needs to connect.
-fn configured(plugin: &Plugin, directory: &Path) -> Vec<String> {
-    let Some(file) = plugin.config else {
-        return Vec::new();
-    };
-    let there = directory.join(file);
-    let file = if there.exists() {
-        there
-    } else {
-        directory.join("tests/openshift.yaml")
-    };
-    vec!["--config".to_owned(), file.display().to_string()]
+/// Programs that were built before.
+pub(crate) fn there(names: &[String]) -> BTreeMap<String, PathBuf> {
+    let directory = workspace::root().join("target").join(TARGET).join("size");
+    let programs = names
+        .iter()
+        .map(|name| (name.clone(), directory.join(name)));
+    programs.filter(|(_, program)| program.exists()).collect()
+}
+
+/// Its configuration, if it has to have one.
+fn configuration(plugin: &Plugin, directory: &Path) -> Option<PathBuf> {
+    let there = directory.join(plugin.config?);
+    Some(match there.exists() {
+        true => there,
+        false => directory.join("tests/openshift.yaml"),
+    })
 }
 
 fn row(plugin: &Plugin, own: &Weight, sister: Option<&Weight>) -> String {
@@ -106,68 +118,58 @@ fn row(plugin: &Plugin, own: &Weight, sister: Option<&Weight>) -> String {
     )
 }
 
-/// Starts a plugin at a simulated runtime, has it see a container, and looks at it.
-fn measure(sim: &Path, program: &Path, arguments: &[String]) -> Result<Weight, String> {
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let socket = directory.path().join("nri.sock");
+/// Has a simulated runtime launch a plugin, as every plugin can be, shows it a container, and looks
+/// at it.
+fn measure(sim: &Path, program: &Path, config: Option<&Path>) -> Result<Weight, String> {
+    let named = |error: std::io::Error| format!("{}: {error}", program.display());
+    let directory = tempfile::tempdir().map_err(named)?;
+    let (plugins, configs) = (directory.path().join("p"), directory.path().join("c"));
+    fs::create_dir(&plugins).map_err(named)?;
+    fs::create_dir(&configs).map_err(named)?;
+    fs::copy(program, plugins.join("10-plugin")).map_err(named)?;
+    if let Some(config) = config {
+        fs::copy(config, configs.join("10-plugin.conf")).map_err(named)?;
+    }
     let mut serve = Command::new(sim);
     serve
         .args(["serve", "--socket"])
-        .arg(&socket)
+        .arg(directory.path().join("nri.sock"))
+        .arg("--plugins")
+        .arg(&plugins)
+        .arg("--plugin-config")
+        .arg(&configs)
         .stderr(Stdio::null());
     let mut runtime = ChildProcess::start(&mut serve)?;
-    ask(&mut runtime, &json!({"cmd": "state"}))?;
-
-    // Go's plugins have one or the other.
-    let options = ["-socket-path", "-socket"];
-    let plugin = options.iter().find_map(|option| {
-        let mut command = Command::new(program);
-        command
-            .args(["-idx", "10"])
-            .args(arguments)
-            .arg(option)
-            .arg(&socket);
-        let mut running = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let wait = json!({"cmd": "wait-plugins", "count": 1, "timeout_ms": 3000});
-        match ask(&mut runtime, &wait) {
-            Ok(_) => Some(running),
-            Err(_) => {
-                let _ = running.kill().and_then(|()| running.wait());
-                None
-            }
-        }
-    });
-    let mut plugin = plugin.ok_or_else(|| format!("{} does not connect", program.display()))?;
+    let mut ask = |command: Value| {
+        let answer = ask(&mut runtime, &command);
+        answer.map_err(|error| format!("{}: {error}", program.display()))
+    };
+    let ready = ask(json!({"cmd": "wait-plugins", "count": 1, "timeout_ms": 30_000}))?;
+    let pid = &ready["plugins"][0]["pid"];
     let pod = json!({"id": "p1", "name": "web", "namespace": "default"});
     let container = json!({"id": "c1", "name": "c0", "args": ["sh"]});
-    let used = ask(&mut runtime, &json!({"cmd": "run-pod", "pod": pod})).and_then(|_| {
-        ask(
-            &mut runtime,
-            &json!({"cmd": "create-container", "pod_id": "p1", "container": container}),
-        )
-    });
-    let status = fs::read_to_string(format!("/proc/{}/status", plugin.id()));
-    let _ = plugin.kill().and_then(|()| plugin.wait());
-    used?;
-    let status = status.map_err(|error| error.to_string())?;
+    ask(json!({"cmd": "run-pod", "pod": pod}))?;
+    ask(json!({"cmd": "create-container", "pod_id": "p1", "container": container}))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(named)?;
     let resident = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
+        let size = line.strip_prefix("VmRSS:")?.split_whitespace().next()?;
+        size.parse().ok()
     });
-    let bytes = fs::metadata(program)
-        .map_err(|error| format!("{}: {error}", program.display()))?
-        .len();
     Ok(Weight {
-        bytes,
-        resident: resident.ok_or("the plugin ended")?,
+        bytes: fs::metadata(program).map_err(named)?.len(),
+        resident: resident.ok_or_else(|| format!("{} has ended", program.display()))?,
     })
+}
+
+/// The plugins that a table names, in its order.
+#[cfg(test)]
+fn named_in(table: &str) -> Vec<&str> {
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| "));
+    let names = rows.filter_map(|row| {
+        let name = row.trim_start_matches('[').strip_prefix('`')?;
+        Some(name.split_once('`')?.0)
+    });
+    names.collect()
 }
 
 fn ask(runtime: &mut ChildProcess, command: &Value) -> Result<Value, String> {
@@ -177,5 +179,25 @@ fn ask(runtime: &mut ChildProcess, command: &Value) -> Result<Value, String> {
     match answer["ok"] == true {
         true => Ok(answer),
         false => Err(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Law: no plugin is left out of what the README says, and none is there that is gone.
+    #[test]
+    fn both_tables_of_the_readme_name_every_plugin() {
+        let text = fs::read_to_string(workspace::root().join("plugins/README.md")).unwrap();
+        let (list, rest) = text.split_once("\nTheir common rules").unwrap();
+        let weights = rest.split_once(BEGIN).unwrap().1.split_once(END).unwrap().0;
+        let all: Vec<&str> = ALL.iter().map(|plugin| plugin.name).collect();
+        assert_eq!(named_in(list), all);
+        assert_eq!(
+            named_in(weights),
+            all,
+            "run `cargo xtask plugins weight --published DIR`"
+        );
     }
 }

@@ -12,4 +12,5 @@ mod reconnecting;
 mod relaying;
 mod sequences;
 mod stage;
+mod upgrading;
 mod validating;

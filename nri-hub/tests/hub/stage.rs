@@ -99,6 +99,21 @@ impl Staged {
         within(&mut self.run).await.unwrap();
     }
 
+    /// Its run, which ends when another hub takes its place. Its directory stays.
+    pub(crate) fn give_way(self) -> JoinHandle<()> {
+        let Self {
+            directory,
+            stop,
+            run,
+            ..
+        } = self;
+        tokio::spawn(async move {
+            // Nobody stops it.
+            let _keep = (directory.keep(), stop);
+            run.await.unwrap();
+        })
+    }
+
     pub(crate) async fn stop(mut self) {
         let _ = self.stop.take().unwrap().send(());
         within(&mut self.run).await.unwrap();

@@ -110,6 +110,46 @@ async fn stopping_lets_requests_in_progress_be_answered() {
     assert_eq!(within(run).await.unwrap().unwrap(), Ended::Stopped);
 }
 
+/// Law: what an observer has acknowledged is handled before the run ends, within reason.
+#[tokio::test]
+async fn stopping_lets_an_observer_handle_what_waits() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let handled = Arc::new(AtomicUsize::new(0));
+    let (wait, count) = (Arc::clone(&gate), Arc::clone(&handled));
+    let plugin = nri_plugin::handlers()
+        .on_run_pod_sandbox(move |_, _| {
+            let (wait, count) = (Arc::clone(&wait), Arc::clone(&count));
+            async move {
+                wait.acquire().await?.forget();
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+        })
+        .build();
+    let socket = Socket::new();
+    let runner = on(&socket, nri_plugin::observe(plugin)).build().unwrap();
+    let handle = runner.handle();
+    let run = tokio::spawn(runner.run_forever(nri_plugin::Backoff::default()));
+    let mut runtime = socket.accept().await;
+    runtime.admit().await;
+    for _ in 0..3 {
+        let request = api::RunPodSandboxRequest {
+            pod: Some(api::PodSandbox::default()),
+        };
+        let answer = within(runtime.plugin.run_pod_sandbox(&request, soon())).await;
+        answer.unwrap();
+    }
+    handle.stop();
+    assert_eq!(
+        within(runtime.connection.closed()).await,
+        CloseReason::PeerClosed
+    );
+    assert_eq!(handled.load(Ordering::SeqCst), 0);
+    gate.add_permits(3);
+    assert_eq!(within(run).await.unwrap().unwrap(), Ended::Stopped);
+    assert_eq!(handled.load(Ordering::SeqCst), 3);
+}
+
 #[tokio::test]
 async fn a_connection_that_breaks_is_an_error() {
     let (mut ours, theirs) = tokio::net::UnixStream::pair().unwrap();

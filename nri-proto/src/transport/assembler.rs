@@ -75,6 +75,12 @@ impl Assembler {
         self.data.capacity()
     }
 
+    /// What has come of a message that is not complete; `None` if that is too long and not kept.
+    pub(super) fn unfinished(&self) -> Option<Vec<u8>> {
+        let header = &self.header[..self.header_len];
+        (self.discarded == 0).then(|| [header, &self.data].concat())
+    }
+
     /// If the stream ended now: what would be cut off.
     pub(super) fn cut_off(&self) -> Option<String> {
         if self.header_len == 0 {

@@ -112,6 +112,16 @@ impl Answers {
         Verdict::Serve
     }
 
+    /// The highest id of a request so far.
+    pub(super) fn highest(&self) -> u32 {
+        self.highest
+    }
+
+    /// Goes on behind requests that came elsewhere.
+    pub(super) fn go_on(&mut self, highest: u32) {
+        self.highest = highest;
+    }
+
     /// Queues the answer of a handler.
     pub(super) fn answer(&mut self, stream: u32, message: Message) {
         if let Some(bytes) = self.running.get_mut(&stream) {

@@ -44,7 +44,7 @@ mod writer;
 
 pub use client::{CallOptions, Client, Pending, StartError, Started};
 pub use connect::connect;
-pub use connection::{Connection, ConnectionBuilder, Role};
+pub use connection::{Connection, ConnectionBuilder, Detached, Role};
 pub use error::{CallError, CloseReason};
 pub use incomplete::IncompleteBytes;
 pub use limits::{Limits, MAX_MESSAGE, Stats};

@@ -141,6 +141,16 @@ impl Calls {
         Some(id)
     }
 
+    /// How many ids were given out.
+    pub(super) fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Goes on behind ids that were given out elsewhere.
+    pub(super) fn go_on(&mut self, used: u32) {
+        self.used = used;
+    }
+
     pub(super) fn push(&mut self, stream: u32, queued: Queued, waiter: Waiter) {
         self.queued.insert(stream, queued);
         self.waiting.insert(stream, waiter);

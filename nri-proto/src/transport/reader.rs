@@ -20,7 +20,7 @@ use super::outbound::{Reply, Waiter};
 use super::server::{Arrived, Server};
 use super::shared::{Alive, Shared};
 use super::writer::reason;
-use crate::frame::Decoder;
+use crate::frame::{self, Decoder};
 
 /// The most that is read at once.
 const BUFFER: usize = 64 << 10;
@@ -38,6 +38,8 @@ struct Reading {
     incoming: Incoming,
     buffer: Vec<u8>,
     total: u64,
+    /// Nothing is read for now.
+    paused: bool,
 }
 
 struct Incoming {
@@ -75,6 +77,7 @@ impl Turns {
                 },
                 buffer: vec![0; BUFFER],
                 total: 0,
+                paused: false,
             }),
             wakers: Mutex::default(),
         }
@@ -86,6 +89,34 @@ impl Turns {
 
     fn wakers(&self) -> MutexGuard<'_, [Option<Waker>; 2]> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads nothing more, until what is returned is dropped.
+    pub(super) fn pause(&self) -> Paused<'_> {
+        self.reading().paused = true;
+        Paused(self)
+    }
+
+    /// Lets go of the stream. What was read of it and is not a whole message, as it would have to
+    /// be read again; `None` if the stream is gone, or that is not kept.
+    pub(super) fn let_go(&self, shared: &Shared) -> Option<Vec<u8>> {
+        let mut reading = self.reading();
+        let mut unread = Vec::new();
+        let Incoming {
+            frames,
+            replies,
+            requests,
+            ..
+        } = &reading.incoming;
+        for (id, of) in [(shared.client_id, replies), (shared.server_id, requests)] {
+            let begun = of.unfinished()?;
+            if !begun.is_empty() {
+                frame::append_message(id, &begun, &mut unread).ok()?;
+            }
+        }
+        unread.extend(frames.unfinished());
+        reading.incoming.forget();
+        reading.stream.take().map(|_| unread)
     }
 
     /// Keeps what wakes a task, for the other one.
@@ -112,6 +143,17 @@ impl Turns {
             },
             None => Step::default(),
         }
+    }
+}
+
+/// While it is there, nothing is read.
+pub(super) struct Paused<'a>(&'a Turns);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.reading().paused = false;
+        let wakers = self.0.wakers().clone();
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -206,11 +248,15 @@ impl Reading {
             incoming,
             buffer,
             total,
+            paused,
         } = self;
         // Over: what comes now is the closing.
         let Some((stream, _)) = stream else {
             return Poll::Pending;
         };
+        if *paused {
+            return Poll::Pending;
+        }
         // With a budget: no byte more than it allows is accepted, and one byte tells that it is
         // exceeded.
         let left = shared

@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Taken before the queues, never after; gone when the writer is.
     pub(super) pen: Mutex<Option<Pen>>,
     budget_lifted: AtomicBool,
+    /// Somebody else goes on with the stream: it is not shut down.
+    detached: AtomicBool,
     closing: watch::Sender<Option<CloseReason>>,
     down: watch::Sender<bool>,
 }
@@ -116,6 +118,7 @@ impl Shared {
             queues: Mutex::default(),
             pen: Mutex::new(Some(pen)),
             budget_lifted: AtomicBool::new(limits.byte_budget.is_none()),
+            detached: AtomicBool::new(false),
             closing: watch::Sender::new(None),
             down: watch::Sender::new(false),
             limits,
@@ -237,6 +240,30 @@ impl Shared {
             }
             settled.await;
         }
+    }
+
+    /// Waits until no call is in flight. None begins while what is returned is there; `None` if the
+    /// connection closes.
+    pub(super) async fn no_calls(&self) -> Option<OwnedSemaphorePermit> {
+        let all = u32::try_from(self.limits.max_calls.max(1)).unwrap_or(u32::MAX);
+        let places = Arc::clone(&self.places).acquire_many_owned(all);
+        places.await.ok()
+    }
+
+    /// Whether all that was to be written is.
+    pub(super) fn is_written(&self) -> bool {
+        let begun = self.pen().as_ref().is_some_and(|pen| pen.begun.is_some());
+        !begun && self.queues().is_empty()
+    }
+
+    /// Ends the connection, and leaves the stream as it is.
+    pub(super) fn detach(&self) {
+        self.detached.store(true, Ordering::Relaxed);
+        self.close(CloseReason::Local);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
     }
 
     /// To be called when an answer was written, with the lock still held.

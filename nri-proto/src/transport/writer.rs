@@ -157,6 +157,9 @@ pub(super) async fn run(alive: Arc<Alive>) {
             }
         }
     }
+    if shared.is_detached() {
+        return;
+    }
     // The connection is over whether or not the peer hears of it.
     let shutdown = poll_fn(|cx| match shared.pen().as_mut() {
         Some(pen) => Pin::new(&mut pen.stream).poll_shutdown(cx),

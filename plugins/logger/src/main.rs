@@ -8,11 +8,14 @@ mod output;
 mod tests;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use nri_plugin::prelude::*;
-use nri_plugin::{Program, request_to_json};
+use nri_plugin::{
+    Configuration, IntoAnswer as _, Observer, PluginCtx, Program, Request, Response, async_trait,
+    observe, request_to_json,
+};
 use serde_json::json;
 
 use config::Config;
@@ -28,7 +31,129 @@ struct Options {
     format: Format,
 }
 
-fn plugin(options: Options, output: Output) -> Result<impl Plugin, HandlerError> {
+/// Prints what an observer hears, and answers creations at once.
+struct Logger {
+    observer: Observer,
+    current: Arc<Mutex<Config>>,
+}
+
+#[async_trait]
+impl Plugin for Logger {
+    fn events(&self) -> EventMask {
+        self.observer.events()
+    }
+
+    async fn configure(
+        &self,
+        cx: &PluginCtx,
+        configuration: Configuration,
+    ) -> Result<Option<EventMask>, HandlerError> {
+        self.observer.configure(cx, configuration).await
+    }
+
+    async fn synchronize(
+        &self,
+        cx: &PluginCtx,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+    ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+        self.observer.synchronize(cx, pods, containers).await
+    }
+
+    async fn shutdown(&self, cx: &PluginCtx) {
+        self.observer.shutdown(cx).await;
+    }
+
+    async fn finish(&self) {
+        self.observer.finish().await;
+    }
+
+    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+        match self.observer.relay(cx, request).await? {
+            Response::CreateContainer(_) => {
+                let adjust = in_force(&self.current).adjustment()?;
+                Ok(Response::CreateContainer(adjust.into_answer()?))
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+fn in_force(current: &Mutex<Config>) -> MutexGuard<'_, Config> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints each event, and takes the configuration.
+struct Lines {
+    given: Config,
+    current: Arc<Mutex<Config>>,
+    events: EventMask,
+    format: Format,
+    output: Arc<Output>,
+}
+
+impl Lines {
+    async fn print(&self, event: &str, message: &serde_json::Value) {
+        let left_out = self.output.left_out();
+        let line = self.format.line(event, message, left_out);
+        self.output.line(line).await;
+    }
+}
+
+#[async_trait]
+impl Plugin for Lines {
+    fn events(&self) -> EventMask {
+        self.events
+    }
+
+    async fn configure(
+        &self,
+        _: &PluginCtx,
+        sent: Configuration,
+    ) -> Result<Option<EventMask>, HandlerError> {
+        let config = self.given.and(&sent)?;
+        let mask = config.mask()?;
+        match &config.log_file {
+            Some(file) if in_force(&self.current).log_file != config.log_file => {
+                self.output.append_to(file)?;
+            }
+            _ => {}
+        }
+        *in_force(&self.current) = config;
+        let runtime = &sent.runtime;
+        let message = json!({
+            "runtimeName": runtime.name,
+            "runtimeVersion": runtime.version,
+            "nriVersion": runtime.nri_version,
+        });
+        let line = self.format.line("Configure", &message, 0);
+        self.output.line_if_there_is_room(line);
+        Ok(Some(mask))
+    }
+
+    async fn synchronize(
+        &self,
+        _: &PluginCtx,
+        pods: Vec<api::PodSandbox>,
+        containers: Vec<api::Container>,
+    ) -> Result<Vec<api::ContainerUpdate>, HandlerError> {
+        let message = json!({"pods": pods, "containers": containers});
+        self.print("Synchronize", &message).await;
+        Ok(Vec::new())
+    }
+
+    async fn shutdown(&self, _: &PluginCtx) {
+        self.print("Shutdown", &json!({})).await;
+    }
+
+    async fn relay(&self, _: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+        let event = request.event();
+        self.print(event.name(), &request_to_json(&request)).await;
+        Ok(Response::empty(event))
+    }
+}
+
+fn plugin(options: Options, output: Output) -> Result<Logger, HandlerError> {
     let Options {
         config: given,
         format,
@@ -39,49 +164,16 @@ fn plugin(options: Options, output: Output) -> Result<impl Plugin, HandlerError>
     if let Some(file) = &given.log_file {
         output.append_to(file)?;
     }
-    let log = {
-        let output = Arc::clone(&output);
-        move |event: &str, message: serde_json::Value| {
-            output.line(|left_out| format.line(event, &message, left_out))
-        }
-    };
     let current = Arc::new(Mutex::new(given.clone()));
-    let now = Arc::clone(&current);
-    let (configured, synchronized, shut_down) = (log.clone(), log.clone(), log.clone());
-    let plugin = handlers()
-        .on_every(events, move |_cx, request| log(request.event().name(), request_to_json(request)))
-        .on_configure(move |_cx, sent| {
-            let runtime = &sent.runtime;
-            configured(
-                "Configure",
-                json!({"runtimeName": runtime.name, "runtimeVersion": runtime.version, "nriVersion": runtime.nri_version}),
-            );
-            let taken = given.and(&sent).and_then(|config| {
-                let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
-                match &config.log_file {
-                    Some(file) if now.log_file != config.log_file => output.append_to(file)?,
-                    _ => {}
-                }
-                let mask = config.mask()?;
-                *now = config;
-                Ok(Some(mask))
-            });
-            async { taken }
-        })
-        .on_synchronize(move |_cx, pods, containers| {
-            synchronized("Synchronize", json!({"pods": pods, "containers": containers}));
-            async { Ok(()) }
-        })
-        .on_create_container(move |_cx, _pod, _container| {
-            let adjustment = current.lock().unwrap_or_else(PoisonError::into_inner).adjustment();
-            async { adjustment }
-        })
-        .on_shutdown(move |_cx| {
-            shut_down("Shutdown", json!({}));
-            async {}
-        })
-        .build();
-    Ok(plugin)
+    let observer = observe(Lines {
+        given,
+        current: Arc::clone(&current),
+        events,
+        format,
+        output: Arc::clone(&output),
+    });
+    output.counts(observer.observed());
+    Ok(Logger { observer, current })
 }
 
 fn main() -> ExitCode {

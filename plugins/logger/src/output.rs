@@ -1,26 +1,30 @@
-//! Printing in a thread of its own: output may block, and no runtime is to wait for that. What may
-//! not enter: what is printed.
+//! Printing in a thread of its own: output may block, and what waits for it is the observer's queue.
+//! What may not enter: what is printed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-/// How many lines may wait.
-const WAITING: usize = 4096;
+use nri_plugin::Observed;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Where lines go. They are left out and counted where the output cannot keep up.
+/// How many lines may wait for the output. Events wait in the observer's queue, which is larger.
+const WAITING: usize = 16;
+
+/// Where lines go.
 pub(crate) struct Output {
-    orders: SyncSender<Order>,
-    left_out: AtomicU64,
+    lines: Sender<String>,
+    next: NextFile,
+    /// Whose events are left out where the output cannot keep up.
+    observed: OnceLock<Observed>,
+    told: AtomicU64,
 }
 
-enum Order {
-    Line(String),
-    To(File),
-}
+/// A file to go on with.
+type NextFile = Arc<Mutex<Option<File>>>;
 
 /// Ends when nothing more can come and all is printed.
 pub(crate) type Printer = JoinHandle<io::Result<()>>;
@@ -28,16 +32,35 @@ pub(crate) type Printer = JoinHandle<io::Result<()>>;
 impl Output {
     /// To stdout at first. `failed` is called when the output is gone.
     pub(crate) fn start(failed: impl FnOnce() + Send + 'static) -> (Self, Printer) {
-        let (orders, to_do) = sync_channel(WAITING);
+        let (lines, to_print) = channel(WAITING);
+        let next = NextFile::default();
+        let files = Arc::clone(&next);
         let printer = std::thread::spawn(move || {
-            let printed = print(&to_do);
+            let printed = print(to_print, &files);
             if printed.is_err() {
                 failed();
             }
             printed
         });
-        let left_out = AtomicU64::new(0);
-        (Self { orders, left_out }, printer)
+        let output = Self {
+            lines,
+            next,
+            observed: OnceLock::new(),
+            told: AtomicU64::new(0),
+        };
+        (output, printer)
+    }
+
+    /// Has lines say how many events were left out before them.
+    pub(crate) fn counts(&self, observed: Observed) {
+        // There is one observer.
+        let _ = self.observed.set(observed);
+    }
+
+    /// How many events were left out since this was last asked.
+    pub(crate) fn left_out(&self) -> u64 {
+        let dropped = self.observed.get().map_or(0, Observed::dropped);
+        dropped - self.told.swap(dropped, Ordering::Relaxed).min(dropped)
     }
 
     /// Appends to a file from now on.
@@ -47,27 +70,29 @@ impl Output {
     pub(crate) fn append_to(&self, path: &Path) -> Result<(), String> {
         let opened = OpenOptions::new().append(true).create(true).open(path);
         let file = opened.map_err(|error| format!("logFile {}: {error}", path.display()))?;
-        // It is gone with the printer, which has said so.
-        let _ = self.orders.send(Order::To(file));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         Ok(())
     }
 
-    /// Queues a line, made from how many were left out before it.
-    pub(crate) fn line(&self, line: impl FnOnce(u64) -> String) {
-        let before = self.left_out.swap(0, Ordering::Relaxed);
-        if self.orders.try_send(Order::Line(line(before))).is_err() {
-            self.left_out.fetch_add(before + 1, Ordering::Relaxed);
-        }
+    /// Prints a line; waits where the output cannot keep up.
+    pub(crate) async fn line(&self, line: String) {
+        // The printer may be gone, and has said so.
+        let _ = self.lines.send(line).await;
+    }
+
+    /// Prints a line for which nobody may wait.
+    pub(crate) fn line_if_there_is_room(&self, line: String) {
+        let _ = self.lines.try_send(line);
     }
 }
 
-fn print(orders: &Receiver<Order>) -> io::Result<()> {
+fn print(mut lines: Receiver<String>, next: &Mutex<Option<File>>) -> io::Result<()> {
     let mut output: Box<dyn Write> = Box::new(io::stdout());
-    for order in orders {
-        match order {
-            Order::Line(line) => writeln!(output, "{line}")?,
-            Order::To(file) => output = Box::new(file),
+    while let Some(line) = lines.blocking_recv() {
+        if let Some(file) = next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            output = Box::new(file);
         }
+        writeln!(output, "{line}")?;
         output.flush()?;
     }
     Ok(())

@@ -40,7 +40,16 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs the hub.
-    Run,
+    Run {
+        /// Takes the place of the hub that runs at the control socket, if one does: the runtime
+        /// above notices nothing.
+        #[arg(long)]
+        take_over: bool,
+        /// Once another hub has taken its place, waits for a signal in place of ending: for
+        /// supervisors that start again what has ended, as kubelet.
+        #[arg(long)]
+        stay: bool,
+    },
     /// Says how a running hub is.
     Status {
         /// Its control socket [default: what the configuration says, else

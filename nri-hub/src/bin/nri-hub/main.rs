@@ -90,16 +90,20 @@ fn control_socket(given: Option<PathBuf>, config: Option<PathBuf>) -> Result<Pat
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let command = arguments.command.unwrap_or(Command::Run);
+    let run = Command::Run {
+        take_over: false,
+        stay: false,
+    };
+    let command = arguments.command.unwrap_or(run);
     match command {
-        Command::Run => {
+        Command::Run { take_over, stay } => {
             log(&arguments.logs);
             // Two, so that work of one plugin does not hold the runtime's connection up.
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve::serve(arguments.config))
+            runtime.block_on(serve::serve(arguments.config, take_over, stay))
         }
         Command::Status {
             socket,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nri_hub::{Hub, HubConfig};
+use nri_hub::{Hub, HubConfig, TakenOver};
 use nri_plugin::Ended;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,12 +10,24 @@ use crate::supervision::Supervisor;
 use crate::{Failure, config_file};
 
 /// Runs the hub until a signal, or until another one takes its place.
-pub(crate) async fn serve(config: Option<PathBuf>) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    config: Option<PathBuf>,
+    take_over: bool,
+    stay: bool,
+) -> Result<(), Failure> {
     let file = config_file(config);
-    let mut builder = Hub::builder(match &file {
+    let config = match &file {
         Some(file) => HubConfig::read(file).map_err(Failure::wrong)?,
         None => HubConfig::default(),
-    });
+    };
+    let taken = match take_over {
+        true => TakenOver::from_hub(&config.hub.control_socket).await?,
+        false => None,
+    };
+    let mut builder = Hub::builder(config);
+    if let Some(taken) = taken {
+        builder = builder.take_over(taken);
+    }
     if let Some(file) = file {
         builder = builder.file(file);
     }
@@ -50,5 +62,13 @@ pub(crate) async fn serve(config: Option<PathBuf>) -> Result<(), Failure> {
         () = supervisor.follow(&handle) => Ended::Stopped,
     };
     tracing::info!("{ended}");
+    if stay && ended == Ended::HandedOver {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     Ok(())
 }
