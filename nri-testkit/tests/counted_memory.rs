@@ -102,7 +102,7 @@ fn join(socket: &std::path::Path, number: usize, seen: Arc<AtomicUsize>) {
         })
         .build();
     let runner = Runner::builder(plugin)
-        .index(&format!("{:02}", 10 + number))
+        .index(format!("{:02}", 10 + number))
         .name("counted")
         .socket(socket)
         .build()
