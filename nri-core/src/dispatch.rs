@@ -1,5 +1,5 @@
-//! How a plugin is given a request, whoever calls it: a runtime that it is built into, or the end of
-//! a connection. What may not enter: what a handler does.
+//! How a plugin is given a request, whoever calls it: a runtime that it is built into, or the end
+//! of a connection. What may not enter: what a handler does.
 
 use nri_proto::api;
 

@@ -41,9 +41,9 @@ impl HandlerError {
         matches!(self.0, Kind::Unimplemented)
     }
 
-    /// The status code that says what kind of error it is: that of an [`Error`](crate::Error), where
-    /// another runtime's answer is handed on; else 2, unknown. 12, unimplemented, is said of the
-    /// plugin itself alone: a runtime takes it for one that lacks the method.
+    /// The status code that says what kind of error it is: that of an [`Error`](crate::Error),
+    /// where another runtime's answer is handed on; else 2, unknown. 12, unimplemented, is said
+    /// of the plugin itself alone: a runtime takes it for one that lacks the method.
     ///
     /// ```
     /// use nri_core::{Error, HandlerError};
@@ -312,8 +312,8 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Whether what exists is to come in parts, to [`synchronize_part`](Self::synchronize_part), and
-    /// never as a whole. Default: false.
+    /// Whether what exists is to come in parts, to [`synchronize_part`](Self::synchronize_part),
+    /// and never as a whole. Default: false.
     fn takes_parts(&self) -> bool {
         false
     }
@@ -323,8 +323,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// memory at once then. All pods come before the first container; a part has as many as fit
     /// into a message.
     ///
-    /// Part follows part, the next one when this one is done. Each may be answered with updates: all
-    /// of them are sent with the answer to the [last](SyncPart::last).
+    /// Part follows part, the next one when this one is done. Each may be answered with updates:
+    /// all of them are sent with the answer to the [last](SyncPart::last).
     async fn synchronize_part(
         &self,
         cx: &PluginCtx,

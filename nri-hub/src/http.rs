@@ -1,6 +1,6 @@
 //! Status, metrics and probes over HTTP, at the control socket and where the configuration says.
-//! Nothing can be changed here, but for this: at the control socket, which is for the hub's own user
-//! alone, another hub can ask to take its place. Nothing is read of a request but its line.
+//! Nothing can be changed here, but for this: at the control socket, which is for the hub's own
+//! user alone, another hub can ask to take its place. Nothing is read of a request but its line.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

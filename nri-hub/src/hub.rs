@@ -368,8 +368,8 @@ async fn follow(
     }
 }
 
-/// Waits until plugins are ready that were so at the hub before, for a while. Each request waits for
-/// that as long as it can.
+/// Waits until plugins are ready that were so at the hub before, for a while. Each request waits
+/// for that as long as it can.
 async fn come_back(shared: &Shared, expected: &[String]) {
     let are_there = async {
         loop {

@@ -1,8 +1,8 @@
 //! A hub takes the place of another one on its node: the runtime above notices nothing.
 //!
-//! The new hub asks at the control socket of the old one. The old one lets the requests run out that
-//! have come, and then sends what it knows and the descriptor of its connection to the runtime.
-//! What comes meanwhile waits in the socket. Plugins are told to go, and find the new hub.
+//! The new hub asks at the control socket of the old one. The old one lets the requests run out
+//! that have come, and then sends what it knows and the descriptor of its connection to the
+//! runtime. What comes meanwhile waits in the socket. Plugins are told to go, and find the new hub.
 //!
 //! What may not enter: how a hub runs.
 
@@ -64,8 +64,8 @@ pub struct TakenOver {
     pub(crate) waited: Duration,
 }
 
-/// What is sent, beside the descriptor. Its numbers are those of a message: another version may read
-/// it.
+/// What is sent, beside the descriptor. Its numbers are those of a message: another version may
+/// read it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Sent {
     #[prost(bytes = "vec", tag = "1")]

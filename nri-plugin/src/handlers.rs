@@ -285,9 +285,10 @@ impl HandlersBuilder {
         self
     }
 
-    /// Subscribes to an event with a handler that gets the request undecoded, and decodes of it what
-    /// it needs: a fraction of the work where that is a name and an annotation. What it may answer
-    /// says [`IntoAnswer`], as with the event's other handler, of which it takes the place.
+    /// Subscribes to an event with a handler that gets the request undecoded, and decodes of it
+    /// what it needs: a fraction of the work where that is a name and an annotation. What it
+    /// may answer says [`IntoAnswer`], as with the event's other handler, of which it takes the
+    /// place.
     ///
     /// ```
     /// use nri_plugin::prelude::*;

@@ -494,8 +494,9 @@ impl Handle {
     /// have come are answered, what comes after that waits in the socket, and the run ends with
     /// [`Ended::HandedOver`]. Calls of the [link](Self::runtime) that are begun meanwhile fail.
     ///
-    /// `None` if that cannot be, and the runner goes on: nothing is connected and synchronised, what
-    /// is under way takes longer than `patience`, or the connection is not one to a socket's path.
+    /// `None` if that cannot be, and the runner goes on: nothing is connected and synchronised,
+    /// what is under way takes longer than `patience`, or the connection is not one to a
+    /// socket's path.
     pub async fn hand_over(&self, patience: Duration) -> Option<HandOver> {
         let (answer, answered) = oneshot::channel();
         let asking = async {

@@ -1,5 +1,6 @@
-//! Messages to bytes and back: what prost's `encode` writes and its `decode` reads, in a fraction of
-//! its instructions, which were most of what a call costs. Bytes have to lie in one piece for it.
+//! Messages to bytes and back: what prost's `encode` writes and its `decode` reads, in a fraction
+//! of its instructions, which were most of what a call costs. Bytes have to lie in one piece for
+//! it.
 //!
 //! There is one opinion on which bytes are a message, and on how an error reads, and that is
 //! prost's: what is not read here is left to it.

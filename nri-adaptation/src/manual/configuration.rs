@@ -141,24 +141,24 @@
 //!
 //! # Observers
 //!
-//! A logger, a collector of metrics or an agent needs no say in what happens, and nobody should wait
-//! for it. With `observe = true` a plugin, unchanged, is part of no request:
+//! A logger, a collector of metrics or an agent needs no say in what happens, and nobody should
+//! wait for it. With `observe = true` a plugin, unchanged, is part of no request:
 //!
-//! * It gets every event that it subscribes to, in the order of its pod, when the request is through
-//!   the other plugins, and a creation when the container is known to exist. What was refused, and
-//!   a creation that came to nothing, it never hears of. The container is as all plugins together
-//!   want it. `ValidateContainerAdjustment` is a question, so it is not sent.
+//! * It gets every event that it subscribes to, in the order of its pod, when the request is
+//!   through the other plugins, and a creation when the container is known to exist. What was
+//!   refused, and a creation that came to nothing, it never hears of. The container is as all
+//!   plugins together want it. `ValidateContainerAdjustment` is a question, so it is not sent.
 //! * However long it takes, no request waits. Up to 4,096 events or 16 MiB are kept for it; when
 //!   these are too many, or it owes one answer for as long as closes other plugins, what is kept is
-//!   dropped and it is synchronised again: `Synchronize` comes a second time, with what exists then.
-//!   If it does not answer that in time, it is closed.
+//!   dropped and it is synchronised again: `Synchronize` comes a second time, with what exists
+//!   then. If it does not answer that in time, it is closed.
 //! * What it asks for is not done, and is recorded:
-//!   [`Observer::disregarded`](crate::Observer::disregarded), and the log's `nri::audit`. Unsolicited
-//!   updates are refused.
+//!   [`Observer::disregarded`](crate::Observer::disregarded), and the log's `nri::audit`.
+//!   Unsolicited updates are refused.
 //!
-//! The keys `on_error`, `on_late`, `on_absent`, `after_late` and `validate_updates` mean nothing then
-//! and are errors beside it, as is a required plugin that observes. It can be turned on and off
-//! [while the instance runs](crate::Nri::reconfigure).
+//! The keys `on_error`, `on_late`, `on_absent`, `after_late` and `validate_updates` mean nothing
+//! then and are errors beside it, as is a required plugin that observes. It can be turned on and
+//! off [while the instance runs](crate::Nri::reconfigure).
 //!
 //! # When a plugin does not answer
 //!

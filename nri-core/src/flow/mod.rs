@@ -84,8 +84,8 @@ pub trait Flow {
     /// What came of a call. An answer to a call that is not under way is ignored.
     fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply);
 
-    /// What [observers](Roster::observers) are told of it once it is [`Step::Done`]: the request as a
-    /// plugin after the last one would see it.
+    /// What [observers](Roster::observers) are told of it once it is [`Step::Done`]: the request as
+    /// a plugin after the last one would see it.
     fn observed(&self) -> Option<Arc<EncodedRequest>> {
         None
     }

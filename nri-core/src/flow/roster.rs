@@ -88,8 +88,8 @@ pub struct Member {
     /// protocol has creations in mind only: such a request has no adjustment in it, only
     /// updates. Default: false.
     pub validates_updates: bool,
-    /// Whether it only hears of what happened: no request waits for it, and nothing that it answers
-    /// counts. It is not asked to validate. Default: false.
+    /// Whether it only hears of what happened: no request waits for it, and nothing that it
+    /// answers counts. It is not asked to validate. Default: false.
     pub observes: bool,
     /// What its trouble means.
     pub policy: Policy,
@@ -237,7 +237,8 @@ impl Roster {
         &self.observers
     }
 
-    /// Whether an observer wants to hear of an event. None hears of validation, which is a question.
+    /// Whether an observer wants to hear of an event. None hears of validation, which is a
+    /// question.
     pub fn is_observed(&self, event: Event) -> bool {
         let mut observers = self.observers.iter();
         event != Event::ValidateContainerAdjustment

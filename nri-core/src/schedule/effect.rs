@@ -151,8 +151,9 @@ pub enum Effect<T> {
         /// The plugin.
         plugin: RegisteredPlugin,
     },
-    /// For the record: an [observer](crate::flow::Member::observes) has missed events, since it took
-    /// longer for those before than they can be kept. It is synchronised again, which follows.
+    /// For the record: an [observer](crate::flow::Member::observes) has missed events, since it
+    /// took longer for those before than they can be kept. It is synchronised again, which
+    /// follows.
     FellBehind {
         /// The plugin.
         plugin: RegisteredPlugin,

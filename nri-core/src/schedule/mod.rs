@@ -29,8 +29,8 @@
 //!   it not at all: it hears no end of what it never knew.
 //! * **Taking over.** A plugin that joins with the identity of another one replaces it when it is
 //!   synchronised. If that fails, the older one gets what waited for the newer.
-//! * **Observing.** A plugin that [observes](crate::flow::Member::observes) is part of no request: it
-//!   hears of what has happened when the request is through the others, of a creation when its
+//! * **Observing.** A plugin that [observes](crate::flow::Member::observes) is part of no request:
+//!   it hears of what has happened when the request is through the others, of a creation when its
 //!   container is known to exist. So no request waits for it, and what it answers changes nothing.
 //!   What it has not had time for is kept within [`PluginLimits::observed_events`] and
 //!   [`PluginLimits::observed_bytes`]; with more, or when it owes an answer for very long, it is

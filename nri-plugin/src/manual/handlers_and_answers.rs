@@ -87,10 +87,11 @@
 //!
 //! Each part may be answered with updates; they are sent to the runtime with the last one.
 //!
-//! To decode a request is most of what a call costs a plugin: a pod and a container are some hundred
-//! texts. [`on_view`](crate::HandlersBuilder::on_view) subscribes to an event with a handler that
-//! gets the request as it came, and reads a name or an annotation out of its bytes; `decode` is there
-//! for the rest, where it is needed. An event that the plugin has no handler for is never decoded.
+//! To decode a request is most of what a call costs a plugin: a pod and a container are some
+//! hundred texts. [`on_view`](crate::HandlersBuilder::on_view) subscribes to an event with a
+//! handler that gets the request as it came, and reads a name or an annotation out of its bytes;
+//! `decode` is there for the rest, where it is needed. An event that the plugin has no handler for
+//! is never decoded.
 //!
 //! # Errors
 //!

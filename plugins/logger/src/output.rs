@@ -1,5 +1,5 @@
-//! Printing in a thread of its own: output may block, and what waits for it is the observer's queue.
-//! What may not enter: what is printed.
+//! Printing in a thread of its own: output may block, and what waits for it is the observer's
+//! queue. What may not enter: what is printed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

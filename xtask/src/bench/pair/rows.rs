@@ -7,7 +7,8 @@ pub(super) enum End {
     Ours,
     /// Ours, with everything on one thread. Plugins of ours always are like that.
     OursCurrent,
-    /// A plugin of ours that gets requests undecoded and what exists in parts, and reads of neither.
+    /// A plugin of ours that gets requests undecoded and what exists in parts, and reads of
+    /// neither.
     OursUndecoded,
 }
 
