@@ -22,8 +22,8 @@ const CONTAINERS: usize = 10_000;
 const BYTES: usize = 7_800;
 /// What the runtime may have allocated beyond what it keeps of all that.
 const MOST: u64 = 32 << 20;
-/// What it may keep of each pod and container: keys, states and where they belong.
-const RECORD: u64 = 2_000;
+/// What it may keep of a pod and its container: keys, states and where they belong.
+const RECORD: u64 = 2_500;
 
 struct Count(watch::Sender<usize>);
 

@@ -343,7 +343,10 @@ async fn many_who_write_at_once() {
             call.unwrap();
         }
         assert_eq!(calling.stats().messages_out, 64 * 50);
-        assert_eq!(serving.stats().handlers, 0);
+        // An answer can be here before its handler has gone.
+        while serving.stats().handlers != 0 {
+            tokio::task::yield_now().await;
+        }
     })
     .await;
 }
