@@ -62,10 +62,6 @@ struct Options {
     /// runc).
     #[arg(long)]
     containerd: bool,
-    /// Run the random sequences behind nri-hub too. A few of them still differ: defects of the
-    /// reference that show in another form where a hub has merged before.
-    #[arg(long)]
-    hub: bool,
     /// Only the rows whose peer, direction or subject has this text in it.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -138,13 +134,9 @@ fn run(options: &Options) -> Result<(), String> {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&scratch, ours, newest, &options.differential)
     });
-    if options.hub {
-        table.row(&peer, "runtime and plugins", "behind a hub", || {
-            differential::behind_a_hub(&scratch, newest, &options.differential)
-        });
-    } else {
-        table.not_tried("the random sequences behind nri-hub", "no --hub");
-    }
+    table.row(&peer, "runtime and plugins", "behind a hub", || {
+        differential::behind_a_hub(&scratch, newest, &options.differential)
+    });
     table.row(&peer, "plugin at our runtime", "driven by hand", || {
         external_drivers::run(&scratch, sim, newest)
     });
