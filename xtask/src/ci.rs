@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API};
+use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
 use crate::{deny, fence, fuzz, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
@@ -89,9 +89,6 @@ const STEPS: &[Step] = &[
     ("demo", || DEMO.run(&[])),
     ("values at a real runc", || LOW_LEVEL.run(&[])),
     ("interoperability with Go", || INTEROP.run(&[])),
-    ("nri-runtime with real containers", || {
-        E2E.run(&["--install".into()])
-    }),
 ];
 
 /// The crates that others depend on, piecemeal.
