@@ -32,8 +32,6 @@ use crate::upgrade::{self, TakenOver};
 const JUST: Duration = Duration::from_millis(100);
 /// How long plugins of the hub before may take to come back.
 const COME_BACK: Duration = Duration::from_secs(5);
-/// How often it is looked whether they are.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Describes a hub; made by [`Hub::builder`].
 #[must_use = "nothing is built before `build`"]
@@ -371,19 +369,20 @@ async fn follow(
 /// Waits until plugins are ready that were so at the hub before, for a while. Each request waits
 /// for that as long as it can.
 async fn come_back(shared: &Shared, expected: &[String]) {
+    let mut watch = shared.nri.watch_plugins();
     let are_there = async {
         loop {
-            let plugins = shared.nri.plugins();
+            let plugins = watch.plugins();
             let is_ready = |expected: &String| {
                 let mut plugins = plugins.iter();
                 plugins.any(|plugin| {
                     plugin.state == PluginState::Ready && plugin.id().to_string() == *expected
                 })
             };
-            if expected.iter().all(is_ready) {
+            // An instance that has ended has no plugins to wait for.
+            if expected.iter().all(is_ready) || watch.changed().await.is_err() {
                 return;
             }
-            tokio::time::sleep(LOOK).await;
         }
     };
     match tokio::time::timeout(COME_BACK, are_there).await {

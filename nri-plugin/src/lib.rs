@@ -59,6 +59,7 @@ mod stateful;
 mod sync_assembler;
 #[cfg(feature = "config")]
 mod text;
+mod timed;
 mod unsolicited;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]

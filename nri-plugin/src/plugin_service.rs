@@ -14,25 +14,22 @@ use nri_core::{
 use nri_proto::transport::{CallContext, Code, Service, Status};
 use nri_proto::{Method, Wire as _, rpc};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::configuration_file;
 use crate::fields::Ignored;
 use crate::hand_over::Handed;
 use crate::level::{self, RuntimeLevel};
-use crate::link::{RuntimeLink, handling};
+use crate::link::RuntimeLink;
 use crate::parts::Parts;
 use crate::state::Registration;
 use crate::sync_assembler::{SyncAssembler, Taken};
+use crate::timed::timed;
 
 /// What a plugin subscribes to that wants no events. On the wire an empty mask means all events, so
 /// it gets the rarest event that every runtime knows, and does not see it.
 const PLACEHOLDER: Event = Event::RemovePodSandbox;
-
-/// A handler that uses more than these parts of its time is warned about at each of them, in
-/// percent.
-const WARN_AT: [u32; 2] = [50, 80];
 
 /// How far a plugin's service has come. What was reached stays: requests may be faster than whoever
 /// watches.
@@ -525,35 +522,6 @@ async fn answer(
     Ok(response)
 }
 
-/// Runs a handler, and warns while it runs as soon as half of its time is used, then most of it,
-/// and again if it took all of it.
-async fn timed<T>(
-    method: &'static str,
-    call: &CallContext,
-    work: impl Future<Output = Result<T, HandlerError>>,
-) -> Result<T, HandlerError> {
-    let work = handling(work);
-    let Some(left) = call.time_left() else {
-        return work.await;
-    };
-    let began = Instant::now();
-    tokio::pin!(work);
-    for percent in WARN_AT {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep_until(began + left * percent / 100) => {}
-        }
-        tracing::warn!(method, allowed = ?left, "a handler has used more than {percent} % of its time");
-    }
-    let done = work.await;
-    let took = began.elapsed();
-    if took > left {
-        tracing::warn!(method, allowed = ?left, ?took, "a handler was late: the runtime went on without its answer");
-    }
-    done
-}
-
 /// The events in words.
 fn names(events: EventMask) -> String {
     let names: Vec<&str> = events.iter().map(Event::name).collect();
@@ -563,36 +531,6 @@ fn names(events: EventMask) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::captured::captured;
-
-    async fn warnings(allowed: u64, takes: u64) -> usize {
-        let deadline = Instant::now() + Duration::from_millis(allowed);
-        let call = CallContext::new(Some(deadline), Vec::new());
-        let work = async {
-            tokio::time::sleep(Duration::from_millis(takes)).await;
-            Ok(())
-        };
-        let log = captured(timed("CreateContainer", &call, work)).await;
-        assert!(log.lines().all(|line| line.contains("CreateContainer")));
-        log.lines().count()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_is_warned_about_at_half_and_four_fifths_of_its_time_and_if_it_is_late() {
-        assert_eq!(warnings(2000, 900).await, 0);
-        assert_eq!(warnings(2000, 1500).await, 1);
-        assert_eq!(warnings(2000, 1700).await, 2);
-        assert_eq!(warnings(2000, 2100).await, 3);
-    }
-
-    /// Law: one that never ends is warned about, too.
-    #[tokio::test(start_paused = true)]
-    async fn a_handler_that_hangs_is_warned_about_while_it_does() {
-        let call = CallContext::new(Some(Instant::now() + Duration::from_secs(2)), Vec::new());
-        let hangs = std::future::pending::<Result<(), HandlerError>>();
-        let give_up = tokio::time::timeout(Duration::from_secs(5), timed("Hang", &call, hangs));
-        assert!(captured(give_up).await.contains("80 %"));
-    }
 
     /// Law: what serves a request has room for that request, twice at most, and not for every
     /// other.
@@ -615,15 +553,5 @@ mod tests {
             size < 3 * request,
             "{size} bytes for a request of {request}"
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_deadline_there_is_nothing_to_warn_about() {
-        let call = CallContext::default();
-        let work = async {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            Ok(())
-        };
-        assert_eq!(captured(timed("Slow", &call, work)).await, "");
     }
 }

@@ -2,7 +2,7 @@
 //! nothing, and no plugin misses anything.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use nri_hub::{Error, Hub, TakenOver};
 use nri_plugin::prelude::*;
 use nri_plugin::{Backoff, Runner};
 use nri_testkit::{FakePlugin, TestRuntime};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::stage::{Stage, within};
 
@@ -64,16 +64,13 @@ async fn a_hub_is_replaced_while_containers_are_made_and_nothing_is_lost_or_doub
     within(ready).await.unwrap();
     let registered = runtime.nri().plugins();
 
-    let (enough, made) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let enough = Arc::new(AtomicBool::new(false));
+    let (finished, mut made) = watch::channel(0_usize);
     let making = {
-        let (runtime, enough, made) =
-            (Arc::clone(&runtime), Arc::clone(&enough), Arc::clone(&made));
+        let (runtime, enough) = (Arc::clone(&runtime), Arc::clone(&enough));
         tokio::spawn(async move {
             while !enough.load(Ordering::SeqCst) {
-                let number = made.load(Ordering::SeqCst);
+                let number = *finished.borrow();
                 let pod = runtime.run_pod(&format!("p{number}")).await;
                 let id = format!("c{number}");
                 let container = runtime.create(&pod, &id).await;
@@ -83,18 +80,14 @@ async fn a_hub_is_replaced_while_containers_are_made_and_nothing_is_lost_or_doub
                 runtime.remove_container(&pod, &id).await;
                 runtime.stop_pod(&pod).await;
                 runtime.remove_pod(&pod).await;
-                made.fetch_add(1, Ordering::SeqCst);
+                finished.send_replace(number + 1);
             }
         })
     };
-    let some_more = async |count: usize| {
-        let goal = made.load(Ordering::SeqCst) + count;
-        within(async {
-            while made.load(Ordering::SeqCst) < goal && !making.is_finished() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+    let mut some_more = async |count: usize| {
+        let goal = *made.borrow() + count;
+        // An error is that it has ended, which is looked at below.
+        let _ = within(made.wait_for(|made| *made >= goal)).await;
     };
     some_more(5).await;
     let mut ended = first.give_way();
@@ -123,6 +116,7 @@ async fn a_hub_is_replaced_while_containers_are_made_and_nothing_is_lost_or_doub
     }
     enough.store(true, Ordering::SeqCst);
     within(making).await.unwrap();
+    let made = *made.borrow();
     let (handle, stop) = last.unwrap();
     assert_eq!(handle.status().not_ready, [""; 0]);
     assert_eq!(handle.status().runtime.connections, 1);
@@ -134,7 +128,7 @@ async fn a_hub_is_replaced_while_containers_are_made_and_nothing_is_lost_or_doub
     };
     assert_eq!(numbers(&registered), numbers(&still));
     let told = told.lock().unwrap().clone();
-    for number in 0..made.load(Ordering::SeqCst) {
+    for number in 0..made {
         for event in [
             "CreateContainer",
             "StartContainer",

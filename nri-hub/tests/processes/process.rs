@@ -1,7 +1,9 @@
 //! A hub that is a process of its own.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use nri_hub::Status;
@@ -56,17 +58,16 @@ impl Place {
         Process(command.stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Runs one that is to end by itself.
+    /// Runs one that is to end by itself, in time.
     pub(crate) fn fail(&self) -> (Option<i32>, String) {
         let mut process = Process(self.command().stderr(Stdio::piped()).spawn().unwrap());
-        let begun = Instant::now();
-        while process.0.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < TEST_TIMEOUT, "it runs");
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        let mut error = String::new();
-        let pipe = process.0.stderr.as_mut().unwrap();
-        std::io::Read::read_to_string(pipe, &mut error).unwrap();
+        let mut pipe = process.0.stderr.take().unwrap();
+        let (end, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut error = String::new();
+            let _ = end.send(pipe.read_to_string(&mut error).map(|_| error));
+        });
+        let error = ended.recv_timeout(TEST_TIMEOUT).unwrap().unwrap();
         (process.0.wait().unwrap().code(), error)
     }
 
@@ -84,15 +85,14 @@ impl Place {
         serde_json::from_slice(&said.stdout).ok()
     }
 
-    /// Waits until the status is so. Blocks the thread, as the program does.
+    /// Asks for the status until it is so. Blocks the thread, as the program does.
     pub(crate) fn wait_for(&self, what: &str, holds: impl Fn(&Status) -> bool) -> Status {
         let begun = Instant::now();
         loop {
             let status = self.status();
             match status {
                 Some(status) if holds(&status) => return status,
-                _ if begun.elapsed() > TEST_TIMEOUT => panic!("{what} never: {status:?}"),
-                _ => std::thread::sleep(std::time::Duration::from_millis(10)),
+                _ => assert!(begun.elapsed() < TEST_TIMEOUT, "{what} never: {status:?}"),
             }
         }
     }

@@ -193,11 +193,13 @@ impl World {
     /// What everybody was to hear is what they heard.
     async fn check(&mut self, seed: u64) {
         for witness in &self.witnesses {
-            let enough = |seen: &[_]| seen.len() >= witness.expected.len();
-            let begun = Instant::now();
-            while !enough(&witness.plugin.events()) && begun.elapsed() < TEST_TIMEOUT {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            let expected = witness.expected.len();
+            let record = witness.plugin.record();
+            let heard = record.wait_for("what it was to hear", |record| {
+                let events = record.iter().filter(|call| !call.is_handshake());
+                events.count() >= expected
+            });
+            heard.await;
             let heard = witness.plugin.events();
             let identity = witness.plugin.identity();
             assert_eq!(

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
@@ -265,16 +264,9 @@ impl Connection {
         let Handle(shared, turns) = &*self.handle;
         let _places = shared.no_calls().await?;
         let paused = turns.pause();
-        loop {
-            shared.answered().await;
-            if shared.close_reason().is_some() {
-                return None;
-            }
-            if shared.is_written() {
-                break;
-            }
-            // Refusals of which nobody waits for the end.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        shared.all_written().await;
+        if shared.close_reason().is_some() {
+            return None;
         }
         let unread = turns.let_go(shared)?;
         let before = {
@@ -318,6 +310,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use bytes::Bytes;
     use proptest::prelude::*;

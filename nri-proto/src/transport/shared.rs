@@ -227,16 +227,31 @@ impl Shared {
 
     /// Resolves when no request of the peer is in progress, or the connection closes.
     pub(super) async fn answered(&self) {
+        self.settled(|| self.queues().answers.running() == 0).await;
+    }
+
+    /// Resolves when besides all that was to be written is, or the connection closes.
+    pub(super) async fn all_written(&self) {
+        self.settled(|| {
+            // What is taken out of a queue is taken by whoever has the pen.
+            let pen = self.pen();
+            let begun = pen.as_ref().is_some_and(|pen| pen.begun.is_some());
+            let queues = self.queues();
+            !begun && queues.is_empty() && queues.answers.running() == 0
+        })
+        .await;
+    }
+
+    /// Resolves when something holds that may begin to hold whenever something is written, or the
+    /// connection closes.
+    async fn settled(&self, holds: impl Fn() -> bool) {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             // From here on no change is missed.
             settled.as_mut().enable();
-            {
-                let queues = self.queues();
-                if queues.closed.is_some() || queues.answers.running() == 0 {
-                    return;
-                }
+            if self.close_reason().is_some() || holds() {
+                return;
             }
             settled.await;
         }
@@ -248,12 +263,6 @@ impl Shared {
         let all = u32::try_from(self.limits.max_calls.max(1)).unwrap_or(u32::MAX);
         let places = Arc::clone(&self.places).acquire_many_owned(all);
         places.await.ok()
-    }
-
-    /// Whether all that was to be written is.
-    pub(super) fn is_written(&self) -> bool {
-        let begun = self.pen().as_ref().is_some_and(|pen| pen.begun.is_some());
-        !begun && self.queues().is_empty()
     }
 
     /// Ends the connection, and leaves the stream as it is.
