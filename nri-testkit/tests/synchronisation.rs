@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 /// The longest message.
 const MESSAGE: usize = 4 << 20;
 /// How large a message is to a plugin that says which version it is, unless one object is larger.
-const PART: usize = 1 << 20;
+const PART: usize = 256 << 10;
 
 fn runtime() -> TestRuntimeBuilder {
     TestRuntime::builder().request_timeout(TEST_TIMEOUT)
@@ -42,7 +42,7 @@ fn fill(domain: &MemoryDomain, pods: usize, containers: usize, bytes: usize) {
 }
 
 #[tokio::test]
-async fn ten_thousand_containers_come_once_each_in_messages_of_a_mebibyte() {
+async fn ten_thousand_containers_come_once_each_in_parts_of_one_size() {
     let builder = runtime();
     fill(builder.domain(), 100, 100, 1 << 10);
     let runtime = builder.start().await;

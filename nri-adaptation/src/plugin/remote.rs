@@ -30,7 +30,7 @@ use crate::text::{one_line, sanitized};
 
 /// How large a part of what exists is, for plugins that take parts: many plugins that join at once
 /// have two each in memory, one on its way and one that is being made.
-const PART: usize = 1 << 20;
+const PART: usize = 256 << 10;
 
 /// After so many pods or containers others have their turn: they take a millisecond or so.
 const OBJECTS_AT_ONCE: usize = 16;
