@@ -58,6 +58,18 @@ fn a_policy_says_beforehand_what_it_does_and_by_which_rule() {
     );
     let (code, ..) = check(&["--namespace", "dev", "--adjustment", asked]);
     assert_eq!(code, Some(0));
+    let other = directory.path().join("asked.json");
+    std::fs::write(&other, asked).unwrap();
+    let of_file = format!("@{}", other.display());
+    let (code, of_file, _) = check(&["--namespace", "prod-eu", "--adjustment", &of_file]);
+    assert_eq!((code, of_file), (Some(3), out));
+    // What has no end is not read to it.
+    let (code, _, error) = check(&["--adjustment", "@/dev/zero"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("/dev/zero: it has more than 4194304 bytes"),
+        "{error}"
+    );
     std::fs::write(&file, POLICY.replace("fields", "feilds")).unwrap();
     let (code, _, error) = check(&[]);
     assert_eq!(code, Some(2));
