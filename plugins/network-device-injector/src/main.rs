@@ -3,6 +3,7 @@
 
 mod moving;
 mod namespace;
+mod netlink;
 mod requested;
 #[cfg(test)]
 mod tests;
