@@ -6,6 +6,21 @@ use crate::namespace::Namespace;
 use crate::netlink::{Change, Link, Netlink};
 use crate::requested::Device;
 
+/// How a device was on the host before it was moved.
+pub(crate) struct Before {
+    is_up: bool,
+    alias: String,
+}
+
+impl Before {
+    fn of(link: &Link) -> Self {
+        Self {
+            is_up: link.is_up,
+            alias: link.alias.clone().unwrap_or_default(),
+        }
+    }
+}
+
 /// The name of a device between two others: no device that is there has it.
 fn between(index: u32) -> String {
     format!("nri{index}")
@@ -37,10 +52,10 @@ pub(crate) fn inject(
     host: &Namespace,
     pod: &Namespace,
     takes_what_is_in_use: bool,
-) -> Result<(), String> {
+) -> Result<Before, String> {
     let name = &device.name;
     let to_pod = Change::Namespace(pod.file().as_fd());
-    let (temporary, was_up) = host.within(|netlink| {
+    let (temporary, before) = host.within(|netlink| {
         let link = find(netlink, name)?.ok_or("there is no such device on the host")?;
         if !takes_what_is_in_use && is_in_use(netlink, &link)? {
             return Err("it is in use on the host, for it has an address: name it in `allow` of the configuration".to_owned());
@@ -57,9 +72,9 @@ pub(crate) fn inject(
         let moved = steps.try_for_each(|(what, to)| change(netlink, &link, what, &[to]));
         drop(steps);
         match moved {
-            Ok(()) => Ok((temporary, link.is_up)),
+            Ok(()) => Ok((temporary, Before::of(&link))),
             Err(error) => {
-                restore(netlink, &link, name, link.is_up);
+                restore(netlink, &link, name, &Before::of(&link));
                 Err(error)
             }
         }
@@ -75,12 +90,30 @@ pub(crate) fn inject(
     if set_up.is_err() {
         let restored = host.within(|netlink| {
             let link = find(netlink, &temporary)?.ok_or("it did not come back from the pod")?;
-            restore(netlink, &link, name, was_up);
+            restore(netlink, &link, name, &before);
             Ok(())
         });
         log(name, restored);
     }
-    set_up
+    set_up.map(|()| before)
+}
+
+/// Moves a device back, and makes it what it was before.
+///
+/// # Errors
+/// The kernel refuses something.
+pub(crate) fn put_back(
+    device: &Device,
+    before: &Before,
+    host: &Namespace,
+    pod: &Namespace,
+) -> Result<(), String> {
+    release(device, host, pod)?;
+    host.within(|netlink| {
+        let link = find(netlink, &device.name)?.ok_or("it did not come back from the pod")?;
+        restore(netlink, &link, &device.name, before);
+        Ok(())
+    })
 }
 
 /// Makes a device of the pod what was asked for.
@@ -143,14 +176,11 @@ pub(crate) fn release(device: &Device, host: &Namespace, pod: &Namespace) -> Res
     Ok(true)
 }
 
-/// Gives a device of the host its name and its state again, as far as that goes.
-fn restore(netlink: &mut Netlink, link: &Link, name: &str, was_up: bool) {
-    let as_it_was = [
-        Change::Name(name),
-        Change::Alias(link.alias.as_deref().unwrap_or_default()),
-    ];
+/// Gives a device of the host its name, its alias and its state again, as far as that goes.
+fn restore(netlink: &mut Netlink, link: &Link, name: &str, before: &Before) {
+    let as_it_was = [Change::Name(name), Change::Alias(&before.alias)];
     log(name, change(netlink, link, "name it again", &as_it_was));
-    if was_up {
+    if before.is_up {
         log(
             name,
             change(netlink, link, "set it up again", &[Change::Up]),
