@@ -95,6 +95,21 @@ fn the_configuration_that_it_prints_is_one() {
     assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
 }
 
+#[test]
+fn a_word_that_is_no_level_is_an_error() {
+    for (level, code) in [
+        ("debgu", 2),
+        ("info,nri_hub=loud", 2),
+        ("warn,nri_hub=debug", 0),
+    ] {
+        let mut command = hub();
+        command.args(["--log-level", level, "config", "default"]);
+        let (is, _, error) = said(&command.output().unwrap());
+        assert_eq!(is, Some(code), "{level}: {error}");
+        assert_eq!(error.contains("--log-level"), code != 0, "{error}");
+    }
+}
+
 /// Law: `--config` counts for every command, wherever it stands.
 #[test]
 fn the_configuration_that_is_named_is_the_one_that_is_read() {
