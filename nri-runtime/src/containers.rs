@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::Ctx;
-use nri_domain_cri::{ResolvedUpdate, host, resources};
+use nri_domain_cri::{OciSpec, ResolvedUpdate, host};
 use tokio::time::{sleep, timeout};
 
 use crate::conmon::{Created, Creation};
@@ -133,8 +133,7 @@ impl Daemon {
         (container.pid, container.conmon) = (pid, conmon);
         engine.store.insert(container.clone())?;
         self.watch_container(&container);
-        let told = token.commit(&cx, &seen_pod, &container.seen()?).await;
-        self.told(&container.id, "PostCreateContainer", told);
+        token.commit(&cx, &seen_pod, &container.seen()?).await;
         Ok(())
     }
 
@@ -179,7 +178,7 @@ impl Daemon {
         config: &cri::ContainerConfig,
         image: &images::Image,
         rootfs: &Path,
-    ) -> Result<nri_domain_cri::OciSpec> {
+    ) -> Result<OciSpec> {
         let engine = &self.engine;
         let security = container.config.linux.as_ref();
         let security = security.and_then(|linux| linux.security_context.as_ref());
@@ -231,8 +230,7 @@ impl Daemon {
                 tracing::warn!(container = id, %error, "a container that cannot be started is left");
             }
             let container: Container = self.engine.store.find(&id)?;
-            let told = self.nri.start_failed(&cx, &pod, &container.seen()?).await;
-            self.told(&id, "StopContainer", told);
+            self.nri.start_failed(&cx, &pod, &container.seen()?).await;
             return Err(error.of(format!("container {id} cannot be started")));
         }
         let container = self.engine.store.change(&id, |container: &mut Container| {
@@ -242,11 +240,9 @@ impl Daemon {
                 container.state = State::Running;
             }
         })?;
-        let told = self
-            .nri
+        self.nri
             .post_start_container(&cx, &pod, &container.seen()?)
             .await;
-        self.told(&id, "PostStartContainer", told);
         Ok(())
     }
 
@@ -271,14 +267,13 @@ impl Daemon {
             .await?;
         let update = match answer {
             Some(update) => update,
-            None => as_requested(&request).map_err(|error| error.of(format!("container {id}")))?,
+            None => ResolvedUpdate::requested(&request, &host::apply_options())
+                .map_err(|error| Error::from(error).of(format!("container {id}")))?,
         };
         let container = self.engine.update(&id, &update).await?;
-        let told = self
-            .nri
+        self.nri
             .post_update_container(&cx, &pod, &container.seen()?)
             .await;
-        self.told(&id, "PostUpdateContainer", told);
         Ok(())
     }
 
@@ -298,11 +293,9 @@ impl Daemon {
             self.engine.stop(&id, grace, None).await?;
         }
         let container: Container = self.engine.store.find(&id)?;
-        let told = self
-            .nri
+        self.nri
             .stop_container(&Ctx::new(), &container.seen()?)
             .await;
-        self.told(&id, "StopContainer", told);
         Ok(())
     }
 
@@ -319,11 +312,9 @@ impl Daemon {
         let Some(container) = self.engine.store.get::<Container>(&id) else {
             return Ok(());
         };
-        let told = self
-            .nri
+        self.nri
             .remove_container(&Ctx::new(), &container.seen()?)
             .await;
-        self.told(&id, "RemoveContainer", told);
         let cleared = self.engine.clear_container(&id).await;
         self.engine.cleared::<Container>(&id, cleared)?;
         self.engine.collect_layers().await;
@@ -374,13 +365,6 @@ impl Daemon {
         let late = |_| Error::file("reopen", log, "conmon does not do it");
         timeout(LIMIT, there).await.map_err(late)
     }
-}
-
-/// What a request asks for, where plugins have nothing to say.
-fn as_requested(request: &nri_domain_cri::cri::LinuxContainerResources) -> Result<ResolvedUpdate> {
-    let nri = resources::to_nri(request).map_err(|error| Error::invalid(error.to_string()))?;
-    ResolvedUpdate::with_options(request, nri, &host::apply_options())
-        .map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// Where a container's log goes; empty if nowhere.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_adaptation::{Nri, RuntimeApi as _};
-use nri_domain_cri::{CriError, CriNri};
+use nri_domain_cri::CriNri;
 
 use crate::config::Config;
 use crate::conmon;
@@ -104,13 +104,6 @@ impl Daemon {
                 tracing::debug!(pod = id, %error, "the end of a pod is not recorded");
             }
         });
-    }
-
-    /// Whatever plugins say of what has happened already changes nothing; it is told to the log.
-    pub(crate) fn told(&self, id: &str, what: &str, answer: std::result::Result<(), CriError>) {
-        if let Err(error) = answer {
-            tracing::warn!(id, what, %error, "a plugin does not agree");
-        }
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Error {
 }
 
 /// The result of most of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:ident;)*) => {

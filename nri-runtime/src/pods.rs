@@ -86,16 +86,7 @@ impl Daemon {
         let (cx, seen) = (Ctx::new(), pod.seen()?);
         self.nri.run_pod_sandbox(&cx, &seen).await?;
         if let Err(error) = engine.store.insert(pod.clone()) {
-            self.told(
-                &pod.id,
-                "StopPodSandbox",
-                self.nri.stop_pod_sandbox(&cx, &seen).await,
-            );
-            self.told(
-                &pod.id,
-                "RemovePodSandbox",
-                self.nri.remove_pod_sandbox(&cx, &seen).await,
-            );
+            self.nri.remove_pod_sandbox(&cx, &seen).await;
             return Err(error);
         }
         self.watch_pod(&pod);
@@ -158,8 +149,7 @@ impl Daemon {
         let Some(pod) = self.engine.store.get::<Pod>(id) else {
             return Ok(());
         };
-        let told = self.nri.stop_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
-        self.told(id, "StopPodSandbox", told);
+        self.nri.stop_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         self.engine.stop_pod(id).await?;
         self.engine
             .store
@@ -183,8 +173,7 @@ impl Daemon {
         let Some(pod) = self.engine.store.get::<Pod>(&id) else {
             return Ok(());
         };
-        let told = self.nri.remove_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
-        self.told(&id, "RemovePodSandbox", told);
+        self.nri.remove_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         let cleared = self.engine.clear_pod(&id).await;
         self.engine.cleared::<Pod>(&id, cleared)
     }
@@ -215,8 +204,7 @@ impl Daemon {
             pod.overhead = overhead.or(pod.overhead.take());
             pod.resources = resources.or(pod.resources.take());
         })?;
-        let told = self.nri.post_update_pod_sandbox(&cx, &pod.seen()?).await;
-        self.told(&id, "PostUpdatePodSandbox", told);
+        self.nri.post_update_pod_sandbox(&cx, &pod.seen()?).await;
         Ok(())
     }
 }
