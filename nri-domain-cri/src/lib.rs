@@ -26,7 +26,8 @@ pub mod rdt;
 pub mod resources;
 mod runtime;
 #[cfg(feature = "yaml")]
-mod yaml;
+#[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
+pub mod yaml;
 
 pub use annotations::IDENTITY_ANNOTATIONS;
 pub use container_record::{ContainerRecord, CriState, ImageIdentity};

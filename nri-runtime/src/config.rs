@@ -4,9 +4,11 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use nri_domain_cri::cdi;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rlimits;
 
 /// The configuration. An empty file is one: all keys have defaults.
 ///
@@ -32,6 +34,9 @@ pub struct Config {
     pub streaming: SocketAddr,
     /// A static program that keeps a pod's namespaces, in place of the built-in one.
     pub pause: Option<PathBuf>,
+    /// Where the specifications of CDI devices are; later directories go before earlier ones. None:
+    /// there are no such devices. Default: `/etc/cdi`, `/var/run/cdi`.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Programs that run containers.
     pub low_level: LowLevel,
     /// Where images come from.
@@ -54,6 +59,14 @@ pub struct LowLevel {
     pub conmon: PathBuf,
     /// The cgroup of pods that name none. Default: `/nri-runtime`.
     pub cgroup_parent: String,
+    /// Limits of the processes of containers, as in `nofile=1024:4096` (soft and hard) or
+    /// `core=unlimited` (both). Default: none, and they are those of conmon, which are ours.
+    pub rlimits: Vec<String>,
+    /// The annotation of pods that sets such limits, which go before the configured ones:
+    /// `KEY/container.NAME`, `KEY/pod` or `KEY`, with a list in YAML or JSON, as the NRI plugin
+    /// `ulimit-adjuster` reads it from `ulimits.noderesource.dev`. Default: empty, so that no pod
+    /// gives itself more than it has.
+    pub rlimits_annotation: String,
 }
 
 /// Where images come from.
@@ -105,6 +118,7 @@ impl Default for Config {
             run: "/run/nri-runtime".into(),
             streaming: (Ipv4Addr::LOCALHOST, 0).into(),
             pause: None,
+            cdi_dirs: cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             low_level: LowLevel::default(),
             images: Images::default(),
             network: Network::default(),
@@ -119,6 +133,8 @@ impl Default for LowLevel {
             programs: vec!["runc".into(), "crun".into()],
             conmon: "conmon".into(),
             cgroup_parent: "/nri-runtime".into(),
+            rlimits: Vec::new(),
+            rlimits_annotation: String::new(),
         }
     }
 }
@@ -197,6 +213,8 @@ impl Config {
                 )));
             }
         }
+        rlimits::configured(&self.low_level.rlimits)
+            .map_err(|error| error.of("the configuration: `low_level.rlimits`"))?;
         for mirror in &self.images.mirrors {
             if mirror.prefix.is_empty() || !mirror.location.contains(':') {
                 return Err(Error::invalid(format!(
@@ -251,6 +269,7 @@ mod tests {
                 "[[images.mirrors]]\nprefix = \"a\"\nlocation = \"b\"",
                 "has \"a\" and \"b\"",
             ),
+            ("low_level.rlimits = [\"nofile=2:1\"]", "nofile=2:1"),
             (
                 "[nri]\nplugin_request_timeout = \"x\"",
                 "plugin_request_timeout",

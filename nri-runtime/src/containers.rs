@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::Ctx;
-use nri_domain_cri::{OciSpec, ResolvedUpdate, host};
+use nri_domain_cri::{OciSpec, ResolvedUpdate};
 use tokio::time::{sleep, timeout};
 
 use crate::conmon::{Created, Creation};
-use crate::cri;
+use crate::cri::{self, ContainerEventType as What};
 use crate::daemon::Daemon;
 use crate::engine::START_ERROR;
 use crate::error::{Error, Result};
@@ -132,6 +132,7 @@ impl Daemon {
             .await?;
         (container.pid, container.conmon) = (pid, conmon);
         engine.store.insert(container.clone())?;
+        engine.announce(What::ContainerCreatedEvent, &container.id, &pod.id);
         self.watch_container(&container);
         token.commit(&cx, &seen_pod, &container.seen()?).await;
         Ok(())
@@ -198,7 +199,8 @@ impl Daemon {
             config,
             image: &image.config,
             rootfs,
-            default_parent: &engine.config.low_level.cgroup_parent,
+            daemon: &engine.config,
+            options: &engine.apply_options(),
             host: &engine.host,
         })
     }
@@ -218,6 +220,7 @@ impl Daemon {
         }
         let pod: Pod = self.engine.store.find(&container.pod_id)?;
         let (cx, pod) = (Ctx::new(), pod.seen()?);
+        let starting = self.engine.events.starting(&id);
         let started = async {
             self.nri
                 .start_container(&cx, &pod, &container.seen()?)
@@ -240,6 +243,8 @@ impl Daemon {
                 container.state = State::Running;
             }
         })?;
+        let what = What::ContainerStartedEvent;
+        starting.done(|| self.engine.event(what, &id, &container.pod_id));
         self.nri
             .post_start_container(&cx, &pod, &container.seen()?)
             .await;
@@ -267,7 +272,7 @@ impl Daemon {
             .await?;
         let update = match answer {
             Some(update) => update,
-            None => ResolvedUpdate::requested(&request, &host::apply_options())
+            None => ResolvedUpdate::requested(&request, &self.engine.apply_options())
                 .map_err(|error| Error::from(error).of(format!("container {id}")))?,
         };
         let container = self.engine.update(&id, &update).await?;
@@ -317,6 +322,8 @@ impl Daemon {
             .await;
         let cleared = self.engine.clear_container(&id).await;
         self.engine.cleared::<Container>(&id, cleared)?;
+        let what = What::ContainerDeletedEvent;
+        self.engine.announce(what, &id, &container.pod_id);
         self.engine.collect_layers().await;
         Ok(())
     }

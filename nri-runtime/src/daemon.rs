@@ -100,7 +100,7 @@ impl Daemon {
         let (engine, id, process) = (self.engine.clone(), pod.id.clone(), pod.conmon);
         tokio::spawn(async move {
             conmon::gone(process).await;
-            if let Err(error) = engine.store.change(&id, |pod: &mut Pod| pod.ready = false) {
+            if let Err(error) = engine.pod_ended(&id) {
                 tracing::debug!(pod = id, %error, "the end of a pod is not recorded");
             }
         });
@@ -116,9 +116,7 @@ async fn recover(engine: &Engine) -> Result<()> {
     }
     for pod in engine.store.all::<Pod>() {
         if pod.ready && !conmon::runs(pod.conmon) {
-            engine
-                .store
-                .change(&pod.id, |pod: &mut Pod| pod.ready = false)?;
+            engine.pod_ended(&pod.id)?;
         }
     }
     Ok(())

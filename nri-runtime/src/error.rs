@@ -39,6 +39,10 @@ kinds! {
     precondition = FailedPrecondition;
     /// Not in time.
     deadline = DeadlineExceeded;
+    /// There is no more of something.
+    exhausted = ResourceExhausted;
+    /// Not at this time.
+    unavailable = Unavailable;
     /// Something that this runtime cannot do.
     unimplemented = Unimplemented;
     /// Something of the system's is not there or failed.

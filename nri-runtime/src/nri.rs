@@ -33,8 +33,7 @@ pub(crate) async fn start(engine: &Arc<Engine>) -> Result<(Nri, CriNri<Engine>)>
         .build()
         .map_err(|error| refused(&error))?;
     nri.start().await.map_err(|error| refused(&error))?;
-    let calls = CriNri::new(Arc::new(nri.clone()), engine.clone());
-    Ok((nri, calls))
+    Ok((nri.clone(), CriNri::new(Arc::new(nri), engine.clone())))
 }
 
 impl Pod {
@@ -124,7 +123,11 @@ impl CriActions for Engine {
     }
 }
 
-impl SpecHooks for Engine {}
+impl SpecHooks for Engine {
+    fn apply_options(&self, _: &dyn PodSandbox) -> nri_core::oci::ApplyOptions {
+        self.apply_options()
+    }
+}
 
 #[cfg(test)]
 mod tests {

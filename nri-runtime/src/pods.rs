@@ -8,7 +8,7 @@ use nri_core::Ctx;
 use rustix::mount::{MountFlags, mount, mount_bind};
 
 use crate::conmon::{Created, Creation};
-use crate::cri;
+use crate::cri::{self, ContainerEventType as What};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::network::Attachment;
@@ -89,6 +89,9 @@ impl Daemon {
             self.nri.remove_pod_sandbox(&cx, &seen).await;
             return Err(error);
         }
+        for what in [What::ContainerCreatedEvent, What::ContainerStartedEvent] {
+            engine.announce(what, &pod.id, &pod.id);
+        }
         self.watch_pod(&pod);
         Ok(())
     }
@@ -151,10 +154,7 @@ impl Daemon {
         };
         self.nri.stop_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         self.engine.stop_pod(id).await?;
-        self.engine
-            .store
-            .change(id, |pod: &mut Pod| pod.ready = false)?;
-        Ok(())
+        self.engine.pod_ended(id)
     }
 
     /// Removes a pod and its containers. One that is not there is removed already.
@@ -175,7 +175,10 @@ impl Daemon {
         };
         self.nri.remove_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         let cleared = self.engine.clear_pod(&id).await;
-        self.engine.cleared::<Pod>(&id, cleared)
+        self.engine.cleared::<Pod>(&id, cleared)?;
+        let gone = || Some(self.engine.event_of(What::ContainerDeletedEvent, &id, &pod));
+        self.engine.events.tell(gone);
+        Ok(())
     }
 
     /// Records the resources of a pod, as far as plugins agree.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::whole;
-use super::views;
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -15,6 +15,7 @@ use crate::metrics;
 use crate::nri::NAME;
 use crate::record::{Container, Pod, State};
 use crate::usage::usage;
+use crate::views;
 
 pub(super) struct Runtime(pub(super) Daemon);
 
@@ -381,6 +382,15 @@ impl RuntimeService for Runtime {
         Ok(Response::new(cri::ListPodSandboxMetricsResponse {
             pod_metrics: all?,
         }))
+    }
+
+    async fn get_container_events(
+        &self,
+        _: Request<cri::GetEventsRequest>,
+    ) -> Answer<BoxStream<cri::ContainerEventResponse>> {
+        let events = self.0.engine.events.listen()?;
+        tracing::info!("a client listens to events");
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn exec_sync(

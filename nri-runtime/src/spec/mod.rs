@@ -1,5 +1,6 @@
 //! OCI specs from what CRI says, before any plugin has.
 
+mod asked;
 mod capabilities;
 mod devices;
 mod mounts;
@@ -9,11 +10,13 @@ mod user;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use nri_domain_cri::{OciSpec, host, resources};
+use nri_core::oci::ApplyOptions;
+use nri_domain_cri::{OciSpec, resources};
 use serde_json::{Map, Value, json};
 
 use self::capabilities::Capabilities;
 use self::devices::Devices;
+use crate::config::Config;
 use crate::cri::{self, NamespaceMode};
 use crate::error::{Error, Result};
 use crate::images::ImageConfig;
@@ -147,7 +150,10 @@ pub(crate) struct Input<'a> {
     pub(crate) config: &'a cri::ContainerConfig,
     pub(crate) image: &'a ImageConfig,
     pub(crate) rootfs: &'a Path,
-    pub(crate) default_parent: &'a str,
+    /// The configuration of this runtime.
+    pub(crate) daemon: &'a Config,
+    /// How what is asked for is put into the spec.
+    pub(crate) options: &'a ApplyOptions,
     pub(crate) host: &'a Host,
 }
 
@@ -178,7 +184,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let devices = Devices::of(config, security.privileged)?;
     let user = user::resolve(rootfs, &security, &image.user)?;
     let asked = linux.resources.unwrap_or_default();
-    let resources = resources::to_oci(&record::resources(&asked)?, &host::apply_options());
+    let resources = resources::to_oci(&record::resources(&asked)?, input.options);
     let mut resources = resources.map_err(|error| Error::invalid(error.to_string()))?;
     resources["devices"] = json!(devices.rules);
     let seccomp = seccomp::of(&security, &capabilities.held)?;
@@ -187,7 +193,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let mut annotations = config.annotations.clone();
     annotations.extend(identity("container", &pod.id, &metadata));
     annotations.insert("io.kubernetes.cri.container-name".to_owned(), name);
-    let parent = cgroup_parent(&pod.config, input.default_parent)?;
+    let parent = cgroup_parent(&pod.config, &input.daemon.low_level.cgroup_parent)?;
     let mut members = Map::new();
     members.insert("cgroupsPath".to_owned(), json!(format!("{parent}/{id}")));
     members.insert("namespaces".to_owned(), namespaces(input, &security)?);
@@ -203,7 +209,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     if let Some(propagation) = mounts.propagation {
         members.insert("rootfsPropagation".to_owned(), json!(propagation));
     }
-    Ok(json!({
+    let spec = json!({
         "ociVersion": VERSION,
         "process": {
             "terminal": config.tty,
@@ -219,7 +225,8 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
         "mounts": mounts.all,
         "annotations": annotations,
         "linux": members,
-    }))
+    });
+    asked::add(spec, input)
 }
 
 /// By which OCI hooks and plugins know what a spec belongs to, as with containerd.
@@ -382,18 +389,36 @@ mod tests {
     }
 
     fn spec(config: Value, image: Value) -> Result<Value> {
-        let rootfs = tempfile::tempdir().unwrap();
+        spec_by(&pod(), "", &[], config, image)
+    }
+
+    /// The spec with a configuration of the runtime, and files of CDI devices.
+    fn spec_by(
+        pod: &Pod,
+        daemon: &str,
+        devices: &[(&str, &str)],
+        config: Value,
+        image: Value,
+    ) -> Result<Value> {
+        let (rootfs, cdi) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, text) in devices {
+            std::fs::write(cdi.path().join(name), text).unwrap();
+        }
+        let daemon = Config::from_toml(daemon).unwrap();
+        let mut options = ApplyOptions::default();
+        options.cdi_injector = Some(nri_domain_cri::cdi::injector([cdi.path()]));
         let config = serde_json::from_value(config).unwrap();
         container(&Input {
             id: "c1",
-            pod: &pod(),
+            pod,
             pod_dir: Path::new("/pod"),
             network: Some("/run/netns/p1".into()),
             target: None,
             config: &config,
             image: &serde_json::from_value(image).unwrap(),
             rootfs: rootfs.path(),
-            default_parent: "/default",
+            daemon: &daemon,
+            options: &options,
             host: &host(),
         })
     }
@@ -418,6 +443,66 @@ mod tests {
             has("network", "/run/netns/p1") && has("pid", "/proc/7/ns/pid"),
             "{namespaces:?}"
         );
+    }
+
+    #[test]
+    fn limits_are_configured_and_annotations_go_before_if_they_count() {
+        let mut annotated = pod();
+        let text = "[{type: NOFILE, soft: 3, hard: 4}]";
+        let key = "limits.example/container.app".to_owned();
+        annotated.config.annotations.insert(key, text.to_owned());
+        let limits = |daemon: &str| {
+            let config = json!({"metadata": {"name": "app"}});
+            let spec = spec_by(&annotated, daemon, &[], config, json!({"Cmd": ["/app"]}));
+            spec.unwrap()["process"]["rlimits"].clone()
+        };
+        let limit =
+            |soft: u64, hard: u64| json!({"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard});
+        let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
+        let configured = "low_level.rlimits = [\"nofile=1:2\", \"core=0\"]\n";
+        assert_eq!(limits(""), json!(null));
+        assert_eq!(limits(configured), json!([limit(1, 2), core]));
+        let both = format!("{configured}low_level.rlimits_annotation = \"limits.example\"");
+        assert_eq!(limits(&both), json!([limit(3, 4), core]));
+    }
+
+    #[test]
+    fn cdi_devices_come_of_the_field_and_of_annotations_each_once() {
+        let file = r#"{"cdiVersion": "0.6.0", "kind": "v.com/gpu", "devices": [
+            {"name": "0", "containerEdits": {"env": ["GPU0=1"], "hooks": [
+                {"hookName": "poststop", "path": "/bin/0"}]}},
+            {"name": "1", "containerEdits": {"env": ["GPU1=1"], "deviceNodes": [
+                {"path": "/dev/gpu1", "hostPath": "/dev/null"}]}}]}"#;
+        let devices = [("gpu.json", file), ("broken.json", "{")];
+        let spec = |config: Value| spec_by(&pod(), "", &devices, config, json!({"Cmd": ["/app"]}));
+        let both = spec(json!({
+            "cdi_devices": [{"name": "v.com/gpu=0"}],
+            "annotations": {"cdi.k8s.io/x": "v.com/gpu=0, v.com/gpu=1", "other": "v.com/gpu=2"},
+        }));
+        let both = both.unwrap();
+        let env = both["process"]["env"].as_array().unwrap();
+        assert!(
+            env.contains(&json!("GPU0=1")) && env.contains(&json!("GPU1=1")),
+            "{env:?}"
+        );
+        assert_eq!(both["hooks"]["poststop"].as_array().unwrap().len(), 1);
+        assert_eq!(both["linux"]["devices"][0]["path"], "/dev/gpu1");
+        let rules = both["linux"]["resources"]["devices"].as_array().unwrap();
+        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+        assert!(rules.contains(&rule), "{rules:?}");
+
+        let error = spec(json!({"cdi_devices": [{"name": "v.com/gpu=7"}]})).unwrap_err();
+        let error = error.to_string();
+        for part in [
+            "v.com/gpu=7",
+            "broken.json",
+            "install their specification in /",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = spec(json!({"annotations": {"cdi.k8s.io/x": "gpu"}})).unwrap_err();
+        assert!(error.to_string().contains("\"gpu\""), "{error}");
+        assert_eq!(error.code(), tonic::Code::InvalidArgument);
     }
 
     #[test]
