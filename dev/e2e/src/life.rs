@@ -166,6 +166,7 @@ fn exec(stage: &Stage, life: &mut Life) -> Result<(), String> {
         limit("open files")?.contains(" files 777 888 "),
         true,
     )?;
+    is("a layer by zstd", &*inside("cat /etc/of-zstd")?, "unpacked")?;
     is(
         "the first process",
         inside("cat /proc/1/cmdline")?.starts_with("sh"),
