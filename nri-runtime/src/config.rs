@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::rlimits;
 
+/// What is there where systemd is.
+const SYSTEMD: &str = "/run/systemd/system";
+
 /// The configuration. An empty file is one: all keys have defaults.
 ///
 /// ```
@@ -47,6 +50,18 @@ pub struct Config {
     pub nri: nri_adaptation::Config,
 }
 
+/// Who makes the cgroups of containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CgroupDriver {
+    /// The low-level runtime.
+    #[default]
+    Cgroupfs,
+    /// systemd: each container is a scope of its, in a slice.
+    Systemd,
+}
+
 /// Programs that run containers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,7 +72,11 @@ pub struct LowLevel {
     pub programs: Vec<PathBuf>,
     /// conmon, which holds containers while we do not run.
     pub conmon: PathBuf,
-    /// The cgroup of pods that name none. Default: `/nri-runtime`.
+    /// Who makes the cgroups: the low-level runtime, in their file system, or systemd, whom it asks.
+    /// A kubelet asks which it is. Default: `cgroupfs`.
+    pub cgroup_driver: CgroupDriver,
+    /// The cgroup of pods that name none; with systemd a slice. Default: empty, which is
+    /// `/nri-runtime`, or `nri-runtime.slice`.
     pub cgroup_parent: String,
     /// Limits of the processes of containers, as in `nofile=1024:4096` (soft and hard) or
     /// `core=unlimited` (both). Default: none, and they are those of conmon, which are ours.
@@ -132,7 +151,8 @@ impl Default for LowLevel {
         Self {
             programs: vec!["runc".into(), "crun".into()],
             conmon: "conmon".into(),
-            cgroup_parent: "/nri-runtime".into(),
+            cgroup_driver: CgroupDriver::default(),
+            cgroup_parent: String::new(),
             rlimits: Vec::new(),
             rlimits_annotation: String::new(),
         }
@@ -158,6 +178,32 @@ impl Default for Network {
                 .map(PathBuf::from)
                 .to_vec(),
         }
+    }
+}
+
+impl LowLevel {
+    /// The cgroup of pods that name none.
+    pub(crate) fn parent(&self) -> &str {
+        match (&*self.cgroup_parent, self.cgroup_driver) {
+            ("", CgroupDriver::Cgroupfs) => "/nri-runtime",
+            ("", CgroupDriver::Systemd) => "nri-runtime.slice",
+            (parent, _) => parent,
+        }
+    }
+
+    /// Says so if systemd is to make the cgroups and is not there.
+    ///
+    /// # Errors
+    /// It is not; what to do.
+    pub(crate) fn check_driver(&self) -> Result<()> {
+        // Where systemd says that it is the one who has started this machine.
+        if self.cgroup_driver == CgroupDriver::Systemd && !Path::new(SYSTEMD).exists() {
+            return Err(Error::internal(format!(
+                "systemd has not started this machine (there is no {SYSTEMD}): set \
+                 `low_level.cgroup_driver` to \"cgroupfs\""
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -264,6 +310,7 @@ mod tests {
     fn what_cannot_be_is_named() {
         for (text, part) in [
             ("rot = 1", "unknown field `rot`"),
+            ("low_level.cgroup_driver = \"x\"", "`cgroupfs` or `systemd`"),
             ("root = \"var\"", "`root` is \"var\""),
             (
                 "[[images.mirrors]]\nprefix = \"a\"\nlocation = \"b\"",
@@ -278,6 +325,16 @@ mod tests {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn systemd_is_needed_by_its_driver_alone() {
+        let mut low = LowLevel::default();
+        low.check_driver().unwrap();
+        assert_eq!(low.parent(), "/nri-runtime");
+        low.cgroup_driver = CgroupDriver::Systemd;
+        assert_eq!(low.parent(), "nri-runtime.slice");
+        assert_eq!(low.check_driver().is_ok(), Path::new(SYSTEMD).exists());
     }
 
     #[test]

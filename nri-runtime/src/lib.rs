@@ -33,7 +33,7 @@ mod usage;
 mod views;
 
 pub use check::{Finding, check};
-pub use config::{Config, Images, LowLevel, Mirror, Network};
+pub use config::{CgroupDriver, Config, Images, LowLevel, Mirror, Network};
 pub use error::{Error, Result};
 
 /// Serves CRI until `end`; pods and containers stay. See the README for what it needs.

@@ -50,8 +50,8 @@ impl Daemon {
             created_at: now(),
         };
         let (engine, id) = (&self.engine, pod.id.clone());
-        let parent = &engine.config.low_level.cgroup_parent;
-        pod.spec = spec::pause(&id, &pod.config, &pod.options(), parent, &engine.host)?;
+        let low = &engine.config.low_level;
+        pod.spec = spec::pause(&id, &pod.config, &pod.options(), low, &engine.host)?;
         let _name = engine.store.reserve(&pod)?;
         let made = self.make_pod(pod).await;
         if made.is_err() {

@@ -8,6 +8,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::whole;
+use crate::config::CgroupDriver;
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -115,7 +116,11 @@ impl RuntimeService for Runtime {
         &self,
         _: Request<cri::RuntimeConfigRequest>,
     ) -> Answer<cri::RuntimeConfigResponse> {
-        let cgroup_driver = cri::CgroupDriver::Cgroupfs.into();
+        let cgroup_driver = match self.0.engine.config.low_level.cgroup_driver {
+            CgroupDriver::Cgroupfs => cri::CgroupDriver::Cgroupfs,
+            CgroupDriver::Systemd => cri::CgroupDriver::Systemd,
+        };
+        let cgroup_driver = cgroup_driver.into();
         let linux = Some(cri::LinuxRuntimeConfiguration { cgroup_driver });
         Ok(Response::new(cri::RuntimeConfigResponse { linux }))
     }

@@ -2,6 +2,7 @@
 
 mod asked;
 mod capabilities;
+mod cgroups;
 mod devices;
 mod mounts;
 mod seccomp;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use self::capabilities::Capabilities;
 use self::devices::Devices;
-use crate::config::Config;
+use crate::config::{Config, LowLevel};
 use crate::cri::{self, NamespaceMode};
 use crate::error::{Error, Result};
 use crate::images::ImageConfig;
@@ -54,31 +55,6 @@ impl Host {
     }
 }
 
-/// Where a pod's cgroups are.
-pub(crate) fn cgroup_parent(config: &cri::PodSandboxConfig, default: &str) -> Result<String> {
-    let parent = config
-        .linux
-        .as_ref()
-        .map(|linux| linux.cgroup_parent.as_str());
-    let parent = parent
-        .filter(|parent| !parent.is_empty())
-        .unwrap_or(default);
-    if parent.ends_with(".slice") {
-        return Err(Error::unimplemented(format!(
-            "the cgroup parent {parent:?} is one of systemd's: use the cgroup driver cgroupfs"
-        )));
-    }
-    if Path::new(parent)
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
-        return Err(Error::invalid(format!(
-            "the cgroup parent {parent:?} has a \"..\" in it"
-        )));
-    }
-    Ok(format!("/{}", parent.trim_matches('/')))
-}
-
 /// The spec of a pod's pause process, whose namespaces are the pod's.
 ///
 /// # Errors
@@ -87,7 +63,7 @@ pub(crate) fn pause(
     id: &str,
     config: &cri::PodSandboxConfig,
     options: &cri::NamespaceOption,
-    default_parent: &str,
+    low: &LowLevel,
     host: &Host,
 ) -> Result<OciSpec> {
     no_user_namespace(options)?;
@@ -126,7 +102,7 @@ pub(crate) fn pause(
         ],
         "annotations": annotations,
         "linux": {
-            "cgroupsPath": format!("{}/{id}", cgroup_parent(config, default_parent)?),
+            "cgroupsPath": cgroups::path(config, low, id)?,
             "namespaces": namespaces,
             "sysctl": linux.sysctls,
             "resources": {"cpu": {"shares": 2}, "devices": [{"allow": false, "access": "rwm"}]},
@@ -193,9 +169,9 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let mut annotations = config.annotations.clone();
     annotations.extend(identity("container", &pod.id, &metadata));
     annotations.insert("io.kubernetes.cri.container-name".to_owned(), name);
-    let parent = cgroup_parent(&pod.config, &input.daemon.low_level.cgroup_parent)?;
+    let cgroup = cgroups::path(&pod.config, &input.daemon.low_level, id)?;
     let mut members = Map::new();
-    members.insert("cgroupsPath".to_owned(), json!(format!("{parent}/{id}")));
+    members.insert("cgroupsPath".to_owned(), json!(cgroup));
     members.insert("namespaces".to_owned(), namespaces(input, &security)?);
     members.insert("resources".to_owned(), resources);
     members.insert("devices".to_owned(), json!(devices.nodes));
@@ -543,7 +519,7 @@ mod tests {
     fn a_pod_has_the_namespaces_that_it_asks_for() {
         let kinds = |options: Value| -> Vec<String> {
             let options = serde_json::from_value(options).unwrap();
-            let spec = pause("p1", &pod().config, &options, "/default", &host()).unwrap();
+            let spec = pause("p1", &pod().config, &options, &LowLevel::default(), &host()).unwrap();
             let namespaces = spec["linux"]["namespaces"].as_array().unwrap().clone();
             namespaces
                 .iter()
@@ -553,30 +529,8 @@ mod tests {
         assert_eq!(kinds(json!({})), ["mount", "network", "uts", "ipc", "pid"]);
         assert_eq!(kinds(json!({"network": 2, "pid": 2, "ipc": 2})), ["mount"]);
         let user = serde_json::from_value(json!({"userns_options": {"mode": 0}})).unwrap();
-        let error = pause("p1", &pod().config, &user, "/default", &host()).unwrap_err();
+        let error = pause("p1", &pod().config, &user, &LowLevel::default(), &host()).unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unimplemented);
-    }
-
-    #[test]
-    fn cgroup_parents_are_paths() {
-        let parent = |text: &str| {
-            let linux = cri::LinuxPodSandboxConfig {
-                cgroup_parent: text.into(),
-                ..Default::default()
-            };
-            cgroup_parent(
-                &cri::PodSandboxConfig {
-                    linux: Some(linux),
-                    ..Default::default()
-                },
-                "/d",
-            )
-        };
-        assert_eq!(
-            (&*parent("").unwrap(), &*parent("a/b/").unwrap()),
-            ("/d", "/a/b")
-        );
-        assert!(parent("/a/../..").is_err() && parent("kubepods.slice").is_err());
     }
 
     #[test]
