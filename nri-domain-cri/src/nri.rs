@@ -198,7 +198,8 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// The orchestrator wants these resources for the container. What to apply in their place;
-    /// `None` to apply them.
+    /// `None` to apply them: as the runtime does without NRI, or as
+    /// [`ResolvedUpdate::requested`].
     ///
     /// # Errors
     /// Resources that make no sense; a plugin refused them, or what plugins ask for cannot be

@@ -211,8 +211,9 @@ impl ResolvedUpdate {
         })
     }
 
-    /// What the orchestrator asks for and nothing else: for updates that plugins have nothing to say
-    /// to, where [`CriNri::update_container`](crate::CriNri::update_container) gives `None`.
+    /// What the orchestrator asks for and nothing else: for updates that plugins have nothing to
+    /// say to, where [`CriNri::update_container`](crate::CriNri::update_container) gives
+    /// `None`.
     ///
     /// ```
     /// use nri_domain_cri::{ResolvedUpdate, cri::LinuxContainerResources, host};

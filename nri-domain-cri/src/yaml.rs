@@ -1,5 +1,5 @@
-//! YAML as what it says in JSON: files of administrators, values of annotations. What may not enter:
-//! any message.
+//! YAML as what it says in JSON: files of administrators, values of annotations. What may not
+//! enter: any message.
 //!
 //! Plain words mean what YAML 1.2's core schema says (`yes` is a text). References to anchors are
 //! refused, so that a short text stays short; so are merge keys, other tags than the core schema's

@@ -37,8 +37,8 @@ pub struct Config {
     pub streaming: SocketAddr,
     /// A static program that keeps a pod's namespaces, in place of the built-in one.
     pub pause: Option<PathBuf>,
-    /// Where the specifications of CDI devices are; later directories go before earlier ones. None:
-    /// there are no such devices. Default: `/etc/cdi`, `/var/run/cdi`.
+    /// Where the specifications of CDI devices are; later directories go before earlier ones.
+    /// None: there are no such devices. Default: `/etc/cdi`, `/var/run/cdi`.
     pub cdi_dirs: Vec<PathBuf>,
     /// Programs that run containers.
     pub low_level: LowLevel,
@@ -72,8 +72,8 @@ pub struct LowLevel {
     pub programs: Vec<PathBuf>,
     /// conmon, which holds containers while we do not run.
     pub conmon: PathBuf,
-    /// Who makes the cgroups: the low-level runtime, in their file system, or systemd, whom it asks.
-    /// A kubelet asks which it is. Default: `cgroupfs`.
+    /// Who makes the cgroups: the low-level runtime, in their file system, or systemd, whom it
+    /// asks. A kubelet asks which it is. Default: `cgroupfs`.
     pub cgroup_driver: CgroupDriver,
     /// The cgroup of pods that name none; with systemd a slice. Default: empty, which is
     /// `/nri-runtime`, or `nri-runtime.slice`.

@@ -1,5 +1,5 @@
-//! What becomes of containers, as it happens, for those who listen: CRI's `GetContainerEvents`. What
-//! may not enter: where the events come from.
+//! What becomes of containers, as it happens, for those who listen: CRI's `GetContainerEvents`.
+//! What may not enter: where the events come from.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

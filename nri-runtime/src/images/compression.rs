@@ -1,5 +1,5 @@
-//! How layers are compressed: an archive as a stream of what it was before. What may not enter: what
-//! is in it.
+//! How layers are compressed: an archive as a stream of what it was before. What may not enter:
+//! what is in it.
 
 use std::io::{self, BufRead, Read};
 
@@ -7,8 +7,8 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// The most that has to be remembered of a layer to unpack the rest, as `zstd` itself has it without
-/// `--long`: more is refused before memory is taken for it.
+/// The most that has to be remembered of a layer to unpack the rest, as `zstd` itself has it
+/// without `--long`: more is refused before memory is taken for it.
 const MOST_WINDOW: u64 = 128 << 20;
 
 /// What an archive was before compression, which its first bytes tell: gzip, zstd or none.

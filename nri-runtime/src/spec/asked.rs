@@ -1,5 +1,5 @@
-//! What is asked for besides CRI's plain fields: limits of processes and CDI devices. It is put into
-//! a spec as what plugins ask for is, by the crates below.
+//! What is asked for besides CRI's plain fields: limits of processes and CDI devices. It is put
+//! into a spec as what plugins ask for is, by the crates below.
 
 use nri_core::api::{CdiDevice, ContainerAdjustment};
 use nri_core::oci::apply;

@@ -1,5 +1,5 @@
-//! Where the cgroups of pods and containers are, as OCI specs say it: a path, or for systemd a slice,
-//! a prefix and a name.
+//! Where the cgroups of pods and containers are, as OCI specs say it: a path, or for systemd a
+//! slice, a prefix and a name.
 
 use std::path::{Component, Path};
 

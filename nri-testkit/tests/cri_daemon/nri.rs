@@ -11,7 +11,7 @@ use nri_adaptation::{Config, Ctx, Nri, RuntimeApi as _, api};
 use nri_domain_cri::cri::LinuxContainerResources;
 use nri_domain_cri::{
     ActionError, CreateToken, CriActions, CriDomain, CriNri, CriStore, ResolvedUpdate, SpecHooks,
-    StoreError, resources,
+    StoreError,
 };
 use serde_json::Value;
 
@@ -127,6 +127,6 @@ pub(crate) async fn resources(
         .await?;
     Ok(match answer {
         Some(update) => update.oci,
-        None => resources::to_oci(&wanted, &ApplyOptions::default())?,
+        None => ResolvedUpdate::requested(&wanted, &ApplyOptions::default())?.oci,
     })
 }
