@@ -2,10 +2,10 @@
 //! into a spec as what plugins ask for is, by the crates below.
 
 use nri_core::api::{CdiDevice, ContainerAdjustment};
-use nri_core::oci::apply;
+use nri_core::oci::{ApplyOptions, apply};
 use nri_domain_cri::OciSpec;
 
-use super::Input;
+use crate::config::Config;
 use crate::cri;
 use crate::error::{Error, Result};
 use crate::rlimits;
@@ -13,40 +13,41 @@ use crate::rlimits;
 /// The beginning of the keys of annotations that ask for CDI devices.
 const CDI: &str = "cdi.k8s.io/";
 
-/// The spec with what is asked for.
+/// The spec of a container with what it and the annotations of its pod ask for.
 ///
 /// # Errors
 /// Something is asked for that is not there, or cannot be.
-pub(super) fn add(spec: OciSpec, input: &Input<'_>) -> Result<OciSpec> {
-    let low = &input.daemon.low_level;
-    let name = input.config.metadata.clone().unwrap_or_default().name;
+pub(super) fn add(
+    spec: OciSpec,
+    container: &cri::ContainerConfig,
+    pod: &cri::PodSandboxConfig,
+    daemon: &Config,
+    options: &ApplyOptions,
+) -> Result<OciSpec> {
+    let low = &daemon.low_level;
+    let name = container.metadata.clone().unwrap_or_default().name;
     let mut limits = rlimits::configured(&low.rlimits)?;
-    let annotations = &input.pod.config.annotations;
     // Of two for the same, the later one counts.
-    limits.extend(rlimits::annotated(
-        annotations,
-        &low.rlimits_annotation,
-        &name,
-    )?);
+    let key = &low.rlimits_annotation;
+    limits.extend(rlimits::annotated(&pod.annotations, key, &name)?);
     let limits = ContainerAdjustment {
         rlimits: limits,
         ..Default::default()
     };
     let devices = ContainerAdjustment {
-        cdi_devices: devices(input.config),
+        cdi_devices: devices(container),
         ..Default::default()
     };
-    let spec = put(spec, &limits, input)?;
-    put(spec, &devices, input).map_err(|error| match &*input.daemon.cdi_dirs {
+    let put = |spec: OciSpec, asked: &ContainerAdjustment| {
+        let applied = apply(&spec, asked, options, None);
+        applied
+            .map(|applied| applied.spec)
+            .map_err(|error| Error::invalid(error.to_string()))
+    };
+    put(put(spec, &limits)?, &devices).map_err(|error| match &*daemon.cdi_dirs {
         [] => error.of("`cdi_dirs` has no directory in the configuration"),
         _ => error,
     })
-}
-
-fn put(spec: OciSpec, asked: &ContainerAdjustment, input: &Input<'_>) -> Result<OciSpec> {
-    let applied = apply(&spec, asked, input.options, None);
-    let applied = applied.map_err(|error| Error::invalid(error.to_string()))?;
-    Ok(applied.spec)
 }
 
 /// The CDI devices of a container: those of CRI's field, and of its annotations, which are lists

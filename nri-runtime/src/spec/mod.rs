@@ -202,7 +202,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
         "annotations": annotations,
         "linux": members,
     });
-    asked::add(spec, input)
+    asked::add(spec, config, &pod.config, input.daemon, input.options)
 }
 
 /// By which OCI hooks and plugins know what a spec belongs to, as with containerd.
