@@ -3,8 +3,9 @@
 //!
 //! The rules are those of the Container Device Interface's specification, up to version 1.1: files
 //! `*.json` and `*.yaml` in a list of directories, later directories before earlier ones; a device
-//! that two files of one directory have is no device. What may not enter: adjustments of plugins
-//! other than the names of devices.
+//! that two files of one directory have is no device. Edits of a device are optional there; a
+//! device for which neither it nor its file has any would do nothing for who asks for it, and is an
+//! error. What may not enter: adjustments of plugins other than the names of devices.
 
 mod edits;
 mod file;

@@ -217,6 +217,18 @@ fn a_recording_shows_what_is_different_in_a_plugin() {
     assert_eq!(lines[1]["differences"][0]["at"], "/error/text");
     assert_eq!(lines[2]["different"], 2);
 
+    // A method of another version is left out, and that is said.
+    let newer = std::fs::read_to_string(&recording).unwrap();
+    let newer = newer.replace("\"RemoveContainer\"", "\"SuspendContainer\"");
+    let file = home.path().join("newer.jsonl");
+    std::fs::write(&file, newer).unwrap();
+    let left_out = replay(&file, &["--plugin", &fake(home.path(), ADDS)]);
+    let text = String::from_utf8(left_out.stdout).unwrap();
+    assert!(
+        text.contains(" requests have methods that this version does not know"),
+        "{text}"
+    );
+
     let none = replay(&recording, &["--plugin", "exit 3"]);
     assert_eq!(none.status.code(), Some(1));
     let error = String::from_utf8(none.stderr).unwrap();

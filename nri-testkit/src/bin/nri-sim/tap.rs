@@ -228,6 +228,12 @@ async fn to_plugin(arguments: &ReplayArgs, command: &str) -> Result<bool, String
         report.unsolicited.0,
         report.unsolicited.1
     );
+    if report.unknown > 0 {
+        say!(
+            "{} requests have methods that this version does not know, and were left out: use a newer nri-sim",
+            report.unknown
+        );
+    }
     if report.hidden {
         say!("values were hidden in this recording: the plugin was shown *** in their place");
     }
