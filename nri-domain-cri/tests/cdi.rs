@@ -130,6 +130,8 @@ fn a_device_that_is_not_there_is_an_error_with_what_could_not_be_read() {
         "there are no CDI devices vendor.example/net=clash (",
         "9.0.0",
         "two files",
+        "): install their specification in ",
+        "/cdi-run",
     ] {
         assert!(error.contains(part), "{error}");
     }

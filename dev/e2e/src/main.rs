@@ -8,6 +8,7 @@ mod conformance;
 mod crictl;
 mod critest;
 mod effects;
+mod events;
 mod expect;
 mod image;
 mod killed;
