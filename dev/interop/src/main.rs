@@ -137,9 +137,13 @@ fn run(options: &Options) -> Result<(), String> {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&scratch, ours, newest, &options.differential)
     });
-    table.row(&peer, "runtime and plugins", "behind a hub", || {
-        differential::behind_a_hub(&scratch, newest, &options.differential)
-    });
+    // The newest and the oldest.
+    for built in go.releases.iter().filter(|built| built.release.runtime) {
+        let peer = format!("Go {}", built.version);
+        table.row(&peer, "runtime and plugins", "behind a hub", || {
+            differential::behind_a_hub(&scratch, built, &options.differential)
+        });
+    }
     table.row(&peer, "plugin at our runtime", "driven by hand", || {
         external_drivers::run(&scratch, sim, newest)
     });
