@@ -325,7 +325,7 @@ fn tapped(home: &Path) -> (UnixListener, PathBuf, tokio::runtime::Runtime) {
     };
     let tokio = tokio::runtime::Runtime::new().unwrap();
     let (sink, entries) = Sink::new();
-    let tap = tokio.block_on(async { Tap::open(options, sink) }).unwrap();
+    let tap = tokio.block_on(Tap::open(options, sink)).unwrap();
     tokio.spawn(async move {
         // Nobody takes what is seen, and that does not matter.
         let _untaken = entries;
@@ -406,7 +406,7 @@ fn a_socket_at_which_somebody_listens_is_not_taken_and_a_missing_runtime_is_said
     let refused = command.output().unwrap();
     assert!(!refused.status.success());
     let error = String::from_utf8(refused.stderr).unwrap();
-    assert!(error.contains("somebody listens there"), "{error}");
+    assert!(error.contains("another process is listening"), "{error}");
     // Nothing is left that would be in the way of the next attempt.
     let recording = home.path().join("recording");
     command.arg("--record").arg(&recording);

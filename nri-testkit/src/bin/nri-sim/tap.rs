@@ -83,7 +83,9 @@ pub(crate) async fn tap(
         runtime: arguments.socket.clone(),
         listen: listen.clone(),
     };
-    let tap = Tap::open(options, sink).map_err(|error| format!("{}: {error}", listen.display()))?;
+    let tap = Tap::open(options, sink)
+        .await
+        .map_err(|error| error.to_string())?;
     // A recording of nothing would be in the way of the next attempt.
     let recorder = match &arguments.record {
         None => None,
