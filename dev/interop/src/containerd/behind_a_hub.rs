@@ -216,9 +216,10 @@ const SLEEPER: Asking = (
 
 fn plugin_sleeps(needs: Needs<'_>) -> Result<String, String> {
     const SECONDS: u64 = 10;
-    let tables = "[plugins.sleeper]\nrequest_timeout = '2s'\nafter_late = 'resync'";
+    // It is closed if it owes an answer for three times as long.
+    let tables = "[plugins.sleeper]\nrequest_timeout = '5s'\nafter_late = 'resync'";
     // The one whose annotation would be in its way is left out.
-    let mut stage = Stage::new(needs, "8s", tables, |name| name != "annotation")?;
+    let mut stage = Stage::new(needs, "10s", tables, |name| name != "annotation")?;
     // A validator that owes an answer fails every creation, as it has to.
     let events = [BEGINNING, END].concat().join(",");
     let rules = [
