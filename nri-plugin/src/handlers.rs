@@ -236,10 +236,7 @@ fn at_once<'a>(answer: Result<Response, HandlerError>) -> Answering<'a> {
 }
 
 /// What comes of an event whose handler answers this.
-fn answering<'a, V: Viewed>(answer: Answer<V::Answer>) -> Answering<'a>
-where
-    V: 'a,
-{
+fn answering<'a, V: Viewed + 'a>(answer: Answer<V::Answer>) -> Answering<'a> {
     Box::pin(async move { answer.await.map(V::response) })
 }
 

@@ -93,6 +93,11 @@
 //! `decode` is there for the rest, where it is needed. An event that the plugin has no handler for
 //! is never decoded.
 //!
+//! More than half of the instructions of a decoded request are the allocator's. With glibc's they
+//! are fewer if it keeps more freed memory at hand: the environment
+//! `GLIBC_TUNABLES=glibc.malloc.tcache_count=500` takes a creation of 8 KiB from 279,000
+//! instructions in the plugin to 197,000 (callgrind, glibc 2.36).
+//!
 //! # Errors
 //!
 //! Everything that is an error converts into a [`HandlerError`](crate::HandlerError) with `?`, and
