@@ -119,6 +119,29 @@ async fn a_plugin_of_an_old_protocol_is_asked_as_runtimes_ask_it() {
     check(&options).await.unwrap().assert_ok();
 }
 
+/// One that can do nothing at an older runtime may say so.
+#[tokio::test]
+async fn a_plugin_of_newer_events_alone_need_not_serve_an_older_runtime() {
+    let home = tempfile::tempdir().unwrap();
+    let logger = examples()["logger"].display();
+    let refuses = rule("Configure", "", "do = 'fail'\nmessage = 'too old'");
+    let refuses = fake(home.path(), &format!("event_bits = 1\n{refuses}"));
+    for (command, is_skipped) in [
+        (
+            format!("{logger} --socket {{socket}} --events ValidateContainerAdjustment"),
+            true,
+        ),
+        (refuses, false),
+    ] {
+        let mut options = patient(&format!("exec {command}"));
+        options.only = vec![Check::OlderRuntime];
+        let report = check(&options).await.unwrap();
+        let is = matches!(outcome(&report, Check::OlderRuntime), Outcome::Skipped(_));
+        assert_eq!(is, is_skipped, "{report}");
+        assert_eq!(report.is_ok(), is_skipped, "{report}");
+    }
+}
+
 /// A plugin that breaks just this, and how it is started. `FAKE` stands for the fake plugin with
 /// the script.
 fn mutants() -> Vec<(Check, &'static str, String)> {
