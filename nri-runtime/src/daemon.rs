@@ -100,7 +100,7 @@ impl Daemon {
         let (engine, id, process) = (self.engine.clone(), pod.id.clone(), pod.conmon);
         tokio::spawn(async move {
             conmon::gone(process).await;
-            if let Err(error) = engine.store.change(&id, |pod: &mut Pod| pod.ready = false) {
+            if let Err(error) = engine.store.observe(&id, |pod: &mut Pod| pod.ready = false) {
                 tracing::debug!(pod = id, %error, "the end of a pod is not recorded");
             }
         });
@@ -117,15 +117,25 @@ impl Daemon {
 /// Records what ended while we did not run.
 async fn recover(engine: &Engine) -> Result<()> {
     for container in engine.store.all::<Container>() {
+        let id = &container.id;
         if container.state != State::Exited && !conmon::runs(container.conmon) {
-            engine.exited(&container.id).await?;
+            engine.exited(id).await?;
+        } else if container.state == State::Created {
+            // It may have been started just before we died.
+            match engine.low.is_started(id).await {
+                Ok(true) => drop(engine.store.observe(id, Container::was_started)?),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(container = id, %error, "whether it was started is not known");
+                }
+            }
         }
     }
     for pod in engine.store.all::<Pod>() {
         if pod.ready && !conmon::runs(pod.conmon) {
             engine
                 .store
-                .change(&pod.id, |pod: &mut Pod| pod.ready = false)?;
+                .observe(&pod.id, |pod: &mut Pod| pod.ready = false)?;
         }
     }
     Ok(())

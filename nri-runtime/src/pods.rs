@@ -163,7 +163,7 @@ impl Daemon {
         self.engine.stop_pod(id).await?;
         self.engine
             .store
-            .change(id, |pod: &mut Pod| pod.ready = false)?;
+            .observe(id, |pod: &mut Pod| pod.ready = false)?;
         Ok(())
     }
 

@@ -111,6 +111,14 @@ impl Pod {
 }
 
 impl Container {
+    /// It has been started, and may have ended already.
+    pub(crate) fn was_started(&mut self) {
+        self.started_at = now();
+        if self.state == State::Created {
+            self.state = State::Running;
+        }
+    }
+
     /// What no other container may be called.
     pub(crate) fn name(&self) -> String {
         let cri::ContainerMetadata { name, attempt } =
