@@ -10,17 +10,21 @@ use nri_testkit::{Connected, FakePlugin};
 use serde_json::json;
 
 use crate::crictl::{Crictl, IMAGE};
+use crate::directories::{cgroup_directories, entries};
 use crate::expect::LIMIT;
+use crate::machine;
 use crate::needs::Needs;
+use crate::processes::pids;
 use crate::registry::{ADDRESS, MIRRORED};
 
 pub(crate) const SOCKET: &str = "/run/e2e/cri.sock";
 pub(crate) const NRI: &str = "/run/e2e/nri.sock";
-const ROOT: &str = "/run/e2e/root";
+pub(crate) const ROOT: &str = "/run/e2e/root";
 const RUN: &str = "/run/e2e/run";
 
 /// The runtime in its surroundings.
 pub(crate) struct Stage {
+    directory: PathBuf,
     needs: Needs,
     cgroup: String,
     config: PathBuf,
@@ -33,7 +37,7 @@ impl Stage {
     /// Prepares the namespaces and starts the runtime.
     ///
     /// # Errors
-    /// Those of the programs that are run.
+    /// What the machine cannot do; those of the programs that are run.
     pub(crate) fn set(directory: &Path, needs: Needs) -> Result<Self, String> {
         let run = |program: &str, arguments: &str| {
             process::run(Command::new(program).args(arguments.split(' ')))
@@ -44,6 +48,8 @@ impl Stage {
         fs::create_dir_all("/var/lib/cni").map_err(|e| format!("/var/lib/cni: {e}"))?;
         run("mount", "-t tmpfs tmpfs /var/lib/cni")?;
         run("ip", "link set lo up")?;
+        let cgroup = crate::cgroup(directory);
+        machine::check(directory, &cgroup)?;
         for dir in ["plugins", "cni"] {
             let dir = Path::new("/run/e2e").join(dir);
             fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -65,7 +71,6 @@ impl Stage {
             Path::new("/run/e2e/cni/10-e2e.conflist"),
             network.to_string(),
         )?;
-        let cgroup = crate::cgroup(directory);
         let config = directory.join("config.toml");
         let images = directory.join("images").display().to_string();
         let mirrors = MIRRORED.map(|prefix| {
@@ -90,6 +95,7 @@ impl Stage {
         let crictl = Crictl::new(&needs.crictl, SOCKET)?;
         let log = directory.join("runtime.log");
         let mut stage = Self {
+            directory: directory.to_owned(),
             needs,
             cgroup,
             config,
@@ -97,9 +103,28 @@ impl Stage {
             runtime: None,
             crictl,
         };
+        stage.check()?;
         stage.start()?;
         stage.crictl.run(&["pull", IMAGE])?;
         Ok(stage)
+    }
+
+    /// What the runtime itself says of this machine.
+    fn check(&self) -> Result<(), String> {
+        let mut check = self.program();
+        process::capture(check.arg("check")).map(drop)
+    }
+
+    /// The runtime, with its configuration.
+    fn program(&self) -> Command {
+        let mut program = Command::new(&self.needs.runtime);
+        program.arg("--config").arg(&self.config);
+        program
+    }
+
+    /// Where logs and reports are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(crate) fn needs(&self) -> &Needs {
@@ -113,9 +138,8 @@ impl Stage {
     pub(crate) fn start(&mut self) -> Result<(), String> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(|e| format!("{}: {e}", self.log.display()))?;
-        let mut child = Command::new(&self.needs.runtime)
-            .arg("--config")
-            .arg(&self.config)
+        let mut child = self
+            .program()
             .arg("serve")
             .stdin(Stdio::null())
             .stderr(log)
@@ -186,6 +210,8 @@ impl Stage {
             "root/containers",
             "run/netns",
             "run/s",
+            "run/exits",
+            "run/commands",
             "run/low-level",
         ] {
             let dir = Path::new("/run/e2e").join(dir);
@@ -194,7 +220,7 @@ impl Stage {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mounts = mounts.lines().filter(|line| line.contains("/run/e2e/"));
         left.extend(mounts.map(str::to_owned));
-        let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(&self.cgroup));
+        let cgroups = cgroup_directories(&self.cgroup);
         let cgroups = cgroups.flat_map(|dir| entries(&dir).collect::<Vec<_>>());
         // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing
         // is.
@@ -214,10 +240,8 @@ impl Stage {
                 .filter(|line| line.contains("veth"))
                 .map(str::to_owned),
         );
-        let living = living("conmon");
-        if living > 0 {
-            left.push(format!("{living} conmon"));
-        }
+        let living = pids("conmon", "");
+        left.extend(living.into_iter().map(|pid| format!("conmon {pid}")));
         match left.is_empty() {
             true => Ok(()),
             false => Err(format!("left behind: {}\n{}", left.join(", "), self.said())),
@@ -234,11 +258,7 @@ impl Stage {
         if layers > 0 {
             return Err(format!("{layers} layers are left of no image"));
         }
-        let second = Command::new(&self.needs.runtime)
-            .arg("--config")
-            .arg(&self.config)
-            .arg("serve")
-            .output();
+        let second = self.program().arg("serve").output();
         let second = second.map_err(|e| format!("nri-runtime: {e}"))?;
         let said = String::from_utf8_lossy(&second.stderr);
         if second.status.success() || !said.contains("another instance") {
@@ -252,23 +272,4 @@ impl Stage {
             false => Err(format!("nri-runtime ends with {status}: {}", self.said())),
         }
     }
-}
-
-/// How many processes of a name there are that have not ended.
-fn living(name: &str) -> usize {
-    let stats =
-        entries(Path::new("/proc")).filter_map(|path| fs::read_to_string(path.join("stat")).ok());
-    let named = format!("({name}) ");
-    stats
-        .filter(|stat| stat.contains(&named) && !stat.contains(&format!("{named}Z")))
-        .count()
-}
-
-/// What is in a directory; nothing if it is not there.
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
 }

@@ -13,7 +13,7 @@ use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
 use super::scratch::{CaseDir, Scratch};
 use nri_dev::examples::Examples;
-use nri_dev::{process, workspace};
+use nri_dev::{containerd, process};
 use nri_testkit::runtime_conformance::Crictl;
 
 /// How long building it may take.
@@ -48,22 +48,17 @@ impl Containerd {
         process::capture(Command::new("runc").arg("--version"))
             .map_err(|e| format!("containerd needs runc: {e}"))?;
         let directory = scratch.path().join("containerd");
-        let go_in = |module: &str, arguments: &[&str]| {
-            let mut command = Command::new("go");
-            command.current_dir(workspace::root().join("nri-testkit/interop").join(module));
+        let go = |arguments: &[&str]| {
+            let mut command = containerd::go("containerd");
             command.args(arguments);
             command
         };
-        let go = |arguments: &[&str]| go_in("containerd", arguments);
-        for (module, tags, what) in [
-            ("containerd", "no_btrfs no_zfs no_devmapper", &["tool"][..]),
-            ("containerd", "netgo", &["./cri", "./image", "./sleeper"]),
-            ("crictl", "netgo", &["tool"]),
+        let ours = ["./cri", "./image", "./sleeper"];
+        for mut command in [
+            containerd::build_daemon(&directory),
+            containerd::build("containerd", "netgo", &ours, &directory),
+            containerd::build_crictl(&directory),
         ] {
-            let mut command = go_in(module, &["build", "-buildvcs=false", "-tags", tags, "-o"]);
-            command.arg(format!("{}/", directory.display())).args(what);
-            // A container has no libraries.
-            command.env("CGO_ENABLED", "0");
             Program::start(scratch, "go build of containerd", &mut command)?
                 .succeed_within(BUILDING)?;
         }
@@ -138,38 +133,20 @@ impl Containerd {
 }
 
 fn configuration(case_dir: &CaseDir) -> String {
-    let path = |name: &str| case_dir.file(name).display().to_string();
-    format!(
-        r#"version = 3
-root = "{root}"
-state = "{state}"
-[grpc]
-address = "{socket}"
-[ttrpc]
-address = "{socket}.ttrpc"
-[plugins.'io.containerd.nri.v1.nri']
-socket_path = "{nri}"
-plugin_path = "{plugins}"
-plugin_config_path = "{configs}"
-[plugins.'io.containerd.cri.v1.images']
-snapshotter = "native"
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "{IMAGE}"
-[plugins.'io.containerd.cri.v1.runtime']
-disable_apparmor = true
-restrict_oom_score_adj = true
-tolerate_missing_hugetlb_controller = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ["{root}"]
-conf_dir = "{root}"
-"#,
-        root = path("root"),
-        state = path("state"),
-        socket = path("containerd.sock"),
-        nri = case_dir.socket().display(),
-        plugins = case_dir.plugins().display(),
-        configs = case_dir.plugin_configs().display(),
-    )
+    let (root, state) = (case_dir.file("root"), case_dir.file("state"));
+    containerd::configuration(&containerd::Places {
+        root: &root,
+        state: &state,
+        socket: &case_dir.file("containerd.sock"),
+        nri: &case_dir.socket(),
+        plugins: &case_dir.plugins(),
+        plugin_configs: &case_dir.plugin_configs(),
+        // Pods have the network of the host.
+        cni_plugins: &root,
+        cni: &root,
+        snapshotter: "native",
+        pause: IMAGE,
+    })
 }
 
 /// One pod with one container, with our logger and our annotate.
