@@ -7,6 +7,7 @@ use std::process::Command;
 use nri_dev::process;
 
 use crate::directories::cgroup_directories;
+use crate::part::Part;
 
 /// What is tried, by a script in a directory of its own, and what to do if it fails.
 type Attempt = (&'static str, &'static str, &'static str);
@@ -60,6 +61,12 @@ const ATTEMPTS: [Attempt; 8] = [
         "the kernel needs CONFIG_SECCOMP_FILTER",
     ),
 ];
+/// What only a kubelet needs.
+const OF_KUBELET: [Attempt; 1] = [(
+    "the kernel's log",
+    "head -c 0 /dev/kmsg",
+    "/dev/kmsg must be readable, since kubelets look there for what ran out of memory",
+)];
 /// Controllers that containers' limits need.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
@@ -78,9 +85,10 @@ pub(crate) fn can_be_left_alone(namespaces: &[&str]) -> Result<(), String> {
 ///
 /// # Errors
 /// All that this machine cannot do, and what that takes.
-pub(crate) fn check(directory: &Path, cgroup: &str) -> Result<(), String> {
+pub(crate) fn check(directory: &Path, cgroup: &str, parts: &[Part]) -> Result<(), String> {
+    let of_kubelet = OF_KUBELET.iter().filter(|_| parts.contains(&Part::Kubelet));
     let mut missing: Vec<String> = Vec::new();
-    for (what, script, remedy) in ATTEMPTS {
+    for (what, script, remedy) in ATTEMPTS.iter().chain(of_kubelet) {
         let place = Path::new("/run/e2e/tried");
         let mut shell = Command::new("sh");
         shell.args([

@@ -13,6 +13,7 @@ mod expect;
 mod image;
 mod in_go;
 mod killed;
+mod kubelet;
 mod life;
 mod machine;
 mod needs;
@@ -141,7 +142,7 @@ fn remove_cgroups(name: &str) {
 async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
     let needs = Needs::read(directory)?;
     let parts = options.parts.all();
-    let mut stage = Stage::set(directory, needs)?;
+    let mut stage = Stage::set(directory, needs, &parts)?;
     for part in parts {
         let begin = Instant::now();
         match part {
@@ -151,6 +152,7 @@ async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
             Part::Streams => streams::run(&stage)?,
             Part::Killed => killed::run(&mut stage).await?,
             Part::Trouble => trouble::run(&mut stage).await?,
+            Part::Kubelet => kubelet::run(&mut stage).await?,
             Part::Critest => {
                 let wanted = critest::Wanted {
                     focus: options.focus.clone(),

@@ -20,6 +20,7 @@ pub(crate) struct Needs {
     /// A static busybox.
     pub(crate) busybox: PathBuf,
     pub(crate) critest: Option<PathBuf>,
+    pub(crate) kubelet: Option<PathBuf>,
 }
 
 /// Programs, and the packages of Debian's that have them.
@@ -82,14 +83,20 @@ impl Needs {
         let bin = workspace::root().join("target/e2e/bin");
         by_go("crictl", containerd::build_crictl(&bin))?;
         by_go("goplugin", goplugin(&bin))?;
-        if has(Part::Critest) {
-            by_go("critest", critest(&bin))?;
+        for (part, name, build) in [
+            (Part::Critest, "critest", critest(&bin)),
+            (Part::Kubelet, "kubelet", kubelet(&bin)),
+        ] {
+            if has(part) {
+                by_go(name, build)?;
+            }
         }
         Ok(Self {
             runtime: runtime.ok_or("cargo does not say where nri-runtime is")?,
             crictl: bin.join("crictl"),
             goplugin: bin.join("goplugin"),
             critest: has(Part::Critest).then(|| bin.join("critest")),
+            kubelet: has(Part::Kubelet).then(|| bin.join("kubelet")),
             busybox,
         })
     }
@@ -155,6 +162,16 @@ fn critest(bin: &Path) -> Command {
     go.args(["test", "-c", "-o"]).arg(bin.join("critest"));
     go.arg("sigs.k8s.io/cri-tools/cmd/critest");
     go.current_dir(workspace::root().join("dev/e2e/critest"));
+    go
+}
+
+fn kubelet(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["build", "-buildvcs=false", "-o"]);
+    go.arg(bin.join("kubelet"))
+        .arg("k8s.io/kubernetes/cmd/kubelet");
+    go.current_dir(workspace::root().join("dev/e2e/kubelet"));
+    go.env("CGO_ENABLED", "0");
     go
 }
 

@@ -19,21 +19,31 @@ pub(crate) enum Part {
     Trouble,
     /// Kubernetes' tests of CRI runtimes.
     Critest,
+    /// A kubelet without an API server.
+    #[value(skip)]
+    Kubelet,
 }
 
-/// Which parts are tried.
+/// Which parts are tried: all that are in this list, or the one with an option of its own, which
+/// takes long.
 #[derive(Args)]
 pub(crate) struct Parts {
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Instead, a kubelet with static pods and probes, which is built the first time (10 minutes).
+    #[arg(long)]
+    kubelet: bool,
 }
 
 impl Parts {
     /// The parts, in their order.
     pub(crate) fn all(&self) -> Vec<Part> {
         let usual = Part::value_variants().iter().copied();
-        let usual = usual.filter(|part| self.only.is_empty() || self.only.contains(part));
-        usual.collect()
+        let usual = usual.filter(|part| match self.only.is_empty() {
+            true => !self.kubelet,
+            false => self.only.contains(part),
+        });
+        usual.chain(self.kubelet.then_some(Part::Kubelet)).collect()
     }
 }

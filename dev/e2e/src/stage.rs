@@ -14,6 +14,7 @@ use crate::directories::{cgroup_directories, entries};
 use crate::expect::LIMIT;
 use crate::machine;
 use crate::needs::Needs;
+use crate::part::Part;
 use crate::processes::pids;
 use crate::registry::{ADDRESS, MIRRORED};
 
@@ -38,7 +39,7 @@ impl Stage {
     ///
     /// # Errors
     /// What the machine cannot do; those of the programs that are run.
-    pub(crate) fn set(directory: &Path, needs: Needs) -> Result<Self, String> {
+    pub(crate) fn set(directory: &Path, needs: Needs, parts: &[Part]) -> Result<Self, String> {
         let run = |program: &str, arguments: &str| {
             process::run(Command::new(program).args(arguments.split(' ')))
         };
@@ -49,7 +50,7 @@ impl Stage {
         run("mount", "-t tmpfs tmpfs /var/lib/cni")?;
         run("ip", "link set lo up")?;
         let cgroup = crate::cgroup(directory);
-        machine::check(directory, &cgroup)?;
+        machine::check(directory, &cgroup, parts)?;
         for dir in ["plugins", "cni"] {
             let dir = Path::new("/run/e2e").join(dir);
             fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
