@@ -29,7 +29,7 @@ pub enum Error {
     #[error("{}", InstanceError::Stopped)]
     Stopped,
     /// The socket cannot be opened.
-    #[error("cannot open the NRI socket {}: {reason}", path.display())]
+    #[error("cannot open the socket {}: {reason}", path.display())]
     Socket {
         /// The socket's path.
         path: PathBuf,

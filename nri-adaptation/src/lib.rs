@@ -43,6 +43,7 @@ pub use engine::side_effects::CarriedOut;
 pub use error::Error;
 pub use instance::plugin_watch::PluginWatch;
 pub use instance::reconfigure::Reconfigured;
+pub use listen::socket::SocketFile;
 pub use nri::Nri;
 /// What the methods of [`RuntimeApi`] return when they fail; [`Error`] is that of building and
 /// starting.

@@ -533,9 +533,19 @@ pub trait Plugin: Send + Sync + 'static {
     ///     }
     /// }
     /// ```
-    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
-        let answer = call_handler_of(self, cx, request);
-        answer.await
+    // As `async_trait` would have it, but that the request, which is large, is not in a future that
+    // does nothing but wait for the handler's.
+    fn relay<'life0, 'life1, 'async_trait>(
+        &'life0 self,
+        cx: &'life1 PluginCtx,
+        request: Request,
+    ) -> Answer<'async_trait, Response>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        call_handler_of(self, cx, request)
     }
 }
 

@@ -8,6 +8,7 @@ use nri_core::{Creation, Ctx, RuntimeApi};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::noted;
 use crate::{ContainerRecord, CriError, OciSpec};
 
 /// A container that plugins were asked about and that does not exist yet.
@@ -118,18 +119,12 @@ impl CreateToken {
         }
     }
 
-    /// Says that the container exists; `container` shows it as it is now.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn commit(
-        self,
-        cx: &Ctx,
-        pod: &dyn PodSandbox,
-        container: &dyn Container,
-    ) -> Result<(), CriError> {
+    /// Says that the container exists; `container` shows it as it is now. What goes wrong with
+    /// telling plugins is logged: the container is there.
+    pub async fn commit(self, cx: &Ctx, pod: &dyn PodSandbox, container: &dyn Container) {
         // First and without waiting, so that dropping this future does not undo what is there.
         self.creation.commit();
-        Ok(self.api.post_create_container(cx, pod, container).await?)
+        let told = self.api.post_create_container(cx, pod, container).await;
+        noted("PostCreateContainer", self.container, told);
     }
 }

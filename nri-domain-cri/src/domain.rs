@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
@@ -175,7 +174,7 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
             return Ok(());
         }
         self.runtime
-            .stop_container(cx, id, Duration::ZERO, &eviction.reason)
+            .stop_container(cx, id, &eviction.reason)
             .await
             .map_err(|error| domain_error(id, error))
     }

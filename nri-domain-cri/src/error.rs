@@ -1,9 +1,13 @@
-//! Why a call of a CRI server's handler failed.
+//! Why a call of a CRI server's handler failed, and what becomes of errors that change nothing.
+
+use std::error::Error;
 
 use nri_core::oci::{ApplyError, CallbackError, resources::InvalidResource};
 
-use crate::StoreError;
 use crate::resources::InvalidResources;
+
+/// Why a runtime's store did not answer.
+pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum CriError {
     /// The orchestrator's resources make no sense.
     #[error(transparent)]
     Resources(#[from] InvalidResources),
+    /// The orchestrator's resources break a rule of those that containers can have.
+    #[error("the resources that are asked for cannot be applied: {0}")]
+    RequestedResources(#[source] InvalidResource),
     /// What plugins made of the resources cannot be applied.
     #[error(
         "container {container:?}: the resources that plugins ask for cannot be applied: {source}"
@@ -57,9 +64,16 @@ impl CriError {
     pub fn code(&self) -> i32 {
         match self {
             Self::Nri(error) => error.code(),
-            Self::Resources(_) => 3,
+            Self::Resources(_) | Self::RequestedResources(_) => 3,
             Self::Apply { .. } | Self::PluginResources { .. } | Self::ResourcesRefused { .. } => 9,
             Self::Store(_) => 13,
         }
+    }
+}
+
+/// What plugins say of what has happened changes nothing, so it goes to the log.
+pub(crate) fn noted<T>(event: &str, id: String, told: Result<T, nri_core::Error>) {
+    if let Err(error) = told {
+        tracing::warn!(event, id, %error, "plugins were told of an event, and it did not go well");
     }
 }

@@ -26,16 +26,17 @@ pub mod rdt;
 pub mod resources;
 mod runtime;
 #[cfg(feature = "yaml")]
-mod yaml;
+#[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
+pub mod yaml;
 
 pub use annotations::IDENTITY_ANNOTATIONS;
 pub use container_record::{ContainerRecord, CriState, ImageIdentity};
 pub use create_token::CreateToken;
 pub use domain::CriDomain;
-pub use error::CriError;
+pub use error::{CriError, StoreError};
 pub use nri::CriNri;
 pub use pod_record::{PodRecord, PodState};
-pub use runtime::{ActionError, CriActions, CriStore, ResolvedUpdate, SpecHooks, StoreError};
+pub use runtime::{ActionError, CriActions, CriStore, ResolvedUpdate, SpecHooks};
 
 /// The domain of Kubernetes' containers, as every CRI runtime calls it.
 pub const DOMAIN: &str = "k8s.io";

@@ -8,10 +8,15 @@ use nri_core::{Ctx, PluginSyncBlock, RuntimeApi};
 
 use crate::container_record::exit_reason;
 use crate::cri::LinuxContainerResources;
+use crate::error::noted;
 use crate::resources;
 use crate::{CreateToken, CriActions, CriError, CriStore, ResolvedUpdate, SpecHooks};
 
 /// NRI for the handlers of a CRI server: one method per place in a pod's or container's life.
+///
+/// A method fails where plugins may refuse something, and only there: of what has happened already,
+/// and of what happens whatever they say, they are told, and what goes wrong with that is logged as
+/// a warning (who wants it as a value calls the [API below](CriNri::api)).
 ///
 /// All methods are cheap no-ops while NRI is off. They take pods and containers as they are at that
 /// place, whatever types the runtime has for them. No lock of the runtime's that its [`CriStore`]
@@ -33,7 +38,8 @@ use crate::{CreateToken, CriActions, CriError, CriStore, ResolvedUpdate, SpecHoo
 ///     let mut token = nri.create_container(&cx, pod, &*container).await?;
 ///     token.apply_to_record(container)?;
 ///     // ... create it from `container.spec`: an early return here tells the plugins ...
-///     token.commit(&cx, pod, &*container).await
+///     token.commit(&cx, pod, &*container).await;
+///     Ok(())
 /// }
 /// ```
 pub struct CriNri<R> {
@@ -69,9 +75,7 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
         let Err(error) = self.api.run_pod_sandbox(cx, pod).await else {
             return Ok(());
         };
-        if let Err(error) = self.api.remove_pod_sandbox(cx, pod).await {
-            tracing::warn!(pod = pod.id(), %error, "plugins did not hear of the end of a refused pod");
-        }
+        self.remove_pod_sandbox(cx, pod).await;
         Err(error.into())
     }
 
@@ -95,51 +99,40 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// The pod's resources have changed; `pod` has the new ones.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn post_update_pod_sandbox(
-        &self,
-        cx: &Ctx,
-        pod: &dyn PodSandbox,
-    ) -> Result<(), CriError> {
-        Ok(self.api.post_update_pod_sandbox(cx, pod).await?)
+    pub async fn post_update_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) {
+        let told = self.api.post_update_pod_sandbox(cx, pod).await;
+        noted("PostUpdatePodSandbox", pod.id(), told);
     }
 
     /// The pod's containers are stopped and its sandbox is about to be. Plugins that have not heard
     /// of the containers' stop hear of it first.
-    ///
-    /// # Errors
-    /// What plugins said, of the pod or the first of its containers; nothing that has to be undone.
-    pub async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), CriError> {
+    pub async fn stop_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) {
         if !self.api.is_enabled() {
-            return Ok(());
+            return;
         }
         let id = pod.id();
-        let (containers, mut result) = match self.runtime.containers().await {
-            Ok(containers) => (containers, Ok(())),
-            Err(error) => (Vec::new(), Err(CriError::Store(error))),
-        };
+        let containers = self.runtime.containers().await.unwrap_or_else(|error| {
+            let error = CriError::Store(error);
+            tracing::warn!(pod = id, %error, "plugins may not hear of the stop of a pod's containers");
+            Vec::new()
+        });
         for container in containers {
             if container.pod_sandbox_id() == id {
-                let stopped = self.api.stop_container(cx, pod, &*container).await;
-                result = result.and(stopped.map(drop).map_err(CriError::from));
+                let told = self.api.stop_container(cx, pod, &*container).await;
+                noted("StopContainer", container.id(), told);
             }
         }
-        result.and(
-            self.api
-                .stop_pod_sandbox(cx, pod)
-                .await
-                .map_err(CriError::from),
-        )
+        noted(
+            "StopPodSandbox",
+            id,
+            self.api.stop_pod_sandbox(cx, pod).await,
+        );
     }
 
-    /// The pod is removed.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) -> Result<(), CriError> {
-        Ok(self.api.remove_pod_sandbox(cx, pod).await?)
+    /// The pod is removed. Plugins that have not heard of its stop hear of that first.
+    pub async fn remove_pod_sandbox(&self, cx: &Ctx, pod: &dyn PodSandbox) {
+        let told = self.api.remove_pod_sandbox(cx, pod).await;
+        noted("RemovePodSandbox", pod.id(), told);
     }
 
     /// The container's spec is complete, and nothing is created yet: asks the plugins.
@@ -188,34 +181,25 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// The container was started.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
     pub async fn post_start_container(
         &self,
         cx: &Ctx,
         pod: &dyn PodSandbox,
         container: &dyn Container,
-    ) -> Result<(), CriError> {
-        Ok(self.api.post_start_container(cx, pod, container).await?)
+    ) {
+        let told = self.api.post_start_container(cx, pod, container).await;
+        noted("PostStartContainer", container.id(), told);
     }
 
     /// The container could not be started, and its process (if there was one) is gone.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn start_failed(
-        &self,
-        cx: &Ctx,
-        pod: &dyn PodSandbox,
-        container: &dyn Container,
-    ) -> Result<(), CriError> {
-        self.api.stop_container(cx, pod, container).await?;
-        Ok(())
+    pub async fn start_failed(&self, cx: &Ctx, pod: &dyn PodSandbox, container: &dyn Container) {
+        let told = self.api.stop_container(cx, pod, container).await;
+        noted("StopContainer", container.id(), told);
     }
 
     /// The orchestrator wants these resources for the container. What to apply in their place;
-    /// `None` to apply them.
+    /// `None` to apply them: as the runtime does without NRI, or as
+    /// [`ResolvedUpdate::requested`].
     ///
     /// # Errors
     /// Resources that make no sense; a plugin refused them, or what plugins ask for cannot be
@@ -254,49 +238,34 @@ impl<R: CriStore + CriActions + SpecHooks> CriNri<R> {
     }
 
     /// The container's resources have changed; `container` has the new ones.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
     pub async fn post_update_container(
         &self,
         cx: &Ctx,
         pod: &dyn PodSandbox,
         container: &dyn Container,
-    ) -> Result<(), CriError> {
-        Ok(self.api.post_update_container(cx, pod, container).await?)
+    ) {
+        let told = self.api.post_update_container(cx, pod, container).await;
+        noted("PostUpdateContainer", container.id(), told);
     }
 
     /// The container was stopped.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn stop_container(
-        &self,
-        cx: &Ctx,
-        container: &dyn Container,
-    ) -> Result<(), CriError> {
+    pub async fn stop_container(&self, cx: &Ctx, container: &dyn Container) {
         if !self.api.is_enabled() {
-            return Ok(());
+            return;
         }
         let pod = self.pod_of(container).await;
-        self.api.stop_container(cx, &*pod, container).await?;
-        Ok(())
+        let told = self.api.stop_container(cx, &*pod, container).await;
+        noted("StopContainer", container.id(), told);
     }
 
     /// The container is removed.
-    ///
-    /// # Errors
-    /// What plugins said; nothing that has to be undone.
-    pub async fn remove_container(
-        &self,
-        cx: &Ctx,
-        container: &dyn Container,
-    ) -> Result<(), CriError> {
+    pub async fn remove_container(&self, cx: &Ctx, container: &dyn Container) {
         if !self.api.is_enabled() {
-            return Ok(());
+            return;
         }
         let pod = self.pod_of(container).await;
-        Ok(self.api.remove_container(cx, &*pod, container).await?)
+        let told = self.api.remove_container(cx, &*pod, container).await;
+        noted("RemoveContainer", container.id(), told);
     }
 
     /// The container's process ended by itself, at `exited_at` (nanoseconds since the epoch).

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
@@ -11,10 +10,7 @@ use nri_core::oci::{ApplyOptions, CallbackError, apply_resources_with, resources
 use nri_core::{Ctx, api};
 
 use crate::cri::LinuxContainerResources;
-use crate::{IDENTITY_ANNOTATIONS, OciSpec, host, resources};
-
-/// Why a runtime's store did not answer.
-pub type StoreError = Box<dyn Error + Send + Sync>;
+use crate::{CriError, IDENTITY_ANNOTATIONS, OciSpec, StoreError, host, resources};
 
 /// The runtime's pods and containers, without infrastructure containers.
 ///
@@ -102,19 +98,13 @@ pub trait CriActions: Send + Sync + 'static {
         update: &ResolvedUpdate,
     ) -> Result<(), ActionError>;
 
-    /// Stops a container and returns when its process is gone: kills it once `grace` is over. One
-    /// that is stopped already is a success. `reason` is for the container's status; its short
-    /// form is `Evicted`.
+    /// Kills a container, at once, and returns when its process is gone. One that is stopped
+    /// already is a success. `reason` is for the container's status, as its message; its short form
+    /// is `Evicted`.
     ///
     /// # Errors
     /// Whatever kept the container alive.
-    async fn stop_container(
-        &self,
-        cx: &Ctx,
-        id: &str,
-        grace: Duration,
-        reason: &str,
-    ) -> Result<(), ActionError>;
+    async fn stop_container(&self, cx: &Ctx, id: &str, reason: &str) -> Result<(), ActionError>;
 }
 
 /// The runtime's choices about OCI specs.
@@ -146,6 +136,18 @@ pub enum ActionError {
     /// The runtime tried and failed.
     #[error("{0}")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ActionError {
+    /// The runtime tried and failed: with an error of its own, or words.
+    ///
+    /// ```
+    /// use nri_domain_cri::ActionError;
+    /// assert_eq!(ActionError::failed("the cgroup is busy").to_string(), "the cgroup is busy");
+    /// ```
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// New resources of a container in the three forms that a runtime may want.
@@ -207,6 +209,29 @@ impl ResolvedUpdate {
             cri: resources::overlay(request, &nri),
             nri,
         })
+    }
+
+    /// What the orchestrator asks for and nothing else: for updates that plugins have nothing to
+    /// say to, where [`CriNri::update_container`](crate::CriNri::update_container) gives
+    /// `None`.
+    ///
+    /// ```
+    /// use nri_domain_cri::{ResolvedUpdate, cri::LinuxContainerResources, host};
+    ///
+    /// let request = LinuxContainerResources { cpu_shares: 512, ..Default::default() };
+    /// let update = ResolvedUpdate::requested(&request, &host::apply_options())?;
+    /// assert_eq!(update.oci, serde_json::json!({"cpu": {"shares": 512}}));
+    /// # Ok::<(), nri_domain_cri::CriError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Resources that make no sense.
+    pub fn requested(
+        request: &LinuxContainerResources,
+        options: &ApplyOptions,
+    ) -> Result<Self, CriError> {
+        let wanted = resources::to_nri(request)?;
+        Self::with_options(request, wanted, options).map_err(CriError::RequestedResources)
     }
 
     /// Has `oci` seen by the [resource checker](ApplyOptions::resource_checker) of the options, if

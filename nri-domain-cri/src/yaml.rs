@@ -1,10 +1,12 @@
-//! YAML as what it says in JSON. What may not enter: any message.
+//! YAML as what it says in JSON: files of administrators, values of annotations. What may not
+//! enter: any message.
 //!
 //! Plain words mean what YAML 1.2's core schema says (`yes` is a text). References to anchors are
 //! refused, so that a short text stays short; so are merge keys, other tags than the core schema's
 //! and a second document.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// As deep as JSON is read.
@@ -17,7 +19,6 @@ pub(crate) enum Twice {
     Last,
     /// A mistake, as to the readers of files that an administrator keeps: one of the two would be
     /// swallowed.
-    #[cfg(any(feature = "cdi", feature = "blockio"))]
     Refused,
 }
 
@@ -25,6 +26,29 @@ pub(crate) enum Twice {
 enum Open {
     List(Vec<Value>),
     Mapping(Map<String, Value>, Option<String>),
+}
+
+/// A text that is no YAML, or not of what it should be of; where, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidYaml(String);
+
+/// Reads a value from YAML, of which JSON is a part. A key that a mapping has twice is an error.
+///
+/// ```
+/// use nri_domain_cri::yaml;
+///
+/// let devices: Vec<String> = yaml::from_str("- /dev/kvm\n- /dev/fuse\n")?;
+/// assert_eq!(devices, ["/dev/kvm", "/dev/fuse"]);
+/// assert!(yaml::from_str::<Vec<String>>("{a: 1, a: 2}").unwrap_err().to_string().contains("twice"));
+/// # Ok::<(), yaml::InvalidYaml>(())
+/// ```
+///
+/// # Errors
+/// The text is no YAML, or has what this crate does not read; it is of another type.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, InvalidYaml> {
+    let value = value(text, Twice::Refused).map_err(InvalidYaml)?;
+    serde_json::from_value(value).map_err(|error| InvalidYaml(error.to_string()))
 }
 
 /// The one document of a text.

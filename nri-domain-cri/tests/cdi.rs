@@ -130,6 +130,8 @@ fn a_device_that_is_not_there_is_an_error_with_what_could_not_be_read() {
         "there are no CDI devices vendor.example/net=clash (",
         "9.0.0",
         "two files",
+        "): install their specification in ",
+        "/cdi-run",
     ] {
         assert!(error.contains(part), "{error}");
     }
@@ -142,7 +144,7 @@ fn a_device_that_is_not_there_is_an_error_with_what_could_not_be_read() {
 fn what_is_no_specification_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.json");
-    let whole = r#"{"cdiVersion": "1.0.0", "kind": "v.example/c", "devices": [{"name": "d"}]}"#;
+    let whole = r#"{"cdiVersion": "1.0.0", "kind": "v.example/c", "containerEdits": {"env": ["A=1"]}, "devices": [{"name": "d"}]}"#;
     for (from, to, part) in [
         ("1.0.0", "one", "must be like 1.0.0"),
         ("v.example/c", "v.example", "must be like vendor.com/class"),
@@ -180,6 +182,26 @@ fn what_is_no_specification_is_refused_with_the_reason() {
         ),
         (
             r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"hooks": [{"hookName": "poststop", "path": "x"}]}}"#,
+            r#"the path of a poststop hook is "x", and must be absolute"#,
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"hooks": [{"hookName": "poststop", "path": "/x", "timeout": 0}]}}"#,
+            "the `timeout` of the hook /x must be above 0 seconds",
+        ),
+        (
+            r#"{"name": "d"}"#,
+            r#"{"name": "d", "containerEdits": {"deviceNodes": [{"path": "/dev/d", "permissions": "no"}]}}"#,
+            r#"/dev/d has the permission 'n': some of r, w and m are wanted, or "none""#,
+        ),
+        (
+            r#"{"env": ["A=1"]}"#,
+            "{}",
+            "the device v.example/c=d would change nothing: neither it nor the file has `containerEdits`",
+        ),
+        (
+            r#"{"name": "d"}"#,
             r#"{"name": "d", "containerEdits": {"deviceNodes": [{"path": "/dev/d", "type": "c", "major": -1, "minor": -1}]}}"#,
             "/dev/d has the numbers -1:-1; a major number is 0 to 4095",
         ),
@@ -213,6 +235,28 @@ fn what_is_no_specification_is_refused_with_the_reason() {
     }
     std::fs::write(&path, whole).unwrap();
     assert_eq!(Registry::load([directory.path()]).errors(), []);
+}
+
+/// Permissions that are left out are all of them; `none` is none, and so there is no rule.
+#[test]
+fn a_node_without_permissions_is_there_and_is_not_allowed() {
+    let text = "cdiVersion: 1.1.0
+kind: v.example/c
+devices:
+- name: d
+  containerEdits:
+    deviceNodes: [{path: /dev/d, type: c, major: 1, minor: 3, permissions: none}]
+";
+    let registry = Registry::from_texts([("v.yaml", text)]);
+    assert_eq!(registry.errors(), []);
+    let mut spec = json!({"process": {"args": ["/app"], "cwd": "/"}});
+    registry
+        .inject(&mut spec, &names(&["v.example/c=d"]))
+        .unwrap();
+    assert_eq!(
+        spec["linux"],
+        json!({"devices": [{"path": "/dev/d", "type": "c", "major": 1, "minor": 3}]})
+    );
 }
 
 /// Law: what a container has at a path is replaced, however the path is spelled.

@@ -31,7 +31,7 @@ pub const DEFAULT_PLUGIN_CONFIG_PATH: &str = "/etc/nri-hub/conf.d";
 const LARGEST: u64 = 4 << 20;
 
 /// What the hub cannot do without: with these it knows what exists.
-const NECESSARY: [Event; 6] = [
+pub(crate) const NECESSARY: [Event; 6] = [
     Event::RunPodSandbox,
     Event::StopPodSandbox,
     Event::RemovePodSandbox,
@@ -91,6 +91,11 @@ pub struct HubSettings {
     /// plugin below validates, or a plugin beside the hub adjusts.
     #[serde(deserialize_with = "events")]
     pub events: EventMask,
+    /// Whether the hub subscribes, of these, only to what plugins below subscribe to, and to what
+    /// tells it what exists. Each event that nobody below wants then costs nothing; but when a
+    /// plugin comes that wants more, the hub has to register again, and the runtime goes on
+    /// without it for a moment. Default `false`.
+    pub narrow: bool,
     /// Whether the runtime above is to fail a request that the hub does not answer, as protocol
     /// v0.12.4 has it. Default `false`: what matters is then what plugins below are required.
     pub fail_request: bool,
@@ -119,6 +124,7 @@ impl Default for HubSettings {
             identity: "50-hub".to_owned(),
             runtime_socket: DEFAULT_RUNTIME_SOCKET.into(),
             events: EventMask::ALL,
+            narrow: false,
             fail_request: false,
             margin: Duration::from_millis(200),
             control_socket: DEFAULT_CONTROL_SOCKET.into(),
@@ -464,6 +470,7 @@ mod tests {
             "identity",
             "runtime_socket",
             "events",
+            "narrow",
             "fail_request",
             "margin",
             "control_socket",
@@ -482,6 +489,7 @@ mod tests {
             [
                 "identity",
                 "runtime",
+                "narrow",
                 "fail",
                 "margin",
                 "control",

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nri_adaptation::api::{Container, ContainerAdjustment, ContainerState, PodSandbox};
+use nri_adaptation::api::{
+    Container, ContainerAdjustment, ContainerState, CreateContainerResponse, Field, PodSandbox,
+};
+use nri_adaptation::merge::Owner;
 use nri_adaptation::{
     Ctx, Event, EventError, Nri, PluginId, Request, Response, RuntimeApi as _, merge,
 };
@@ -97,7 +100,7 @@ impl Down {
             Request::RunPodSandbox(request) => request.pod.clone(),
             _ => None,
         };
-        let relayed = match self.nri.relay(cx, request).await {
+        let mut relayed = match self.nri.relay(cx, request).await {
             // A step that comes twice, or late, is none; the runtime above knows what it does.
             Err(EventError::Lifecycle(reason)) => {
                 tracing::warn!(%event, reason, "the runtime above tells another story than before");
@@ -109,11 +112,14 @@ impl Down {
             self.mirror.put_pod(pod, true);
         }
         if let Some(container) = created {
-            self.behind.put(&container.id, relayed.behind());
-            self.mirror.put_container(match &relayed.response {
-                Response::CreateContainer(answer) => adjusted(container, answer.adjust.as_ref()),
-                _ => container,
-            });
+            let behind = relayed.behind();
+            if let Response::CreateContainer(answer) = &mut relayed.response {
+                let id = container.id.clone();
+                self.mirror
+                    .put_container(adjusted(container, answer.adjust.as_ref()));
+                take_over_with_nothing(answer, behind.owners.owner(&id, Field::Args, None));
+                self.behind.put(&id, behind);
+            }
         }
         Ok(relayed.response)
     }
@@ -164,6 +170,15 @@ impl Down {
                 self.mirror.replace(pods, containers);
             }
         }
+    }
+}
+
+/// Says upwards what a plugin below says that takes the command line over and gives none: whoever
+/// is beside the hub, before it or after it, has to see that. Below it is the original one again,
+/// which is nothing that would have to be asked for.
+fn take_over_with_nothing(answer: &mut CreateContainerResponse, owner: Option<&Owner>) {
+    if let Some(Owner::Removed(_)) = owner {
+        answer.adjust.get_or_insert_default().args = vec![String::new()];
     }
 }
 

@@ -19,11 +19,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nri_adaptation::SocketFile;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::listen::{File, Listeners};
+use crate::listen::Listeners;
 use crate::shared::Shared;
 use crate::upgrade;
 
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
     let mut accepting = JoinSet::new();
     let control = shared.settings().control_socket;
     for (socket, file) in listeners.sockets {
-        let is_control = file.0 == control;
+        let is_control = file.path() == control;
         let shared = Arc::clone(&shared);
         let serve = move |stream| one(stream, is_control, Arc::clone(&shared));
         accepting.spawn(accept_all(socket, Some(file), serve));
@@ -94,8 +95,11 @@ impl Accept for TcpListener {
 }
 
 /// Serves whoever connects. The file, if there is one, goes with it.
-async fn accept_all<A: Accept, F>(listener: A, _file: Option<File>, serve: impl Fn(A::Stream) -> F)
-where
+async fn accept_all<A: Accept, F>(
+    listener: A,
+    _file: Option<SocketFile>,
+    serve: impl Fn(A::Stream) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();

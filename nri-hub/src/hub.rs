@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use nri_adaptation::{Nri, PluginState, RuntimeApi as _};
+use nri_adaptation::{EventMask, Nri, PluginState, RuntimeApi as _};
 use nri_plugin::{Backoff, Ended, Runner, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -21,6 +21,7 @@ use crate::http;
 use crate::listen::{Listeners, Place};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
+use crate::narrow;
 use crate::records::Records;
 use crate::reload;
 use crate::shared::Shared;
@@ -137,13 +138,13 @@ impl Builder {
             behind: Arc::default(),
             barrier,
         };
+        let known_above = watch::Sender::new(EventMask::NONE);
         let up = Up {
             down: down.clone(),
             above,
-            events: settings.events,
-            margin: settings.margin,
-            fail_request: settings.fail_request,
+            settings: settings.clone(),
             synchronized: synchronized.clone(),
+            known: known_above.clone(),
             configured: Mutex::default(),
             identity: Arc::clone(&identity),
             waited: waited.map(|waited| (Instant::now() + JUST, waited)),
@@ -177,6 +178,7 @@ impl Builder {
             runner,
             down,
             synchronized,
+            known_above,
             to_come,
             backoff: self.backoff,
         })
@@ -210,6 +212,8 @@ pub struct Hub {
     runner: Runner,
     down: Down,
     synchronized: watch::Sender<Vec<Synchronized>>,
+    /// The events that the runtime above knows.
+    known_above: watch::Sender<EventMask>,
     /// Who takes the hub's place.
     to_come: mpsc::Receiver<UnixStream>,
     backoff: Backoff,
@@ -253,6 +257,7 @@ impl Hub {
             runner,
             down,
             synchronized,
+            known_above,
             mut to_come,
             backoff,
         } = self;
@@ -277,6 +282,7 @@ impl Hub {
         let mut run = tokio::spawn(runner.run_forever(backoff));
         let follow = follow(&shared, &down, &synchronized);
         let watch = reload::watch(&shared);
+        let widen = narrow::widen(&shared, &above, known_above.subscribe());
         let give_way = async {
             while let Some(successor) = to_come.recv().await {
                 match upgrade::let_go(&shared, &above).await {
@@ -311,6 +317,7 @@ impl Hub {
             error = follow => Err(error),
             () = &mut served => Ok(Ended::Stopped),
             () = watch => Ok(Ended::Stopped),
+            () = widen => Ok(Ended::Stopped),
         };
         above.stop();
         shared.nri.stop().await;

@@ -22,6 +22,7 @@ mod hub;
 mod listen;
 mod metrics;
 mod mirror;
+mod narrow;
 mod records;
 mod reload;
 mod shared;

@@ -1,13 +1,11 @@
 //! Where status, metrics and probes are served: sockets and loopback addresses.
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nri_adaptation::SocketFile;
 use nri_plugin::SocketPath;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::error::Error;
 
@@ -54,19 +52,8 @@ impl Place {
 /// What is open.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    pub(crate) sockets: Vec<(UnixListener, File)>,
+    pub(crate) sockets: Vec<(UnixListener, SocketFile)>,
     pub(crate) addresses: Vec<TcpListener>,
-}
-
-/// The file of a socket. It goes with it.
-#[derive(Debug)]
-pub(crate) struct File(pub(crate) PathBuf);
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // It may be gone, or the directory may be.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 impl Listeners {
@@ -80,55 +67,24 @@ impl Listeners {
                 })?);
             }
             Place::Socket(path) => {
-                let listener = bind(path).await.map_err(|error| Error::Listen {
+                let opened = SocketFile::open(path).await;
+                self.sockets.push(opened.map_err(|error| Error::Listen {
                     place: path.display().to_string(),
-                    reason: match error.kind() {
-                        io::ErrorKind::AddrInUse => {
-                            "another hub answers there: one hub on a node is enough, two need sockets of their own".to_owned()
-                        }
-                        _ => error.to_string(),
+                    reason: match error {
+                        nri_adaptation::Error::Socket { reason, .. } => reason,
+                        other => other.to_string(),
                     },
-                })?;
-                self.sockets.push((listener, File(path.clone())));
+                })?);
             }
         }
         Ok(())
     }
 }
 
-/// Opens a socket for our own user alone. One that nobody listens at any more is replaced; anything
-/// else in its place stays.
-async fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if !fs::symlink_metadata(path)?.file_type().is_socket() {
-                return Err(io::Error::other(
-                    "there is something in its place that is no socket: remove it or choose another path",
-                ));
-            }
-            // Who refuses has ended. Any other answer is one of somebody.
-            let asked = UnixStream::connect(path).await;
-            if !asked.is_err_and(|asked| asked.kind() == io::ErrorKind::ConnectionRefused) {
-                return Err(error);
-            }
-            fs::remove_file(path)?;
-            UnixListener::bind(path)?
-        }
-        other => other?,
-    };
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_place_that_others_can_reach_has_to_be_meant() {
@@ -155,7 +111,7 @@ mod tests {
         for path in [&path, &link] {
             let refused = Listeners::default().open(&Place::socket(path)).await;
             let error = refused.unwrap_err().to_string();
-            assert!(error.contains("is no socket: remove it"), "{error}");
+            assert!(error.contains("not a socket: remove it"), "{error}");
         }
         assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
     }
@@ -168,7 +124,7 @@ mod tests {
         first.open(&place).await.unwrap();
         let error = Listeners::default().open(&place).await.unwrap_err();
         assert!(
-            error.to_string().contains("another hub answers there"),
+            error.to_string().contains("another process is listening"),
             "{error}"
         );
         // As after a crash: the file stays.

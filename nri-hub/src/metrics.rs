@@ -222,6 +222,64 @@ mod tests {
     use nri_adaptation::Metrics as _;
 
     use super::*;
+    use nri_adaptation::policy::explain;
+    use nri_adaptation::{Config, api};
+
+    /// What a policy says of an answer with a hook, a variable and a command line.
+    fn verdicts(plugin: &PluginId) -> Vec<Verdict> {
+        let policy = "default = 'audit'\n[[rules]]\nname = 'no-hooks'\nfields = ['oci-hooks']\naction = 'deny'";
+        let asked = api::ContainerAdjustment {
+            hooks: Some(api::Hooks {
+                poststop: vec![api::Hook::default()],
+                ..Default::default()
+            }),
+            env: vec![api::KeyValue::default()],
+            args: vec!["sh".to_owned()],
+            ..Default::default()
+        };
+        let policy = Config::policy_from_toml(policy).unwrap();
+        explain(&policy, plugin, &api::PodSandbox::default(), &asked)
+    }
+
+    /// Law: what the dashboard draws and what alerts are raised by is there.
+    #[test]
+    fn every_name_in_the_dashboard_and_in_the_alert_rules_is_one_of_the_text() {
+        let metrics = Metrics::default();
+        let plugin = "10-a".parse().unwrap();
+        metrics.record_invocation(&plugin, "CreateContainer", Ok(()));
+        metrics.record_latency(&plugin, "CreateContainer", Duration::from_millis(3));
+        metrics.record_adjustments(&plugin, "CreateContainer", None, 2, 0);
+        metrics.record_missed(&plugin, 7);
+        for verdict in verdicts(&plugin) {
+            metrics.record_verdict(&verdict);
+        }
+        let text = metrics.text(&Hubs {
+            is_ready: true,
+            is_connected: true,
+            connections: 1,
+            is_config_valid: true,
+            pods: 0,
+            containers: 0,
+            requests: 0,
+            failed: 0,
+        });
+        let there = |name: &str| {
+            let mut lines = text.lines();
+            lines.any(|line| line.split(['{', ' ']).next() == Some(name))
+        };
+        let used = concat!(
+            include_str!("../deploy/grafana-dashboard.json"),
+            include_str!("../deploy/prometheus-rules.yaml")
+        );
+        let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let words = used.split(|letter| !is_of_name(letter));
+        let mut names = 0;
+        for name in words.filter(|word| word.starts_with("nri_hub_")) {
+            assert!(there(name), "{name} is not in {text}");
+            names += 1;
+        }
+        assert!(names > 15, "{names}");
+    }
 
     #[test]
     fn the_text_has_plugins_and_the_hub_and_one_end() {
@@ -232,6 +290,9 @@ mod tests {
         metrics.record_latency(&plugin, "CreateContainer", Duration::from_millis(3));
         metrics.record_adjustments(&plugin, "CreateContainer", None, 2, 0);
         metrics.record_missed(&plugin, 7);
+        for verdict in verdicts(&plugin) {
+            metrics.record_verdict(&verdict);
+        }
         metrics.set_plugin_count(1);
         let hub = Hubs {
             is_ready: true,
@@ -249,6 +310,8 @@ mod tests {
             r#"nri_hub_plugin_latency_seconds_count{plugin="10-ab",operation="CreateContainer"} 1"#,
             r#"nri_hub_plugin_adjustments_total{plugin="10-ab",operation="CreateContainer",type="update"} 2"#,
             r#"nri_hub_observer_missed_events_total{plugin="10-ab"} 7"#,
+            r#"nri_hub_policy_verdicts_total{plugin="10-ab",rule="no-hooks",action="deny"} 1"#,
+            r#"nri_hub_policy_verdicts_total{plugin="10-ab",rule="default",action="audit"} 2"#,
             "nri_hub_active_plugins 1",
             "nri_hub_ready 1",
             "nri_hub_runtime_connected 0",

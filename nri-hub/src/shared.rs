@@ -266,6 +266,7 @@ fn takes_restart(now: &HubSettings, new: &HubSettings) -> Vec<String> {
             now.runtime_socket != new.runtime_socket,
         ),
         ("hub.events", now.events != new.events),
+        ("hub.narrow", now.narrow != new.narrow),
         ("hub.fail_request", now.fail_request != new.fail_request),
         ("hub.margin", now.margin != new.margin),
         (

@@ -14,8 +14,10 @@ use nri_plugin::RuntimeLevel;
 use tokio::sync::{OwnedRwLockWriteGuard, watch};
 use tokio::time::timeout;
 
+use crate::config::HubSettings;
 use crate::domain::Above;
 use crate::down::{Down, Terms};
+use crate::narrow;
 
 /// How the hub answers, whatever it is asked.
 #[derive(Debug)]
@@ -24,12 +26,13 @@ pub(crate) struct Up {
     pub(crate) above: Arc<Above>,
     /// Who the hub is to the runtime; known once the runner is built.
     pub(crate) identity: Arc<OnceLock<PluginId>>,
-    pub(crate) events: EventMask,
-    /// How much sooner than the runtime's deadline the answer goes up.
-    pub(crate) margin: Duration,
-    pub(crate) fail_request: bool,
+    /// Which events it subscribes to, how much sooner than the runtime's deadline it answers, and
+    /// what it says of requests that it does not answer.
+    pub(crate) settings: HubSettings,
     /// Synchronisations, to be told of below once they are answered.
     pub(crate) synchronized: watch::Sender<Vec<Synchronized>>,
+    /// The events that the runtime knows.
+    pub(crate) known: watch::Sender<EventMask>,
     pub(crate) configured: Mutex<Configured>,
     /// Until when requests have been waiting already, and how long.
     pub(crate) waited: Option<(Instant, Duration)>,
@@ -90,7 +93,7 @@ impl Up {
     /// When to answer if the runtime stops waiting then.
     fn sooner(&self, deadline: Instant) -> Instant {
         let left = deadline.saturating_duration_since(Instant::now());
-        let margin = self.margin.min(left / 2);
+        let margin = self.settings.margin.min(left / 2);
         deadline.checked_sub(margin).unwrap_or(deadline)
     }
 }
@@ -98,12 +101,12 @@ impl Up {
 #[async_trait]
 impl Plugin for Up {
     fn events(&self) -> EventMask {
-        self.events
+        self.settings.events
     }
 
     fn failure_policy(&self) -> Option<api::FailurePolicy> {
         Some(api::FailurePolicy {
-            fail_request: self.fail_request,
+            fail_request: self.settings.fail_request,
             keep_connected: true,
         })
     }
@@ -113,7 +116,9 @@ impl Plugin for Up {
         cx: &PluginCtx,
         configuration: Configuration,
     ) -> Result<Option<EventMask>, HandlerError> {
-        let events = self.events & RuntimeLevel::of(&configuration).events();
+        let below = *self.down.nri.watch_events().borrow();
+        let known = RuntimeLevel::of(&configuration).events();
+        let events = narrow::wanted(&self.settings, below) & known;
         *self
             .configured
             .lock()
@@ -121,8 +126,9 @@ impl Plugin for Up {
             request_timeout: configuration.request_timeout,
             validates: events.contains(Event::ValidateContainerAdjustment),
         };
+        self.known.send_replace(known);
         self.above.set(cx.runtime(), configuration.runtime);
-        Ok(None)
+        Ok(self.settings.narrow.then_some(events))
     }
 
     async fn synchronize(

@@ -58,6 +58,18 @@ fn a_policy_says_beforehand_what_it_does_and_by_which_rule() {
     );
     let (code, ..) = check(&["--namespace", "dev", "--adjustment", asked]);
     assert_eq!(code, Some(0));
+    let other = directory.path().join("asked.json");
+    std::fs::write(&other, asked).unwrap();
+    let of_file = format!("@{}", other.display());
+    let (code, of_file, _) = check(&["--namespace", "prod-eu", "--adjustment", &of_file]);
+    assert_eq!((code, of_file), (Some(3), out));
+    // What has no end is not read to it.
+    let (code, _, error) = check(&["--adjustment", "@/dev/zero"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("/dev/zero: it has more than 4194304 bytes"),
+        "{error}"
+    );
     std::fs::write(&file, POLICY.replace("fields", "feilds")).unwrap();
     let (code, _, error) = check(&[]);
     assert_eq!(code, Some(2));
@@ -81,6 +93,21 @@ fn the_configuration_that_it_prints_is_one() {
     let (code, _, error) = said(&command.output().unwrap());
     assert_eq!(code, Some(2));
     assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
+}
+
+#[test]
+fn a_word_that_is_no_level_is_an_error() {
+    for (level, code) in [
+        ("debgu", 2),
+        ("info,nri_hub=loud", 2),
+        ("warn,nri_hub=debug", 0),
+    ] {
+        let mut command = hub();
+        command.args(["--log-level", level, "config", "default"]);
+        let (is, _, error) = said(&command.output().unwrap());
+        assert_eq!(is, Some(code), "{level}: {error}");
+        assert_eq!(error.contains("--log-level"), code != 0, "{error}");
+    }
 }
 
 /// Law: `--config` counts for every command, wherever it stands.

@@ -100,7 +100,10 @@ impl Handed {
 pub(crate) struct Wanted {
     /// How long what is under way may take.
     pub(crate) patience: Duration,
-    pub(crate) answer: oneshot::Sender<HandOver>,
+    /// Whether for nobody: it is closed, and another one is made.
+    pub(crate) anew: bool,
+    /// Gets the connection, or nothing once it is closed.
+    pub(crate) answer: oneshot::Sender<Option<HandOver>>,
 }
 
 /// Where a runner asks its session.

@@ -10,6 +10,7 @@ use nri_core::{
     Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, ReceivedRequest, Request,
     Response, SyncPart, api,
 };
+use nri_proto::rpc;
 
 use crate::answer::IntoAnswer;
 use crate::event_table::{Proposal, Viewed, handled_events, missing, part_type, take_part};
@@ -173,41 +174,73 @@ macro_rules! define {
                 let _ = call(&self.given.shutdown, cx, ()).await;
             }
 
+            // As `async_trait` would have it, but that there is one future that has room for what the
+            // handler is given, which is large, and that is the handler's.
+            fn relay<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                cx: &'life1 PluginCtx,
+                request: Request,
+            ) -> Answering<'async_trait>
+            where
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+                Self: 'async_trait,
+            {
+                if let Some((_, listener)) = &self.given.every {
+                    listener(cx, &request);
+                }
+                if self.given.views.contains_key(&request.event()) {
+                    return self.receive(cx, ReceivedRequest::from(&request));
+                }
+                match request {
+                    $(Request::$event(mut request) => {
+                        let Some(handler) = &self.given.$handler else {
+                            return at_once(Ok(Response::empty(Event::$event)));
+                        };
+                        match taken(|| Ok(($(take_part!($event request $part),)+))) {
+                            Ok(parts) => answering::<rpc::plugin::$event>(handler(cx.clone(), parts)),
+                            Err(error) => at_once(Err(error)),
+                        }
+                    })*
+                    // There is no other.
+                    other => at_once(Ok(Response::empty(other.event()))),
+                }
+            }
+
             $(
                 async fn $handler(
                     &self,
                     cx: &PluginCtx,
                     request: api::$request,
                 ) -> Result<response!($event $answer), HandlerError> {
-                    let request = Request::$event(request);
-                    if let Some((_, listener)) = &self.given.every {
-                        listener(cx, &request);
+                    match self.relay(cx, Request::$event(request)).await? {
+                        Response::$event(answer) => Ok(from_response!($event answer)),
+                        _ => Ok(Default::default()),
                     }
-                    if self.given.views.contains_key(&Event::$event) {
-                        let answer = self.receive(cx, ReceivedRequest::from(&request));
-                        drop(request);
-                        return match answer.await? {
-                            Response::$event(answer) => Ok(from_response!($event answer)),
-                            _ => Ok(Default::default()),
-                        };
-                    }
-                    let Request::$event(request) = request else {
-                        return Ok(Default::default());
-                    };
-                    if self.given.$handler.is_none() {
-                        return Ok(Default::default());
-                    }
-                    // What is left of it does not wait for the handler.
-                    let answer = {
-                        let mut request = request;
-                        let parts = ($(take_part!($event request $part),)+);
-                        call(&self.given.$handler, cx, parts)
-                    };
-                    answer.await.map(to_response!($event))
                 }
             )*
         }
     };
+}
+
+/// What comes of an event.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response, HandlerError>> + Send + 'a>>;
+
+/// The parts of a request that a handler is given, if they are all there.
+fn taken<T>(take: impl FnOnce() -> Result<T, HandlerError>) -> Result<T, HandlerError> {
+    take()
+}
+
+fn at_once<'a>(answer: Result<Response, HandlerError>) -> Answering<'a> {
+    Box::pin(std::future::ready(answer))
+}
+
+/// What comes of an event whose handler answers this.
+fn answering<'a, V: Viewed>(answer: Answer<V::Answer>) -> Answering<'a>
+where
+    V: 'a,
+{
+    Box::pin(async move { answer.await.map(V::response) })
 }
 
 /// What a method of [`Plugin`] returns: of a validation the message, in which there is nothing to
@@ -238,15 +271,6 @@ macro_rules! from_response {
     ($event:ident $answer:ident) => {{
         let _ = $answer;
     }};
-}
-
-macro_rules! to_response {
-    (ValidateContainerAdjustment) => {
-        |()| api::ValidateContainerAdjustmentResponse::default()
-    };
-    ($event:ident) => {
-        std::convert::identity
-    };
 }
 
 handled_events!(define);

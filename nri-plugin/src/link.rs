@@ -18,6 +18,11 @@ pub(crate) async fn handling<F: Future>(handler: F) -> F::Output {
     HANDLING.scope((), handler).await
 }
 
+/// The same of what a handler does before it awaits anything.
+pub(crate) fn handling_now<T>(begin: impl FnOnce() -> T) -> T {
+    HANDLING.sync_scope((), begin)
+}
+
 /// Asks the runtime to update containers; cheap to clone, and good for as long as the
 /// [`Runner`](crate::Runner) runs: it uses whichever connection there is.
 ///

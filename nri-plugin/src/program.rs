@@ -14,7 +14,9 @@ use nri_core::{NRI_VERSION, Plugin};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::backoff::Backoff;
 use crate::configuration_file;
@@ -64,10 +66,16 @@ macro_rules! main {
 /// | `--index NN`, `--name NAME` | who it is, in place of what the runtime or the file's name says |
 /// | `--config FILE` | its configuration, if the runtime sends none; see [`configuration_file`](crate::Builder::configuration_file) |
 /// | `--once` | ends with the connection, in place of connecting again |
-/// | `--log-level LEVEL` | `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter of `tracing`; default the variable `RUST_LOG`, else `info` |
+/// | `--log-level LEVEL` | what is logged, see below; default the variable `RUST_LOG`, else `info` |
 /// | `--log-format text\|json` | one line each, to stderr |
 /// | `--healthz ADDRESS` | answers `GET /healthz` there: 200 while the plugin is ready, else 503, with its state |
 /// | `--version`, `--help` | |
+///
+/// A level is `error`, `warn`, `info`, `debug`, `trace` or `off`. `nri_plugin=debug,warn` says one
+/// for what targets begin with, and one for all others; without the latter nothing else is logged.
+/// Filters of spans and fields (`[span{field=value}]=debug`), which `tracing` has, are not read:
+/// they would be a fifth of a small plugin. In `RUST_LOG`, which may be meant for other programs,
+/// what is not understood is a warning.
 ///
 /// The command lines of Go plugins work too: long options with one dash (`-idx 10`), and `-idx`,
 /// `-socket-path` and `-verbose` for `--index`, `--socket` and `--log-level debug`.
@@ -152,7 +160,7 @@ struct Options {
     /// What is logged: error, warn, info, debug, trace, off, or a filter such as
     /// nri_plugin=debug,warn [default: RUST_LOG, else info].
     #[arg(long, value_name = "LEVEL", value_parser = filter)]
-    log_level: Option<String>,
+    log_level: Option<Targets>,
     /// The same as --log-level debug, as Go plugins have it.
     #[arg(long, hide = true)]
     verbose: bool,
@@ -189,12 +197,33 @@ fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> impl Iterator<I
     })
 }
 
-fn filter(text: &str) -> Result<String, String> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
+/// Levels, and targets with levels.
+fn filter(text: &str) -> Result<Targets, String> {
+    let mut filter = Targets::new();
+    for part in text.split(',').map(str::trim) {
+        let (target, level) = match part.rsplit_once('=') {
+            Some((target, level)) => (Some(target.trim()), level.trim()),
+            None => (None, part),
+        };
+        let read = level.parse::<LevelFilter>().ok();
+        let Some(read) = read.filter(|_| !level.is_empty()) else {
+            return Err(format!("{level:?} is no level: {FORM}"));
+        };
+        filter = match target {
+            None => filter.with_default(read),
+            Some(target)
+                if target.contains(['[', ']', '{', '}', '"', '=']) || target.is_empty() =>
+            {
+                return Err(format!("{target:?} is no target: {FORM}"));
+            }
+            Some(target) => filter.with_target(target, read),
+        };
     }
+    Ok(filter)
 }
+
+/// What is wanted of a filter.
+const FORM: &str = "write error, warn, info, debug, trace or off, or targets with levels such as nri_plugin=debug,warn";
 
 /// Why the program failed: a code, and what to say.
 struct Failure {
@@ -351,20 +380,27 @@ impl Program {
 
 /// Logs to stderr. A program that logs in its own way already goes on to do so.
 fn log(options: &Options) {
-    let filter = match &options.log_level {
-        Some(level) => EnvFilter::new(level),
-        None if options.verbose => EnvFilter::new("debug"),
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (said, mut ignored) = (options.log_level.clone(), None);
+    let filter = said.unwrap_or_else(|| match std::env::var("RUST_LOG") {
+        _ if options.verbose => Targets::new().with_default(LevelFilter::DEBUG),
+        Ok(text) if !text.trim().is_empty() => filter(&text).unwrap_or_else(|error| {
+            ignored = Some(error);
+            Targets::new().with_default(LevelFilter::INFO)
+        }),
+        _ => Targets::new().with_default(LevelFilter::INFO),
+    });
+    let layer = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     // An error says that there is a subscriber.
     let _ = match options.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
     };
+    if let Some(error) = ignored {
+        tracing::warn!("RUST_LOG is ignored: {error}");
+    }
 }
 
 #[cfg(test)]
@@ -395,6 +431,49 @@ mod tests {
     struct Own {
         #[arg(long, default_value_t = -12, allow_hyphen_values = true)]
         most: i32,
+    }
+
+    /// Law: nothing that is written as a filter is swallowed.
+    #[test]
+    fn a_filter_is_levels_and_targets_with_levels_and_nothing_else() {
+        use tracing::Level;
+        for (text, target, most) in [
+            ("warn", "a", Level::WARN),
+            ("DEBUG", "a", Level::DEBUG),
+            ("nri_plugin=debug,warn", "nri_plugin::session", Level::DEBUG),
+            ("nri_plugin=debug, warn", "a", Level::WARN),
+            ("info,a=error,a::b=trace", "a::b", Level::TRACE),
+            ("info,a=error,a::b=trace", "a::c", Level::ERROR),
+        ] {
+            let filter = filter(text).unwrap();
+            let levels = [
+                Level::ERROR,
+                Level::WARN,
+                Level::INFO,
+                Level::DEBUG,
+                Level::TRACE,
+            ];
+            for level in levels {
+                let wanted = filter.would_enable(target, &level);
+                assert_eq!(wanted, level <= most, "{text}: {target} {level}");
+            }
+        }
+        assert!(!filter("off").unwrap().would_enable("a", &Level::ERROR));
+        assert!(!filter("b=info").unwrap().would_enable("a", &Level::ERROR));
+        for (text, says) in [
+            ("debgu", "\"debgu\" is no level: write error"),
+            ("", "\"\" is no level"),
+            ("info,", "\"\" is no level"),
+            ("a=", "\"\" is no level"),
+            ("a=loud", "\"loud\" is no level"),
+            ("=info", "\"\" is no target"),
+            ("a[b]=info", "\"a[b]\" is no target"),
+            ("[b{c=1}]=info", "is no target"),
+            ("a[{b,c}]=info", "is no level"),
+        ] {
+            let error = filter(text).unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -394,6 +394,8 @@ impl Runner {
             };
             let reason = match ended {
                 Ok(ended @ (Ended::Stopped | Ended::HandedOver)) => break Ok(ended),
+                // As was asked for, so nothing is waited for.
+                Ok(Ended::LetGo) if next.is_some() => continue,
                 ended if next.is_none() => break ended,
                 Ok(Ended::Shutdown) if !comes_back(after_shutdown, next.as_ref(), place) => {
                     break Ok(Ended::Shutdown);
@@ -498,9 +500,29 @@ impl Handle {
     /// what is under way takes longer than `patience`, or the connection is not one to a
     /// socket's path.
     pub async fn hand_over(&self, patience: Duration) -> Option<HandOver> {
+        self.let_go(patience, false).await?
+    }
+
+    /// Has the runner close its connection and make another one at once, to be configured anew:
+    /// that is how a plugin gets other events. Requests that have come are answered before, and the
+    /// new connection begins with a whole synchronisation. What happens between the two the plugin
+    /// is not asked about: the runtime goes on without it.
+    ///
+    /// A run of one connection ends, with [`Ended::LetGo`]. False if that cannot be, for the
+    /// reasons of [`hand_over`](Self::hand_over), and nothing changes.
+    pub async fn reconnect(&self, patience: Duration) -> bool {
+        self.let_go(patience, true).await.is_some()
+    }
+
+    async fn let_go(&self, patience: Duration, anew: bool) -> Option<Option<HandOver>> {
         let (answer, answered) = oneshot::channel();
+        let wanted = Wanted {
+            patience,
+            anew,
+            answer,
+        };
         let asking = async {
-            self.ask.send(Wanted { patience, answer }).await.ok()?;
+            self.ask.send(wanted).await.ok()?;
             answered.await.ok()
         };
         // Twice, since it may be connecting.

@@ -403,11 +403,16 @@ impl Session {
                 () = self.over(ready_since) => break false,
                 wanted = self.control.asked.next() => wanted,
             };
-            if let Some(handed) = self.hand_over(wanted.patience).await {
-                // Whoever asked and has gone leaves the runtime to close what nobody has.
-                let _ = wanted.answer.send(handed);
-                return Ok(Ended::HandedOver);
-            }
+            let Some(handed) = self.hand_over(wanted.patience).await else {
+                continue;
+            };
+            let (handed, ended) = match wanted.anew {
+                true => (None, Ended::LetGo),
+                false => (Some(handed), Ended::HandedOver),
+            };
+            // Whoever asked and has gone leaves the runtime to close what nobody has.
+            let _ = wanted.answer.send(handed);
+            return Ok(ended);
         };
         self.drain().await;
         let reason = self.close().await;

@@ -64,6 +64,9 @@ pub enum Ended {
     /// [`Handle::hand_over`](crate::Handle::hand_over) was called: another process goes on with the
     /// connection.
     HandedOver,
+    /// [`Handle::reconnect`](crate::Handle::reconnect) was called, and the run is one of one
+    /// connection.
+    LetGo,
 }
 
 impl fmt::Display for Ended {
@@ -73,6 +76,7 @@ impl fmt::Display for Ended {
             Self::Disconnected => "the runtime closed the connection",
             Self::Stopped => "the plugin was stopped",
             Self::HandedOver => "the connection to the runtime was handed over",
+            Self::LetGo => "the connection to the runtime was let go of",
         })
     }
 }

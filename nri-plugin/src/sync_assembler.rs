@@ -6,7 +6,6 @@
 use std::mem;
 
 use nri_core::api;
-use prost::Message as _;
 
 /// Puts the messages together: the parts that have come so far.
 #[derive(Debug)]
@@ -46,10 +45,15 @@ impl SyncAssembler {
         }
     }
 
-    /// Takes a message. After the last one, and after an error, the next begins anew.
-    pub(crate) fn take(&mut self, message: api::SynchronizeRequest) -> Result<Taken, TooMuch> {
+    /// Takes a message, which had so many bytes on the wire. After the last one, and after an
+    /// error, the next begins anew.
+    pub(crate) fn take(
+        &mut self,
+        message: api::SynchronizeRequest,
+        bytes: usize,
+    ) -> Result<Taken, TooMuch> {
         // An empty object takes two bytes on the wire and some hundred here, so both count.
-        let bytes = message.encoded_len()
+        let bytes = bytes
             + message.pods.len() * size_of::<api::PodSandbox>()
             + message.containers.len() * size_of::<api::Container>();
         self.bytes = self.bytes.saturating_add(bytes);
@@ -81,7 +85,17 @@ impl SyncAssembler {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
+
+    fn take(
+        assembler: &mut SyncAssembler,
+        message: api::SynchronizeRequest,
+    ) -> Result<Taken, TooMuch> {
+        let bytes = message.encoded_len();
+        assembler.take(message, bytes)
+    }
 
     fn message(pods: &[&str], containers: &[&str], more: bool) -> api::SynchronizeRequest {
         api::SynchronizeRequest {
@@ -109,21 +123,24 @@ mod tests {
     fn parts_become_one_whole_in_order_and_the_next_begins_anew() {
         let mut assembler = SyncAssembler::new(1 << 20);
         assert_eq!(
-            assembler.take(message(&["a", "b"], &[], true)),
+            take(&mut assembler, message(&["a", "b"], &[], true)),
             Ok(Taken::Part)
         );
-        assert_eq!(assembler.take(message(&[], &[], true)), Ok(Taken::Part));
         assert_eq!(
-            assembler.take(message(&["c"], &["x"], true)),
+            take(&mut assembler, message(&[], &[], true)),
+            Ok(Taken::Part)
+        );
+        assert_eq!(
+            take(&mut assembler, message(&["c"], &["x"], true)),
             Ok(Taken::Part)
         );
         let whole = Taken::Whole(
             vec![pod("a"), pod("b"), pod("c")],
             vec![container("x"), container("y")],
         );
-        assert_eq!(assembler.take(message(&[], &["y"], false)), Ok(whole));
+        assert_eq!(take(&mut assembler, message(&[], &["y"], false)), Ok(whole));
         let next = Taken::Whole(vec![pod("d")], Vec::new());
-        assert_eq!(assembler.take(message(&["d"], &[], false)), Ok(next));
+        assert_eq!(take(&mut assembler, message(&["d"], &[], false)), Ok(next));
     }
 
     /// Law: however small the objects are on the wire, memory is bounded, and a refusal frees it.
@@ -132,9 +149,9 @@ mod tests {
         let limit = 100 * size_of::<api::PodSandbox>();
         let mut assembler = SyncAssembler::new(limit);
         let tiny = || message(&[""; 60], &[], true);
-        assert_eq!(assembler.take(tiny()), Ok(Taken::Part));
-        assert_eq!(assembler.take(tiny()), Err(TooMuch { limit }));
+        assert_eq!(take(&mut assembler, tiny()), Ok(Taken::Part));
+        assert_eq!(take(&mut assembler, tiny()), Err(TooMuch { limit }));
         assert_eq!(assembler.pods.capacity(), 0);
-        assert_eq!(assembler.take(tiny()), Ok(Taken::Part));
+        assert_eq!(take(&mut assembler, tiny()), Ok(Taken::Part));
     }
 }

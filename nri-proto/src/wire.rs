@@ -35,7 +35,7 @@ pub trait Wire: Message + Default + Fill + Put {
     /// The bytes are no such message.
     fn from_wire(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut message = Self::default();
-        match message.fill(&mut Reader(bytes)) {
+        match message.fill(&mut Reader::new(bytes)) {
             Ok(()) => Ok(message),
             Err(Refused) => Self::decode(bytes),
         }

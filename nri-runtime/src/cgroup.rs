@@ -30,7 +30,7 @@ impl Cgroup {
     fn below(root: &Path, cgroups_path: &str) -> Self {
         Self {
             root: root.to_owned(),
-            path: cgroups_path.trim_start_matches('/').to_owned(),
+            path: directory(cgroups_path).unwrap_or_else(|| cgroups_path.to_owned()),
             is_v2: root.join("cgroup.controllers").exists(),
             read: RefCell::default(),
         }
@@ -162,6 +162,40 @@ impl Cgroup {
     }
 }
 
+/// The directory below a hierarchy's root of a cgroup as an OCI spec has it: a path, or
+/// `SLICE:PREFIX:NAME` for systemd, whose slices are in one another as their names say. `None` if
+/// the slice is none.
+pub(crate) fn directory(cgroups_path: &str) -> Option<String> {
+    let mut parts = cgroups_path.splitn(3, ':');
+    let (Some(slice), Some(prefix), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+        return Some(cgroups_path.trim_start_matches('/').to_owned());
+    };
+    let unit = match (prefix, name.ends_with(".slice")) {
+        (_, true) => name.to_owned(),
+        ("", false) => format!("{name}.scope"),
+        (prefix, false) => format!("{prefix}-{name}.scope"),
+    };
+    let mut path = String::new();
+    // This one is the root.
+    if slice != "-.slice" {
+        let words = slice.strip_suffix(".slice")?;
+        // Longer than the names of systemd's units are.
+        if slice.len() > 255 {
+            return None;
+        }
+        let mut above = String::new();
+        for word in words.split('-') {
+            if word.is_empty() || word.contains('/') {
+                return None;
+            }
+            above.push_str(word);
+            path.push_str(&format!("{above}.slice/"));
+            above.push('-');
+        }
+    }
+    Some(path + &unit)
+}
+
 /// The number of a line `NAME NUMBER`.
 fn named(text: &str, name: &str) -> Option<u64> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
@@ -242,6 +276,29 @@ pub(crate) mod tests {
             assert!(io.contains(&read), "{io:?}");
             let none = Cgroup::below(dir.path(), "/pods/none");
             assert_eq!((none.cpu(), none.working_set()), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_cgroup_of_systemds_is_where_the_names_of_slices_say() {
+        let of = |path: &str| directory(path).unwrap();
+        assert_eq!(of("/pods/c1"), "pods/c1");
+        assert_eq!(of("a.slice:nri:c1"), "a.slice/nri-c1.scope");
+        assert_eq!(
+            of("kubepods-besteffort-pod1_2.slice:cri:c1"),
+            "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1_2.slice/cri-c1.scope"
+        );
+        assert_eq!(of("-.slice:cri:c1"), "cri-c1.scope");
+        assert_eq!(of("a.slice::c1"), "a.slice/c1.scope");
+        assert_eq!(of("a.slice:x:b.slice"), "a.slice/b.slice");
+        for path in [
+            "a:x:c1",
+            ".slice:x:c1",
+            "a--b.slice:x:c1",
+            "-a.slice:x:c1",
+            "a/b.slice:x:c1",
+        ] {
+            assert_eq!(directory(path), None, "{path}");
         }
     }
 

@@ -62,6 +62,8 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         false if Path::new("/sys/fs/cgroup/memory").exists() => Ok("cgroup v1".to_owned()),
         false => Err("mount them at /sys/fs/cgroup".to_owned()),
     };
+    let driver = config.low_level.check_driver();
+    let driver = driver.map(|()| format!("{:?}", config.low_level.cgroup_driver).to_lowercase());
     let finding = |what, needed, found| Finding {
         what,
         found,
@@ -76,6 +78,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             program(&config.low_level.conmon, "low_level.conmon"),
         ),
         finding("cgroups", true, cgroups),
+        finding(
+            "the cgroup driver",
+            true,
+            driver.map_err(|error| error.to_string()),
+        ),
         finding(
             "overlayfs",
             true,

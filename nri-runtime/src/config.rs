@@ -4,9 +4,14 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use nri_domain_cri::cdi;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rlimits;
+
+/// What is there where systemd is.
+const SYSTEMD: &str = "/run/systemd/system";
 
 /// The configuration. An empty file is one: all keys have defaults.
 ///
@@ -32,6 +37,9 @@ pub struct Config {
     pub streaming: SocketAddr,
     /// A static program that keeps a pod's namespaces, in place of the built-in one.
     pub pause: Option<PathBuf>,
+    /// Where the specifications of CDI devices are; later directories go before earlier ones.
+    /// None: there are no such devices. Default: `/etc/cdi`, `/var/run/cdi`.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Programs that run containers.
     pub low_level: LowLevel,
     /// Where images come from.
@@ -40,6 +48,18 @@ pub struct Config {
     pub network: Network,
     /// NRI, with the keys that containerd has for it. Default: on, at its usual socket.
     pub nri: nri_adaptation::Config,
+}
+
+/// Who makes the cgroups of containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CgroupDriver {
+    /// The low-level runtime.
+    #[default]
+    Cgroupfs,
+    /// systemd: each container is a scope of its, in a slice.
+    Systemd,
 }
 
 /// Programs that run containers.
@@ -52,8 +72,20 @@ pub struct LowLevel {
     pub programs: Vec<PathBuf>,
     /// conmon, which holds containers while we do not run.
     pub conmon: PathBuf,
-    /// The cgroup of pods that name none. Default: `/nri-runtime`.
+    /// Who makes the cgroups: the low-level runtime, in their file system, or systemd, whom it
+    /// asks. A kubelet asks which it is. Default: `cgroupfs`.
+    pub cgroup_driver: CgroupDriver,
+    /// The cgroup of pods that name none; with systemd a slice. Default: empty, which is
+    /// `/nri-runtime`, or `nri-runtime.slice`.
     pub cgroup_parent: String,
+    /// Limits of the processes of containers, as in `nofile=1024:4096` (soft and hard) or
+    /// `core=unlimited` (both). Default: none, and they are those of conmon, which are ours.
+    pub rlimits: Vec<String>,
+    /// The annotation of pods that sets such limits, which go before the configured ones:
+    /// `KEY/container.NAME`, `KEY/pod` or `KEY`, with a list in YAML or JSON, as the NRI plugin
+    /// `ulimit-adjuster` reads it from `ulimits.noderesource.dev`. Default: empty, so that no pod
+    /// gives itself more than it has.
+    pub rlimits_annotation: String,
 }
 
 /// Where images come from.
@@ -105,6 +137,7 @@ impl Default for Config {
             run: "/run/nri-runtime".into(),
             streaming: (Ipv4Addr::LOCALHOST, 0).into(),
             pause: None,
+            cdi_dirs: cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             low_level: LowLevel::default(),
             images: Images::default(),
             network: Network::default(),
@@ -118,7 +151,10 @@ impl Default for LowLevel {
         Self {
             programs: vec!["runc".into(), "crun".into()],
             conmon: "conmon".into(),
-            cgroup_parent: "/nri-runtime".into(),
+            cgroup_driver: CgroupDriver::default(),
+            cgroup_parent: String::new(),
+            rlimits: Vec::new(),
+            rlimits_annotation: String::new(),
         }
     }
 }
@@ -142,6 +178,32 @@ impl Default for Network {
                 .map(PathBuf::from)
                 .to_vec(),
         }
+    }
+}
+
+impl LowLevel {
+    /// The cgroup of pods that name none.
+    pub(crate) fn parent(&self) -> &str {
+        match (&*self.cgroup_parent, self.cgroup_driver) {
+            ("", CgroupDriver::Cgroupfs) => "/nri-runtime",
+            ("", CgroupDriver::Systemd) => "nri-runtime.slice",
+            (parent, _) => parent,
+        }
+    }
+
+    /// Says so if systemd is to make the cgroups and is not there.
+    ///
+    /// # Errors
+    /// It is not; what to do.
+    pub(crate) fn check_driver(&self) -> Result<()> {
+        // Where systemd says that it is the one who has started this machine.
+        if self.cgroup_driver == CgroupDriver::Systemd && !Path::new(SYSTEMD).exists() {
+            return Err(Error::internal(format!(
+                "systemd has not started this machine (there is no {SYSTEMD}): set \
+                 `low_level.cgroup_driver` to \"cgroupfs\""
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -197,6 +259,8 @@ impl Config {
                 )));
             }
         }
+        rlimits::configured(&self.low_level.rlimits)
+            .map_err(|error| error.of("the configuration: `low_level.rlimits`"))?;
         for mirror in &self.images.mirrors {
             if mirror.prefix.is_empty() || !mirror.location.contains(':') {
                 return Err(Error::invalid(format!(
@@ -246,11 +310,13 @@ mod tests {
     fn what_cannot_be_is_named() {
         for (text, part) in [
             ("rot = 1", "unknown field `rot`"),
+            ("low_level.cgroup_driver = \"x\"", "`cgroupfs` or `systemd`"),
             ("root = \"var\"", "`root` is \"var\""),
             (
                 "[[images.mirrors]]\nprefix = \"a\"\nlocation = \"b\"",
                 "has \"a\" and \"b\"",
             ),
+            ("low_level.rlimits = [\"nofile=2:1\"]", "nofile=2:1"),
             (
                 "[nri]\nplugin_request_timeout = \"x\"",
                 "plugin_request_timeout",
@@ -259,6 +325,16 @@ mod tests {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn systemd_is_needed_by_its_driver_alone() {
+        let mut low = LowLevel::default();
+        low.check_driver().unwrap();
+        assert_eq!(low.parent(), "/nri-runtime");
+        low.cgroup_driver = CgroupDriver::Systemd;
+        assert_eq!(low.parent(), "nri-runtime.slice");
+        assert_eq!(low.check_driver().is_ok(), Path::new(SYSTEMD).exists());
     }
 
     #[test]

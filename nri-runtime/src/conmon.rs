@@ -164,6 +164,7 @@ impl Conmon {
             .arg(self.low.program())
             .arg("--runtime-arg")
             .arg(format!("--root={}", self.low.root().display()))
+            .args(self.low.driver_options())
             .arg("--bundle")
             .arg(bundle)
             .arg("--container-pidfile")

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nri_core::Ctx;
-use nri_domain_cri::{ResolvedUpdate, host, resources};
+use nri_domain_cri::{OciSpec, ResolvedUpdate};
 use tokio::time::{sleep, timeout};
 
 use crate::conmon::{Created, Creation};
-use crate::cri;
+use crate::cri::{self, ContainerEventType as What};
 use crate::daemon::Daemon;
 use crate::engine::START_ERROR;
 use crate::error::{Error, Result};
@@ -135,9 +135,9 @@ impl Daemon {
             .await?;
         (container.pid, container.conmon) = (pid, conmon);
         engine.store.insert(container.clone())?;
+        engine.announce(What::ContainerCreatedEvent, &container.id, &pod.id);
         self.watch_container(&container);
-        let told = token.commit(&cx, &seen_pod, &container.seen()?).await;
-        self.told(&container.id, "PostCreateContainer", told);
+        token.commit(&cx, &seen_pod, &container.seen()?).await;
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl Daemon {
         config: &cri::ContainerConfig,
         image: &images::Image,
         rootfs: &Path,
-    ) -> Result<nri_domain_cri::OciSpec> {
+    ) -> Result<OciSpec> {
         let engine = &self.engine;
         let security = container.config.linux.as_ref();
         let security = security.and_then(|linux| linux.security_context.as_ref());
@@ -209,7 +209,8 @@ impl Daemon {
             config,
             image: &image.config,
             rootfs,
-            default_parent: &engine.config.low_level.cgroup_parent,
+            daemon: &engine.config,
+            options: &engine.apply_options(),
             host: &engine.host,
         })
     }
@@ -229,6 +230,7 @@ impl Daemon {
         }
         let pod: Pod = self.engine.store.find(&container.pod_id)?;
         let (cx, pod) = (Ctx::new(), pod.seen()?);
+        let starting = self.engine.events.starting(&id);
         let started = async {
             self.nri
                 .start_container(&cx, &pod, &container.seen()?)
@@ -241,16 +243,15 @@ impl Daemon {
                 tracing::warn!(container = id, %error, "a container that cannot be started is left");
             }
             let container: Container = self.engine.store.find(&id)?;
-            let told = self.nri.start_failed(&cx, &pod, &container.seen()?).await;
-            self.told(&id, "StopContainer", told);
+            self.nri.start_failed(&cx, &pod, &container.seen()?).await;
             return Err(error.of(format!("container {id} cannot be started")));
         }
         let container = self.engine.store.observe(&id, Container::was_started)?;
-        let told = self
-            .nri
+        let what = What::ContainerStartedEvent;
+        starting.done(|| self.engine.event(what, &id, &container.pod_id));
+        self.nri
             .post_start_container(&cx, &pod, &container.seen()?)
             .await;
-        self.told(&id, "PostStartContainer", told);
         Ok(())
     }
 
@@ -275,14 +276,13 @@ impl Daemon {
             .await?;
         let update = match answer {
             Some(update) => update,
-            None => as_requested(&request).map_err(|error| error.of(format!("container {id}")))?,
+            None => ResolvedUpdate::requested(&request, &self.engine.apply_options())
+                .map_err(|error| Error::from(error).of(format!("container {id}")))?,
         };
         let container = self.engine.update(&id, &update).await?;
-        let told = self
-            .nri
+        self.nri
             .post_update_container(&cx, &pod, &container.seen()?)
             .await;
-        self.told(&id, "PostUpdateContainer", told);
         Ok(())
     }
 
@@ -302,11 +302,9 @@ impl Daemon {
             self.engine.stop(&id, grace, None).await?;
         }
         let container: Container = self.engine.store.find(&id)?;
-        let told = self
-            .nri
+        self.nri
             .stop_container(&Ctx::new(), &container.seen()?)
             .await;
-        self.told(&id, "StopContainer", told);
         Ok(())
     }
 
@@ -323,13 +321,13 @@ impl Daemon {
         let Some(container) = self.engine.store.get::<Container>(&id) else {
             return Ok(());
         };
-        let told = self
-            .nri
+        self.nri
             .remove_container(&Ctx::new(), &container.seen()?)
             .await;
-        self.told(&id, "RemoveContainer", told);
         let cleared = self.engine.clear_container(&id).await;
         self.engine.cleared::<Container>(&id, cleared)?;
+        let what = What::ContainerDeletedEvent;
+        self.engine.announce(what, &id, &container.pod_id);
         self.engine.collect_layers().await;
         Ok(())
     }
@@ -383,13 +381,6 @@ impl Daemon {
         let late = |_| Error::file("reopen", log, "conmon does not do it");
         timeout(LIMIT, there).await.map_err(late)
     }
-}
-
-/// What a request asks for, where plugins have nothing to say.
-fn as_requested(request: &nri_domain_cri::cri::LinuxContainerResources) -> Result<ResolvedUpdate> {
-    let nri = resources::to_nri(request).map_err(|error| Error::invalid(error.to_string()))?;
-    ResolvedUpdate::with_options(request, nri, &host::apply_options())
-        .map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// Where a container's log goes; empty if nowhere.

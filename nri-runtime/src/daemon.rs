@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nri_adaptation::{Nri, RuntimeApi as _};
-use nri_domain_cri::{CriError, CriNri};
+use nri_domain_cri::CriNri;
 
 use crate::config::Config;
 use crate::conmon;
@@ -100,17 +100,10 @@ impl Daemon {
         let (engine, id, process) = (self.engine.clone(), pod.id.clone(), pod.conmon);
         tokio::spawn(async move {
             conmon::gone(process).await;
-            if let Err(error) = engine.store.observe(&id, |pod: &mut Pod| pod.ready = false) {
+            if let Err(error) = engine.pod_ended(&id) {
                 tracing::debug!(pod = id, %error, "the end of a pod is not recorded");
             }
         });
-    }
-
-    /// Whatever plugins say of what has happened already changes nothing; it is told to the log.
-    pub(crate) fn told(&self, id: &str, what: &str, answer: std::result::Result<(), CriError>) {
-        if let Err(error) = answer {
-            tracing::warn!(id, what, %error, "a plugin does not agree");
-        }
     }
 }
 
@@ -133,9 +126,7 @@ async fn recover(engine: &Engine) -> Result<()> {
     }
     for pod in engine.store.all::<Pod>() {
         if pod.ready && !conmon::runs(pod.conmon) {
-            engine
-                .store
-                .observe(&pod.id, |pod: &mut Pod| pod.ready = false)?;
+            engine.pod_ended(&pod.id)?;
         }
     }
     Ok(())

@@ -7,23 +7,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use nri_core::oci::apply_resources_with;
-use nri_domain_cri::{ResolvedUpdate, host};
+use nri_core::oci::{ApplyOptions, apply_resources_with};
+use nri_domain_cri::{ResolvedUpdate, cdi, host};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::conmon::{Conmon, Exit};
+use crate::cri::{self, ContainerEventType as What};
 use crate::error::{Error, Result};
+use crate::events::Events;
 use crate::files;
 use crate::images::Images;
 use crate::low_level::LowLevel;
 use crate::network::Network;
 use crate::pause;
-use crate::record::{Container, Pod, State, new_id};
+use crate::record::{Container, Pod, State, new_id, now};
 use crate::spec::Host;
 use crate::store::{Kind, Store};
+use crate::views;
 
 /// The exit code of a container of which nobody knows how it ended, or that could not be started.
 const UNKNOWN: i32 = 255;
@@ -44,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) images: Images,
     pub(crate) network: Network,
     pub(crate) host: Host,
+    /// Those who listen to what becomes of containers.
+    pub(crate) events: Events,
     /// Changes whenever a container has ended.
     exits: watch::Sender<()>,
     /// Locks of objects, by which requests for one take turns.
@@ -74,6 +79,7 @@ impl Engine {
             images: Images::open(&config)?,
             network: Network::new(&config.network),
             host: Host::look(),
+            events: Events::default(),
             exits: watch::Sender::new(()),
             turns: Mutex::default(),
             updating: tokio::sync::Mutex::default(),
@@ -131,8 +137,61 @@ impl Engine {
         let changed = self
             .store
             .observe(id, |container: &mut Container| end(container, &exit));
+        if let Ok(container) = &changed {
+            self.announce(What::ContainerStoppedEvent, id, &container.pod_id);
+        }
         self.exits.send_replace(());
         changed
+    }
+
+    /// Records that a pod's pause process is gone.
+    ///
+    /// # Errors
+    /// The pod is not there any more; those of the operating system.
+    pub(crate) fn pod_ended(&self, id: &str) -> Result<()> {
+        let mut was_ready = false;
+        self.store.observe(id, |pod: &mut Pod| {
+            was_ready = std::mem::take(&mut pod.ready);
+        })?;
+        if was_ready {
+            self.announce(What::ContainerStoppedEvent, id, id);
+        }
+        Ok(())
+    }
+
+    /// Tells those who listen what became of a container of a pod, or, by its own id, of the pod.
+    pub(crate) fn announce(&self, what: What, id: &str, pod: &str) {
+        self.events.tell(|| self.event(what, id, pod));
+    }
+
+    /// An event of a container, with how the pod and its containers are now; `None` if the pod is
+    /// not there any more.
+    pub(crate) fn event(
+        &self,
+        what: What,
+        id: &str,
+        pod: &str,
+    ) -> Option<cri::ContainerEventResponse> {
+        Some(self.event_of(what, id, &self.store.get(pod)?))
+    }
+
+    /// As [`event`](Engine::event), of a pod that need not be there any more.
+    pub(crate) fn event_of(&self, what: What, id: &str, pod: &Pod) -> cri::ContainerEventResponse {
+        let containers = self.store.containers_of(&pod.id);
+        cri::ContainerEventResponse {
+            container_id: id.to_owned(),
+            container_event_type: what.into(),
+            created_at: now(),
+            pod_sandbox_status: Some(views::pod_status(pod)),
+            containers_statuses: containers.iter().map(views::container_status).collect(),
+        }
+    }
+
+    /// How what plugins and CRI ask for is put into specs.
+    pub(crate) fn apply_options(&self) -> ApplyOptions {
+        let mut options = host::apply_options();
+        options.cdi_injector = Some(cdi::injector(self.config.cdi_dirs.clone()));
+        options
     }
 
     /// A container that runs.
@@ -221,7 +280,7 @@ impl Engine {
             return Err(Error::precondition(format!("container {id} has ended")));
         }
         let mut resources = container.spec["linux"]["resources"].clone();
-        apply_resources_with(&update.nri, &mut resources, &host::apply_options())
+        apply_resources_with(&update.nri, &mut resources, &self.apply_options())
             .map_err(|error| Error::invalid(format!("container {id}: {error}")))?;
         self.low.update(id, &update.oci).await?;
         self.store.change(id, |container: &mut Container| {

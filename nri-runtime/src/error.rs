@@ -15,7 +15,7 @@ pub struct Error {
 }
 
 /// The result of most of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:ident;)*) => {
@@ -39,6 +39,10 @@ kinds! {
     precondition = FailedPrecondition;
     /// Not in time.
     deadline = DeadlineExceeded;
+    /// There is no more of something.
+    exhausted = ResourceExhausted;
+    /// Not at this time.
+    unavailable = Unavailable;
     /// Something that this runtime cannot do.
     unimplemented = Unimplemented;
     /// Something of the system's is not there or failed.

@@ -13,6 +13,7 @@ mod daemon;
 mod descriptor;
 mod engine;
 mod error;
+mod events;
 mod files;
 mod images;
 mod low_level;
@@ -23,14 +24,16 @@ mod pause;
 mod pods;
 mod program;
 mod record;
+mod rlimits;
 mod server;
 mod spec;
 mod store;
 mod streaming;
 mod usage;
+mod views;
 
 pub use check::{Finding, check};
-pub use config::{Config, Images, LowLevel, Mirror, Network};
+pub use config::{CgroupDriver, Config, Images, LowLevel, Mirror, Network};
 pub use error::{Error, Result};
 
 /// Serves CRI until `end`; pods and containers stay. See the README for what it needs.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{interval, timeout};
 
-use crate::config::{self, Config};
+use crate::config::{self, CgroupDriver, Config};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::program::{self, Output};
@@ -27,6 +27,8 @@ pub(crate) struct LowLevel {
     root: PathBuf,
     /// The first line of what it says of its version.
     version: String,
+    /// Who makes the cgroups.
+    driver: CgroupDriver,
     /// The options of mounts that it knows, if it says so.
     mount_options: BTreeSet<String>,
 }
@@ -37,6 +39,7 @@ impl LowLevel {
     /// # Errors
     /// None is: why, and how to install one.
     pub(crate) async fn find(config: &Config) -> Result<Self> {
+        config.low_level.check_driver()?;
         let root = config.run.join("low-level");
         files::make_dir(&root)?;
         let mut why = Vec::new();
@@ -57,6 +60,7 @@ impl LowLevel {
                         program,
                         root,
                         version,
+                        driver: config.low_level.cgroup_driver,
                         mount_options,
                     });
                 }
@@ -81,6 +85,14 @@ impl LowLevel {
         &self.version
     }
 
+    /// The options with which it has systemd make the cgroups, if that is to.
+    pub(crate) fn driver_options(&self) -> &'static [&'static str] {
+        match self.driver {
+            CgroupDriver::Cgroupfs => &[],
+            CgroupDriver::Systemd => &["--systemd-cgroup"],
+        }
+    }
+
     /// Whether it knows an option of mounts.
     pub(crate) fn knows_mount_option(&self, option: &str) -> bool {
         self.mount_options.contains(option)
@@ -88,7 +100,8 @@ impl LowLevel {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program::command(&self.program);
-        command.arg("--root").arg(&self.root).args(arguments);
+        command.arg("--root").arg(&self.root);
+        command.args(self.driver_options()).args(arguments);
         command
     }
 

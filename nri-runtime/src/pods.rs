@@ -8,7 +8,7 @@ use nri_core::Ctx;
 use rustix::mount::{MountFlags, mount, mount_bind};
 
 use crate::conmon::{Created, Creation};
-use crate::cri;
+use crate::cri::{self, ContainerEventType as What};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::network::Attachment;
@@ -50,8 +50,8 @@ impl Daemon {
             created_at: now(),
         };
         let (engine, id) = (&self.engine, pod.id.clone());
-        let parent = &engine.config.low_level.cgroup_parent;
-        pod.spec = spec::pause(&id, &pod.config, &pod.options(), parent, &engine.host)?;
+        let low = &engine.config.low_level;
+        pod.spec = spec::pause(&id, &pod.config, &pod.options(), low, &engine.host)?;
         let _name = engine.store.reserve(&pod)?;
         let made = self.make_pod(pod).await;
         if made.is_err() {
@@ -86,17 +86,11 @@ impl Daemon {
         let (cx, seen) = (Ctx::new(), pod.seen()?);
         self.nri.run_pod_sandbox(&cx, &seen).await?;
         if let Err(error) = engine.store.insert(pod.clone()) {
-            self.told(
-                &pod.id,
-                "StopPodSandbox",
-                self.nri.stop_pod_sandbox(&cx, &seen).await,
-            );
-            self.told(
-                &pod.id,
-                "RemovePodSandbox",
-                self.nri.remove_pod_sandbox(&cx, &seen).await,
-            );
+            self.nri.remove_pod_sandbox(&cx, &seen).await;
             return Err(error);
+        }
+        for what in [What::ContainerCreatedEvent, What::ContainerStartedEvent] {
+            engine.announce(what, &pod.id, &pod.id);
         }
         self.watch_pod(&pod);
         Ok(())
@@ -158,13 +152,9 @@ impl Daemon {
         let Some(pod) = self.engine.store.get::<Pod>(id) else {
             return Ok(());
         };
-        let told = self.nri.stop_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
-        self.told(id, "StopPodSandbox", told);
+        self.nri.stop_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         self.engine.stop_pod(id).await?;
-        self.engine
-            .store
-            .observe(id, |pod: &mut Pod| pod.ready = false)?;
-        Ok(())
+        self.engine.pod_ended(id)
     }
 
     /// Removes a pod and its containers. One that is not there is removed already.
@@ -183,10 +173,12 @@ impl Daemon {
         let Some(pod) = self.engine.store.get::<Pod>(&id) else {
             return Ok(());
         };
-        let told = self.nri.remove_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
-        self.told(&id, "RemovePodSandbox", told);
+        self.nri.remove_pod_sandbox(&Ctx::new(), &pod.seen()?).await;
         let cleared = self.engine.clear_pod(&id).await;
-        self.engine.cleared::<Pod>(&id, cleared)
+        self.engine.cleared::<Pod>(&id, cleared)?;
+        let gone = || Some(self.engine.event_of(What::ContainerDeletedEvent, &id, &pod));
+        self.engine.events.tell(gone);
+        Ok(())
     }
 
     /// Records the resources of a pod, as far as plugins agree.
@@ -215,8 +207,7 @@ impl Daemon {
             pod.overhead = overhead.or(pod.overhead.take());
             pod.resources = resources.or(pod.resources.take());
         })?;
-        let told = self.nri.post_update_pod_sandbox(&cx, &pod.seen()?).await;
-        self.told(&id, "PostUpdatePodSandbox", told);
+        self.nri.post_update_pod_sandbox(&cx, &pod.seen()?).await;
         Ok(())
     }
 }

@@ -10,18 +10,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use nri_adaptation::{Config, Nri, Observer, PluginInfo, RuntimeApi as _};
 use nri_core::{Domain, api};
-use nri_plugin::{Runner, handlers};
+use nri_plugin::{Ended, Runner, handlers};
 use nri_testkit::MemoryDomain;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What there is: about as much on the wire as on a node with ten thousand containers.
 const CONTAINERS: usize = 10_000;
 const BYTES: usize = 7_800;
 /// What the runtime may have allocated beyond what it keeps of all that.
 const MOST: u64 = 32 << 20;
+/// How long each step may take: the runtime has one thread, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What it may keep of a pod and its container: keys, states and where they belong.
 const RECORD: u64 = 2_500;
 
@@ -64,7 +67,9 @@ fn peak(plugins: usize) -> (u64, u64) {
         .build()
         .unwrap();
     let (count, mut synchronized) = watch::channel(0);
-    let mut config = Config::from_toml("plugin_request_timeout = '120s'").unwrap();
+    let mut config = Config::default();
+    config.plugin_request_timeout = PATIENCE;
+    config.plugin_registration_timeout = PATIENCE;
     config.socket_path.clone_from(&socket);
     config.plugin_path = "".into();
     let nri = Nri::builder(config)
@@ -75,14 +80,23 @@ fn peak(plugins: usize) -> (u64, u64) {
         .unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
     let mut threads = Vec::new();
+    let (failed, mut failures) = mpsc::channel(plugins);
     let counted = allocation_counter::measure(|| {
         tokio.block_on(nri.start()).unwrap();
         for number in 0..plugins {
-            let (socket, seen) = (socket.clone(), Arc::clone(&seen));
-            threads.push(std::thread::spawn(move || join(&socket, number, seen)));
+            let (socket, seen, failed) = (socket.clone(), Arc::clone(&seen), failed.clone());
+            threads.push(std::thread::spawn(move || {
+                if let Err(error) = join(&socket, number, seen) {
+                    failed.blocking_send((number, error)).unwrap();
+                }
+            }));
         }
-        let all = synchronized.wait_for(|count| *count == plugins);
-        tokio.block_on(async { all.await.map(drop) }).unwrap();
+        tokio.block_on(async {
+            tokio::select! {
+                all = synchronized.wait_for(|count| *count == plugins) => drop(all.unwrap()),
+                failure = failures.recv() => panic!("a plugin has ended: {failure:?}"),
+            }
+        });
     });
     assert_eq!(seen.load(Relaxed), plugins * CONTAINERS);
     tokio.block_on(nri.stop());
@@ -93,7 +107,11 @@ fn peak(plugins: usize) -> (u64, u64) {
     (counted.bytes_max, stayed)
 }
 
-fn join(socket: &std::path::Path, number: usize, seen: Arc<AtomicUsize>) {
+fn join(
+    socket: &std::path::Path,
+    number: usize,
+    seen: Arc<AtomicUsize>,
+) -> Result<Ended, nri_plugin::Error> {
     let plugin = handlers()
         .on_run_pod_sandbox(|_, _| async { Ok(()) })
         .on_synchronize_part(move |_, part| {
@@ -105,13 +123,15 @@ fn join(socket: &std::path::Path, number: usize, seen: Arc<AtomicUsize>) {
         .index(format!("{:02}", 10 + number))
         .name("counted")
         .socket(socket)
+        .registration_timeout(PATIENCE)
+        .configure_timeout(PATIENCE)
         .build()
         .unwrap();
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    tokio.block_on(runner.run()).unwrap();
+    tokio.block_on(runner.run())
 }
 
 /// Law: memory does not grow with what is sent, however many plugins it is sent to.

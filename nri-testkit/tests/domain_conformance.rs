@@ -513,18 +513,12 @@ impl CriActions for CriRuntime {
         let mut spec = (*record.spec).clone();
         let resources = &mut spec["linux"]["resources"];
         nri_core::oci::resources::apply_resources(&update.nri, resources, true)
-            .map_err(|error| ActionError::Failed(error.to_string().into()))?;
+            .map_err(|error| ActionError::failed(error.to_string()))?;
         record.spec = Arc::new(spec);
         Ok(())
     }
 
-    async fn stop_container(
-        &self,
-        _: &Ctx,
-        id: &str,
-        _: Duration,
-        _: &str,
-    ) -> Result<(), ActionError> {
+    async fn stop_container(&self, _: &Ctx, id: &str, _: &str) -> Result<(), ActionError> {
         let mut containers = self.containers.lock().unwrap();
         let record = containers.get_mut(id).ok_or(ActionError::NotFound)?;
         record.state = CriState::Exited;

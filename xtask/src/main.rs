@@ -12,6 +12,7 @@ mod fence;
 mod fuzz;
 mod laws;
 mod packages;
+mod page;
 mod soak;
 mod stress;
 mod tools;
@@ -62,6 +63,8 @@ enum Command {
     Image(packages::Arguments),
     /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
     Deploy,
+    /// Open nri-hub's page in a browser, and check its alert rules (needs chromium and promtool).
+    Page,
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
             PLUGINS.run(&all.collect::<Vec<_>>())
         }
         Command::Deploy => deploy::run(),
+        Command::Page => page::run(),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

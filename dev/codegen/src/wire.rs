@@ -68,13 +68,15 @@ fn read(Message { path, fields }: &Message) -> String {
         let read = match form {
             Form::Value(value) => format!("self.{member} = from.{value}()?"),
             Form::Message => format!("from.fill(&mut self.{member})?"),
-            Form::List(value) => format!("self.{member}.push(from.{value}()?)"),
+            Form::List(value) => {
+                format!("from.run({key}, &mut self.{member}, Reader::{value})?")
+            }
             Form::Packed(value) => format!("from.packed(&mut self.{member}, Reader::{value})?"),
-            Form::Map([(key, of_key), (value, of_value)]) => {
+            Form::Map([(of, of_key), (value, of_value)]) => {
                 let _ = writeln!(maps, "let mut {member} = Vec::new();");
                 let _ = writeln!(filled, "put_all(&mut self.{member}, {member});");
                 format!(
-                    "{member}.push(from.entry({key}, Reader::{of_key}, {value}, Reader::{of_value})?)"
+                    "from.run({key}, &mut {member}, |from| from.entry({of}, Reader::{of_key}, {value}, Reader::{of_value}))?"
                 )
             }
         };

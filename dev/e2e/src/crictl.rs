@@ -187,6 +187,9 @@ pub(crate) fn pod(name: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "e2e", "uid": name},
         "hostname": name,
+        "annotations": {
+            "ulimits.noderesource.dev/container.app": "[{type: nofile, soft: 777, hard: 888}]",
+        },
         "log_directory": LOGS,
         "dns_config": {"servers": ["10.0.0.10"], "searches": ["e2e.local"]},
         "port_mappings": [{"container_port": 80, "host_port": 8080}],
@@ -204,6 +207,8 @@ pub(crate) fn container(name: &str) -> Value {
         "command": ["sh", "-c", script],
         "envs": [{"key": "OWN", "value": "1"}],
         "log_path": format!("{name}.log"),
+        "annotations": {"cdi.k8s.io/e2e": "e2e.local/dev=annotation"},
+        "CDI_devices": [{"name": "e2e.local/dev=field"}],
         "mounts": [
             {"container_path": "/image", "readonly": true, "image": {"image": IMAGE}, "image_sub_path": "bin"},
         ],

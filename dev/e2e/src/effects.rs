@@ -14,7 +14,7 @@ use crate::in_go::InGo;
 use crate::stage::Stage;
 
 /// What is asked for, a script that looks for it in the container, and what that says.
-const EFFECTS: [(&str, &str, &str); 20] = [
+const EFFECTS: [(&str, &str, &str); 21] = [
     ("a variable", "echo $FROM_PLUGIN", "yes"),
     ("a variable that is taken away", "echo \"<$OWN>\"", "<>"),
     (
@@ -29,6 +29,11 @@ const EFFECTS: [(&str, &str, &str); 20] = [
         "1",
     ),
     ("a device", "echo x > /dev/from-plugin; echo $?", "0"),
+    (
+        "a CDI device",
+        "echo x > /dev/cdi-plugin; echo $CDI_PLUGIN",
+        "yes",
+    ),
     (
         "an rlimit",
         "grep 'open files' /proc/1/limits | tr -s ' ' | cut -d' ' -f4,5",
@@ -162,6 +167,7 @@ fn adjustment() -> Result<api::ContainerAdjustment, BuildError> {
         minor: 3,
         ..Default::default()
     })?;
+    adjust.add_cdi_device("e2e.local/dev=plugin")?;
     adjust.add_rlimit("RLIMIT_NOFILE", 123, 99)?;
     adjust.add_annotation("e2e/plugin", "was here")?;
     adjust.add_hooks(api::Hooks {

@@ -9,6 +9,7 @@ use std::process::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use nri_dev::process;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -22,7 +23,9 @@ pub(crate) struct Files {
 /// A layer.
 #[derive(Clone)]
 pub(crate) struct Layer {
-    zipped: Vec<u8>,
+    compressed: Vec<u8>,
+    /// With what: `gzip` or `zstd`.
+    by: &'static str,
     /// Of what is in it, without the compression.
     id: String,
 }
@@ -90,13 +93,33 @@ impl Files {
     /// # Errors
     /// None that can happen: it is all in memory.
     pub(crate) fn finish(self) -> Result<Layer, String> {
+        self.compressed_by("gzip", |plain| {
+            let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+            zipped.write_all(plain)?;
+            zipped.finish()
+        })
+    }
+
+    /// As [`finish`](Files::finish), of the newer kind.
+    ///
+    /// # Errors
+    /// None that can happen: it is all in memory.
+    pub(crate) fn finish_by_zstd(self) -> Result<Layer, String> {
+        self.compressed_by("zstd", |plain| {
+            Ok(compress_to_vec(plain, CompressionLevel::Fastest))
+        })
+    }
+
+    fn compressed_by(
+        self,
+        by: &'static str,
+        compress: impl FnOnce(&[u8]) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Layer, String> {
         let failed = |e: std::io::Error| format!("a layer: {e}");
         let plain = self.tar.into_inner().map_err(failed)?;
-        let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
-        zipped.write_all(&plain).map_err(failed)?;
-        let zipped = zipped.finish().map_err(failed)?;
         let id = digest(&plain);
-        Ok(Layer { zipped, id })
+        let compressed = compress(&plain).map_err(failed)?;
+        Ok(Layer { compressed, by, id })
     }
 
     fn parents(&mut self, name: &str) -> Result<(), String> {
@@ -151,7 +174,7 @@ pub(crate) fn busybox(program: &Path, except: &[&str]) -> Result<Files, String> 
     Ok(files)
 }
 
-/// The image with busybox and nothing else.
+/// The image with busybox, and a layer of another kind above it.
 ///
 /// # Errors
 /// Those of the operating system; a busybox that does not run.
@@ -160,7 +183,10 @@ pub(crate) fn write_busybox(directory: &Path, program: &Path) -> Result<(), Stri
     let users = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/:/bin/false\n";
     files.file("etc/passwd", 0o644, users)?;
     let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh"]});
-    write(directory, &[files.finish()?], &config)
+    let mut above = Files::new();
+    above.file("etc/of-zstd", 0o644, b"unpacked")?;
+    let layers = [files.finish()?, above.finish_by_zstd()?];
+    write(directory, &layers, &config)
 }
 
 /// Writes an image of layers, with a configuration as containers of it have.
@@ -188,7 +214,7 @@ pub(crate) fn write(directory: &Path, layers: &[Layer], config: &Value) -> Resul
     });
     let blobs = layers
         .iter()
-        .map(|layer| blob(&layer.zipped, "layer.v1.tar+gzip"));
+        .map(|layer| blob(&layer.compressed, &format!("layer.v1.tar+{}", layer.by)));
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

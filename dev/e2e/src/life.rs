@@ -4,8 +4,10 @@ use std::fs;
 use std::net::TcpStream;
 
 use nri_testkit::FakePlugin;
+use serde_json::json;
 
 use crate::crictl::{LOGS, container, pod};
+use crate::events::Events;
 use crate::expect::{is, until};
 use crate::stage::Stage;
 
@@ -53,6 +55,7 @@ const EVENTS: [&str; 11] = [
 pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
     let listener = FakePlugin::new("10-listener");
     let _connected = stage.join(&listener).await?;
+    let events = Events::listen(stage)?;
     let mut life = Life::default();
     for (name, step) in STEPS {
         step(stage, &mut life).map_err(|error| format!("{name}: {error}\n{}", stage.said()))?;
@@ -64,6 +67,20 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
         .filter_map(|event| event.split(' ').next())
         .collect();
     is("what a plugin hears", heard, EVENTS.to_vec())?;
+    let (pod, container) = (&*life.pod, &*life.container);
+    let wanted = [
+        ("CREATED", pod),
+        ("STARTED", pod),
+        ("CREATED", container),
+        ("STARTED", container),
+        ("STOPPED", container),
+        ("DELETED", container),
+        ("STOPPED", pod),
+        ("DELETED", pod),
+    ];
+    let wanted = wanted.map(|(what, id)| (what.to_owned(), id.to_owned()));
+    let heard = events.heard(wanted.len())?;
+    is("what a client hears of containers", heard, wanted.to_vec())?;
     stage.is_clean()
 }
 
@@ -85,6 +102,13 @@ fn run_pod(stage: &Stage, life: &mut Life) -> Result<(), String> {
 }
 
 fn create(stage: &Stage, life: &mut Life) -> Result<(), String> {
+    let mut unknown = container("app");
+    unknown["CDI_devices"] = json!([{"name": "e2e.local/dev=none"}]);
+    let refused = stage.crictl.create(&life.pod, &pod("life"), &unknown);
+    let why = refused.err().unwrap_or_default();
+    for part in ["e2e.local/dev=none", "install", "/run/e2e/cdi"] {
+        is(&format!("{part} in {why:?}"), why.contains(part), true)?;
+    }
     life.container = stage
         .crictl
         .create(&life.pod, &pod("life"), &container("app"))?;
@@ -122,6 +146,27 @@ fn exec(stage: &Stage, life: &mut Life) -> Result<(), String> {
         "nameserver 10.0.0.10",
     )?;
     is("the environment", &*inside("echo $OWN")?, "1")?;
+    is(
+        "CDI devices",
+        &*inside("echo $CDI_FIELD $CDI_ANNOTATION")?,
+        "yes yes",
+    )?;
+    let used =
+        inside("echo x > /dev/cdi-field; echo y > /dev/cdi-annotation; ls -l /dev/cdi-field")?;
+    is(&used, used.starts_with('c'), true)?;
+    // Of the configuration, and of an annotation of the pod.
+    let limit = |name: &str| inside(&format!("grep '{name}' /proc/1/limits | tr -s ' '"));
+    is(
+        "a limit",
+        limit("core file")?.contains(" size 0 4096 "),
+        true,
+    )?;
+    is(
+        "a limit",
+        limit("open files")?.contains(" files 777 888 "),
+        true,
+    )?;
+    is("a layer by zstd", &*inside("cat /etc/of-zstd")?, "unpacked")?;
     is(
         "the first process",
         inside("cat /proc/1/cmdline")?.starts_with("sh"),

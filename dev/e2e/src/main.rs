@@ -9,6 +9,7 @@ mod crictl;
 mod critest;
 mod directories;
 mod effects;
+mod events;
 mod expect;
 mod image;
 mod in_go;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nri_dev::{containerd, process, workspace};
+use nri_dev::{process, workspace};
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
@@ -81,7 +81,7 @@ impl Needs {
         let what = ["--package", "nri-runtime", "--bin", "nri-runtime"];
         let runtime = process::build(&what)?.remove("nri-runtime");
         let bin = workspace::root().join("target/e2e/bin");
-        by_go("crictl", containerd::build_crictl(&bin))?;
+        by_go("crictl", crictl(&bin))?;
         by_go("goplugin", goplugin(&bin))?;
         for (part, name, build) in [
             (Part::Critest, "critest", critest(&bin)),
@@ -154,6 +154,17 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
 fn by_go(name: &str, mut command: Command) -> Result<(), String> {
     println!("e2e: {name}: `go build`, which takes minutes the first time");
     process::run(&mut command).map_err(|error| format!("{name}: {error}"))
+}
+
+/// It is of the module that says which version of it is used everywhere.
+fn crictl(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["build", "-buildvcs=false", "-tags", "netgo", "-o"]);
+    go.arg(bin.join("crictl"))
+        .arg("sigs.k8s.io/cri-tools/cmd/crictl");
+    go.current_dir(workspace::root().join("nri-testkit/interop/crictl"));
+    go.env("CGO_ENABLED", "0");
+    go
 }
 
 /// It is a package of tests, and so no program that could be installed.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::crictl::{Crictl, IMAGE};
 use crate::directories::{cgroup_directories, entries};
+use crate::events::Events;
 use crate::expect::LIMIT;
 use crate::machine;
 use crate::needs::Needs;
@@ -51,7 +52,7 @@ impl Stage {
         run("ip", "link set lo up")?;
         let cgroup = crate::cgroup(directory);
         machine::check(directory, &cgroup, parts)?;
-        for dir in ["plugins", "cni"] {
+        for dir in ["plugins", "cni", "cdi"] {
             let dir = Path::new("/run/e2e").join(dir);
             fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
@@ -72,6 +73,15 @@ impl Stage {
             Path::new("/run/e2e/cni/10-e2e.conflist"),
             network.to_string(),
         )?;
+        let device = |name: &str| {
+            json!({"name": name, "containerEdits": {
+                "env": [format!("CDI_{}=yes", name.to_ascii_uppercase())],
+                "deviceNodes": [{"path": format!("/dev/cdi-{name}"), "hostPath": "/dev/null"}],
+            }})
+        };
+        let devices = ["field", "annotation", "plugin"].map(device);
+        let devices = json!({"cdiVersion": "0.6.0", "kind": "e2e.local/dev", "devices": devices});
+        write(Path::new("/run/e2e/cdi/e2e.json"), devices.to_string())?;
         let config = directory.join("config.toml");
         let images = directory.join("images").display().to_string();
         let mirrors = MIRRORED.map(|prefix| {
@@ -84,7 +94,10 @@ impl Stage {
             &config,
             format!(
                 "socket = {SOCKET:?}\nroot = {ROOT:?}\nrun = {RUN:?}\n\
+             cdi_dirs = [\"/run/e2e/cdi\"]\n\
              [low_level]\ncgroup_parent = \"/{cgroup}\"\n\
+             rlimits = [\"core=0:4096\", \"nofile=1024\"]\n\
+             rlimits_annotation = \"ulimits.noderesource.dev\"\n\
              [[images.mirrors]]\nprefix = \"e2e.local\"\nlocation = \"dir:{images}\"\n\
              {}\
              [network]\nconfig_dir = \"/run/e2e/cni\"\n\
@@ -126,6 +139,11 @@ impl Stage {
     /// Where logs and reports are.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The file of the runtime's log.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     pub(crate) fn needs(&self) -> &Needs {
@@ -265,9 +283,12 @@ impl Stage {
         if second.status.success() || !said.contains("another instance") {
             return Err(format!("a second instance is not refused: {said}"));
         }
+        // One that listens keeps nobody from ending.
+        let events = Events::listen(self)?;
         let mut child = self.runtime.take().ok_or("nri-runtime does not run")?;
         process::run(Command::new("kill").arg(child.id().to_string()))?;
         let status = child.wait().map_err(|e| format!("nri-runtime: {e}"))?;
+        events.end()?;
         match status.success() {
             true => Ok(()),
             false => Err(format!("nri-runtime ends with {status}: {}", self.said())),

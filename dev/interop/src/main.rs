@@ -36,7 +36,7 @@ use clap::Parser;
 use nri_dev::examples::Examples;
 use nri_dev::process;
 
-use containerd::Containerd;
+use containerd::{Containerd, behind_a_hub};
 use go::Go;
 use pairing::Pairing;
 use scratch::Scratch;
@@ -58,8 +58,8 @@ struct Options {
     /// device-injector and so on.
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
-    /// Build a real containerd too, and run a pod on it with our plugins (takes minutes, root and
-    /// runc).
+    /// Build a real containerd too, and run pods on it with our plugins, and with plugins behind a
+    /// hub (takes minutes, root and runc).
     #[arg(long)]
     containerd: bool,
     /// Only the rows whose peer, direction or subject has this text in it.
@@ -83,15 +83,8 @@ fn run(options: &Options) -> Result<(), String> {
     }
     let scratch = Scratch::new()?;
     let go = Go::build(&scratch)?;
-    let built = process::build(&[
-        "--package",
-        "nri-testkit",
-        "--features",
-        "cli",
-        "--bin",
-        "nri-sim",
-    ])?;
-    let sim = built.get("nri-sim").ok_or("nri-sim was not built")?;
+    let sim = process::build_cli("nri-testkit", "nri-sim")?;
+    let sim = sim.as_path();
     let mut table = Table::new(options.only.clone());
     let newest = go.newest()?;
     let peer = format!("Go {}", newest.version);
@@ -127,6 +120,16 @@ fn run(options: &Options) -> Result<(), String> {
         table.row(&peer, "runtime, our suite", "runtime conformance", || {
             containerd::conformance(&scratch, &containerd)
         });
+        let hub = process::build_cli("nri-hub", "nri-hub")?;
+        let needs = behind_a_hub::Needs {
+            scratch: &scratch,
+            containerd: &containerd,
+            go: &go,
+            hub: &hub,
+        };
+        for (subject, row) in behind_a_hub::ROWS {
+            table.row(&peer, "runtime, our hub", subject, || row(needs));
+        }
     } else {
         table.not_tried("a real containerd", "no --containerd");
     }
@@ -134,9 +137,13 @@ fn run(options: &Options) -> Result<(), String> {
         let ours = runtime::Kind::Ours(sim);
         differential::run(&scratch, ours, newest, &options.differential)
     });
-    table.row(&peer, "runtime and plugins", "behind a hub", || {
-        differential::behind_a_hub(&scratch, newest, &options.differential)
-    });
+    // The newest and the oldest.
+    for built in go.releases.iter().filter(|built| built.release.runtime) {
+        let peer = format!("Go {}", built.version);
+        table.row(&peer, "runtime and plugins", "behind a hub", || {
+            differential::behind_a_hub(&scratch, built, &options.differential)
+        });
+    }
     table.row(&peer, "plugin at our runtime", "driven by hand", || {
         external_drivers::run(&scratch, sim, newest)
     });

@@ -196,6 +196,28 @@ pub(super) fn install(
     Ok(Report::new(report))
 }
 
+/// The command of a plugin that answers by rules and prints its report. Ours connects again by
+/// itself; one on the reference's library ends with its connection.
+pub(super) fn recording(
+    kind: Kind<'_>,
+    case_dir: &CaseDir,
+    [index, name]: [&str; 2],
+    rules: &Value,
+) -> Result<Command, String> {
+    let script = case_dir.file(&format!("script-{index}-{name}"));
+    std::fs::write(&script, rules.to_string()).map_err(|e| format!("{}: {e}", script.display()))?;
+    let (program, arguments) = kind.program();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Kind::Ours(_) = kind {
+        command.arg("--forever");
+    }
+    command.args(["--idx", index, "--name", name]);
+    command.args(["--report", "/dev/stdout", "--script"]);
+    command.arg(script).arg("--socket").arg(case_dir.socket());
+    Ok(command)
+}
+
 /// A word for the shell.
 fn quoted(text: &OsStr) -> String {
     format!("'{}'", text.to_string_lossy().replace('\'', r"'\''"))

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::scratch::{Groups, Scratch};
@@ -166,9 +167,13 @@ impl Program {
 
     /// Asks it to end.
     pub(super) fn terminate(&self) -> Result<(), String> {
-        let pid = rustix::process::Pid::from_raw(pid(&self.child)).ok_or("it has no pid")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .map_err(|e| format!("{}: {e}", self.name))
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), String> {
+        let pid = Pid::from_raw(pid(&self.child)).ok_or("it has no pid")?;
+        kill_process(pid, signal).map_err(|e| format!("{}: {e}", self.name))
     }
 
     /// Waits for a program that only has to succeed.

@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Args;
 use nri_plugin::{
-    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, Runner, RuntimeHandle as _,
-    RuntimeLink, State, api,
+    Backoff, Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, Runner,
+    RuntimeHandle as _, RuntimeLink, State, api,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -38,6 +39,9 @@ pub(super) struct Options {
     script: Option<PathBuf>,
     #[arg(long, hide = true, requires = "scripted_plugin", value_delimiter = ',')]
     failure_policy: Option<Vec<String>>,
+    /// Without commands: connect again whenever the connection is lost.
+    #[arg(long, hide = true, requires = "scripted_plugin")]
+    forever: bool,
 }
 
 /// How an event is answered; the README of the Go peers says what each member means.
@@ -49,6 +53,7 @@ struct Rule {
     answer: Option<Value>,
     pad: usize,
     error: String,
+    sleep: u64,
     hang: bool,
     kill: bool,
     keep: bool,
@@ -110,6 +115,9 @@ impl Scripted {
                 rustix::process::getpid(),
                 rustix::process::Signal::KILL,
             );
+        }
+        if rule.sleep > 0 {
+            tokio::time::sleep(Duration::from_millis(rule.sleep)).await;
         }
         if rule.hang {
             std::future::pending::<()>().await;
@@ -301,10 +309,13 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     if !options.commands {
         let runner = runner(options, &plugin)?;
-        return runtime
-            .block_on(runner.run())
-            .map(drop)
-            .map_err(|e| e.to_string());
+        let ended = runtime.block_on(async {
+            match options.forever {
+                true => runner.run_forever(Backoff::default()).await,
+                false => runner.run().await,
+            }
+        });
+        return ended.map(drop).map_err(|e| e.to_string());
     }
     let mut life = None;
     for line in std::io::stdin().lock().lines() {

@@ -166,6 +166,7 @@ pub(crate) fn run(directory: &Path) -> Result<(), String> {
 
     // What fails leaves everything as it was.
     host.ip("link set nri-a up")?;
+    host.ip("link set nri-a alias kept")?;
     for (id, asked, says) in [
         (
             "p2",
@@ -197,6 +198,12 @@ pub(crate) fn run(directory: &Path) -> Result<(), String> {
                 &host.ip("-brief link")?,
             )?;
         }
+        let link = host.ip("-json link show nri-a")?;
+        expect(
+            "a device is as it was",
+            link.contains("\"UP\"") && link.contains("kept"),
+            &link,
+        )?;
     }
     let error = runtime.pod("p6", "- name: nri-a", &host.path())?;
     expect(

@@ -66,6 +66,13 @@ pub fn build(what: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
     Ok(built.collect())
 }
 
+/// Builds a program of a package that has it with its feature `cli`, and returns where it is.
+pub fn build_cli(package: &str, program: &str) -> Result<PathBuf, String> {
+    let what = ["--package", package, "--features", "cli", "--bin", program];
+    let built = build(&what)?.remove(program);
+    built.ok_or_else(|| format!("{program} was not built"))
+}
+
 /// A program that runs beside us and prints lines. It is killed with the value, if it still runs.
 pub struct ChildProcess {
     name: String,

@@ -42,7 +42,7 @@ pub(crate) struct ListedPod {
     pub(crate) key: ObjectKey,
     /// Whether it is ready, if the domain knows.
     pub(crate) ready: Option<bool>,
-    /// What is known of it beside its Linux part.
+    /// What rules look at of it: namespace, labels and runtime handler.
     pub(crate) message: api::PodSandbox,
     pub(crate) pod: Arc<dyn PodSandbox>,
 }
@@ -132,10 +132,17 @@ impl Domains {
                 .map_err(failed)?;
             let name: Arc<str> = domain.name().into();
             let pods = pods.into_iter().map(|pod| {
-                let mut message = pod.to_message();
-                message.linux = None;
+                let whole = pod.message();
+                let key = ObjectKey::pod(Arc::clone(&name), &*whole.id);
+                let message = api::PodSandbox {
+                    namespace: whole.namespace.clone(),
+                    labels: whole.labels.clone(),
+                    runtime_handler: whole.runtime_handler.clone(),
+                    ..Default::default()
+                };
+                drop(whole);
                 ListedPod {
-                    key: ObjectKey::pod(Arc::clone(&name), &*message.id),
+                    key,
                     ready: pod.ready(),
                     message,
                     pod,

@@ -26,14 +26,15 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::engine::call::{Began, Outgoing};
-use crate::engine::domains::Domains;
+use crate::engine::domains::{Domains, Listed};
+use crate::engine::listings::Listings;
 use crate::engine::side_effects::{CarriedOut, SideEffects, out_of_time};
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::error::Error;
 use crate::plugin::connected::ConnectedPlugin;
-use crate::plugin::end_reason::EndReason;
+use crate::plugin::end_reason::{EndReason, ListingError};
 use crate::plugin::endpoint::{Answered, Caller, Relaying, UnderWay};
 use crate::plugin::failure::Failure;
 use crate::shared::Shared;
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     pub(crate) domains: Arc<Domains>,
     pub(crate) side_effects: Arc<SideEffects>,
     pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
+    listings: Listings<Result<Arc<[Listed]>, ListingError>>,
     registrations: AtomicU64,
     /// Creations that succeeded, and of which it is not known whether the container exists.
     pub(crate) unsettled: AtomicUsize,
@@ -71,6 +73,8 @@ impl Engine {
         let mut scheduling = schedule::Config::default();
         scheduling.serial = shared.config().serial;
         scheduling.support = support;
+        // Who asks for a listing while one is made waits for that one, and for its own.
+        scheduling.snapshot_timeout *= 2;
         let dispatch = Arc::new(Dispatch::new(scheduling));
         let domains = Arc::new(domains);
         let side_effects = Arc::new(SideEffects::new(
@@ -86,6 +90,7 @@ impl Engine {
             domains,
             side_effects,
             unsolicited: Arc::new(unsolicited),
+            listings: Listings::default(),
             registrations: AtomicU64::new(1),
             unsettled: AtomicUsize::new(0),
         };
@@ -228,14 +233,23 @@ impl Engine {
         drop(outgoing);
     }
 
+    /// Takes in what exists, and returns it.
+    ///
+    /// # Errors
+    /// A domain cannot say.
+    pub(crate) async fn list(&self) -> Result<Arc<[Listed]>, ListingError> {
+        let (listing, lists) = synchronize::list_domains(&self.dispatch, &self.domains).await?;
+        self.dispatch.lock().absorb_listing(listing, &lists);
+        Ok(lists.into())
+    }
+
     /// Synchronises a plugin, when it joins or after it was late, and does what it asks for then.
     async fn synchronize(self: Arc<Self>, connected: Arc<ConnectedPlugin>) {
         let plugin = &connected.plugin;
-        let inventory = match synchronize::list_domains(&self.dispatch, &self.domains).await {
-            Ok((listing, lists)) => self.update(|state, now| {
-                state.absorb_listing(listing, &lists);
+        let inventory = match self.listings.list(self.list()).await {
+            Ok(lists) => self.update(|state, now| {
                 let plan = state.scheduler.handle_snapshot(plugin, now)?;
-                let (inventory, shown) = state.inventory(lists, &plan);
+                let (inventory, shown) = state.inventory(&lists, &plan);
                 state.scheduler.handle_shown(plugin, &shown);
                 Some(inventory)
             }),

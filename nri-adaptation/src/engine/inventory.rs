@@ -59,18 +59,18 @@ impl State {
     /// will not reach the plugin as an event, and what lives and the lists do not have yet.
     pub(crate) fn inventory(
         &self,
-        lists: Vec<Listed>,
+        lists: &[Listed],
         plan: &SyncPlan,
     ) -> (Inventory, BTreeSet<ObjectKey>) {
         let lifecycles = self.scheduler.lifecycles();
         let mut shown = BTreeSet::new();
-        let mut shows = |lives: &Lifecycles, key: ObjectKey| {
-            lives.shows(&key) && !plan.exclude.contains(&key) && shown.insert(key)
+        let mut shows = |lives: &Lifecycles, key: &ObjectKey| {
+            lives.shows(key) && !plan.exclude.contains(key) && shown.insert(key.clone())
         };
         let mut inventory = Inventory::default();
         for (key, object) in self.unlisted.shown(lifecycles) {
             match object {
-                _ if !shows(lifecycles, key) => {}
+                _ if !shows(lifecycles, &key) => {}
                 Shown::Pod(pod) => inventory.pods.push(Arc::new(pod)),
                 Shown::Container(container) => {
                     let state = container.state();
@@ -81,17 +81,19 @@ impl State {
         for list in lists {
             for ListedPod {
                 key, ready, pod, ..
-            } in list.pods
+            } in &list.pods
             {
                 if ready.is_some() && shows(lifecycles, key) {
-                    inventory.pods.push(pod);
+                    inventory.pods.push(Arc::clone(pod));
                 }
             }
-            for listed in list.containers {
+            for listed in &list.containers {
                 let state = lifecycles.shown_state(&listed.key, listed.state);
-                if listed.state != ContainerState::ContainerUnknown && shows(lifecycles, listed.key)
+                if listed.state != ContainerState::ContainerUnknown
+                    && shows(lifecycles, &listed.key)
                 {
-                    inventory.containers.push((listed.container, state));
+                    let container = Arc::clone(&listed.container);
+                    inventory.containers.push((container, state));
                 }
             }
         }

@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use crate::engine::driver::Engine;
 use crate::engine::state::{PluginEntry, State};
-use crate::engine::synchronize;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::{EndReason, ListingError};
 use crate::telemetry::plugin_info::{PluginInfo, PluginKind};
@@ -85,9 +84,7 @@ impl Engine {
     /// # Errors
     /// A domain cannot say.
     pub(crate) async fn recover(&self) -> Result<(), ListingError> {
-        let (listing, lists) = synchronize::list_domains(&self.dispatch, &self.domains).await?;
-        self.dispatch.lock().absorb_listing(listing, &lists);
-        Ok(())
+        self.list().await.map(drop)
     }
 
     /// All plugins that are connected, those among them that join or give way to another instance.

@@ -8,6 +8,7 @@ pub(crate) mod creation;
 pub(crate) mod domains;
 pub(crate) mod driver;
 pub(crate) mod inventory;
+pub(crate) mod listings;
 pub(crate) mod membership;
 pub(crate) mod reconciling;
 pub(crate) mod relaying;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::engine::driver::Engine;
 use crate::error::Error;
 use crate::listen::accept::accept;
-use crate::listen::socket::{SocketFile, open};
+use crate::listen::socket::SocketFile;
 use crate::lock::Lock;
 use crate::plugin::places::{Places, most_unadmitted};
 use crate::text::printable_path;
@@ -17,7 +17,7 @@ use crate::text::printable_path;
 /// A socket on which plugins are accepted. Dropping it ends that, and removes its file.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    _file: Option<File>,
+    _file: Option<SocketFile>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -25,19 +25,7 @@ pub(crate) struct Listening {
 #[derive(Debug)]
 pub(crate) struct Opened {
     listener: tokio::net::UnixListener,
-    file: Option<File>,
-}
-
-/// The file of a socket, where it is ours. Dropping it removes it.
-#[derive(Debug)]
-struct File(Option<SocketFile>);
-
-impl Drop for File {
-    fn drop(&mut self) {
-        if let Some(file) = self.0.take() {
-            file.remove();
-        }
-    }
+    file: Option<SocketFile>,
 }
 
 /// Where plugins connect.
@@ -66,12 +54,12 @@ impl Listener {
     /// Opens the socket, or takes the listener that the runtime brought along.
     pub(crate) async fn open(&self, path: &Path) -> Result<Opened, Error> {
         let given = self.given.lock().take();
-        let (listener, file) = match given {
-            Some(listener) => (listener, None),
-            None => {
-                let (listener, file) = open(path).await?;
-                (listener, Some(File(Some(file))))
-            }
+        let Some(listener) = given else {
+            let (listener, file) = SocketFile::open(path).await?;
+            return Ok(Opened {
+                listener,
+                file: Some(file),
+            });
         };
         let failed = |error: std::io::Error| Error::Socket {
             path: path.to_owned(),
@@ -79,7 +67,10 @@ impl Listener {
         };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-        Ok(Opened { listener, file })
+        Ok(Opened {
+            listener,
+            file: None,
+        })
     }
 
     /// Accepts plugins on this socket from now on, and on none from before.

@@ -1,7 +1,7 @@
-//! The socket file: opened without taking it from another runtime, and removed only while it is
+//! The socket file: opened without taking it from another process, and removed only while it is
 //! ours.
 //!
-//! Who opens or removes it holds a lock beside it, so that of two runtimes that start at the same
+//! Who opens or removes it holds a lock beside it, so that of two processes that start at the same
 //! time one wins. Its mode is that of the socket before it has a name, so nothing is changed by its
 //! name afterwards.
 //!
@@ -45,9 +45,64 @@ const LOCK_SUFFIX: &str = ".lock";
 /// The socket's mode: our own user's alone.
 const MODE: u32 = 0o600;
 
-/// The socket file that an instance has made.
+/// The file of a unix socket for our own user alone, opened without taking it from another process.
+/// Dropping it removes the file, while it is still that one.
+///
+/// An instance opens the plugins' socket so; it is here for the other sockets of a program.
+///
+/// ```
+/// use nri_adaptation::SocketFile;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let directory = std::env::temp_dir().join(format!("nri-socket-{}", std::process::id()));
+/// let path = directory.join("control.sock");
+/// let (listener, file) = SocketFile::open(&path).await?;
+/// assert!(SocketFile::open(&path).await.is_err(), "somebody listens there");
+/// drop((listener, file));
+/// assert!(!path.exists());
+/// # std::fs::remove_dir(&directory).unwrap();
+/// # Ok::<(), nri_adaptation::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+#[must_use = "dropping it removes the file"]
+pub struct SocketFile(Bound);
+
+impl SocketFile {
+    /// Opens a socket, and its file. The directory is made (0700) if it is missing; a socket that
+    /// nobody listens on any more is replaced; the mode (0600) is there before anybody can
+    /// connect. Of two processes that open one at the same time one wins.
+    ///
+    /// Needs a tokio runtime with I/O.
+    ///
+    /// # Errors
+    /// [`Error::Socket`]: somebody listens there, there is something else in its place, which
+    /// stays, or the system says why.
+    pub async fn open(path: &Path) -> Result<(tokio::net::UnixListener, Self), Error> {
+        let (listener, bound) = open(path).await?;
+        let file = Self(bound);
+        let listener = tokio::net::UnixListener::from_std(listener);
+        let listener = listener.map_err(|error| Error::Socket {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok((listener, file))
+    }
+
+    /// Where it is, without a scheme.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+/// A socket's file that this process has made.
+#[derive(Debug)]
+struct Bound {
     path: PathBuf,
     /// Keeps the file's number from being given to another file.
     _held: OwnedFd,
@@ -55,10 +110,10 @@ pub(crate) struct SocketFile {
     inode: u64,
 }
 
-impl SocketFile {
+impl Bound {
     /// What was bound just now. It is looked at without following a link, and has to be what was
     /// bound.
-    fn bound(path: &Path) -> Result<Self, IoError> {
+    fn of(path: &Path) -> Result<Self, IoError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = rustix::fs::open(path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&held)?;
@@ -78,7 +133,7 @@ impl SocketFile {
         if mode != MODE {
             file.unlink();
             return Err(IoError::other(format!(
-                "it got the mode {mode:o} instead of {MODE:o}: look at the umask of the runtime, and whether the file \
+                "it got the mode {mode:o} instead of {MODE:o}: look at the umask of this process, and whether the file \
                  system of its directory keeps modes"
             )));
         }
@@ -87,12 +142,12 @@ impl SocketFile {
 
     /// Removes the file, unless the path leads to another one by now, or another runtime is about
     /// to open it.
-    pub(crate) fn remove(self) {
+    fn remove(&self) {
         // Whoever has the lock looks at what is there, and replaces it if it is stale.
         match Lock::try_take(&self.path) {
             Ok(Some(_lock)) => self.unlink(),
             _ => {
-                tracing::debug!(path = %self.path.display(), "leaving the NRI socket to whoever opens it now");
+                tracing::debug!(path = %self.path.display(), "leaving the socket to whoever opens it now");
             }
         }
     }
@@ -102,11 +157,11 @@ impl SocketFile {
         match fs::symlink_metadata(&self.path) {
             Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => {
                 if let Err(error) = fs::remove_file(&self.path) {
-                    tracing::warn!(path = %self.path.display(), %error, "cannot remove the NRI socket");
+                    tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
                 }
             }
             Ok(_) => {
-                tracing::warn!(path = %self.path.display(), "the NRI socket was replaced by someone; leaving it alone");
+                tracing::warn!(path = %self.path.display(), "the socket was replaced by someone; leaving it alone");
             }
             Err(_) => {}
         }
@@ -157,7 +212,7 @@ impl Lock {
                 Ok(None) if Instant::now() < limit => sleep(LOCK_PAUSE).await,
                 Ok(None) => {
                     return Err(format!(
-                        "another process has locked {}{LOCK_SUFFIX}, as runtimes do when they open the socket",
+                        "another process has locked {}{LOCK_SUFFIX}, as is done while the socket is opened",
                         socket.display()
                     ));
                 }
@@ -181,7 +236,7 @@ impl Drop for Lock {
 
 /// Opens the socket: its directory is made (0700) if it is missing, a stale socket is replaced, and
 /// nobody but our own user can ever connect (0600).
-pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
+async fn open(path: &Path) -> Result<(UnixListener, Bound), Error> {
     let failed = |reason: String| Error::Socket {
         path: path.to_owned(),
         reason,
@@ -191,14 +246,14 @@ pub(crate) async fn open(path: &Path) -> Result<(UnixListener, SocketFile), Erro
     let length = path.as_os_str().as_bytes().len();
     if length > LONGEST_PATH {
         return Err(failed(format!(
-            "the path has {length} bytes, and the system takes {LONGEST_PATH} at most: choose a shorter `socket_path`"
+            "the path has {length} bytes, and the system takes {LONGEST_PATH} at most: choose a shorter one"
         )));
     }
     make_directory(path).map_err(failed)?;
     let _lock = Lock::take(path).await.map_err(failed)?;
     make_room(path).await.map_err(failed)?;
     listening(path).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => failed("another runtime has just opened it".to_owned()),
+        ErrorKind::AddrInUse => failed("another process has just opened it".to_owned()),
         _ => failed(error.to_string()),
     })
 }
@@ -227,7 +282,7 @@ fn make_directory(path: &Path) -> Result<(), String> {
     for weakness in weaknesses(parent, Trust::here()) {
         tracing::warn!(
             path = %path.display(), weakness,
-            "others can change the way to the NRI socket, so they can replace the socket"
+            "others can change the way to the socket, so they can replace it"
         );
     }
     Ok(())
@@ -242,7 +297,7 @@ async fn make_room(path: &Path) -> Result<(), String> {
     };
     if !meta.file_type().is_socket() {
         return Err(
-            "there is a file in its place that is not a socket: remove it or choose another `socket_path`"
+            "there is a file in its place that is not a socket: remove it or choose another path"
                 .to_owned(),
         );
     }
@@ -252,8 +307,7 @@ async fn make_room(path: &Path) -> Result<(), String> {
     };
     if !nobody {
         return Err(
-            "another runtime is listening on it: stop that one or choose another `socket_path`"
-                .to_owned(),
+            "another process is listening on it: stop that one or choose another path".to_owned(),
         );
     }
     match fs::remove_file(path) {
@@ -266,14 +320,14 @@ async fn make_room(path: &Path) -> Result<(), String> {
 
 /// Binds a socket that has its mode already, makes sure that it is there as it should be, and only
 /// then listens: before that, nobody can connect.
-fn listening(path: &Path) -> Result<(UnixListener, SocketFile), IoError> {
+fn listening(path: &Path) -> Result<(UnixListener, Bound), IoError> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // The name gets the mode that the socket has.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE))?;
     bind(&socket, &address)?;
-    let file = SocketFile::bound(path)?;
+    let file = Bound::of(path)?;
     listen(&socket, BACKLOG)?;
     Ok((UnixListener::from(socket), file))
 }
@@ -283,7 +337,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn reason(result: Result<(UnixListener, SocketFile), Error>) -> String {
+    fn reason(result: Result<(UnixListener, Bound), Error>) -> String {
         result.map(|_| ()).unwrap_err().to_string()
     }
 
@@ -306,7 +360,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nri.sock");
         let (listener, old) = open(&path).await.unwrap();
-        assert!(reason(open(&path).await).contains("another runtime is listening on it"));
+        assert!(reason(open(&path).await).contains("another process is listening on it"));
         drop(listener);
         let (_listener, _new) = open(&path).await.unwrap();
         // The file of before is gone; what is there now is not its own.
@@ -339,7 +393,7 @@ mod tests {
         assert!(reason(open(&path).await).contains("not a socket"));
         assert!(listening(&path).is_err());
         // What was bound is not what is there now.
-        assert!(SocketFile::bound(&path).is_err());
+        assert!(Bound::of(&path).is_err());
         let mode = fs::metadata(&victim).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (mode, fs::read_to_string(&victim).unwrap().as_str()),
@@ -389,7 +443,7 @@ mod tests {
                 (Ok(won), Err(lost)) | (Err(lost), Ok(won)) => (won, lost.to_string()),
                 both => panic!("round {round}: {both:?}"),
             };
-            assert!(lost.contains("another runtime"), "{lost}");
+            assert!(lost.contains("another process"), "{lost}");
             std::os::unix::net::UnixStream::connect(&path).unwrap();
             let (listener, file) = won;
             listener.accept().unwrap();

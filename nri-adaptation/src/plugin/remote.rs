@@ -348,8 +348,8 @@ impl Endpoint for Remote {
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-        let (pods, containers) = inventory.into_messages();
-        let mut flow = SynchronizeFlow::new(pods, containers);
+        let Inventory { pods, containers } = inventory;
+        let mut flow = SynchronizeFlow::of_objects(pods, containers);
         if self.takes_parts {
             flow = flow.in_parts_of(PART);
         }

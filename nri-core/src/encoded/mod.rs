@@ -18,6 +18,7 @@ use prost::Message as _;
 use self::fields::{text_of, value_of};
 pub use self::received::{ContainerView, PodView, ReceivedRequest};
 pub use self::target::EncodedTarget;
+pub(crate) use self::target::{put_container, put_pod};
 use crate::{Event, Request};
 
 /// `pod` of every request.

@@ -36,6 +36,26 @@ const USUAL: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct EncodedTarget(Bytes);
 
+/// Puts a pod's fields in front of what is there, as plugins see them.
+pub(crate) fn put_pod(pod: &api::PodSandbox, out: &mut Writer) {
+    if pod.linux.is_none() {
+        out.field(LINUX_OF_POD, |_| {});
+    }
+    out.fields_of(pod);
+}
+
+/// The same of a container, in the state in which it is shown.
+pub(crate) fn put_container(container: &api::Container, state: ContainerState, out: &mut Writer) {
+    if container.state() != state {
+        // Of several numbers the last one counts.
+        out.number(STATE_OF_CONTAINER, state.into());
+    }
+    if container.linux.is_none() {
+        out.field(LINUX_OF_CONTAINER, |_| {});
+    }
+    out.fields_of(container);
+}
+
 impl EncodedTarget {
     /// Encodes a pod, and a container with the state in which it is shown.
     pub fn new(
@@ -45,23 +65,9 @@ impl EncodedTarget {
         // From the end to the beginning, since that is how it is written.
         let mut out = Writer::with_room(3 * USUAL);
         if let Some((container, state)) = container {
-            out.field(CONTAINER, |out| {
-                if container.state() != state {
-                    // Of several numbers the last one counts.
-                    out.number(STATE_OF_CONTAINER, state.into());
-                }
-                if container.linux.is_none() {
-                    out.field(LINUX_OF_CONTAINER, |_| {});
-                }
-                out.fields_of(container);
-            });
+            out.field(CONTAINER, |out| put_container(container, state, out));
         }
-        out.field(POD, |out| {
-            if pod.linux.is_none() {
-                out.field(LINUX_OF_POD, |_| {});
-            }
-            out.fields_of(pod);
-        });
+        out.field(POD, |out| put_pod(pod, out));
         Self(out.into_shared())
     }
 

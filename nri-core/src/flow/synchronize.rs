@@ -1,9 +1,14 @@
 //! Showing a plugin what exists already: pods and containers packed into as few messages as the
 //! transport's limit allows.
 
+use std::sync::Arc;
 use std::{fmt, mem};
 
-use nri_proto::{Wire, Writer, api};
+use nri_proto::api::{self, ContainerState};
+use nri_proto::{Wire as _, Writer};
+
+use crate::encoded::{put_container, put_pod};
+use crate::model::{Container, PodSandbox};
 
 /// The most that the transport carries in one message: the encoded RPC request, its envelope
 /// included (the protocol's limit).
@@ -74,7 +79,9 @@ pub enum SynchronizeError {
 /// # Ok::<(), nri_core::flow::SynchronizeError>(())
 /// ```
 pub struct SynchronizeFlow {
-    objects: Box<dyn Iterator<Item = Object> + Send>,
+    objects: Objects,
+    /// Where objects are encoded.
+    object: Writer,
     /// What the next message has so far.
     next: Vec<u8>,
     /// What there is behind it, as far as that is known.
@@ -82,6 +89,9 @@ pub struct SynchronizeFlow {
     room: usize,
     state: State,
 }
+
+/// Encodes the next object in what it is given, if there is one, and if it can be shown.
+type Objects = Box<dyn FnMut(&mut Writer) -> Option<Result<(), SynchronizeError>> + Send>;
 
 /// One message of a synchronisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,15 +107,12 @@ pub struct SynchronizePart {
 enum Behind {
     /// Nobody has looked: there is room in it.
     Unknown,
-    /// This object, which did not fit into it.
-    Object(Vec<u8>),
+    /// The object that was encoded last, which did not fit into it.
+    Object,
     /// An object that cannot be shown.
     Refused(SynchronizeError),
     Nothing,
 }
-
-/// An object that is to be shown, or why it cannot be.
-type Object = Result<Vec<u8>, SynchronizeError>;
 
 impl fmt::Debug for SynchronizeFlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,17 +147,37 @@ impl SynchronizeFlow {
         P: IntoIterator<Item = api::PodSandbox, IntoIter: Send + 'static>,
         C: IntoIterator<Item = api::Container, IntoIter: Send + 'static>,
     {
+        Self::of(pods.into_iter(), containers.into_iter(), room)
+    }
+
+    /// A flow that shows what a runtime has, each object as it is when it is its turn. Pods and
+    /// containers always have a Linux part, if only an empty one; containers are shown in the
+    /// state that is beside them.
+    pub fn of_objects<P, C>(pods: P, containers: C) -> Self
+    where
+        P: IntoIterator<Item = Arc<dyn PodSandbox>, IntoIter: Send + 'static>,
+        C: IntoIterator<Item = (Arc<dyn Container>, ContainerState), IntoIter: Send + 'static>,
+    {
+        let room = MESSAGE_LIMIT - ENVELOPE_RESERVE;
+        Self::of(pods.into_iter(), containers.into_iter(), room)
+    }
+
+    fn of<P: Shown, C: Shown>(
+        pods: impl Iterator<Item = P> + Send + 'static,
+        containers: impl Iterator<Item = C> + Send + 'static,
+        room: usize,
+    ) -> Self {
         // Room for objects: any message but the last has `more` set, and which one is the last is
         // not known beforehand.
         let room = room.saturating_sub(MORE);
-        let (mut of_pods, mut of_containers) = (Writer::with_room(0), Writer::with_room(0));
-        let pods = pods.into_iter();
-        let pods = pods.map(move |pod| encode(&pod, room, &mut of_pods));
-        let containers = containers.into_iter();
-        let containers =
-            containers.map(move |container| encode(&container, room, &mut of_containers));
+        let (mut pods, mut containers) = (pods.fuse(), containers.fuse());
+        let objects = move |to: &mut Writer| match pods.next() {
+            Some(pod) => Some(encode(&pod, room, to)),
+            None => Some(encode(&containers.next()?, room, to)),
+        };
         Self {
-            objects: Box::new(pods.chain(containers)),
+            objects: Box::new(objects),
+            object: Writer::with_room(0),
             next: Vec::new(),
             behind: Behind::Unknown,
             room,
@@ -175,17 +202,16 @@ impl SynchronizeFlow {
             if !matches!(self.behind, Behind::Unknown) {
                 return false;
             }
-            match self.objects.next() {
+            self.object.clear();
+            match (self.objects)(&mut self.object) {
                 None => self.behind = Behind::Nothing,
                 Some(Err(error)) => self.behind = Behind::Refused(error),
-                Some(Ok(object)) => {
-                    let len = self.next.len() + object.len();
+                Some(Ok(())) => {
+                    let len = self.next.len() + self.object.len();
                     if len > self.room && !self.next.is_empty() {
-                        self.behind = Behind::Object(object);
-                    } else if self.next.is_empty() {
-                        self.next = object;
+                        self.behind = Behind::Object;
                     } else {
-                        self.next.extend_from_slice(&object);
+                        self.next.extend_from_slice(self.object.bytes());
                     }
                 }
             }
@@ -206,8 +232,10 @@ impl SynchronizeFlow {
         let mut bytes = mem::take(&mut self.next);
         let more = match mem::replace(&mut self.behind, Behind::Unknown) {
             Behind::Refused(error) => return Err(error),
-            Behind::Object(object) => {
-                self.next = object;
+            Behind::Object => {
+                // The next one is about as long.
+                self.next.reserve(bytes.len());
+                self.next.extend_from_slice(self.object.bytes());
                 true
             }
             Behind::Nothing | Behind::Unknown => false,
@@ -254,50 +282,60 @@ impl SynchronizeFlow {
 }
 
 /// What is shown, and what it is called where it cannot be.
-trait Shown: Wire {
+trait Shown {
     const KIND: &'static str;
     /// Of its list in the message.
     const TAG: u32;
-    fn name_and_id(&self) -> (&str, &str);
+    /// Puts its fields in front of what is there.
+    fn put(&self, to: &mut Writer);
+    fn name_and_id(&self) -> (String, String);
 }
 
-impl Shown for api::PodSandbox {
-    const KIND: &'static str = "pod";
-    const TAG: u32 = 1;
-    fn name_and_id(&self) -> (&str, &str) {
-        (&self.name, &self.id)
-    }
+/// The two that there are, each as the message that it is and as a runtime has it.
+macro_rules! shown {
+    ($kind:literal $tag:literal $shown:ty: |$object:ident, $to:ident| $put:expr, $named:expr) => {
+        impl Shown for $shown {
+            const KIND: &'static str = $kind;
+            const TAG: u32 = $tag;
+
+            fn put(&self, $to: &mut Writer) {
+                let $object = self;
+                $put
+            }
+
+            fn name_and_id(&self) -> (String, String) {
+                let $object = self;
+                ($named.name.clone(), $named.id.clone())
+            }
+        }
+    };
 }
 
-impl Shown for api::Container {
-    const KIND: &'static str = "container";
-    const TAG: u32 = 2;
-    fn name_and_id(&self) -> (&str, &str) {
-        (&self.name, &self.id)
-    }
-}
+shown!("pod" 1 api::PodSandbox: |pod, to| to.fields_of(pod), pod);
+shown!("pod" 1 Arc<dyn PodSandbox>: |pod, to| put_pod(&pod.message(), to), pod.message());
+shown!("container" 2 api::Container: |container, to| to.fields_of(container), container);
+shown!("container" 2 (Arc<dyn Container>, ContainerState):
+    |shown, to| put_container(&shown.0.message(), shown.1, to), shown.0.message());
 
-/// The bytes that an object takes in a message, no more than the room there is: so each message
-/// takes one at least.
-fn encode<T: Shown>(object: &T, room: usize, to: &mut Writer) -> Object {
-    to.clear();
-    to.field(T::TAG, |to| to.fields_of(object));
+/// Encodes an object as it is in a message, no longer than the room there is: so each message takes
+/// one at least.
+fn encode<T: Shown>(object: &T, room: usize, to: &mut Writer) -> Result<(), SynchronizeError> {
+    to.field(T::TAG, |to| object.put(to));
     if to.len() > room {
         let (name, id) = object.name_and_id();
         return Err(SynchronizeError::TooLarge {
             kind: T::KIND,
-            name: name.to_owned(),
-            id: id.to_owned(),
+            name,
+            id,
             size: to.len(),
             room,
         });
     }
-    Ok(to.bytes().to_vec())
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -433,6 +471,31 @@ mod tests {
         );
         let arrived = parts.iter().flat_map(|p| p.containers.clone());
         assert_eq!(arrived.collect::<Vec<_>>(), containers);
+    }
+
+    /// Law: what a runtime has is shown as requests about it show it.
+    #[test]
+    fn objects_of_a_runtime_have_a_linux_part_and_the_state_they_are_shown_in() {
+        let (pods, containers) = objects(&[5; 3], &[7; 3]);
+        let shown = ContainerState::ContainerStopped;
+        let arc = |pod: &api::PodSandbox| Arc::new(pod.clone()) as Arc<dyn PodSandbox>;
+        let of_pods: Vec<_> = pods.iter().map(arc).collect();
+        let arc = |container: &api::Container| Arc::new(container.clone()) as Arc<dyn Container>;
+        let of_containers: Vec<_> = containers.iter().map(|it| (arc(it), shown)).collect();
+        let parts = run(SynchronizeFlow::of_objects(of_pods, of_containers));
+        let [part] = &parts[..] else {
+            panic!("{parts:?}")
+        };
+        for (sent, pod) in part.pods.iter().zip(pods) {
+            let linux = Some(api::LinuxPodSandbox::default());
+            assert_eq!(*sent, api::PodSandbox { linux, ..pod });
+        }
+        for (sent, mut container) in part.containers.iter().zip(containers) {
+            container.linux = Some(api::LinuxContainer::default());
+            container.set_state(shown);
+            assert_eq!(*sent, container);
+        }
+        assert_eq!((part.pods.len(), part.containers.len()), (3, 3));
     }
 
     #[test]

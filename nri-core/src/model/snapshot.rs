@@ -1,6 +1,7 @@
 //! Messages together with what a runtime knows of a pod or a container and the protocol has no
 //! field for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use nri_proto::api;
@@ -93,6 +94,7 @@ impl PodSandbox for PodSnapshot {
         pid: u32,
         ips: Vec<String>,
         linux: Option<&dyn LinuxPodSandbox>,
+        message: Cow<'_, api::PodSandbox>,
         to_message: api::PodSandbox,
     }
 }
@@ -152,6 +154,7 @@ impl Container for ContainerSnapshot {
         user: Option<api::User>,
         image: Option<api::Image>,
         linux: Option<&dyn LinuxContainer>,
+        message: Cow<'_, api::Container>,
         to_message: api::Container,
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::OciSpec;
 use crate::host::device_numbers;
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct Edits {
     env: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Edits {
     additional_gids: Vec<u32>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct DeviceNode {
     path: String,
@@ -41,14 +41,14 @@ struct DeviceNode {
     gid: Option<u32>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct NetDevice {
     host_interface_name: String,
     name: String,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Hook {
     hook_name: String,
@@ -58,7 +58,7 @@ struct Hook {
     timeout: Option<i64>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Mount {
     host_path: String,
@@ -68,7 +68,7 @@ struct Mount {
 }
 
 /// Members that are written as they stand, but for the old names of monitoring.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct IntelRdt {
     #[serde(rename = "closID")]
@@ -87,7 +87,15 @@ struct IntelRdt {
     enable_mbm: Option<bool>,
 }
 
+/// The node is there, and may not be used.
+const NO_PERMISSIONS: &str = "none";
+
 impl Edits {
+    /// Whether nothing is changed.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What no container could have, whatever the host has.
     pub(super) fn check(&self) -> Result<(), String> {
         // In an adjustment a dash in front says that something is removed.
@@ -118,13 +126,29 @@ impl Edits {
                     node.path
                 ));
             }
-            if let Some(wrong) = node.permissions.chars().find(|c| !"rwm".contains(*c)) {
-                return Err(format!("{} has the permission {wrong:?}", node.path));
+            let wrong = node.permissions.chars().find(|c| !"rwm".contains(*c));
+            if let Some(wrong) = wrong.filter(|_| node.permissions != NO_PERMISSIONS) {
+                return Err(format!(
+                    "{} has the permission {wrong:?}: some of r, w and m are wanted, or {NO_PERMISSIONS:?}",
+                    node.path
+                ));
             }
         }
         for hook in &self.hooks {
             if hook.list_of(&mut api::Hooks::default()).is_none() {
                 return Err(format!("there are no hooks {:?}", hook.hook_name));
+            }
+            if !hook.path.starts_with('/') {
+                return Err(format!(
+                    "the path of a {} hook is {:?}, and must be absolute",
+                    hook.hook_name, hook.path
+                ));
+            }
+            if hook.timeout.is_some_and(|seconds| seconds <= 0) {
+                return Err(format!(
+                    "the `timeout` of the hook {} must be above 0 seconds",
+                    hook.path
+                ));
             }
         }
         for mount in &self.mounts {
@@ -302,7 +326,7 @@ impl DeviceNode {
         Value::Object(device)
     }
 
-    /// The rule that allows it; pipes need none.
+    /// The rule that allows it; pipes need none, and what nothing is allowed with has none.
     fn rule(&self) -> Option<Value> {
         let kind = match &*self.r#type {
             "p" => return None,
@@ -311,6 +335,7 @@ impl DeviceNode {
         };
         let access = match &*self.permissions {
             "" => "rwm",
+            NO_PERMISSIONS => return None,
             permissions => permissions,
         };
         let mut rule = Map::new();

@@ -88,6 +88,14 @@ impl SpecFile {
         if let Some(pair) = devices.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(format!("it has the device {} twice", pair[0].0));
         }
+        if let Some((name, _)) = devices
+            .iter()
+            .find(|(_, edits)| edits.is_empty() && written.container_edits.is_empty())
+        {
+            return Err(format!(
+                "the device {name} would change nothing: neither it nor the file has `containerEdits`"
+            ));
+        }
         for edits in devices
             .iter()
             .map(|(_, edits)| edits)

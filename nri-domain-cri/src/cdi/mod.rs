@@ -3,8 +3,9 @@
 //!
 //! The rules are those of the Container Device Interface's specification, up to version 1.1: files
 //! `*.json` and `*.yaml` in a list of directories, later directories before earlier ones; a device
-//! that two files of one directory have is no device. What may not enter: adjustments of plugins
-//! other than the names of devices.
+//! that two files of one directory have is no device. Edits of a device are optional there; a
+//! device for which neither it nor its file has any would do nothing for who asks for it, and is an
+//! error. What may not enter: adjustments of plugins other than the names of devices.
 
 mod edits;
 mod file;
@@ -38,12 +39,14 @@ pub enum CdiError {
         reason: String,
     },
     /// There are no such devices.
-    #[error("there are no CDI devices {}{}", .names.join(", "), left_out(.errors))]
+    #[error("there are no CDI devices {}{}{}", .names.join(", "), left_out(.errors), looked_in(.directories))]
     Unknown {
         /// Their names.
         names: Vec<String>,
         /// Why there are not more: files that could not be read, devices that are there twice.
         errors: Vec<String>,
+        /// The directories where their specifications would have to be.
+        directories: Vec<String>,
     },
     /// What a device is made of cannot be put into the container.
     #[error("CDI device {name}: {reason}")]
@@ -59,6 +62,13 @@ fn left_out(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
         errors => format!(" ({})", errors.join("; ")),
+    }
+}
+
+fn looked_in(directories: &[String]) -> String {
+    match directories {
+        [] => String::new(),
+        all => format!(": install their specification in {}", all.join(" or ")),
     }
 }
 
@@ -90,6 +100,7 @@ pub struct Registry {
     /// By full names: the place of the file, and the device's own edits.
     devices: BTreeMap<String, (usize, Edits)>,
     errors: Vec<CdiError>,
+    directories: Vec<String>,
 }
 
 impl Registry {
@@ -98,7 +109,9 @@ impl Registry {
     pub fn load(directories: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
         let mut registry = Self::default();
         for directory in directories {
-            registry.read_directory(directory.as_ref());
+            let directory = directory.as_ref();
+            registry.directories.push(directory.display().to_string());
+            registry.read_directory(directory);
         }
         registry
     }
@@ -211,6 +224,7 @@ impl Registry {
             return Err(CdiError::Unknown {
                 names: unknown,
                 errors: self.errors.iter().map(CdiError::to_string).collect(),
+                directories: self.directories.clone(),
             });
         }
         let mut files = vec![false; self.files.len()];

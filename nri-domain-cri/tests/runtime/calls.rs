@@ -28,7 +28,7 @@ async fn an_adjustment_is_applied_to_the_record_and_committed() {
     assert!(!seen.annotations.contains_key("team"));
     assert_eq!(record.config.annotations["team"], "blue");
     assert!(token.warnings().is_empty() && token.creation().adjustment().is_some());
-    token.commit(&cx, &pod, &record).await.unwrap();
+    token.commit(&cx, &pod, &record).await;
     assert_eq!(
         take(&log),
         [
@@ -106,9 +106,7 @@ async fn a_refused_pod_is_removed() {
 #[tokio::test]
 async fn the_containers_of_a_pod_stop_before_it() {
     let (cri, log) = cri(Nri::default());
-    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1"))
-        .await
-        .unwrap();
+    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1")).await;
     assert_eq!(
         take(&log),
         [
@@ -122,10 +120,55 @@ async fn the_containers_of_a_pod_stop_before_it() {
         refuses: Some("stop_container"),
         ..Default::default()
     });
-    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1"))
-        .await
-        .unwrap_err();
+    cri.stop_pod_sandbox(&Ctx::new(), &pod("pod-1")).await;
     assert_eq!(take(&log).len(), 3);
+}
+
+#[tokio::test]
+async fn a_container_that_was_created_stays_whatever_plugins_say_of_it() {
+    let (cri, log) = cri(Nri {
+        refuses: Some("post_create_container"),
+        ..Default::default()
+    });
+    let (cx, pod) = (Ctx::new(), pod("pod-1"));
+    let record = container("new", "pod-1", CriState::Created);
+    let token = cri.create_container(&cx, &pod, &record).await.unwrap();
+    token.commit(&cx, &pod, &record).await;
+    assert_eq!(
+        take(&log),
+        [
+            "create_container new",
+            "committed new",
+            "post_create_container new"
+        ]
+    );
+}
+
+#[test]
+fn a_request_alone_is_an_update_too() {
+    let request = LinuxContainerResources {
+        memory_limit_in_bytes: 1000,
+        oom_score_adj: 900,
+        ..Default::default()
+    };
+    let options = ApplyOptions::default();
+    let update = ResolvedUpdate::requested(&request, &options).unwrap();
+    assert_eq!(update.cri, request);
+    assert_eq!(update.oci["memory"]["limit"], 1000);
+    let error = |request: LinuxContainerResources| {
+        let error = ResolvedUpdate::requested(&request, &options).unwrap_err();
+        (error.code(), error.to_string())
+    };
+    let (code, negative) = error(LinuxContainerResources {
+        cpu_period: -1,
+        ..Default::default()
+    });
+    assert!(code == 3 && negative.contains("cpu_period"), "{negative}");
+    let (code, broken) = error(LinuxContainerResources {
+        memory_limit_in_bytes: -5,
+        ..Default::default()
+    });
+    assert!(code == 3 && broken.contains("-5"), "{broken}");
 }
 
 #[tokio::test]
@@ -240,14 +283,14 @@ async fn the_plain_calls_reach_nri() {
     cri.update_pod_sandbox(&cx, &pod, None, Some(&resources))
         .await
         .unwrap();
-    cri.post_update_pod_sandbox(&cx, &pod).await.unwrap();
+    cri.post_update_pod_sandbox(&cx, &pod).await;
     cri.start_container(&cx, &pod, &record).await.unwrap();
-    cri.post_start_container(&cx, &pod, &record).await.unwrap();
-    cri.post_update_container(&cx, &pod, &record).await.unwrap();
+    cri.post_start_container(&cx, &pod, &record).await;
+    cri.post_update_container(&cx, &pod, &record).await;
     cri.notify_exit(&record, 3, 5).await;
-    cri.stop_container(&cx, &record).await.unwrap();
-    cri.remove_container(&cx, &record).await.unwrap();
-    cri.remove_pod_sandbox(&cx, &pod).await.unwrap();
+    cri.stop_container(&cx, &record).await;
+    cri.remove_container(&cx, &record).await;
+    cri.remove_pod_sandbox(&cx, &pod).await;
     drop(cri.block_plugin_sync().await);
     assert_eq!(
         take(&log),
@@ -270,10 +313,8 @@ async fn the_plain_calls_reach_nri() {
 async fn a_container_whose_pod_is_forgotten_is_still_stopped() {
     let (cri, log) = cri(Nri::default());
     let record = container("c", "pod-gone", CriState::Exited);
-    cri.start_failed(&Ctx::new(), &pod("pod-1"), &record)
-        .await
-        .unwrap();
-    cri.stop_container(&Ctx::new(), &record).await.unwrap();
+    cri.start_failed(&Ctx::new(), &pod("pod-1"), &record).await;
+    cri.stop_container(&Ctx::new(), &record).await;
     cri.notify_exit(&record, 0, 0).await;
     assert_eq!(
         take(&log),
@@ -311,15 +352,11 @@ async fn a_store_that_does_not_answer_keeps_no_end_from_plugins() {
     runtime.store_fails = true;
     let (cri, log) = cri_of(Nri::default(), runtime);
     let (cx, pod) = (Ctx::new(), pod("pod-1"));
-    let error = cri.stop_pod_sandbox(&cx, &pod).await.unwrap_err();
-    assert_eq!(
-        (error.to_string().as_str(), error.code()),
-        ("the runtime's store does not answer: the disk is gone", 13)
-    );
+    cri.stop_pod_sandbox(&cx, &pod).await;
     let record = container("c", "pod-1", CriState::Running);
     cri.notify_exit(&record, 0, 0).await;
-    cri.stop_container(&cx, &record).await.unwrap();
-    cri.remove_container(&cx, &record).await.unwrap();
+    cri.stop_container(&cx, &record).await;
+    cri.remove_container(&cx, &record).await;
     assert_eq!(
         take(&log),
         [
@@ -352,9 +389,9 @@ async fn pods_and_containers_are_of_whatever_types_the_runtime_has() {
     token.apply(&mut spec).unwrap();
     assert_eq!(spec["annotations"], json!({"extra": "1"}));
     message.annotations = read::annotations(&spec);
-    token.commit(&cx, &pod, &message).await.unwrap();
+    token.commit(&cx, &pod, &message).await;
     cri.notify_exit(&message, 137, 5).await;
-    cri.remove_container(&cx, &message).await.unwrap();
+    cri.remove_container(&cx, &message).await;
     assert_eq!(take(&log).len(), 5);
 }
 
@@ -370,7 +407,7 @@ async fn nothing_is_asked_while_nri_is_off() {
         cpu_period: -1,
         ..Default::default()
     };
-    cri.stop_pod_sandbox(&cx, &pod).await.unwrap();
+    cri.stop_pod_sandbox(&cx, &pod).await;
     assert_eq!(
         cri.update_container(&cx, &pod, &record, &nonsense)
             .await
@@ -378,7 +415,7 @@ async fn nothing_is_asked_while_nri_is_off() {
         None
     );
     cri.notify_exit(&record, 0, 0).await;
-    cri.stop_container(&cx, &record).await.unwrap();
-    cri.remove_container(&cx, &record).await.unwrap();
+    cri.stop_container(&cx, &record).await;
+    cri.remove_container(&cx, &record).await;
     assert_eq!(take(&log), Vec::<String>::new());
 }

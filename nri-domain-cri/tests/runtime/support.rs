@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_core::merge::{CreateOutcome, Owners};
@@ -80,27 +79,19 @@ impl CriActions for Runtime {
         update: &ResolvedUpdate,
     ) -> Result<(), ActionError> {
         if self.fails {
-            return Err(ActionError::Failed("the cgroup is busy".into()));
+            return Err(ActionError::failed("the cgroup is busy"));
         }
         self.log.lock().unwrap().push(format!("update {id}"));
         self.updates.lock().unwrap().push(update.clone());
         Ok(())
     }
 
-    async fn stop_container(
-        &self,
-        _: &Ctx,
-        id: &str,
-        grace: Duration,
-        reason: &str,
-    ) -> Result<(), ActionError> {
+    async fn stop_container(&self, _: &Ctx, id: &str, reason: &str) -> Result<(), ActionError> {
         if self.fails {
             return Err(ActionError::WrongState("being removed".into()));
         }
-        self.log
-            .lock()
-            .unwrap()
-            .push(format!("stop {id} after {grace:?}: {reason}"));
+        let line = format!("stop {id}: {reason}");
+        self.log.lock().unwrap().push(line);
         Ok(())
     }
 }

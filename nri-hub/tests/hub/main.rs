@@ -5,6 +5,7 @@
 
 mod churn;
 mod late;
+mod narrow;
 mod observing;
 mod operating;
 mod policies;

@@ -135,7 +135,7 @@ async fn of_two_hubs_with_one_control_socket_the_second_ends_before_it_connects(
     let second = Hub::builder(second).use_environment(false).build().unwrap();
     let error = second.run(std::future::pending()).await.unwrap_err();
     assert!(
-        error.to_string().contains("another hub answers there"),
+        error.to_string().contains("another process is listening"),
         "{error}"
     );
     assert_eq!(runtime.plugins(), ["50-hub"]);

@@ -64,6 +64,36 @@ async fn what_plugins_ask_for_is_one_answer_above() {
     hub.stop().await;
 }
 
+/// Law: a plugin below that takes the command line over does so beside the hub too, also if it
+/// gives none.
+#[tokio::test]
+async fn a_command_line_that_is_taken_over_with_nothing_is_the_original_one_above() {
+    let args = |args: &[&str]| {
+        Behavior::adjust(api::ContainerAdjustment {
+            args: args.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        })
+    };
+    let runtime = TestRuntime::start().await;
+    let hub = Stage::at(runtime.socket()).run().await;
+    let beside = FakePlugin::new("10-beside").on(Event::CreateContainer, args(&["beside"]));
+    let below = FakePlugin::new("10-below").on(Event::CreateContainer, args(&[""]));
+    let later = FakePlugin::new("20-later");
+    let _beside = runtime.join(&beside).await;
+    let _below = hub.join(&below).await;
+    let pod = runtime.run_pod("p1").await;
+    let container = runtime.create(&pod, "c1").await;
+    assert!(!container.args.contains(&"beside".to_owned()));
+    // What the hub knows of it is no marker.
+    let _later = hub.join(&later).await;
+    let calls = later.seen();
+    let listed = calls.iter().find_map(|call| call.synchronization());
+    let listed = listed.unwrap().containers;
+    assert_eq!(listed[0].id, "c1");
+    assert!(!listed[0].args.contains(&String::new()), "{listed:?}");
+    hub.stop().await;
+}
+
 #[tokio::test]
 async fn updates_that_come_with_an_answer_go_up_with_the_answer() {
     let runtime = TestRuntime::start().await;

@@ -53,8 +53,8 @@
 //!                 let (key, value) = line.split_once('=').ok_or("a line has no \"=\"")?;
 //!                 match key.trim() {
 //!                     "greeting" => value.trim().clone_into(&mut configured.lock().unwrap()),
-//!                     key => return Err(format!("unknown key {key:?}; there is
-//! `greeting`").into()),                 }
+//!                     key => return Err(format!("unknown key {key:?}").into()),
+//!                 }
 //!             }
 //!             Ok(None) // the events that it has handlers for
 //!         }

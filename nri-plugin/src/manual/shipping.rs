@@ -2,13 +2,25 @@
 //!
 //! # A static program
 //!
+//! With this in the plugin's `Cargo.toml` (what `nri-sim new` makes has it already):
+//!
+//! ```toml
+//! [profile.size]
+//! inherits = "release"
+//! opt-level = "z"
+//! lto = "fat"
+//! codegen-units = 1
+//! panic = "abort" # a handler that panics ends the plugin; else it is an error to the runtime
+//! strip = true
+//! ```
+//!
 //! ```console
 //! $ rustup target add x86_64-unknown-linux-musl
 //! $ cargo build --profile size --target x86_64-unknown-linux-musl
 //! ```
 //!
-//! The profile `size` is in the README of this crate. Nothing that a plugin needs is C: the program
-//! has no dependency on the node's libraries, and runs in an image from `scratch`.
+//! Nothing that a plugin needs is C: the program, of less than two megabytes, has no dependency on
+//! the node's libraries, and runs in an image from `scratch`.
 //!
 //! # An image
 //!

@@ -47,18 +47,32 @@ impl Format {
 
 /// Reads a configuration.
 pub(crate) fn read<T: DeserializeOwned>(text: &str, format: Format) -> Result<T, String> {
-    match format {
+    let read = match format {
         Format::Toml => toml::from_str(text).map_err(|error| error.to_string()),
         Format::Json => serde_json::from_str(text).map_err(|error| error.to_string()),
         Format::Yaml => yaml::read(text)
             .and_then(|node| value::read(&node))
             .map_err(|error| error.to_string()),
+    };
+    read.map_err(without_quotes)
+}
+
+/// Says what would be right where a number is written as a text. It is one rule for all formats: a
+/// text is no number, and no text is taken for one.
+fn without_quotes(reason: String) -> String {
+    let written = reason.split_once("invalid type: string \"");
+    let written = written.and_then(|(_, rest)| rest.split_once('"'));
+    match written {
+        Some((text, _)) if text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok() => {
+            format!("{}; write {text} without quotes", reason.trim_end())
+        }
+        _ => reason,
     }
 }
 
 /// Reads one value: a text as it is if a text is wanted, else YAML, and so JSON.
 pub(crate) fn read_value<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    T::deserialize(whole::Whole(text)).map_err(|error| error.to_string())
+    T::deserialize(whole::Whole(text)).map_err(|error| without_quotes(error.to_string()))
 }
 
 #[cfg(test)]
@@ -149,6 +163,35 @@ by_pod:
         );
     }
 
+    /// Law: what is a number in one format is one in all, and what is none is none.
+    #[test]
+    fn a_text_is_no_number_in_any_format() {
+        for (value, is_number) in [
+            ("4096", true),
+            ("\"4096\"", false),
+            ("\"true\"", false),
+            ("true", false),
+            ("\"1Gi\"", false),
+            ("-1", false),
+            ("0.5", false),
+            ("1e30", false),
+            ("99999999999999999999", false),
+            ("\"\"", false),
+        ] {
+            for (format, text) in [
+                (Format::Toml, format!("memory = {value}")),
+                (Format::Yaml, format!("memory: {value}")),
+                (Format::Json, format!("{{\"memory\": {value}}}")),
+            ] {
+                let read = read::<Limits>(&text, format);
+                assert_eq!(read.is_ok(), is_number, "{text}: {read:?}");
+                let is_hinted = read.is_err_and(|reason| reason.contains("without quotes"));
+                let is_quoted = ["\"4096\"", "\"true\""].contains(&value);
+                assert_eq!(is_hinted, is_quoted, "{text}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         for (text, says) in [
@@ -163,6 +206,10 @@ by_pod:
             (
                 "by_pod:\n  p:\n    soft: 1",
                 "line 3: by_pod.p: missing field `hard`",
+            ),
+            (
+                "memory: '4096'",
+                "line 1: memory: invalid type: string \"4096\", expected u64; write 4096 without quotes",
             ),
             ("memory: 1\nmemroy: 2", "line 2: unknown field `memroy`"),
             (

@@ -58,8 +58,8 @@ impl Fill for api::SynchronizeRequest {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.pods.push(from.message()?),
-                18 => self.containers.push(from.message()?),
+                10 => from.run(10, &mut self.pods, Reader::message)?,
+                18 => from.run(18, &mut self.containers, Reader::message)?,
                 24 => self.more = from.bool()?,
                 key => from.skip(key, &[1, 2, 3])?,
             }
@@ -71,7 +71,7 @@ impl Fill for api::SynchronizeResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.update.push(from.message()?),
+                10 => from.run(10, &mut self.update, Reader::message)?,
                 16 => self.more = from.bool()?,
                 key => from.skip(key, &[1, 2])?,
             }
@@ -193,8 +193,8 @@ impl Fill for api::CreateContainerResponse {
         while let Some(key) = from.key()? {
             match key {
                 10 => from.fill(&mut self.adjust)?,
-                18 => self.update.push(from.message()?),
-                26 => self.evict.push(from.message()?),
+                18 => from.run(18, &mut self.update, Reader::message)?,
+                26 => from.run(26, &mut self.evict, Reader::message)?,
                 key => from.skip(key, &[1, 2, 3])?,
             }
         }
@@ -278,8 +278,8 @@ impl Fill for api::UpdateContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.update.push(from.message()?),
-                18 => self.evict.push(from.message()?),
+                10 => from.run(10, &mut self.update, Reader::message)?,
+                18 => from.run(18, &mut self.evict, Reader::message)?,
                 key => from.skip(key, &[1, 2])?,
             }
         }
@@ -322,7 +322,7 @@ impl Fill for api::StopContainerResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.update.push(from.message()?),
+                10 => from.run(10, &mut self.update, Reader::message)?,
                 key => from.skip(key, &[1])?,
             }
         }
@@ -369,9 +369,9 @@ impl Fill for api::ValidateContainerAdjustmentRequest {
                 10 => from.fill(&mut self.pod)?,
                 18 => from.fill(&mut self.container)?,
                 26 => from.fill(&mut self.adjust)?,
-                34 => self.update.push(from.message()?),
+                34 => from.run(34, &mut self.update, Reader::message)?,
                 42 => from.fill(&mut self.owners)?,
-                50 => self.plugins.push(from.message()?),
+                50 => from.run(50, &mut self.plugins, Reader::message)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6])?,
             }
         }
@@ -407,7 +407,13 @@ impl Fill for api::OwningPlugins {
         let mut owners = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                10 => owners.push(from.entry(10, Reader::text, 18, Reader::message)?),
+                10 => {
+                    from.run(
+                        10,
+                        &mut owners,
+                        |from| from.entry(10, Reader::text, 18, Reader::message),
+                    )?
+                }
                 key => from.skip(key, &[1])?,
             }
         }
@@ -421,8 +427,20 @@ impl Fill for api::FieldOwners {
         let mut compound = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                10 => simple.push(from.entry(8, Reader::int32, 18, Reader::text)?),
-                18 => compound.push(from.entry(8, Reader::int32, 18, Reader::message)?),
+                10 => {
+                    from.run(
+                        10,
+                        &mut simple,
+                        |from| from.entry(8, Reader::int32, 18, Reader::text),
+                    )?
+                }
+                18 => {
+                    from.run(
+                        18,
+                        &mut compound,
+                        |from| from.entry(8, Reader::int32, 18, Reader::message),
+                    )?
+                }
                 key => from.skip(key, &[1, 2])?,
             }
         }
@@ -436,7 +454,13 @@ impl Fill for api::CompoundFieldOwners {
         let mut owners = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                10 => owners.push(from.entry(10, Reader::text, 18, Reader::text)?),
+                10 => {
+                    from.run(
+                        10,
+                        &mut owners,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
                 key => from.skip(key, &[1])?,
             }
         }
@@ -454,12 +478,24 @@ impl Fill for api::PodSandbox {
                 18 => self.name = from.text()?,
                 26 => self.uid = from.text()?,
                 34 => self.namespace = from.text()?,
-                42 => labels.push(from.entry(10, Reader::text, 18, Reader::text)?),
-                50 => annotations.push(from.entry(10, Reader::text, 18, Reader::text)?),
+                42 => {
+                    from.run(
+                        42,
+                        &mut labels,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
+                50 => {
+                    from.run(
+                        50,
+                        &mut annotations,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
                 58 => self.runtime_handler = from.text()?,
                 66 => from.fill(&mut self.linux)?,
                 72 => self.pid = from.uint32()?,
-                82 => self.ips.push(from.text()?),
+                82 => from.run(82, &mut self.ips, Reader::text)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])?,
             }
         }
@@ -476,7 +512,7 @@ impl Fill for api::LinuxPodSandbox {
                 18 => from.fill(&mut self.pod_resources)?,
                 26 => self.cgroup_parent = from.text()?,
                 34 => self.cgroups_path = from.text()?,
-                42 => self.namespaces.push(from.message()?),
+                42 => from.run(42, &mut self.namespaces, Reader::message)?,
                 50 => from.fill(&mut self.resources)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6])?,
             }
@@ -494,22 +530,34 @@ impl Fill for api::Container {
                 18 => self.pod_sandbox_id = from.text()?,
                 26 => self.name = from.text()?,
                 32 => self.state = from.int32()?,
-                42 => labels.push(from.entry(10, Reader::text, 18, Reader::text)?),
-                50 => annotations.push(from.entry(10, Reader::text, 18, Reader::text)?),
-                58 => self.args.push(from.text()?),
-                66 => self.env.push(from.text()?),
-                74 => self.mounts.push(from.message()?),
+                42 => {
+                    from.run(
+                        42,
+                        &mut labels,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
+                50 => {
+                    from.run(
+                        50,
+                        &mut annotations,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
+                58 => from.run(58, &mut self.args, Reader::text)?,
+                66 => from.run(66, &mut self.env, Reader::text)?,
+                74 => from.run(74, &mut self.mounts, Reader::message)?,
                 82 => from.fill(&mut self.hooks)?,
                 90 => from.fill(&mut self.linux)?,
                 96 => self.pid = from.uint32()?,
-                106 => self.rlimits.push(from.message()?),
+                106 => from.run(106, &mut self.rlimits, Reader::message)?,
                 112 => self.created_at = from.int64()?,
                 120 => self.started_at = from.int64()?,
                 128 => self.finished_at = from.int64()?,
                 136 => self.exit_code = from.int32()?,
                 146 => self.status_reason = from.text()?,
                 154 => self.status_message = from.text()?,
-                162 => self.cdi_devices.push(from.message()?),
+                162 => from.run(162, &mut self.cdi_devices, Reader::message)?,
                 170 => from.fill(&mut self.user)?,
                 178 => from.fill(&mut self.image)?,
                 key => {
@@ -548,7 +596,7 @@ impl Fill for api::Mount {
                 10 => self.destination = from.text()?,
                 18 => self.r#type = from.text()?,
                 26 => self.source = from.text()?,
-                34 => self.options.push(from.text()?),
+                34 => from.run(34, &mut self.options, Reader::text)?,
                 key => from.skip(key, &[1, 2, 3, 4])?,
             }
         }
@@ -559,12 +607,12 @@ impl Fill for api::Hooks {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.prestart.push(from.message()?),
-                18 => self.create_runtime.push(from.message()?),
-                26 => self.create_container.push(from.message()?),
-                34 => self.start_container.push(from.message()?),
-                42 => self.poststart.push(from.message()?),
-                50 => self.poststop.push(from.message()?),
+                10 => from.run(10, &mut self.prestart, Reader::message)?,
+                18 => from.run(18, &mut self.create_runtime, Reader::message)?,
+                26 => from.run(26, &mut self.create_container, Reader::message)?,
+                34 => from.run(34, &mut self.start_container, Reader::message)?,
+                42 => from.run(42, &mut self.poststart, Reader::message)?,
+                50 => from.run(50, &mut self.poststop, Reader::message)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6])?,
             }
         }
@@ -576,8 +624,8 @@ impl Fill for api::Hook {
         while let Some(key) = from.key()? {
             match key {
                 10 => self.path = from.text()?,
-                18 => self.args.push(from.text()?),
-                26 => self.env.push(from.text()?),
+                18 => from.run(18, &mut self.args, Reader::text)?,
+                26 => from.run(26, &mut self.env, Reader::text)?,
                 34 => from.fill(&mut self.timeout)?,
                 key => from.skip(key, &[1, 2, 3, 4])?,
             }
@@ -628,17 +676,27 @@ impl Fill for api::LinuxContainer {
         let mut net_devices = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                10 => self.namespaces.push(from.message()?),
-                18 => self.devices.push(from.message()?),
+                10 => from.run(10, &mut self.namespaces, Reader::message)?,
+                18 => from.run(18, &mut self.devices, Reader::message)?,
                 26 => from.fill(&mut self.resources)?,
                 34 => from.fill(&mut self.oom_score_adj)?,
                 42 => self.cgroups_path = from.text()?,
                 50 => from.fill(&mut self.io_priority)?,
                 58 => from.fill(&mut self.seccomp_profile)?,
                 66 => from.fill(&mut self.seccomp_policy)?,
-                74 => sysctl.push(from.entry(10, Reader::text, 18, Reader::text)?),
+                74 => {
+                    from.run(
+                        74,
+                        &mut sysctl,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
                 82 => {
-                    net_devices.push(from.entry(10, Reader::text, 18, Reader::message)?)
+                    from.run(
+                        82,
+                        &mut net_devices,
+                        |from| from.entry(10, Reader::text, 18, Reader::message),
+                    )?
                 }
                 90 => from.fill(&mut self.scheduler)?,
                 98 => from.fill(&mut self.rdt)?,
@@ -701,11 +759,17 @@ impl Fill for api::LinuxResources {
             match key {
                 10 => from.fill(&mut self.memory)?,
                 18 => from.fill(&mut self.cpu)?,
-                26 => self.hugepage_limits.push(from.message()?),
+                26 => from.run(26, &mut self.hugepage_limits, Reader::message)?,
                 34 => from.fill(&mut self.blockio_class)?,
                 42 => from.fill(&mut self.rdt_class)?,
-                50 => unified.push(from.entry(10, Reader::text, 18, Reader::text)?),
-                58 => self.devices.push(from.message()?),
+                50 => {
+                    from.run(
+                        50,
+                        &mut unified,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
+                58 => from.run(58, &mut self.devices, Reader::message)?,
                 66 => from.fill(&mut self.pids)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6, 7, 8])?,
             }
@@ -790,11 +854,11 @@ impl Fill for api::LinuxSeccomp {
             match key {
                 10 => self.default_action = from.text()?,
                 18 => from.fill(&mut self.default_errno)?,
-                26 => self.architectures.push(from.text()?),
-                34 => self.flags.push(from.text()?),
+                26 => from.run(26, &mut self.architectures, Reader::text)?,
+                34 => from.run(34, &mut self.flags, Reader::text)?,
                 42 => self.listener_path = from.text()?,
                 50 => self.listener_metadata = from.text()?,
-                58 => self.syscalls.push(from.message()?),
+                58 => from.run(58, &mut self.syscalls, Reader::message)?,
                 key => from.skip(key, &[1, 2, 3, 4, 5, 6, 7])?,
             }
         }
@@ -805,10 +869,10 @@ impl Fill for api::LinuxSyscall {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.names.push(from.text()?),
+                10 => from.run(10, &mut self.names, Reader::text)?,
                 18 => self.action = from.text()?,
                 26 => from.fill(&mut self.errno_ret)?,
-                34 => self.args.push(from.message()?),
+                34 => from.run(34, &mut self.args, Reader::message)?,
                 key => from.skip(key, &[1, 2, 3, 4])?,
             }
         }
@@ -901,14 +965,20 @@ impl Fill for api::ContainerAdjustment {
         let mut annotations = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                18 => annotations.push(from.entry(10, Reader::text, 18, Reader::text)?),
-                26 => self.mounts.push(from.message()?),
-                34 => self.env.push(from.message()?),
+                18 => {
+                    from.run(
+                        18,
+                        &mut annotations,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
+                26 => from.run(26, &mut self.mounts, Reader::message)?,
+                34 => from.run(34, &mut self.env, Reader::message)?,
                 42 => from.fill(&mut self.hooks)?,
                 50 => from.fill(&mut self.linux)?,
-                58 => self.rlimits.push(from.message()?),
-                66 => self.cdi_devices.push(from.message()?),
-                74 => self.args.push(from.text()?),
+                58 => from.run(58, &mut self.rlimits, Reader::message)?,
+                66 => from.run(66, &mut self.cdi_devices, Reader::message)?,
+                74 => from.run(74, &mut self.args, Reader::text)?,
                 key => from.skip(key, &[2, 3, 4, 5, 6, 7, 8, 9])?,
             }
         }
@@ -922,16 +992,26 @@ impl Fill for api::LinuxContainerAdjustment {
         let mut net_devices = Vec::new();
         while let Some(key) = from.key()? {
             match key {
-                10 => self.devices.push(from.message()?),
+                10 => from.run(10, &mut self.devices, Reader::message)?,
                 18 => from.fill(&mut self.resources)?,
                 26 => self.cgroups_path = from.text()?,
                 34 => from.fill(&mut self.oom_score_adj)?,
                 42 => from.fill(&mut self.io_priority)?,
                 50 => from.fill(&mut self.seccomp_policy)?,
-                58 => self.namespaces.push(from.message()?),
-                66 => sysctl.push(from.entry(10, Reader::text, 18, Reader::text)?),
+                58 => from.run(58, &mut self.namespaces, Reader::message)?,
+                66 => {
+                    from.run(
+                        66,
+                        &mut sysctl,
+                        |from| from.entry(10, Reader::text, 18, Reader::text),
+                    )?
+                }
                 74 => {
-                    net_devices.push(from.entry(10, Reader::text, 18, Reader::message)?)
+                    from.run(
+                        74,
+                        &mut net_devices,
+                        |from| from.entry(10, Reader::text, 18, Reader::message),
+                    )?
                 }
                 82 => from.fill(&mut self.scheduler)?,
                 90 => from.fill(&mut self.rdt)?,
@@ -984,8 +1064,8 @@ impl Fill for api::UpdateContainersRequest {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.update.push(from.message()?),
-                18 => self.evict.push(from.message()?),
+                10 => from.run(10, &mut self.update, Reader::message)?,
+                18 => from.run(18, &mut self.evict, Reader::message)?,
                 key => from.skip(key, &[1, 2])?,
             }
         }
@@ -996,7 +1076,7 @@ impl Fill for api::UpdateContainersResponse {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.failed.push(from.message()?),
+                10 => from.run(10, &mut self.failed, Reader::message)?,
                 key => from.skip(key, &[1])?,
             }
         }
@@ -1050,7 +1130,7 @@ impl Fill for api::OptionalRepeatedString {
     fn fill(&mut self, from: &mut Reader<'_>) -> Result<(), Refused> {
         while let Some(key) = from.key()? {
             match key {
-                10 => self.value.push(from.text()?),
+                10 => from.run(10, &mut self.value, Reader::text)?,
                 key => from.skip(key, &[1])?,
             }
         }

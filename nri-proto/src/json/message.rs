@@ -83,9 +83,14 @@ impl<'de, M: Message, T: Default> Visitor<'de> for Object<'_, M, T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A number in a message of its own is often written without that.
+        let with = match M::FIELDS {
+            [[value, _]] => format!(" with `{value}` in it"),
+            _ => String::new(),
+        };
         match self.0 {
-            Place::Top(name) => write!(f, "an object, the message {name}"),
-            place => write!(f, "an object, the message {}, for `{place}`", M::NAME),
+            Place::Top(name) => write!(f, "an object{with}, the message {name}"),
+            place => write!(f, "an object{with}, the message {}, for `{place}`", M::NAME),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Which field a key is is generated from the proto file. What may not enter: what messages mean.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::str;
 
 use prost::encoding::decode_varint;
@@ -21,30 +22,58 @@ pub trait Fill {
 #[derive(Debug)]
 pub struct Refused;
 
-/// The bytes of one message that are left.
+/// The bytes of one message that are left, among those of all that it is in.
 #[derive(Debug)]
-pub struct Reader<'a>(pub(super) &'a [u8]);
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where the message ends.
+    end: usize,
+    /// What is known to be text, and where it begins. Bytes between texts are mostly text, too: so
+    /// most texts are looked at together.
+    text: &'a str,
+    text_at: usize,
+}
 
 impl<'a> Reader<'a> {
+    /// All of a message.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            end: bytes.len(),
+            text: "",
+            text_at: 0,
+        }
+    }
+
     /// The key of the next field; `None` behind the last one.
     #[inline]
     fn key(&mut self) -> Result<Option<u32>, Refused> {
-        if self.0.is_empty() {
+        if self.at == self.end {
             return Ok(None);
         }
         let key = u32::try_from(self.uint64()?).map_err(|_| Refused)?;
         Ok(Some(key))
     }
 
-    #[inline]
+    #[inline(always)]
     fn uint64(&mut self) -> Result<u64, Refused> {
-        match self.0 {
-            [first @ 0..0x80, rest @ ..] => {
-                self.0 = rest;
-                Ok(u64::from(*first))
+        match self.bytes.get(self.at) {
+            Some(&only) if only < 0x80 && self.at < self.end => {
+                self.at += 1;
+                Ok(u64::from(only))
             }
-            _ => decode_varint(&mut self.0).map_err(|_| Refused),
+            _ => self.long_uint64(),
         }
+    }
+
+    #[inline(never)]
+    fn long_uint64(&mut self) -> Result<u64, Refused> {
+        let mut rest = self.bytes.get(self.at..self.end).ok_or(Refused)?;
+        let value = decode_varint(&mut rest).map_err(|_| Refused)?;
+        self.at = self.end - rest.len();
+        Ok(value)
     }
 
     // Numbers of fewer bits are the low ones of what is sent.
@@ -65,30 +94,103 @@ impl<'a> Reader<'a> {
         Ok(self.uint64()? != 0)
     }
 
+    /// Goes over so many bytes.
     #[inline]
-    fn delimited(&mut self) -> Result<&'a [u8], Refused> {
+    fn over(&mut self, len: usize) -> Result<Range<usize>, Refused> {
+        if len > self.end - self.at {
+            return Err(Refused);
+        }
+        let start = self.at;
+        self.at += len;
+        Ok(start..self.at)
+    }
+
+    #[inline]
+    fn delimited(&mut self) -> Result<Range<usize>, Refused> {
         let len = usize::try_from(self.uint64()?).map_err(|_| Refused)?;
-        let (value, rest) = self.0.split_at_checked(len).ok_or(Refused)?;
-        self.0 = rest;
-        Ok(value)
+        self.over(len)
+    }
+
+    /// Reads what is in a run of bytes, to its end.
+    #[inline]
+    fn within<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let inside = self.delimited()?;
+        let end = self.end;
+        (self.at, self.end) = (inside.start, inside.end);
+        let read = read(self)?;
+        (self.at, self.end) = (inside.end, end);
+        Ok(read)
     }
 
     fn text(&mut self) -> Result<String, Refused> {
-        let bytes = self.delimited()?;
-        str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|_| Refused)
+        let Range { start, end } = self.delimited()?;
+        let known = self.text.get(start - self.text_at..end - self.text_at);
+        match known {
+            Some(text) => Ok(text.to_owned()),
+            None => self.look(start..end).map(str::to_owned),
+        }
+    }
+
+    /// The text in these bytes. Those behind it are looked at as well, up to the first that cannot
+    /// be text. No byte is looked at for a second text: one in which there is such a byte is none.
+    #[inline(never)]
+    fn look(&mut self, text: Range<usize>) -> Result<&'a str, Refused> {
+        let ahead = &self.bytes[text.start..];
+        let valid = match str::from_utf8(ahead) {
+            Ok(_) => ahead.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        self.text = str::from_utf8(&ahead[..valid]).map_err(|_| Refused)?;
+        self.text_at = text.start;
+        self.text.get(..text.len()).ok_or(Refused)
     }
 
     fn message<M: Fill + Default>(&mut self) -> Result<M, Refused> {
         let mut message = M::default();
-        message.fill(&mut Reader(self.delimited()?))?;
+        self.within(|from| message.fill(from))?;
         Ok(message)
     }
 
     fn fill<M: Fill + Default>(&mut self, message: &mut Option<M>) -> Result<(), Refused> {
-        let bytes = self.delimited()?;
-        message.get_or_insert_default().fill(&mut Reader(bytes))
+        let message = message.get_or_insert_default();
+        self.within(|from| message.fill(from))
+    }
+
+    /// Adds what is in this field of a list, and what is in those of its key that follow: a list is
+    /// sent in one go. They are counted first, so that there is room for all of them at once.
+    fn run<T>(
+        &mut self,
+        key: u32,
+        list: &mut Vec<T>,
+        item: impl Fn(&mut Self) -> Result<T, Refused>,
+    ) -> Result<(), Refused> {
+        let count = self.count(key);
+        list.reserve(count);
+        list.push(item(self)?);
+        for _ in 1..count {
+            self.key()?;
+            list.push(item(self)?);
+        }
+        Ok(())
+    }
+
+    /// How many fields of a key there are from here on, one after the other, of whose first the key
+    /// has been read. What is wrong with them is found when they are read.
+    fn count(&mut self, key: u32) -> usize {
+        let begun = self.at;
+        let mut count = 0;
+        while self.delimited().is_ok() {
+            count += 1;
+            match self.key() {
+                Ok(Some(next)) if next == key => {}
+                _ => break,
+            }
+        }
+        self.at = begun;
+        count
     }
 
     /// Adds numbers that are in one run of bytes.
@@ -97,11 +199,12 @@ impl<'a> Reader<'a> {
         list: &mut Vec<T>,
         number: impl Fn(&mut Self) -> Result<T, Refused>,
     ) -> Result<(), Refused> {
-        let mut run = Reader(self.delimited()?);
-        while !run.0.is_empty() {
-            list.push(number(&mut run)?);
-        }
-        Ok(())
+        self.within(|run| {
+            while run.at < run.end {
+                list.push(number(run)?);
+            }
+            Ok(())
+        })
     }
 
     /// An entry of a map. Key and value are there at most once; either may be left out.
@@ -112,18 +215,19 @@ impl<'a> Reader<'a> {
         key_of_value: u32,
         value: impl Fn(&mut Self) -> Result<V, Refused>,
     ) -> Result<(K, V), Refused> {
-        let mut from = Reader(self.delimited()?);
-        let (mut of_key, mut of_value) = (None, None);
-        while let Some(next) = from.key()? {
-            if next == key_of_key && of_key.is_none() {
-                of_key = Some(key(&mut from)?);
-            } else if next == key_of_value && of_value.is_none() {
-                of_value = Some(value(&mut from)?);
-            } else {
-                from.skip(next, &[1, 2])?;
+        self.within(|from| {
+            let (mut of_key, mut of_value) = (None, None);
+            while let Some(next) = from.key()? {
+                if next == key_of_key && of_key.is_none() {
+                    of_key = Some(key(from)?);
+                } else if next == key_of_value && of_value.is_none() {
+                    of_value = Some(value(from)?);
+                } else {
+                    from.skip(next, &[1, 2])?;
+                }
             }
-        }
-        Ok((of_key.unwrap_or_default(), of_value.unwrap_or_default()))
+            Ok((of_key.unwrap_or_default(), of_value.unwrap_or_default()))
+        })
     }
 
     /// Goes over a field that has none of the numbers that are known.
@@ -133,15 +237,13 @@ impl<'a> Reader<'a> {
         if number == 0 || known.contains(&number) {
             return Err(Refused);
         }
-        let len = match key & 7 {
-            0 => return self.uint64().map(drop),
-            1 => 8,
-            2 => return self.delimited().map(drop),
-            5 => 4,
-            _ => return Err(Refused),
-        };
-        self.0 = self.0.get(len..).ok_or(Refused)?;
-        Ok(())
+        match key & 7 {
+            0 => self.uint64().map(drop),
+            1 => self.over(8).map(drop),
+            2 => self.delimited().map(drop),
+            5 => self.over(4).map(drop),
+            _ => Err(Refused),
+        }
     }
 }
 
@@ -187,7 +289,7 @@ mod tests {
     }
 
     fn reads_itself<M: Fill + Default>(bytes: &[u8]) -> bool {
-        M::default().fill(&mut Reader(bytes)).is_ok()
+        M::default().fill(&mut Reader::new(bytes)).is_ok()
     }
 
     #[test]
@@ -222,6 +324,33 @@ mod tests {
             api::User::from_wire(&bytes).unwrap().additional_gids,
             [1, 2, 3, 4]
         );
+    }
+
+    /// Law: what is text is asked of each text by itself, whatever is around it. Here the first
+    /// ends with half a letter, to which the length of the second is the other half.
+    #[test]
+    fn a_letter_is_in_one_text() {
+        let half = [
+            [0x0a, 1, 0xc3].to_vec(),
+            [0x12, 0xa9, 1].to_vec(),
+            vec![b'x'; 169],
+        ]
+        .concat();
+        is_as_prost_says::<api::PodSandbox>(&half);
+        for (id, name) in [("é", "x"), ("é", ""), ("x", "é€"), ("", "é")] {
+            let mut bytes = vec![0x0a, id.len() as u8];
+            bytes.extend(id.as_bytes());
+            bytes.extend([0x12, name.len() as u8]);
+            bytes.extend(name.as_bytes());
+            is_as_prost_says::<api::PodSandbox>(&bytes);
+            for at in 0..bytes.len() {
+                for new in [0x7f, 0x80, 0xa9, 0xc3, 0xe2, 0xff] {
+                    let mut damaged = bytes.clone();
+                    damaged[at] = new;
+                    is_as_prost_says::<api::PodSandbox>(&damaged);
+                }
+            }
+        }
     }
 
     #[test]

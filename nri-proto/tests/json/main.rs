@@ -345,8 +345,8 @@ fn errors_name_the_field() {
         ),
         (
             r#"{"linux": {"resources": {"memory": {"limit": 5}}}}"#,
-            "invalid type: integer `5`, expected an object, the message OptionalInt64, for `linux.resources.memory.limit` \
-             at line 1 column ",
+            "invalid type: integer `5`, expected an object with `value` in it, the message OptionalInt64, for \
+             `linux.resources.memory.limit` at line 1 column ",
         ),
         (
             "{\n\"mounts\": [{}, {\"destination\": 7}]}",

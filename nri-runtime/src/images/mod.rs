@@ -1,5 +1,6 @@
 //! Images: fetched by skopeo, unpacked here, mounted by overlayfs.
 
+mod compression;
 mod reference;
 mod rootfs;
 mod unpack;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
 use super::answer::whole;
-use super::views;
 use crate::cri::{self, image_service_server::ImageService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::images::Credentials;
 use crate::usage::usage;
+use crate::views;
 
 pub(super) struct Images(pub(super) Daemon);
 

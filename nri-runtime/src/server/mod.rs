@@ -3,7 +3,6 @@
 mod answer;
 mod image;
 mod runtime;
-mod views;
 
 use std::future::Future;
 use std::path::Path;
@@ -15,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixListener;
+use tokio::time::timeout;
 use tonic::service::Routes;
 
 use crate::cri::image_service_server::ImageServiceServer;
@@ -29,6 +29,10 @@ const MOST: usize = 16 << 20;
 /// How long nobody is let in when that fails.
 const CROWDED: Duration = Duration::from_millis(100);
 
+/// How long what is being answered at the end is waited for. A client that takes no answers would
+/// keep us for ever, and systemd kills after 90 seconds.
+const LAST_ANSWERS: Duration = Duration::from_secs(80);
+
 /// Serves CRI until `end`. What is being answered then is answered.
 ///
 /// A client's deadline is the client's: it looks at its own clock and says then what its gRPC says.
@@ -37,7 +41,8 @@ const CROWDED: Duration = Duration::from_millis(100);
 /// # Errors
 /// The socket cannot be used.
 pub(crate) async fn serve(daemon: Daemon, end: impl Future<Output = ()>) -> Result<()> {
-    let socket = daemon.engine.config.socket.clone();
+    let engine = daemon.engine.clone();
+    let socket = engine.config.socket.clone();
     let listener = listen(&socket)?;
     let runtime = RuntimeServiceServer::new(runtime::Runtime(daemon.clone()));
     let image = ImageServiceServer::new(image::Images(daemon));
@@ -51,6 +56,10 @@ pub(crate) async fn serve(daemon: Daemon, end: impl Future<Output = ()>) -> Resu
             .max_decoding_message_size(MOST)
             .max_encoding_message_size(MOST),
     );
+    let end = async {
+        end.await;
+        engine.events.close();
+    };
     accept(&listener, routes, end).await;
     files::remove_file(&socket)
 }
@@ -81,7 +90,10 @@ async fn accept(listener: &UnixListener, routes: Routes, end: impl Future<Output
             }
         }
     }
-    connections.shutdown().await;
+    let answered = timeout(LAST_ANSWERS, connections.shutdown()).await;
+    if answered.is_err() {
+        tracing::warn!("some CRI clients have not taken their answers");
+    }
 }
 
 /// The lock of our directory says that no other instance uses a socket that is there.

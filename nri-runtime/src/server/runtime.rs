@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::whole;
-use super::views;
+use crate::config::CgroupDriver;
 use crate::cri::{self, runtime_service_server::RuntimeService};
 use crate::daemon::Daemon;
 use crate::error::{Error, Result};
@@ -15,6 +16,7 @@ use crate::metrics;
 use crate::nri::NAME;
 use crate::record::{Container, Pod, State};
 use crate::usage::usage;
+use crate::views;
 
 pub(super) struct Runtime(pub(super) Daemon);
 
@@ -114,7 +116,11 @@ impl RuntimeService for Runtime {
         &self,
         _: Request<cri::RuntimeConfigRequest>,
     ) -> Answer<cri::RuntimeConfigResponse> {
-        let cgroup_driver = cri::CgroupDriver::Cgroupfs.into();
+        let cgroup_driver = match self.0.engine.config.low_level.cgroup_driver {
+            CgroupDriver::Cgroupfs => cri::CgroupDriver::Cgroupfs,
+            CgroupDriver::Systemd => cri::CgroupDriver::Systemd,
+        };
+        let cgroup_driver = cgroup_driver.into();
         let linux = Some(cri::LinuxRuntimeConfiguration { cgroup_driver });
         Ok(Response::new(cri::RuntimeConfigResponse { linux }))
     }
@@ -381,6 +387,15 @@ impl RuntimeService for Runtime {
         Ok(Response::new(cri::ListPodSandboxMetricsResponse {
             pod_metrics: all?,
         }))
+    }
+
+    async fn get_container_events(
+        &self,
+        _: Request<cri::GetEventsRequest>,
+    ) -> Answer<BoxStream<cri::ContainerEventResponse>> {
+        let events = self.0.engine.events.listen()?;
+        tracing::info!("a client listens to events");
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn exec_sync(

@@ -1,6 +1,8 @@
 //! OCI specs from what CRI says, before any plugin has.
 
+mod asked;
 mod capabilities;
+mod cgroups;
 mod devices;
 mod mounts;
 mod seccomp;
@@ -9,11 +11,13 @@ mod user;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use nri_domain_cri::{OciSpec, host, resources};
+use nri_core::oci::ApplyOptions;
+use nri_domain_cri::{OciSpec, resources};
 use serde_json::{Map, Value, json};
 
 use self::capabilities::Capabilities;
 use self::devices::Devices;
+use crate::config::{Config, LowLevel};
 use crate::cri::{self, NamespaceMode};
 use crate::error::{Error, Result};
 use crate::images::ImageConfig;
@@ -51,31 +55,6 @@ impl Host {
     }
 }
 
-/// Where a pod's cgroups are.
-pub(crate) fn cgroup_parent(config: &cri::PodSandboxConfig, default: &str) -> Result<String> {
-    let parent = config
-        .linux
-        .as_ref()
-        .map(|linux| linux.cgroup_parent.as_str());
-    let parent = parent
-        .filter(|parent| !parent.is_empty())
-        .unwrap_or(default);
-    if parent.ends_with(".slice") {
-        return Err(Error::unimplemented(format!(
-            "the cgroup parent {parent:?} is one of systemd's: use the cgroup driver cgroupfs"
-        )));
-    }
-    if Path::new(parent)
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
-        return Err(Error::invalid(format!(
-            "the cgroup parent {parent:?} has a \"..\" in it"
-        )));
-    }
-    Ok(format!("/{}", parent.trim_matches('/')))
-}
-
 /// The spec of a pod's pause process, whose namespaces are the pod's.
 ///
 /// # Errors
@@ -84,7 +63,7 @@ pub(crate) fn pause(
     id: &str,
     config: &cri::PodSandboxConfig,
     options: &cri::NamespaceOption,
-    default_parent: &str,
+    low: &LowLevel,
     host: &Host,
 ) -> Result<OciSpec> {
     no_user_namespace(options)?;
@@ -123,7 +102,7 @@ pub(crate) fn pause(
         ],
         "annotations": annotations,
         "linux": {
-            "cgroupsPath": format!("{}/{id}", cgroup_parent(config, default_parent)?),
+            "cgroupsPath": cgroups::path(config, low, id)?,
             "namespaces": namespaces,
             "sysctl": linux.sysctls,
             "resources": {"cpu": {"shares": 2}, "devices": [{"allow": false, "access": "rwm"}]},
@@ -147,7 +126,10 @@ pub(crate) struct Input<'a> {
     pub(crate) config: &'a cri::ContainerConfig,
     pub(crate) image: &'a ImageConfig,
     pub(crate) rootfs: &'a Path,
-    pub(crate) default_parent: &'a str,
+    /// The configuration of this runtime.
+    pub(crate) daemon: &'a Config,
+    /// How what is asked for is put into the spec.
+    pub(crate) options: &'a ApplyOptions,
     pub(crate) host: &'a Host,
 }
 
@@ -178,7 +160,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let devices = Devices::of(config, security.privileged)?;
     let user = user::resolve(rootfs, &security, &image.user)?;
     let asked = linux.resources.unwrap_or_default();
-    let resources = resources::to_oci(&record::resources(&asked)?, &host::apply_options());
+    let resources = resources::to_oci(&record::resources(&asked)?, input.options);
     let mut resources = resources.map_err(|error| Error::invalid(error.to_string()))?;
     resources["devices"] = json!(devices.rules);
     let seccomp = seccomp::of(&security, &capabilities.held)?;
@@ -187,9 +169,9 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let mut annotations = config.annotations.clone();
     annotations.extend(identity("container", &pod.id, &metadata));
     annotations.insert("io.kubernetes.cri.container-name".to_owned(), name);
-    let parent = cgroup_parent(&pod.config, input.default_parent)?;
+    let cgroup = cgroups::path(&pod.config, &input.daemon.low_level, id)?;
     let mut members = Map::new();
-    members.insert("cgroupsPath".to_owned(), json!(format!("{parent}/{id}")));
+    members.insert("cgroupsPath".to_owned(), json!(cgroup));
     members.insert("namespaces".to_owned(), namespaces(input, &security)?);
     members.insert("resources".to_owned(), resources);
     members.insert("devices".to_owned(), json!(devices.nodes));
@@ -203,7 +185,7 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     if let Some(propagation) = mounts.propagation {
         members.insert("rootfsPropagation".to_owned(), json!(propagation));
     }
-    Ok(json!({
+    let spec = json!({
         "ociVersion": VERSION,
         "process": {
             "terminal": config.tty,
@@ -219,7 +201,8 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
         "mounts": mounts.all,
         "annotations": annotations,
         "linux": members,
-    }))
+    });
+    asked::add(spec, config, &pod.config, input.daemon, input.options)
 }
 
 /// By which OCI hooks and plugins know what a spec belongs to, as with containerd.
@@ -382,18 +365,36 @@ mod tests {
     }
 
     fn spec(config: Value, image: Value) -> Result<Value> {
-        let rootfs = tempfile::tempdir().unwrap();
+        spec_by(&pod(), "", &[], config, image)
+    }
+
+    /// The spec with a configuration of the runtime, and files of CDI devices.
+    fn spec_by(
+        pod: &Pod,
+        daemon: &str,
+        devices: &[(&str, &str)],
+        config: Value,
+        image: Value,
+    ) -> Result<Value> {
+        let (rootfs, cdi) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, text) in devices {
+            std::fs::write(cdi.path().join(name), text).unwrap();
+        }
+        let daemon = Config::from_toml(daemon).unwrap();
+        let mut options = ApplyOptions::default();
+        options.cdi_injector = Some(nri_domain_cri::cdi::injector([cdi.path()]));
         let config = serde_json::from_value(config).unwrap();
         container(&Input {
             id: "c1",
-            pod: &pod(),
+            pod,
             pod_dir: Path::new("/pod"),
             network: Some("/run/netns/p1".into()),
             target: None,
             config: &config,
             image: &serde_json::from_value(image).unwrap(),
             rootfs: rootfs.path(),
-            default_parent: "/default",
+            daemon: &daemon,
+            options: &options,
             host: &host(),
         })
     }
@@ -418,6 +419,66 @@ mod tests {
             has("network", "/run/netns/p1") && has("pid", "/proc/7/ns/pid"),
             "{namespaces:?}"
         );
+    }
+
+    #[test]
+    fn limits_are_configured_and_annotations_go_before_if_they_count() {
+        let mut annotated = pod();
+        let text = "[{type: NOFILE, soft: 3, hard: 4}]";
+        let key = "limits.example/container.app".to_owned();
+        annotated.config.annotations.insert(key, text.to_owned());
+        let limits = |daemon: &str| {
+            let config = json!({"metadata": {"name": "app"}});
+            let spec = spec_by(&annotated, daemon, &[], config, json!({"Cmd": ["/app"]}));
+            spec.unwrap()["process"]["rlimits"].clone()
+        };
+        let limit =
+            |soft: u64, hard: u64| json!({"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard});
+        let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
+        let configured = "low_level.rlimits = [\"nofile=1:2\", \"core=0\"]\n";
+        assert_eq!(limits(""), json!(null));
+        assert_eq!(limits(configured), json!([limit(1, 2), core]));
+        let both = format!("{configured}low_level.rlimits_annotation = \"limits.example\"");
+        assert_eq!(limits(&both), json!([limit(3, 4), core]));
+    }
+
+    #[test]
+    fn cdi_devices_come_of_the_field_and_of_annotations_each_once() {
+        let file = r#"{"cdiVersion": "0.6.0", "kind": "v.com/gpu", "devices": [
+            {"name": "0", "containerEdits": {"env": ["GPU0=1"], "hooks": [
+                {"hookName": "poststop", "path": "/bin/0"}]}},
+            {"name": "1", "containerEdits": {"env": ["GPU1=1"], "deviceNodes": [
+                {"path": "/dev/gpu1", "hostPath": "/dev/null"}]}}]}"#;
+        let devices = [("gpu.json", file), ("broken.json", "{")];
+        let spec = |config: Value| spec_by(&pod(), "", &devices, config, json!({"Cmd": ["/app"]}));
+        let both = spec(json!({
+            "cdi_devices": [{"name": "v.com/gpu=0"}],
+            "annotations": {"cdi.k8s.io/x": "v.com/gpu=0, v.com/gpu=1", "other": "v.com/gpu=2"},
+        }));
+        let both = both.unwrap();
+        let env = both["process"]["env"].as_array().unwrap();
+        assert!(
+            env.contains(&json!("GPU0=1")) && env.contains(&json!("GPU1=1")),
+            "{env:?}"
+        );
+        assert_eq!(both["hooks"]["poststop"].as_array().unwrap().len(), 1);
+        assert_eq!(both["linux"]["devices"][0]["path"], "/dev/gpu1");
+        let rules = both["linux"]["resources"]["devices"].as_array().unwrap();
+        let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+        assert!(rules.contains(&rule), "{rules:?}");
+
+        let error = spec(json!({"cdi_devices": [{"name": "v.com/gpu=7"}]})).unwrap_err();
+        let error = error.to_string();
+        for part in [
+            "v.com/gpu=7",
+            "broken.json",
+            "install their specification in /",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = spec(json!({"annotations": {"cdi.k8s.io/x": "gpu"}})).unwrap_err();
+        assert!(error.to_string().contains("\"gpu\""), "{error}");
+        assert_eq!(error.code(), tonic::Code::InvalidArgument);
     }
 
     #[test]
@@ -458,7 +519,7 @@ mod tests {
     fn a_pod_has_the_namespaces_that_it_asks_for() {
         let kinds = |options: Value| -> Vec<String> {
             let options = serde_json::from_value(options).unwrap();
-            let spec = pause("p1", &pod().config, &options, "/default", &host()).unwrap();
+            let spec = pause("p1", &pod().config, &options, &LowLevel::default(), &host()).unwrap();
             let namespaces = spec["linux"]["namespaces"].as_array().unwrap().clone();
             namespaces
                 .iter()
@@ -468,30 +529,8 @@ mod tests {
         assert_eq!(kinds(json!({})), ["mount", "network", "uts", "ipc", "pid"]);
         assert_eq!(kinds(json!({"network": 2, "pid": 2, "ipc": 2})), ["mount"]);
         let user = serde_json::from_value(json!({"userns_options": {"mode": 0}})).unwrap();
-        let error = pause("p1", &pod().config, &user, "/default", &host()).unwrap_err();
+        let error = pause("p1", &pod().config, &user, &LowLevel::default(), &host()).unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unimplemented);
-    }
-
-    #[test]
-    fn cgroup_parents_are_paths() {
-        let parent = |text: &str| {
-            let linux = cri::LinuxPodSandboxConfig {
-                cgroup_parent: text.into(),
-                ..Default::default()
-            };
-            cgroup_parent(
-                &cri::PodSandboxConfig {
-                    linux: Some(linux),
-                    ..Default::default()
-                },
-                "/d",
-            )
-        };
-        assert_eq!(
-            (&*parent("").unwrap(), &*parent("a/b/").unwrap()),
-            ("/d", "/a/b")
-        );
-        assert!(parent("/a/../..").is_err() && parent("kubepods.slice").is_err());
     }
 
     #[test]

@@ -29,7 +29,7 @@ checks! {
     Unknown: "Events of pods and containers that it was never shown do not break it.",
         "do not assume that what ends has begun: a plugin may come between the two";
     SplitSync: "10,000 containers in a synchronisation of several messages are taken.",
-        "collect the parts: answer each that has `more` with `more`, and with updates only the last (Go: build with v0.7 or later)";
+        "collect the parts: answer each that has `more` with `more`, and with updates only the last (Go: build with v0.7 or later); if it is late, do what takes long with so many after the answer";
     Large: "A request close to the limit of 4 MiB is answered.",
         "accept messages of up to 4 MiB, and read them in time";
     Parallel: "Requests that come while others are under way are answered.",

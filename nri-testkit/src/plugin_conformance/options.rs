@@ -13,8 +13,9 @@ use crate::tested_plugin::Subject;
 #[non_exhaustive]
 pub struct Options {
     /// How the plugin is started, for a shell. With `{socket}` in it, it is started beside the
-    /// runtime, and that stands for the socket's path; without, it is launched as an installed
-    /// one. Absent: someone else starts it, and again whenever it ends.
+    /// runtime, and that stands for the socket's path; with a [`socket`](Self::socket) and without
+    /// that, it connects there by itself; without either it is launched as an installed one.
+    /// Absent: someone else starts it, and again whenever it ends.
     pub command: Option<String>,
     /// How it is launched as an installed one, if that is another command: plugins on the Go
     /// library that are told their index or name by an option refuse to be launched. Default:

@@ -93,9 +93,13 @@ impl Stage {
     /// Ends a scene, and the plugin with it, if it is ours. A crash in any scene is a finding.
     pub(super) async fn end(&mut self, checks: &[Check], ended: Played) {
         self.findings.saw(checks);
-        if let Err(why) = ended {
-            for check in checks {
-                self.found(*check, why.clone());
+        if let (Err(why), [first, others @ ..]) = (ended, checks) {
+            self.found(*first, why);
+            for check in others {
+                self.skip(
+                    *check,
+                    "the plugin does not come as far as that: see what failed before",
+                );
             }
         }
         self.bench.stop_listening();

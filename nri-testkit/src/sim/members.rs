@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nri_core::api;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::command::{Command, End};
 use super::nearest::nearest;
@@ -85,23 +85,14 @@ impl Members {
         }
     }
 
-    /// A time, which may be written as a text as all 64-bit numbers may.
-    pub(super) fn time(&mut self, name: &str) -> Result<Option<i64>, String> {
-        match self.members.get(name) {
-            Some(Value::String(text)) => {
-                let number = text.parse();
-                let time = number.map_err(|error| {
-                    format!(
-                        "\"{name}\" of {}: {error}. It is {}",
-                        self.spec.name,
-                        self.what(name)
-                    )
-                })?;
-                self.members.remove(name);
-                Ok(Some(time))
-            }
-            _ => self.optional(name),
+    /// A number, which may be written as a text, as those of messages may.
+    pub(super) fn number<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, String> {
+        if let Some(Value::String(text)) = self.members.get(name)
+            && let Ok(number) = text.parse::<Number>()
+        {
+            self.members.insert(name.to_owned(), Value::Number(number));
         }
+        self.optional(name)
     }
 
     pub(super) fn pod(&mut self) -> Result<api::PodSandbox, String> {
@@ -145,8 +136,8 @@ impl Members {
 
     pub(super) fn end(&mut self) -> Result<End, String> {
         Ok(End {
-            exit_code: self.optional("exit_code")?,
-            finished_at: self.time("finished_at")?,
+            exit_code: self.number("exit_code")?,
+            finished_at: self.number("finished_at")?,
             reason: self.optional("reason")?,
         })
     }

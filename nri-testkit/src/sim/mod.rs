@@ -36,8 +36,8 @@ pub use request::{BadRequest, Request};
 #[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
 pub use scenario::scenario_page;
 pub use scenario::{
-    Action, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress, Scenario,
-    Step, StepReport, Text, assert_scenario, play, scenario_manual,
+    Action, Asked, EndReport, Json, Mismatch, PlayOptions, PluginCommand, PluginEntry, Progress,
+    Scenario, Step, StepReport, Text, assert_scenario, play, scenario_manual,
 };
 pub use serve::serve;
 pub use simulator::Simulator;

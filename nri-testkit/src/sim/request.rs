@@ -162,9 +162,9 @@ fn read_command(spec: &'static Spec, members: Map<String, Value>) -> Result<Comm
             container: m.container()?,
         },
         "wait-plugins" => Command::WaitPlugins {
-            count: m.optional("count")?.unwrap_or(1),
+            count: m.number("count")?.unwrap_or(1),
             timeout: m
-                .optional("timeout_ms")?
+                .number("timeout_ms")?
                 .map_or(DEFAULT_WAIT, Duration::from_millis)
                 .min(LONGEST_WAIT),
         },
@@ -190,8 +190,8 @@ fn read_command(spec: &'static Spec, members: Map<String, Value>) -> Result<Comm
         "start-container" => Command::StartContainer {
             container_id: m.id("container_id")?,
             start: Start {
-                pid: m.optional("pid")?,
-                started_at: m.time("started_at")?,
+                pid: m.number("pid")?,
+                started_at: m.number("started_at")?,
             },
         },
         "post-start-container" => Command::PostStartContainer {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_64_bits_may_be_texts() {
+    fn numbers_may_be_texts() {
         let read = |time| {
             Request::read(&format!(
                 r#"{{"cmd":"start-container","container_id":"c","started_at":{time}}}"#
@@ -305,5 +305,26 @@ mod tests {
                 .reason
                 .contains("nanoseconds")
         );
+        for line in [
+            r#"{"cmd":"wait-plugins","count":"2","timeout_ms":"5"}"#,
+            r#"{"cmd":"start-container","container_id":"c","pid":"7"}"#,
+            r#"{"cmd":"container-exit","container_id":"c","exit_code":"-1","finished_at":"9"}"#,
+        ] {
+            assert!(Request::read(line).is_ok(), "{line}");
+        }
+        for (value, says) in [
+            (r#""-1""#, "invalid value: integer `-1`"),
+            (r#""1.5""#, "invalid type: floating point `1.5`"),
+            (r#"" 1""#, "invalid type: string"),
+            (r#""""#, "invalid type: string"),
+            ("1e30", "invalid type: floating point"),
+        ] {
+            let line = format!(r#"{{"cmd":"wait-plugins","count":{value}}}"#);
+            let reason = Request::read(&line).unwrap_err().reason;
+            assert!(
+                reason.contains(says) && reason.contains("\"count\" of wait-plugins"),
+                "{line}: {reason}"
+            );
+        }
     }
 }

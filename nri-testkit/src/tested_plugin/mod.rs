@@ -37,11 +37,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Whether its command takes the path of a socket.
+    /// Whether it connects by itself: its command takes the path of a socket, or it has one of its
+    /// own, which somebody has named.
     pub(crate) fn connects(&self) -> bool {
-        self.command
-            .as_ref()
-            .is_none_or(|command| command.contains(SOCKET))
+        let takes_path = |command: &String| command.contains(SOCKET);
+        self.socket.is_some() || self.command.as_ref().is_none_or(takes_path)
     }
 }
 

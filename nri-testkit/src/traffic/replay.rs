@@ -72,6 +72,9 @@ pub struct ReplayReport {
     pub connection: u64,
     /// How many requests were made.
     pub requests: u64,
+    /// How many recorded requests have a method that this version does not know. They are not
+    /// made.
+    pub unknown: u64,
     /// How many answers were compared.
     pub compared: u64,
     /// How many of those were different.
@@ -253,6 +256,7 @@ impl<C: FnMut(&Changed)> Play<'_, C> {
     ) -> Result<(), String> {
         // What nobody knows cannot be compared either.
         let Some(known) = messages::known(method) else {
+            self.report.unknown += 1;
             return Ok(());
         };
         if self.under_way.len() >= UNDER_WAY {

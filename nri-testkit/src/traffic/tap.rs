@@ -4,12 +4,12 @@
 //! What may not enter: anything that could change a byte or wait for a reader of entries.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nri_adaptation::{Error, SocketFile};
 use nri_proto::transport;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -128,6 +128,7 @@ pub struct Tap {
     options: TapOptions,
     listener: UnixListener,
     sink: Sink,
+    _file: SocketFile,
 }
 
 impl Tap {
@@ -135,24 +136,13 @@ impl Tap {
     ///
     /// # Errors
     /// There is no place for it, or somebody listens there.
-    pub fn open(options: TapOptions, sink: Sink) -> io::Result<Self> {
-        let path = &options.listen;
-        if std::fs::symlink_metadata(path).is_ok_and(|found| is_socket(&found)) {
-            let asked = std::os::unix::net::UnixStream::connect(path);
-            // Who refuses was left behind. Any other answer is one of somebody.
-            if !asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-                return Err(io::Error::other(
-                    "somebody listens there already: take another path, and give that to the plugins",
-                ));
-            }
-            std::fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    pub async fn open(options: TapOptions, sink: Sink) -> Result<Self, Error> {
+        let (listener, file) = SocketFile::open(&options.listen).await?;
         Ok(Self {
             options,
             listener,
             sink,
+            _file: file,
         })
     }
 
@@ -177,17 +167,6 @@ impl Tap {
             });
         }
     }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        // It fails if somebody else took it away.
-        let _ = std::fs::remove_file(&self.options.listen);
-    }
-}
-
-fn is_socket(metadata: &std::fs::Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type())
 }
 
 /// One connection, to its end.

@@ -144,7 +144,7 @@ async fn sockets_that_cannot_be_opened_fail_the_start_in_one_line() {
         let other = builder.build();
         let text = other.nri().start().await.unwrap_err().to_string();
         assert!(
-            text.contains("cannot open the NRI socket") && !text.contains('\n'),
+            text.contains("cannot open the socket") && !text.contains('\n'),
             "{text}"
         );
         every_call_is_a_no_op(&other).await;

@@ -104,7 +104,7 @@ async fn a_bad_configuration_changes_nothing() {
             }),
         ),
         (
-            "another runtime is listening",
+            "another process is listening",
             Box::new(|c| c.socket_path = taken.clone()),
         ),
     ];

@@ -94,7 +94,8 @@ impl Daemon {
         self.store
             .change(|state| state.containers.insert(container.id.clone(), container))
             .await?;
-        Ok(token.commit(&self.cx, &pod, &seen).await?)
+        token.commit(&self.cx, &pod, &seen).await;
+        Ok(())
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result {
@@ -107,10 +108,10 @@ impl Daemon {
         });
         running.await?;
         let container = seen_container(&self.store.place(id).await?.container);
-        Ok(self
-            .nri
+        self.nri
             .post_start_container(&self.cx, &pod, &container)
-            .await?)
+            .await;
+        Ok(())
     }
 
     pub(crate) async fn update_container_resources(
@@ -127,7 +128,8 @@ impl Daemon {
     pub(crate) async fn stop_container(&self, id: &str) -> Result {
         self.store.kill(id, "").await?;
         let container = seen_container(&self.store.place(id).await?.container);
-        Ok(self.nri.stop_container(&self.cx, &container).await?)
+        self.nri.stop_container(&self.cx, &container).await;
+        Ok(())
     }
 
     /// The container's process has ended by itself.
@@ -142,7 +144,7 @@ impl Daemon {
 
     pub(crate) async fn remove_container(&self, id: &str) -> Result {
         let container = seen_container(&self.store.place(id).await?.container);
-        self.nri.remove_container(&self.cx, &container).await?;
+        self.nri.remove_container(&self.cx, &container).await;
         Ok(self
             .store
             .change(|state| state.containers.remove(id))
@@ -152,7 +154,7 @@ impl Daemon {
 
     pub(crate) async fn stop_pod_sandbox(&self, id: &str) -> Result {
         let pod = seen_pod(&self.store.pod(id).await?);
-        self.nri.stop_pod_sandbox(&self.cx, &pod).await?;
+        self.nri.stop_pod_sandbox(&self.cx, &pod).await;
         let not_ready = |pod: &mut Pod| pod.ready = false;
         let stopped = self
             .store
@@ -162,7 +164,7 @@ impl Daemon {
 
     pub(crate) async fn remove_pod_sandbox(&self, id: &str) -> Result {
         let pod = seen_pod(&self.store.pod(id).await?);
-        self.nri.remove_pod_sandbox(&self.cx, &pod).await?;
+        self.nri.remove_pod_sandbox(&self.cx, &pod).await;
         Ok(self
             .store
             .change(|state| state.pods.remove(id))

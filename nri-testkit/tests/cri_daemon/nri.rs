@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_adaptation::model::{Container, PodSandbox, PodSnapshot};
@@ -12,7 +11,7 @@ use nri_adaptation::{Config, Ctx, Nri, RuntimeApi as _, api};
 use nri_domain_cri::cri::LinuxContainerResources;
 use nri_domain_cri::{
     ActionError, CreateToken, CriActions, CriDomain, CriNri, CriStore, ResolvedUpdate, SpecHooks,
-    StoreError, resources,
+    StoreError,
 };
 use serde_json::Value;
 
@@ -78,18 +77,12 @@ impl CriActions for Store {
         update: &ResolvedUpdate,
     ) -> Result<(), ActionError> {
         let applied = self.set_resources(id, &update.oci).await;
-        applied.map_err(|error| ActionError::Failed(error.into()))
+        applied.map_err(ActionError::failed)
     }
 
-    async fn stop_container(
-        &self,
-        _: &Ctx,
-        id: &str,
-        _: Duration,
-        reason: &str,
-    ) -> Result<(), ActionError> {
+    async fn stop_container(&self, _: &Ctx, id: &str, reason: &str) -> Result<(), ActionError> {
         let killed = self.kill(id, reason).await;
-        killed.map_err(|error| ActionError::Failed(error.into()))
+        killed.map_err(ActionError::failed)
     }
 }
 
@@ -134,6 +127,6 @@ pub(crate) async fn resources(
         .await?;
     Ok(match answer {
         Some(update) => update.oci,
-        None => resources::to_oci(&wanted, &ApplyOptions::default())?,
+        None => ResolvedUpdate::requested(&wanted, &ApplyOptions::default())?.oci,
     })
 }

@@ -64,6 +64,30 @@ async fn a_plugin_that_has_nothing_to_say_passes() {
         [Check::Socket, Check::FailedUpdates, Check::Restart],
         "{report}"
     );
+    // One that takes no path, and has its own.
+    let socket = home.path().join("nri.sock");
+    let mut options = patient(&format!("exec {fake} --socket {}", socket.display()));
+    options.socket = Some(socket);
+    options.launch = Some(format!("exec {fake}"));
+    let report = check(&options).await.unwrap();
+    report.assert_ok();
+    assert_eq!(report.skipped(), [Check::FailedUpdates], "{report}");
+}
+
+/// What it never comes to is not said to have failed, with advice that is of no use.
+#[tokio::test]
+async fn of_a_plugin_that_does_not_start_one_check_of_a_scene_fails() {
+    let mut options = patient("echo no such flag: -x; exit 2 # {socket}");
+    options.only = vec![
+        Check::Registered,
+        Check::Configured,
+        Check::Synchronised,
+        Check::Answers,
+    ];
+    let report = check(&options).await.unwrap();
+    assert_eq!(report.failed(), [Check::Registered], "{report}");
+    assert_eq!(report.skipped().len(), 3, "{report}");
+    assert!(report.to_string().contains("no such flag: -x"), "{report}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn a_plugin_that_is_launched_finds_what_was_added_before() {
 async fn a_configuration_counts() {
     let mut serve = Serve::with(|command, home| {
         let file = home.join("nri.toml");
-        let text = "plugin_request_timeout = '50ms'\n[default_validator]\nenable = true\nrequired_plugins = ['guard']\n";
+        let text = "plugin_request_timeout = '500ms'\n[default_validator]\nenable = true\nrequired_plugins = ['guard']\n";
         fs::write(&file, text).unwrap();
         command.arg("--config").arg(file);
     });

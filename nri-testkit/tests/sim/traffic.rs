@@ -217,6 +217,18 @@ fn a_recording_shows_what_is_different_in_a_plugin() {
     assert_eq!(lines[1]["differences"][0]["at"], "/error/text");
     assert_eq!(lines[2]["different"], 2);
 
+    // A method of another version is left out, and that is said.
+    let newer = std::fs::read_to_string(&recording).unwrap();
+    let newer = newer.replace("\"RemoveContainer\"", "\"SuspendContainer\"");
+    let file = home.path().join("newer.jsonl");
+    std::fs::write(&file, newer).unwrap();
+    let left_out = replay(&file, &["--plugin", &fake(home.path(), ADDS)]);
+    let text = String::from_utf8(left_out.stdout).unwrap();
+    assert!(
+        text.contains(" requests have methods that this version does not know"),
+        "{text}"
+    );
+
     let none = replay(&recording, &["--plugin", "exit 3"]);
     assert_eq!(none.status.code(), Some(1));
     let error = String::from_utf8(none.stderr).unwrap();
@@ -313,7 +325,7 @@ fn tapped(home: &Path) -> (UnixListener, PathBuf, tokio::runtime::Runtime) {
     };
     let tokio = tokio::runtime::Runtime::new().unwrap();
     let (sink, entries) = Sink::new();
-    let tap = tokio.block_on(async { Tap::open(options, sink) }).unwrap();
+    let tap = tokio.block_on(Tap::open(options, sink)).unwrap();
     tokio.spawn(async move {
         // Nobody takes what is seen, and that does not matter.
         let _untaken = entries;
@@ -394,7 +406,7 @@ fn a_socket_at_which_somebody_listens_is_not_taken_and_a_missing_runtime_is_said
     let refused = command.output().unwrap();
     assert!(!refused.status.success());
     let error = String::from_utf8(refused.stderr).unwrap();
-    assert!(error.contains("somebody listens there"), "{error}");
+    assert!(error.contains("another process is listening"), "{error}");
     // Nothing is left that would be in the way of the next attempt.
     let recording = home.path().join("recording");
     command.arg("--record").arg(&recording);

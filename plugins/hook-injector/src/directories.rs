@@ -16,10 +16,18 @@ const MOST_BYTES: u64 = 1 << 20;
 /// As many files as there may be.
 const MOST_FILES: usize = 1024;
 
+/// Where hooks are if nobody says otherwise: those of packages, then those of the operator.
+const USUAL: [&str; 2] = [
+    "/usr/share/containers/oci/hooks.d",
+    "/etc/containers/oci/hooks.d",
+];
+
 /// Directories, the later ones before the earlier: a file hides one of the same name.
 #[derive(Debug)]
 pub(crate) struct Directories {
     paths: Vec<PathBuf>,
+    /// Somebody has named them, so they must be there.
+    are_named: bool,
     known: Mutex<BTreeMap<PathBuf, Known>>,
 }
 
@@ -38,11 +46,25 @@ struct Known {
 struct Stamp([i64; 6]);
 
 impl Directories {
-    pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self {
-            paths,
+    /// Those that somebody has named, or the usual ones.
+    ///
+    /// # Errors
+    /// What is named is not there, or is no directory.
+    pub(crate) fn new(named: Vec<PathBuf>) -> Result<Self, String> {
+        let are_named = !named.is_empty();
+        let directories = Self {
+            paths: match are_named {
+                true => named,
+                false => USUAL.map(PathBuf::from).to_vec(),
+            },
+            are_named,
             known: Mutex::default(),
+        };
+        for path in &directories.paths {
+            let there = directories.list(path, &mut BTreeMap::new());
+            there.map_err(|error| format!("the directory of hooks {}: {error}", path.display()))?;
         }
+        Ok(directories)
     }
 
     /// The hooks, in the order of their files' names, whatever the case.
@@ -69,11 +91,8 @@ impl Directories {
     fn look(&self, mut fault: impl FnMut(&Path, &str)) -> Vec<Arc<HookFile>> {
         let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in &self.paths {
-            let listed = list(path, &mut files);
-            match listed {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => fault(path, &error.to_string()),
-                Ok(()) => {}
+            if let Err(error) = self.list(path, &mut files) {
+                fault(path, &error.to_string());
             }
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,6 +135,30 @@ impl Directories {
         hooks.into_iter().map(|(_, hook)| hook).collect()
     }
 
+    /// Adds the files of a directory.
+    fn list(&self, directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.are_named => {
+                return Ok(());
+            }
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if files.len() == MOST_FILES {
+                return Err(io::Error::other(format!(
+                    "there are more than {MOST_FILES} files"
+                )));
+            }
+            if let Ok(name) = entry.file_name().into_string()
+                && name.ends_with(".json")
+            {
+                files.insert(name, entry.path());
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what was read, so that all faults are news.
     pub(crate) fn forget(&self) {
         self.known
@@ -123,23 +166,6 @@ impl Directories {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
-}
-
-fn list(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if files.len() == MOST_FILES {
-            return Err(io::Error::other(format!(
-                "there are more than {MOST_FILES} files"
-            )));
-        }
-        if let Ok(name) = entry.file_name().into_string()
-            && name.ends_with(".json")
-        {
-            files.insert(name, entry.path());
-        }
-    }
-    Ok(())
 }
 
 impl Stamp {

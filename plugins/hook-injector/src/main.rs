@@ -18,24 +18,21 @@ use hook::Subject;
 
 #[derive(clap::Args)]
 struct Options {
-    /// A directory with hooks; may be given several times, and a file hides one of the same name
-    /// in a directory before.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_values = ["/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d"]
-    )]
+    /// A directory with hooks, which must be there; may be given several times, and a file hides
+    /// one of the same name in a directory before [default: /usr/share/containers/oci/hooks.d and
+    /// /etc/containers/oci/hooks.d, if they are there].
+    #[arg(long, value_name = "DIR")]
     hooks_dir: Vec<PathBuf>,
     /// Read the files once for each connection, and not when they change.
     #[arg(long, alias = "disableWatch")]
     disable_watch: bool,
 }
 
-fn plugin(options: Options) -> impl Plugin {
-    let directories = Arc::new(Directories::new(options.hooks_dir));
+fn plugin(options: Options) -> Result<impl Plugin, String> {
+    let directories = Arc::new(Directories::new(options.hooks_dir)?);
     let hooks = Arc::new(std::sync::Mutex::new(Vec::new()));
     let configured = (Arc::clone(&directories), Arc::clone(&hooks));
-    handlers()
+    let plugin = handlers()
         .on_configure(move |_cx, _configuration| {
             let (directories, hooks) = configured.clone();
             async move {
@@ -82,12 +79,13 @@ fn plugin(options: Options) -> impl Plugin {
                 Ok(Some(adjust))
             }
         })
-        .build()
+        .build();
+    Ok(plugin)
 }
 
 fn main() -> ExitCode {
     Program::new("10-hook-injector")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .run_with(|options: Options, _stop| Ok(plugin(options)))
+        .run_with(|options: Options, _stop| Ok(plugin(options)?))
 }

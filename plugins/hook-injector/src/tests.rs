@@ -1,11 +1,13 @@
 //! The plugin as a runtime sees it, with directories of hooks.
 
 use std::fs;
+use std::path::PathBuf;
 
 use nri_plugin::api;
 use nri_testkit::{Changes, Describe as _, Harness, container, pod};
 use tempfile::TempDir;
 
+use crate::directories::Directories;
 use crate::{Options, plugin};
 
 struct Directory(TempDir);
@@ -24,13 +26,43 @@ impl Directory {
 }
 
 fn harness(directories: &[&Directory]) -> Harness {
-    Harness::new(plugin(Options {
-        hooks_dir: directories
-            .iter()
-            .map(|directory| directory.0.path().to_owned())
-            .collect(),
+    let directories = directories.iter();
+    let paths = directories.map(|directory| directory.0.path().to_owned());
+    Harness::new(plugin(of(paths.collect())).unwrap())
+}
+
+fn of(hooks_dir: Vec<PathBuf>) -> Options {
+    Options {
+        hooks_dir,
         disable_watch: false,
-    }))
+    }
+}
+
+/// Law: what somebody names is there, from the start on; what is only usual may be missing.
+#[test]
+fn a_directory_that_is_named_must_be_one() {
+    let directory = Directory::new();
+    directory.write("a.json", "{}");
+    for (name, says) in [
+        ("a.json", "a.json: Not a directory"),
+        ("nowhere", "nowhere: No such file or directory"),
+    ] {
+        let paths = vec![directory.0.path().to_owned(), directory.0.path().join(name)];
+        let error = plugin(of(paths)).err().unwrap();
+        assert!(
+            error.starts_with("the directory of hooks /") && error.contains(says),
+            "{error}"
+        );
+    }
+    // It goes later.
+    let gone = Directory::new();
+    let directories = Directories::new(vec![gone.0.path().to_owned()]).unwrap();
+    assert_eq!(directories.read().unwrap().len(), 0);
+    fs::remove_dir(gone.0.path()).unwrap();
+    let error = directories.read().unwrap_err();
+    assert!(error.contains("No such file or directory"), "{error}");
+    // No test can make or remove the usual ones; this host may have either.
+    assert!(plugin(of(Vec::new())).is_ok());
 }
 
 fn file(when: &str, stages: &str) -> String {

@@ -3,6 +3,7 @@
 
 mod moving;
 mod namespace;
+mod netlink;
 mod requested;
 #[cfg(test)]
 mod tests;
@@ -65,18 +66,21 @@ fn inject(pod: &api::PodSandbox, devices: &[Device], allowed: &Arc<Allowed>) -> 
     if there.is(&host).map_err(named)? {
         return Err(of_the_host.to_owned());
     }
-    for (number, device) in devices.iter().enumerate() {
-        let moved = moving::inject(device, &host, &there, allowed.takes_what_is_in_use());
-        if let Err(error) = moved {
-            for done in devices.iter().take(number) {
-                if let Err(error) = moving::release(done, &host, &there) {
-                    tracing::error!(
-                        device = done.name,
-                        "the device could not be put back: {error}"
-                    );
+    let mut moved = Vec::new();
+    for device in devices {
+        match moving::inject(device, &host, &there, allowed.takes_what_is_in_use()) {
+            Ok(before) => moved.push((device, before)),
+            Err(error) => {
+                for (done, before) in moved {
+                    if let Err(error) = moving::put_back(done, &before, &host, &there) {
+                        tracing::error!(
+                            device = done.name,
+                            "the device could not be put back: {error}"
+                        );
+                    }
                 }
+                return Err(format!("network device {}: {error}", device.name));
             }
-            return Err(format!("network device {}: {error}", device.name));
         }
         tracing::info!(
             pod = pod.name,

@@ -1,20 +1,24 @@
 //! Moving a device into a namespace, and back. What may not enter: who asks for it.
 
-use std::os::fd::AsRawFd as _;
-
-use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
+use std::os::fd::AsFd as _;
 
 use crate::namespace::Namespace;
+use crate::netlink::{Change, Link, Netlink};
 use crate::requested::Device;
 
-/// A device as it is in a namespace.
-struct Link {
-    index: u32,
+/// How a device was on the host before it was moved.
+pub(crate) struct Before {
     is_up: bool,
-    alias: Option<String>,
+    alias: String,
+}
+
+impl Before {
+    fn of(link: &Link) -> Self {
+        Self {
+            is_up: link.is_up,
+            alias: link.alias.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// The name of a device between two others: no device that is there has it.
@@ -22,68 +26,21 @@ fn between(index: u32) -> String {
     format!("nri{index}")
 }
 
-async fn find(handle: &Handle, name: &str) -> Result<Option<Link>, String> {
-    let mut links = handle.link().get().match_name(name).execute();
-    match links.try_next().await {
-        Ok(Some(message)) => Ok(Some(Link::of(message))),
-        Ok(None) => Ok(None),
-        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -19 => Ok(None), /* ENODEV */
-        Err(error) => Err(format!("{name}: {error}")),
-    }
+fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, String> {
+    let found = netlink.find(name);
+    found.map_err(|error| format!("{name}: {error}"))
 }
 
-impl Link {
-    fn of(message: LinkMessage) -> Self {
-        let alias = message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::IfAlias(alias) => Some(alias.clone()),
-                _ => None,
-            });
-        Self {
-            index: message.header.index,
-            is_up: message.header.flags.contains(LinkFlags::Up),
-            alias,
-        }
-    }
+/// Whether it has an address.
+fn is_in_use(netlink: &mut Netlink, link: &Link) -> Result<bool, String> {
+    let has_address = netlink.has_address(link.index);
+    has_address.map_err(|error| format!("its addresses cannot be read: {error}"))
+}
 
-    /// Changes it. What is done is said in an error.
-    async fn change(
-        &self,
-        handle: &Handle,
-        what: &str,
-        change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
-    ) -> Result<(), String> {
-        let message = change(LinkUnspec::new_with_index(self.index)).build();
-        let changed = handle.link().change(message).execute().await;
-        changed.map_err(|error| format!("cannot {what}: {error}"))
-    }
-
-    /// Whether it has an address that somebody gave it.
-    async fn has_address(&self, handle: &Handle) -> Result<bool, String> {
-        let mut addresses = handle
-            .address()
-            .get()
-            .set_link_index_filter(self.index)
-            .execute();
-        loop {
-            match addresses.try_next().await {
-                Ok(None) => return Ok(false),
-                // The kernel makes one for each link by itself.
-                Ok(Some(message)) if message.header.scope == AddressScope::Link => {}
-                Ok(Some(message)) => {
-                    let is_one = |attribute: &AddressAttribute| {
-                        matches!(attribute, AddressAttribute::Address(_))
-                    };
-                    if message.attributes.iter().any(is_one) {
-                        return Ok(true);
-                    }
-                }
-                Err(error) => return Err(format!("its addresses cannot be read: {error}")),
-            }
-        }
-    }
+/// Changes a device. What is done is said in an error.
+fn change(netlink: &mut Netlink, link: &Link, what: &str, to: &[Change<'_>]) -> Result<(), String> {
+    let changed = netlink.change(link.index, to);
+    changed.map_err(|error| format!("cannot {what}: {error}"))
 }
 
 /// Moves a device from `host` to `pod`, and sets it up there. If that fails, it is as it was.
@@ -95,83 +52,97 @@ pub(crate) fn inject(
     host: &Namespace,
     pod: &Namespace,
     takes_what_is_in_use: bool,
-) -> Result<(), String> {
+) -> Result<Before, String> {
     let name = &device.name;
-    let to_pod = pod.file().as_raw_fd();
-    let (temporary, was_up) = host.within(async |handle| {
-        let link = find(&handle, name).await?.ok_or("there is no such device on the host")?;
-        if !takes_what_is_in_use && link.has_address(&handle).await? {
+    let to_pod = Change::Namespace(pod.file().as_fd());
+    let (temporary, before) = host.within(|netlink| {
+        let link = find(netlink, name)?.ok_or("there is no such device on the host")?;
+        if !takes_what_is_in_use && is_in_use(netlink, &link)? {
             return Err("it is in use on the host, for it has an address: name it in `allow` of the configuration".to_owned());
         }
         let temporary = between(link.index);
         // A device can be renamed only while it is down; and the pod may have one of its name.
-        let moved = async {
-            link.change(&handle, "set it down", LinkMessageBuilder::down).await?;
-            link.change(&handle, "rename it", |it| it.name(&temporary)).await?;
-            link.change(&handle, "note its name", |it| it.alias(name)).await?;
-            link.change(&handle, "move it into the pod", |it| it.setns_by_fd(to_pod)).await
-        };
-        match moved.await {
-            Ok(()) => Ok((temporary, link.is_up)),
+        let steps = [
+            ("set it down", Change::Down),
+            ("rename it", Change::Name(&temporary)),
+            ("note its name", Change::Alias(name)),
+            ("move it into the pod", to_pod),
+        ];
+        let mut steps = steps.into_iter();
+        let moved = steps.try_for_each(|(what, to)| change(netlink, &link, what, &[to]));
+        drop(steps);
+        match moved {
+            Ok(()) => Ok((temporary, Before::of(&link))),
             Err(error) => {
-                restore(&handle, &link, name, link.is_up).await;
+                restore(netlink, &link, name, &Before::of(&link));
                 Err(error)
             }
         }
     })?;
-    let to_host = host.file().as_raw_fd();
-    let set_up = pod.within(async |handle| {
-        let link = find(&handle, &temporary)
-            .await?
-            .ok_or("it is gone from the pod")?;
-        let set_up = async {
-            let new_name = &device.new_name;
-            link.change(&handle, &format!("name it {new_name} in the pod"), |it| {
-                it.name(new_name)
-            })
-            .await?;
-            if let Some(mtu) = device.mtu {
-                link.change(&handle, &format!("set its MTU to {mtu}"), |it| it.mtu(mtu))
-                    .await?;
-            }
-            if let Some((address, prefix)) = device.address {
-                let added = handle
-                    .address()
-                    .add(link.index, address, prefix)
-                    .execute()
-                    .await;
-                added.map_err(|error| {
-                    format!("cannot give it the address {address}/{prefix}: {error}")
-                })?;
-            }
-            link.change(&handle, "set it up", LinkMessageBuilder::up)
-                .await
-        };
-        let done = set_up.await;
+    let set_up = pod.within(|netlink| {
+        let link = find(netlink, &temporary)?.ok_or("it is gone from the pod")?;
+        let done = set_up(netlink, &link, device);
         if done.is_err() {
-            let back = async {
-                link.change(&handle, "set it down", LinkMessageBuilder::down)
-                    .await?;
-                link.change(&handle, "rename it", |it| it.name(&temporary))
-                    .await?;
-                link.change(&handle, "move it back", |it| it.setns_by_fd(to_host))
-                    .await
-            };
-            log(name, back.await);
+            log(name, give_back(netlink, &link, &temporary, host));
         }
         done
     });
     if set_up.is_err() {
-        let restored = host.within(async |handle| {
-            let link = find(&handle, &temporary)
-                .await?
-                .ok_or("it did not come back from the pod")?;
-            restore(&handle, &link, name, was_up).await;
+        let restored = host.within(|netlink| {
+            let link = find(netlink, &temporary)?.ok_or("it did not come back from the pod")?;
+            restore(netlink, &link, name, &before);
             Ok(())
         });
         log(name, restored);
     }
-    set_up
+    set_up.map(|()| before)
+}
+
+/// Moves a device back, and makes it what it was before.
+///
+/// # Errors
+/// The kernel refuses something.
+pub(crate) fn put_back(
+    device: &Device,
+    before: &Before,
+    host: &Namespace,
+    pod: &Namespace,
+) -> Result<(), String> {
+    release(device, host, pod)?;
+    host.within(|netlink| {
+        let link = find(netlink, &device.name)?.ok_or("it did not come back from the pod")?;
+        restore(netlink, &link, &device.name, before);
+        Ok(())
+    })
+}
+
+/// Makes a device of the pod what was asked for.
+fn set_up(netlink: &mut Netlink, link: &Link, device: &Device) -> Result<(), String> {
+    let new_name = &device.new_name;
+    let what = format!("name it {new_name} in the pod");
+    change(netlink, link, &what, &[Change::Name(new_name)])?;
+    if let Some(mtu) = device.mtu {
+        let what = format!("set its MTU to {mtu}");
+        change(netlink, link, &what, &[Change::Mtu(mtu)])?;
+    }
+    if let Some((address, prefix)) = device.address {
+        let added = netlink.add_address(link.index, address, prefix);
+        added.map_err(|error| format!("cannot give it the address {address}/{prefix}: {error}"))?;
+    }
+    change(netlink, link, "set it up", &[Change::Up])
+}
+
+/// Moves a device of the pod to the host, under its name between two others.
+fn give_back(
+    netlink: &mut Netlink,
+    link: &Link,
+    temporary: &str,
+    host: &Namespace,
+) -> Result<(), String> {
+    let to_host = Change::Namespace(host.file().as_fd());
+    change(netlink, link, "set it down", &[Change::Down])?;
+    change(netlink, link, "rename it", &[Change::Name(temporary)])?;
+    change(netlink, link, "move it back", &[to_host])
 }
 
 /// Moves a device back from `pod` to `host`, where it stays down. `false` if the pod has it no
@@ -181,9 +152,8 @@ pub(crate) fn inject(
 /// The kernel refuses something.
 pub(crate) fn release(device: &Device, host: &Namespace, pod: &Namespace) -> Result<bool, String> {
     let name = &device.name;
-    let to_host = host.file().as_raw_fd();
-    let temporary = pod.within(async |handle| {
-        let Some(link) = find(&handle, &device.new_name).await? else {
+    let temporary = pod.within(|netlink| {
+        let Some(link) = find(netlink, &device.new_name)? else {
             return Ok(None);
         };
         // The pod may have renamed devices: only that which was moved goes back.
@@ -191,42 +161,29 @@ pub(crate) fn release(device: &Device, host: &Namespace, pod: &Namespace) -> Res
             return Ok(None);
         }
         let temporary = between(link.index);
-        link.change(&handle, "set it down", LinkMessageBuilder::down)
-            .await?;
-        link.change(&handle, "rename it", |it| it.name(&temporary))
-            .await?;
-        link.change(&handle, "move it back", |it| it.setns_by_fd(to_host))
-            .await?;
+        give_back(netlink, &link, &temporary, host)?;
         Ok(Some(temporary))
     })?;
     let Some(temporary) = temporary else {
         return Ok(false);
     };
-    host.within(async |handle| {
-        let link = find(&handle, &temporary)
-            .await?
-            .ok_or("it did not come back from the pod")?;
+    host.within(|netlink| {
+        let link = find(netlink, &temporary)?.ok_or("it did not come back from the pod")?;
         let named = format!("name it {name} again; it is {temporary} now");
-        link.change(&handle, &named, |it| it.name(name)).await?;
-        link.change(&handle, "forget its note", |it| it.alias(""))
-            .await
+        change(netlink, &link, &named, &[Change::Name(name)])?;
+        change(netlink, &link, "forget its note", &[Change::Alias("")])
     })?;
     Ok(true)
 }
 
-/// Gives a device of the host its name and its state again, as far as that goes.
-async fn restore(handle: &Handle, link: &Link, name: &str, was_up: bool) {
-    let alias = link.alias.clone().unwrap_or_default();
-    log(
-        name,
-        link.change(handle, "name it again", |it| it.name(name).alias(alias))
-            .await,
-    );
-    if was_up {
+/// Gives a device of the host its name, its alias and its state again, as far as that goes.
+fn restore(netlink: &mut Netlink, link: &Link, name: &str, before: &Before) {
+    let as_it_was = [Change::Name(name), Change::Alias(&before.alias)];
+    log(name, change(netlink, link, "name it again", &as_it_was));
+    if before.is_up {
         log(
             name,
-            link.change(handle, "set it up again", LinkMessageBuilder::up)
-                .await,
+            change(netlink, link, "set it up again", &[Change::Up]),
         );
     }
 }

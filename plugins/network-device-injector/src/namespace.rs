@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use rtnetlink::Handle;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::netlink::Netlink;
 
 /// A network namespace.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Namespace {
     /// Does something in it, in a thread of its own, which is in the namespace as long as it lives.
     pub(crate) fn within<T: Send>(
         &self,
-        work: impl AsyncFnOnce(Handle) -> Result<T, String> + Send,
+        work: impl FnOnce(&mut Netlink) -> Result<T, String> + Send,
     ) -> Result<T, String> {
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
@@ -44,18 +45,11 @@ impl Namespace {
                 let there = move_into_link_name_space(self.0.as_fd(), network);
                 there
                     .map_err(|error| format!("the network namespace cannot be entered: {error}"))?;
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                let runtime = runtime.map_err(|error| error.to_string())?;
-                runtime.block_on(async {
-                    let (connection, handle, _) =
-                        rtnetlink::new_connection().map_err(|error| error.to_string())?;
-                    let connection = tokio::spawn(connection);
-                    let done = work(handle).await;
-                    connection.abort();
-                    done
-                })
+                let netlink = Netlink::open();
+                let mut netlink = netlink.map_err(|error| {
+                    format!("the kernel's routing socket cannot be opened: {error}")
+                })?;
+                work(&mut netlink)
             });
             let done = worker.join();
             done.unwrap_or_else(|_| {

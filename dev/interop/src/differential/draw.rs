@@ -17,6 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::Answer;
+use crate::schema::Schema;
 
 /// What happens to one container.
 pub(super) struct Sequence {
@@ -35,6 +36,21 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Leaves out what a release does not know.
+    fn keep(&mut self, known: &Schema) -> Result<(), String> {
+        match &mut self.request {
+            Request::CreateContainer(request) => keep(request, "CreateContainerRequest", known)?,
+            Request::UpdateContainer(request) => keep(request, "UpdateContainerRequest", known)?,
+            Request::StopContainer(request) => keep(request, "StopContainerRequest", known)?,
+            _ => {}
+        }
+        self.answers.iter_mut().try_for_each(|answer| match answer {
+            Answer::Create(answer) => keep(&mut **answer, "CreateContainerResponse", known),
+            Answer::Update(answer) => keep(answer, "UpdateContainerResponse", known),
+            Answer::Stop(answer) => keep(answer, "StopContainerResponse", known),
+        })
+    }
+
     /// The members of the command.
     pub(super) fn members(&self) -> Result<Value, String> {
         Ok(match &self.request {
@@ -62,7 +78,8 @@ const POD: &str = "pod";
 const ALL: [&str; 4] = [CREATED, OTHERS[0], OTHERS[1], OTHERS[2]];
 
 impl Sequence {
-    pub(super) fn draw(seed: u64) -> Result<Self, String> {
+    /// The sequence of a seed, with what a release knows.
+    pub(super) fn draw(seed: u64, known: &Schema) -> Result<Self, String> {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -144,8 +161,19 @@ impl Sequence {
                 })
                 .collect(),
         });
+        steps.iter_mut().try_for_each(|step| step.keep(known))?;
         Ok(Self { pod, steps })
     }
+}
+
+/// Leaves out of a message what a release does not know, which refuses it in JSON.
+fn keep<M>(message: &mut M, name: &str, known: &Schema) -> Result<(), String>
+where
+    M: serde::Serialize + for<'de> serde::Deserialize<'de>,
+{
+    let kept = known.known(name, &json_of(message)?);
+    *message = M::deserialize(&kept).map_err(|e| format!("{kept}: {e}"))?;
+    Ok(())
 }
 
 /// What a plugin answers to a creation. The reference's library cannot send evictions. Once in a

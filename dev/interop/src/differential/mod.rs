@@ -46,7 +46,9 @@ impl Default for Options {
 const PLUGINS: [(&str, &str); 3] = [("10", "a"), ("20", "b"), ("30", "c")];
 
 /// One of the two, with its plugins.
-struct Side {
+struct Side<'a> {
+    /// What its plugins are built with, and its runtime, if that is the reference's.
+    built: &'a Built,
     runtime: Runtime,
     /// What is between them, if something is.
     hub: Option<RunningHub>,
@@ -55,11 +57,11 @@ struct Side {
     observer: Plugin,
 }
 
-impl Side {
+impl<'a> Side<'a> {
     fn new(
         scratch: &Scratch,
         kind: runtime::Kind<'_>,
-        built: &Built,
+        built: &'a Built,
         behind_a_hub: bool,
     ) -> Result<Self, String> {
         let case_dir = scratch.case_dir()?;
@@ -101,6 +103,7 @@ impl Side {
         let mut observer = start("90", "observer", PLUGINS.len() + 1)?;
         observer.heard()?;
         Ok(Self {
+            built,
             runtime,
             hub,
             plugins,
@@ -121,7 +124,7 @@ impl Side {
         };
         let is_validation = |line: &Value| line["event"] == "ValidateContainerAdjustment";
         let validated: Vec<Value> = validated.into_iter().filter(is_validation).collect();
-        Outcome::new(step, answer, &validated)
+        Outcome::new(step, answer, &validated, self.built.release.validates)
     }
 
     /// What the plugins were asked of an event since the last time, each by event and container.
@@ -194,9 +197,9 @@ pub(super) fn behind_a_hub(
     both(direct, behind, options, "behind a hub")
 }
 
-fn both(
-    mut reference: Side,
-    mut ours: Side,
+fn both<'a>(
+    mut reference: Side<'a>,
+    mut ours: Side<'a>,
     options: &Options,
     only: &'static str,
 ) -> Result<String, String> {
@@ -231,13 +234,13 @@ fn both(
     Ok(text)
 }
 
-fn sequence(
-    reference: &mut Side,
-    ours: &mut Side,
+fn sequence<'a>(
+    reference: &mut Side<'a>,
+    ours: &mut Side<'a>,
     seed: u64,
     tally: &mut Tally,
 ) -> Result<(), String> {
-    let sequence = Sequence::draw(seed)?;
+    let sequence = Sequence::draw(seed, &ours.built.schema)?;
     for side in [&mut *reference, &mut *ours] {
         side.quiet()?;
         side.runtime.done("run-pod", json!({"pod": sequence.pod}))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nri_plugin::{InvalidSocketPath, SocketPath};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// One NRI plugin to containerd or CRI-O, an NRI runtime to plugins.
 #[derive(Debug, Parser)]
@@ -114,6 +115,13 @@ pub(crate) enum ConfigCommand {
 }
 
 fn filter(text: &str) -> Result<String, String> {
+    // A word alone would be taken for the name of a target.
+    let mut words = text.split(',').filter(|part| !part.contains(['=', '[']));
+    if let Some(word) = words.find(|word| word.trim().parse::<LevelFilter>().is_err()) {
+        return Err(format!(
+            "{word:?} is no level: write error, warn, info, debug, trace or off, or targets with levels such as nri_hub=debug,warn"
+        ));
+    }
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string()),

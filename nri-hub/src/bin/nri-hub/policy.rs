@@ -1,7 +1,8 @@
 //! Saying beforehand what a policy does.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use nri_adaptation::api::{ContainerAdjustment, PodSandbox};
@@ -10,6 +11,23 @@ use nri_hub::HubConfig;
 
 use crate::Failure;
 use crate::arguments::PolicyCheck;
+
+/// No plugin can ask for more: messages are not longer.
+const LARGEST: u64 = 4 << 20;
+
+/// The text of a file, which may be what a shell writes for the output of a command.
+fn text(file: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(file)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    match length as u64 > LARGEST {
+        true => Err(io::Error::other(format!(
+            "it has more than {LARGEST} bytes"
+        ))),
+        false => Ok(text),
+    }
+}
 
 /// What to print, and whether something is denied.
 pub(crate) fn check(file: &Path, check: &PolicyCheck) -> Result<(String, bool), Failure> {
@@ -22,9 +40,7 @@ pub(crate) fn check(file: &Path, check: &PolicyCheck) -> Result<(String, bool), 
         return Ok((said, false));
     };
     let asked = match asked.strip_prefix('@') {
-        Some(file) => {
-            fs::read_to_string(file).map_err(|error| Failure::wrong(format!("{file}: {error}")))?
-        }
+        Some(file) => text(file).map_err(|error| Failure::wrong(format!("{file}: {error}")))?,
         None => asked.clone(),
     };
     let asked: ContainerAdjustment = serde_json::from_str(&asked)

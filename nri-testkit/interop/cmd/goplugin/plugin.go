@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -28,6 +29,8 @@ type rule struct {
 	Pad int `json:"pad"`
 	// Error fails the request; a validator rejects with it.
 	Error string `json:"error"`
+	// Sleep answers so many milliseconds later.
+	Sleep int `json:"sleep"`
 	// Hang does not answer until the connection is closed.
 	Hang bool `json:"hang"`
 	// Kill dies by SIGKILL instead of an answer.
@@ -96,6 +99,7 @@ func (p *plugin) called(event, id string, fields jsonline.Fields) (rule, error) 
 	if err := p.lines.Write(event, fields); err != nil {
 		return r, err
 	}
+	time.Sleep(time.Duration(r.Sleep) * time.Millisecond)
 	switch {
 	case r.Kill:
 		return r, syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -16,7 +16,8 @@ pub(crate) struct CheckArgs {
     /// How the plugin is started, for a shell. With {socket} in it, which stands for the path of
     /// the runtime's socket, it is started beside the runtime; without, it is launched as an
     /// installed plugin, with its connection at descriptor 3. With both to choose from, as in
-    /// './mine --socket {socket}', both ways are checked. It is started afresh for every check.
+    /// './mine --socket {socket}', both ways are checked. One that takes no path, but has its own,
+    /// is checked both ways with --socket. It is started afresh for every check.
     #[arg(long, value_name = "COMMAND", required_unless_present_any = ["wait", "list"])]
     plugin: Option<String>,
     /// How the plugin is launched as an installed one, if that is not how it is started: without

@@ -83,7 +83,9 @@ pub(crate) async fn tap(
         runtime: arguments.socket.clone(),
         listen: listen.clone(),
     };
-    let tap = Tap::open(options, sink).map_err(|error| format!("{}: {error}", listen.display()))?;
+    let tap = Tap::open(options, sink)
+        .await
+        .map_err(|error| error.to_string())?;
     // A recording of nothing would be in the way of the next attempt.
     let recorder = match &arguments.record {
         None => None,
@@ -228,6 +230,12 @@ async fn to_plugin(arguments: &ReplayArgs, command: &str) -> Result<bool, String
         report.unsolicited.0,
         report.unsolicited.1
     );
+    if report.unknown > 0 {
+        say!(
+            "{} requests have methods that this version does not know, and were left out: use a newer nri-sim",
+            report.unknown
+        );
+    }
     if report.hidden {
         say!("values were hidden in this recording: the plugin was shown *** in their place");
     }

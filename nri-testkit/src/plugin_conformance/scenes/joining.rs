@@ -82,7 +82,7 @@ pub(super) async fn by_socket(stage: &mut Stage) -> Played {
     if !stage.bench.subject.connects() {
         stage.skip(
             Check::Socket,
-            "nothing says how the plugin is given a path: write {socket} into its command",
+            "nothing says how the plugin is given a path: write {socket} into its command, or say --socket PATH if it has one of its own",
         );
         return Ok(());
     }

@@ -85,9 +85,21 @@ fn value(at: &str, expected: &Value, actual: &Value, found: &mut Vec<Mismatch>) 
         (expected, actual) => expected == actual,
     };
     if !same {
+        // A number in a message of its own is often written without that.
+        let within = match (expected, actual) {
+            (Value::Object(_), _) => "",
+            (_, Value::Object(members)) if members.keys().eq(["value"]) => {
+                "; what is there is a message with `value` in it"
+            }
+            _ => "",
+        };
         found.push(Mismatch {
             at: at.to_owned(),
-            problem: format!("expected {}, got {}", short(expected), short(actual)),
+            problem: format!(
+                "expected {}, got {}{within}",
+                short(expected),
+                short(actual)
+            ),
         });
     }
 }
@@ -151,7 +163,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named_with_its_place() {
-        let actual = json!({"a": {"exitCode": 7, "c": [1]}, "a/b": "512", "error": "no"});
+        let actual = json!({
+            "a": {"exitCode": 7, "c": [1]}, "a/b": "512", "error": "no", "shares": {"value": "512"},
+        });
         for (expected, says) in [
             (
                 json!({"a": {"exitCode": 8}}),
@@ -164,6 +178,10 @@ mod tests {
             (json!({"a": {"c": []}}), "/a/c: expected [], got [1]"),
             (json!({"a": {"c": [2]}}), "/a/c/0: expected 2, got 1"),
             (json!({"a/b": 513}), "/a~1b: expected 513, got \"512\""),
+            (
+                json!({"shares": "512"}),
+                "/shares: expected \"512\", got {\"value\":\"512\"}; what is there is a message with `value` in it",
+            ),
             (
                 json!({"error": "yes"}),
                 "/error: expected a text with \"yes\" in it, got \"no\"",

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Spanned;
 
+use super::asked::{self, Asked};
+use super::identity::plugin_id;
 use crate::named_file::read_file;
 use crate::sim::error::SimError;
 use crate::sim::members::in_plain_words;
@@ -57,6 +59,8 @@ pub struct Step {
     pub line: usize,
     /// What happens.
     pub action: Action,
+    /// What plugins that nri-sim plays itself ask for in it.
+    pub asked: Vec<Asked>,
     /// What is expected of the result.
     pub expect: Map<String, Value>,
     /// What must not be in the result.
@@ -226,7 +230,19 @@ impl Scenario {
         let mut steps = Vec::new();
         for table in file.steps {
             let start = table.span().start;
-            steps.push(step(table.into_inner(), line(start)).map_err(|reason| at(start, reason))?);
+            let step = step(table.into_inner(), line(start));
+            let step = step.map_err(|reason| at(start, reason))?;
+            let mut asked = step.asked.iter();
+            if let Some(asked) = asked.find(|asked| identities.contains(&asked.plugin)) {
+                let plugin = &asked.plugin;
+                return Err(at(
+                    start,
+                    format!(
+                        "plugin {plugin} is one of [[plugins]], so nri-sim cannot play it: give what is `asked` another name"
+                    ),
+                ));
+            }
+            steps.push(step);
         }
         Ok(Self {
             name: file.name.unwrap_or_default(),
@@ -240,12 +256,6 @@ impl Scenario {
             expect_absent: file.expect_absent,
         })
     }
-}
-
-pub(super) fn plugin_id(text: &str) -> Result<PluginId, String> {
-    text.parse().map_err(|error| {
-        format!("{text:?} is no plugin: {error}. Write NN-name, two digits and the name it registers with, such as 10-logger")
-    })
 }
 
 /// A table as JSON.
@@ -298,13 +308,20 @@ fn step(table: toml::Table, line: usize) -> Result<Step, String> {
             format!("`expect_absent` is a list of places such as \"/adjustment/mounts\": {error}")
         })?,
     };
+    let asked = members.remove("asked");
     let action = match members.get("cmd").and_then(Value::as_str) {
         Some(EXPECT_OUTPUT) => output(members)?,
         _ => command(members)?,
     };
+    let asked = match (asked, &action) {
+        (None, _) => Vec::new(),
+        (Some(asked), Action::Command(request)) => asked::read(request.name, asked)?,
+        (Some(asked), Action::Output { .. }) => asked::read(EXPECT_OUTPUT, asked)?,
+    };
     Ok(Step {
         line,
         action,
+        asked,
         expect,
         expect_absent,
     })
@@ -353,6 +370,25 @@ fn output(members: Map<String, Value>) -> Result<Action, String> {
 mod tests {
     use super::*;
 
+    /// Law: messages are written as in proto3 JSON, in which a number may be a text.
+    #[test]
+    fn a_number_of_a_message_may_be_a_text() {
+        let read = |shares: &str| {
+            let text = format!(
+                "[[containers]]\nid = 'x'\npod_id = 'p'\nlinux.resources.cpu.shares.value = {shares}"
+            );
+            Scenario::read(&text).map(|scenario| scenario.containers)
+        };
+        let written = read("512").unwrap();
+        for same in ["'512'", "512.0", "'5.12e2'"] {
+            assert_eq!(read(same).unwrap(), written, "{same}");
+        }
+        for wrong in ["'1Gi'", "''", "'-1'", "-1", "0.5", "' 1'", "1e30", "true"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("cpu.shares.value"), "{wrong}: {error}");
+        }
+    }
+
     #[test]
     fn mistakes_are_named_with_their_line() {
         for (text, says) in [
@@ -389,6 +425,27 @@ mod tests {
                 "did you mean `podSandboxId`?",
             ),
             ("[[containers]]\nid = 'x'", "podSandboxId"),
+            (
+                "[[containers]]\nid = 'x'\npod_id = 'p'\nlinux.resources.cpu.shares = '512'",
+                "invalid type: string \"512\", expected an object with `value` in it, the message OptionalUInt64, for \
+                 `linux.resources.cpu.shares`",
+            ),
+            (
+                "[[steps]]\ncmd = 'state'\nasked.10-a = {}",
+                "line 1: `asked` is for create-container",
+            ),
+            (
+                "[[steps]]\ncmd = 'stop-container'\ncontainer_id = 'c'\nasked.a = {}",
+                "10-logger",
+            ),
+            (
+                "[[steps]]\ncmd = 'stop-container'\ncontainer_id = 'c'\nasked.10-a.adjust = {}",
+                "asked.10-a: unknown field `adjust`",
+            ),
+            (
+                "[[plugins]]\nid = '10-a'\n[[steps]]\ncmd = 'stop-container'\ncontainer_id = 'c'\nasked.10-a = {}",
+                "line 3: plugin 10-a is one of [[plugins]]",
+            ),
             ("[runtime]\nsocket_pth = 'x'", "did you mean `socket_path`?"),
             (
                 "[runtime]\nplugin_strikes = 0",

@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::file::{PluginEntry, plugin_id};
+use super::file::PluginEntry;
+use super::identity::plugin_id;
 use super::output::Output;
 use crate::sim::error::SimError;
 

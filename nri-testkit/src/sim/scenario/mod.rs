@@ -3,9 +3,11 @@
 //! A step is a command of `serve`, and what is expected of it is compared with its result: one
 //! vocabulary for both.
 
+mod asked;
 mod asserted;
 mod expectation;
 mod file;
+mod identity;
 mod launch;
 mod output;
 #[cfg(feature = "cli")]
@@ -13,6 +15,7 @@ mod page;
 mod play;
 mod print;
 
+pub use asked::Asked;
 pub use asserted::assert_scenario;
 pub use expectation::Mismatch;
 pub use file::{Action, PluginEntry, Scenario, Step};
@@ -51,7 +54,9 @@ A scenario:
 
 Of a result the members that are mentioned are compared; that a step works is expected unless `expect.ok = false` or `expect.error` (a
 part of its text) is there. [runtime] is the runtime's configuration; [[pods]] and [[containers]] (messages, a container with
-the pod_id of its pod) are there before plugins come. With restartable = true what was stopped may run again. The step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
+the pod_id of its pod) are there before plugins come. With restartable = true what was stopped may run again. What other
+plugins want is for plugins that judge it: `asked.10-other.adjust.env = [...]` in a step has a plugin that nri-sim plays itself answer with
+`adjust`, `update` and `evict` as plugins do. The step `expect-output` with `plugin`, `contains` and `timeout_ms` waits for a line that a plugin prints. `nri-sim serve --help` lists
 the other commands and what they answer.
 
 Fields that have owners:

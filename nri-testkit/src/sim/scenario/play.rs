@@ -7,6 +7,7 @@ use nri_core::PluginId;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::asked::StandIns;
 use super::expectation::{Mismatch, compare, present};
 use super::file::{Action, PluginEntry, Scenario, Step};
 use super::launch::{PluginCommand, Started};
@@ -125,17 +126,19 @@ pub async fn play(
     };
     let setup = paths.setup_with(scenario.config.clone())?;
     let sim = Simulator::build(setup.config.clone(), setup.restartable)?;
+    let mut stand_ins = StandIns::of(scenario.steps.iter().flat_map(|step| &step.asked));
     let result = async {
         come_together(
             scenario,
             &plugins,
             &sim,
             &mut started,
+            &mut stand_ins,
             options,
             &mut progress,
         )
         .await?;
-        steps(scenario, &sim, &started, &mut progress).await
+        steps(scenario, &sim, &started, &stand_ins, &mut progress).await
     }
     .await;
     sim.stop().await;
@@ -168,6 +171,7 @@ async fn come_together(
     plugins: &[PluginEntry],
     sim: &Simulator,
     started: &mut Started,
+    stand_ins: &mut StandIns,
     options: &PlayOptions,
     progress: &mut impl FnMut(&Progress),
 ) -> Result<(), SimError> {
@@ -183,6 +187,7 @@ async fn come_together(
     sim.start().await?;
     if let Some(socket) = sim.socket() {
         started.start_beside(&socket)?;
+        stand_ins.connect(&socket).await?;
     }
     let others: Vec<String> = plugins
         .iter()
@@ -199,7 +204,8 @@ async fn come_together(
             plugins: others,
         });
     }
-    let ids: Vec<PluginId> = plugins.iter().map(|plugin| plugin.id.clone()).collect();
+    let ids = plugins.iter().map(|plugin| &plugin.id);
+    let ids: Vec<PluginId> = ids.chain(stand_ins.ids()).cloned().collect();
     let missing = sim.missing(&ids, options.wait).await;
     if let Some(id) = missing.first() {
         return Err(SimError::NoPlugin {
@@ -225,13 +231,16 @@ async fn steps(
     scenario: &Scenario,
     sim: &Simulator,
     started: &Started,
+    stand_ins: &StandIns,
     progress: &mut impl FnMut(&Progress),
 ) -> Result<EndReport, SimError> {
     let begin = Instant::now();
     let (mut expectations, mut failed) = (0, 0);
     for (at, step) in scenario.steps.iter().enumerate() {
         let at_ms = (begin.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        stand_ins.ask(&step.asked, false);
         let result = act(step, sim, started).await;
+        stand_ins.ask(&step.asked, true);
         let expect = with_ok(&step.expect);
         let mut problems = compare(&expect, &result);
         problems.extend(present(&step.expect_absent, &result));

@@ -17,14 +17,14 @@ fn selected(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>
         .all(|(key, value)| labels.get(key) == Some(value))
 }
 
-pub(super) fn pod_state(pod: &Pod) -> cri::PodSandboxState {
+pub(crate) fn pod_state(pod: &Pod) -> cri::PodSandboxState {
     match pod.ready {
         true => cri::PodSandboxState::SandboxReady,
         false => cri::PodSandboxState::SandboxNotready,
     }
 }
 
-pub(super) fn container_state(container: &Container) -> cri::ContainerState {
+pub(crate) fn container_state(container: &Container) -> cri::ContainerState {
     match container.state {
         State::Created => cri::ContainerState::ContainerCreated,
         State::Running => cri::ContainerState::ContainerRunning,
@@ -33,7 +33,7 @@ pub(super) fn container_state(container: &Container) -> cri::ContainerState {
 }
 
 /// Whether a pod is one of those that are asked for.
-pub(super) fn pod_matches(pod: &Pod, filter: &cri::PodSandboxFilter) -> bool {
+pub(crate) fn pod_matches(pod: &Pod, filter: &cri::PodSandboxFilter) -> bool {
     let state = filter
         .state
         .as_ref()
@@ -42,7 +42,7 @@ pub(super) fn pod_matches(pod: &Pod, filter: &cri::PodSandboxFilter) -> bool {
 }
 
 /// Whether a container is one of those that are asked for.
-pub(super) fn container_matches(container: &Container, filter: &cri::ContainerFilter) -> bool {
+pub(crate) fn container_matches(container: &Container, filter: &cri::ContainerFilter) -> bool {
     let state = filter.state.as_ref();
     container.id.starts_with(&filter.id)
         && container.pod_id.starts_with(&filter.pod_sandbox_id)
@@ -50,7 +50,7 @@ pub(super) fn container_matches(container: &Container, filter: &cri::ContainerFi
         && selected(&container.config.labels, &filter.label_selector)
 }
 
-pub(super) fn pod(pod: &Pod) -> cri::PodSandbox {
+pub(crate) fn pod(pod: &Pod) -> cri::PodSandbox {
     cri::PodSandbox {
         id: pod.id.clone(),
         metadata: pod.config.metadata.clone(),
@@ -62,7 +62,7 @@ pub(super) fn pod(pod: &Pod) -> cri::PodSandbox {
     }
 }
 
-pub(super) fn pod_status(pod: &Pod) -> cri::PodSandboxStatus {
+pub(crate) fn pod_status(pod: &Pod) -> cri::PodSandboxStatus {
     let mut ips = pod.ips.iter().cloned();
     cri::PodSandboxStatus {
         id: pod.id.clone(),
@@ -84,7 +84,7 @@ pub(super) fn pod_status(pod: &Pod) -> cri::PodSandboxStatus {
     }
 }
 
-pub(super) fn container(container: &Container) -> cri::Container {
+pub(crate) fn container(container: &Container) -> cri::Container {
     cri::Container {
         id: container.id.clone(),
         pod_sandbox_id: container.pod_id.clone(),
@@ -99,7 +99,7 @@ pub(super) fn container(container: &Container) -> cri::Container {
     }
 }
 
-pub(super) fn container_status(container: &Container) -> cri::ContainerStatus {
+pub(crate) fn container_status(container: &Container) -> cri::ContainerStatus {
     let in_effect = resources::from_oci(&container.spec["linux"]["resources"]);
     let mut linux = cri::LinuxContainerResources::decode(&*in_effect.encode()).unwrap_or_default();
     linux.oom_score_adj = container.spec["process"]["oomScoreAdj"]
@@ -143,7 +143,7 @@ pub(super) fn container_status(container: &Container) -> cri::ContainerStatus {
 }
 
 /// What a container uses; `writable` is what its own layer takes.
-pub(super) fn container_stats(
+pub(crate) fn container_stats(
     container: &Container,
     writable: cri::FilesystemUsage,
 ) -> cri::ContainerStats {
@@ -179,7 +179,7 @@ pub(super) fn container_stats(
     }
 }
 
-pub(super) fn image(image: &Image) -> cri::Image {
+pub(crate) fn image(image: &Image) -> cri::Image {
     let user = image.config.user.split(':').next().unwrap_or_default();
     let uid = match user {
         "" => Some(0),

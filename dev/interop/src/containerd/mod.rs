@@ -1,6 +1,13 @@
-//! Our example plugins at a real containerd, with a real pod and container. It is built from its Go
-//! module, which takes minutes, so this is for `--containerd` only. It takes root, runc and
-//! unshare.
+//! A real containerd: our example plugins at it, with a real pod and container, and what it keeps
+//! of what NRI promises. It is built from its Go module, which takes minutes, so this is for
+//! `--containerd` only. It takes root, runc and unshare.
+//!
+//! What may not enter: the hub.
+
+pub(super) mod behind_a_hub;
+mod pods;
+mod recorder;
+mod stage;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +20,7 @@ use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
 use super::scratch::{CaseDir, Scratch};
 use nri_dev::examples::Examples;
-use nri_dev::{containerd, process};
+use nri_dev::{process, workspace};
 use nri_testkit::runtime_conformance::Crictl;
 
 /// How long building it may take.
@@ -22,8 +29,8 @@ const BUILDING: Duration = Duration::from_secs(1800);
 /// The image of the container, and of the pod's own.
 const IMAGE: &str = "localhost/interop:1";
 
-/// What containerd is run by: namespaces of its own, so that nothing of it is left, whatever
-/// happens. Its shims keep sockets in `/run`.
+/// What containerd is run in: namespaces of its own, so that nothing of it is left, whatever
+/// happens. Its shims keep sockets in `/run`. The shell in it ends with its input.
 const ALONE: [&str; 7] = [
     "--mount",
     "--pid",
@@ -33,6 +40,22 @@ const ALONE: [&str; 7] = [
     "sh",
     "-c",
 ];
+
+/// What that shell does: it starts containerd and kills it, and kills what runs beside it, by the
+/// pid that it has there. Shims and containers outlive a containerd that is killed.
+const SHELL: &str = r#"
+mount -t tmpfs tmpfs /run || exit 1
+while read -r word pid; do
+    case $word in
+    start) "$0" --config "$1" & daemon=$! ;;
+    kill) kill -9 "$daemon"; wait "$daemon"; echo killed ;;
+    end) kill -9 "$pid"; echo ended ;;
+    esac
+done
+"#;
+
+/// How long its plugins may take, unless more is needed: its own default.
+const REQUEST_TIMEOUT: &str = "2s";
 
 /// containerd, built.
 pub(super) struct Containerd {
@@ -48,17 +71,22 @@ impl Containerd {
         process::capture(Command::new("runc").arg("--version"))
             .map_err(|e| format!("containerd needs runc: {e}"))?;
         let directory = scratch.path().join("containerd");
-        let go = |arguments: &[&str]| {
-            let mut command = containerd::go("containerd");
+        let go_in = |module: &str, arguments: &[&str]| {
+            let mut command = Command::new("go");
+            command.current_dir(workspace::root().join("nri-testkit/interop").join(module));
             command.args(arguments);
             command
         };
-        let ours = ["./cri", "./image", "./sleeper"];
-        for mut command in [
-            containerd::build_daemon(&directory),
-            containerd::build("containerd", "netgo", &ours, &directory),
-            containerd::build_crictl(&directory),
+        let go = |arguments: &[&str]| go_in("containerd", arguments);
+        for (module, tags, what) in [
+            ("containerd", "no_btrfs no_zfs no_devmapper", &["tool"][..]),
+            ("containerd", "netgo", &["./cri", "./image", "./sleeper"]),
+            ("crictl", "netgo", &["tool"]),
         ] {
+            let mut command = go_in(module, &["build", "-buildvcs=false", "-tags", tags, "-o"]);
+            command.arg(format!("{}/", directory.display())).args(what);
+            // A container has no libraries.
+            command.env("CGO_ENABLED", "0");
             Program::start(scratch, "go build of containerd", &mut command)?
                 .succeed_within(BUILDING)?;
         }
@@ -77,14 +105,18 @@ impl Containerd {
         self.directory.join(name)
     }
 
-    /// Starts it in the directory of a case.
-    fn start(&self, scratch: &Scratch, case_dir: &CaseDir) -> Result<Program, String> {
+    /// Starts it in the directory of a case, and brings it the image.
+    fn start(
+        &self,
+        scratch: &Scratch,
+        case_dir: &CaseDir,
+        request_timeout: &str,
+    ) -> Result<Daemon, String> {
         let config = case_dir.file("containerd.toml");
-        std::fs::write(&config, configuration(case_dir))
+        std::fs::write(&config, configuration(case_dir, request_timeout))
             .map_err(|e| format!("{}: {e}", config.display()))?;
         let mut command = Command::new("unshare");
-        command.args(ALONE);
-        command.args(["mount -t tmpfs tmpfs /run && exec \"$0\" --config \"$1\""]);
+        command.args(ALONE).arg(SHELL);
         command.arg(self.program("containerd")).arg(&config);
         // Where it looks for its shim.
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -92,20 +124,9 @@ impl Containerd {
         directories.extend(std::env::split_paths(&path));
         let path = std::env::join_paths(directories).map_err(|e| e.to_string())?;
         command.env("PATH", path);
-        Program::start(scratch, "containerd", &mut command)
-    }
-
-    /// Starts it, and brings it the image.
-    fn start_with_image(&self, scratch: &Scratch, case_dir: &CaseDir) -> Result<Program, String> {
-        let mut daemon = self.start(scratch, case_dir)?;
-        let limit = Instant::now() + TEST_TIMEOUT;
-        // It says that it is ready in its log only; that it answers is the thing itself.
-        while let Err(error) = self.ctr(case_dir, &["version"]) {
-            daemon.is_running()?;
-            if Instant::now() > limit {
-                return Err(format!("containerd does not answer: {error}"));
-            }
-        }
+        let mut daemon = Daemon(Program::start(scratch, "containerd", &mut command)?);
+        daemon.start()?;
+        self.wait_for(&mut daemon, case_dir)?;
         let image = case_dir.file("image.tar");
         let mut command = Command::new(self.program("image"));
         command.arg(self.program("sleeper")).arg(IMAGE);
@@ -123,6 +144,35 @@ impl Containerd {
         Ok(daemon)
     }
 
+    /// Waits until it serves CRI. It says so in its log only; that it answers is the thing itself.
+    fn wait_for(&self, daemon: &mut Daemon, case_dir: &CaseDir) -> Result<(), String> {
+        let limit = Instant::now() + TEST_TIMEOUT;
+        let socket = format!("unix://{}", case_dir.file("containerd.sock").display());
+        let asked = || {
+            let mut command = Command::new(self.program("crictl"));
+            command.args(["--config", "/dev/null", "--runtime-endpoint", &socket]);
+            command.args(["--image-endpoint", &socket, "pods", "--quiet"]);
+            process::capture(&mut command)
+        };
+        while let Err(error) = asked() {
+            daemon.0.is_running()?;
+            if Instant::now() > limit {
+                return Err(format!("containerd does not answer: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// crictl at it, with files and logs in a directory.
+    fn crictl(&self, case_dir: &CaseDir, directory: PathBuf, cgroups: &Cgroups) -> Crictl {
+        let (program, socket) = (self.program("crictl"), case_dir.file("containerd.sock"));
+        Crictl::new(program, socket, case_dir.socket(), IMAGE)
+            .directory(directory)
+            .command(["/program".to_owned()])
+            .host_network()
+            .cgroup_parent(format!("/{}", cgroups.0))
+    }
+
     fn ctr(&self, case_dir: &CaseDir, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(self.program("ctr"));
         command
@@ -132,21 +182,62 @@ impl Containerd {
     }
 }
 
-fn configuration(case_dir: &CaseDir) -> String {
-    let (root, state) = (case_dir.file("root"), case_dir.file("state"));
-    containerd::configuration(&containerd::Places {
-        root: &root,
-        state: &state,
-        socket: &case_dir.file("containerd.sock"),
-        nri: &case_dir.socket(),
-        plugins: &case_dir.plugins(),
-        plugin_configs: &case_dir.plugin_configs(),
-        // Pods have the network of the host.
-        cni_plugins: &root,
-        cni: &root,
-        snapshotter: "native",
-        pause: IMAGE,
-    })
+/// A containerd that runs, in its namespaces.
+struct Daemon(Program);
+
+impl Daemon {
+    /// Starts it, at first and after it was killed; it does not serve yet.
+    fn start(&mut self) -> Result<(), String> {
+        self.0.say("start")
+    }
+
+    /// Kills it, and nothing else, and waits until it is dead.
+    fn kill(&mut self) -> Result<(), String> {
+        self.0.say("kill")?;
+        self.0.line(TEST_TIMEOUT).map(drop)
+    }
+
+    /// Kills a process beside it, by the pid that it has there.
+    fn end_process(&mut self, pid: u64) -> Result<(), String> {
+        self.0.say(&format!("end {pid}"))?;
+        self.0.line(TEST_TIMEOUT).map(drop)
+    }
+}
+
+fn configuration(case_dir: &CaseDir, request_timeout: &str) -> String {
+    let path = |name: &str| case_dir.file(name).display().to_string();
+    format!(
+        r#"version = 3
+root = "{root}"
+state = "{state}"
+[grpc]
+address = "{socket}"
+[ttrpc]
+address = "{socket}.ttrpc"
+[plugins.'io.containerd.nri.v1.nri']
+socket_path = "{nri}"
+plugin_path = "{plugins}"
+plugin_config_path = "{configs}"
+plugin_request_timeout = "{request_timeout}"
+[plugins.'io.containerd.cri.v1.images']
+snapshotter = "native"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "{IMAGE}"
+[plugins.'io.containerd.cri.v1.runtime']
+disable_apparmor = true
+restrict_oom_score_adj = true
+tolerate_missing_hugetlb_controller = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["{root}"]
+conf_dir = "{root}"
+"#,
+        root = path("root"),
+        state = path("state"),
+        socket = path("containerd.sock"),
+        nri = case_dir.socket().display(),
+        plugins = case_dir.plugins().display(),
+        configs = case_dir.plugin_configs().display(),
+    )
 }
 
 /// One pod with one container, with our logger and our annotate.
@@ -165,7 +256,7 @@ pub(super) fn run(
     std::os::unix::fs::symlink(examples.path("annotate")?, &installed)
         .map_err(|e| format!("{}: {e}", installed.display()))?;
 
-    let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
+    let daemon = containerd.start(scratch, &case_dir, REQUEST_TIMEOUT)?;
     let mut command = Command::new(examples.path("logger")?);
     command.args(["--once", "--format", "json", "--socket"]);
     command.arg(case_dir.socket());
@@ -174,7 +265,7 @@ pub(super) fn run(
     while !names(&heard).contains(&"Synchronize") {
         heard.push(logger.answer(TEST_TIMEOUT)?);
     }
-    let cgroups = Cgroups(format!("nri-interop-{}", std::process::id()));
+    let cgroups = Cgroups::new("interop");
     let mut command = Command::new(containerd.program("cri"));
     command.arg(case_dir.file("containerd.sock")).arg(IMAGE);
     command.arg(&logs).arg(format!("/{}", cgroups.0));
@@ -183,7 +274,6 @@ pub(super) fn run(
         heard.push(logger.answer(TEST_TIMEOUT)?);
     }
     drop(logger);
-    daemon.hang_up();
     drop(daemon);
 
     let expected = [
@@ -223,20 +313,10 @@ pub(super) fn conformance(scratch: &Scratch, containerd: &Containerd) -> Result<
     let case_dir = scratch.case_dir()?;
     let directory = case_dir.file("crictl");
     std::fs::create_dir(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    let mut daemon = containerd.start_with_image(scratch, &case_dir)?;
-    let cgroups = Cgroups(format!("nri-conformance-{}", std::process::id()));
-    let driver = Crictl::new(
-        containerd.program("crictl"),
-        case_dir.file("containerd.sock"),
-        case_dir.socket(),
-        IMAGE,
-    )
-    .directory(directory)
-    .command(["/program".to_owned()])
-    .host_network()
-    .cgroup_parent(format!("/{}", cgroups.0));
+    let daemon = containerd.start(scratch, &case_dir, REQUEST_TIMEOUT)?;
+    let cgroups = Cgroups::new("conformance");
+    let driver = containerd.crictl(&case_dir, directory, &cgroups);
     let checked = conformance::run(&driver, &containerd.nri);
-    daemon.hang_up();
     drop(daemon);
     checked
 }
@@ -247,6 +327,12 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// The parent of the pod's cgroups; runc removes what is in it, and not the parent itself.
 struct Cgroups(String);
+
+impl Cgroups {
+    fn new(what: &str) -> Self {
+        Self(format!("nri-{what}-{}", std::process::id()))
+    }
+}
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
