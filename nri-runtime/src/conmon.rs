@@ -34,6 +34,8 @@ pub(crate) struct Conmon {
     low: LowLevel,
     /// Where its sockets are, which may not have long paths.
     sockets: PathBuf,
+    /// Where the exit codes are. They are not on the disk that may be full.
+    exits: PathBuf,
 }
 
 /// A container to create.
@@ -90,6 +92,7 @@ impl Conmon {
             program,
             low,
             sockets,
+            exits: config.run.join("exits"),
         })
     }
 
@@ -101,7 +104,7 @@ impl Conmon {
         let Creation { id, bundle, .. } = *creation;
         let failed =
             |error: std::io::Error| Error::internal(format!("cannot start conmon: {error}"));
-        files::make_dir(&bundle.join("exit"))?;
+        files::make_dir(&self.exits.join(id))?;
         let (report, theirs) = std::io::pipe().map_err(failed)?;
         let report = Receiver::from_owned_fd(OwnedFd::from(report)).map_err(failed)?;
         let mut child = self
@@ -169,7 +172,7 @@ impl Conmon {
             .arg("--conmon-pidfile")
             .arg(bundle.join("conmon.pid"))
             .arg("--exit-dir")
-            .arg(bundle.join("exit"))
+            .arg(self.exits.join(id))
             .arg("--socket-dir-path")
             .arg(&self.sockets)
             .arg("--log-path");
@@ -231,8 +234,34 @@ impl Conmon {
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
-        files::remove_dir(&self.sockets.join(id))
+        let forgotten = files::remove_dir(&self.sockets.join(id));
+        forgotten.and(files::remove_dir(&self.exits.join(id)))
     }
+
+    /// How a container ended whose conmon is gone.
+    pub(crate) fn exit(&self, bundle: &Path, id: &str) -> Exit {
+        exit(bundle, &self.exits.join(id).join(id))
+    }
+}
+
+/// Makes sure that a log can be opened: a conmon that cannot do it ends, and its container with it.
+///
+/// # Errors
+/// It cannot: there is a directory in its place, or no room, or no right to write.
+pub(crate) fn prepare_log(log: &Path) -> Result<()> {
+    if let Some(dir) = log.parent() {
+        files::make_dir(dir)?;
+    }
+    let failed = |error| Error::file("open the log", log, error);
+    if log.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
+    // It is written beside, and then renamed.
+    let mut new = log.as_os_str().to_owned();
+    new.push(".tmp");
+    let mut options = fs::File::options();
+    let opened = options.create(true).append(true).open(new);
+    opened.map(drop).map_err(failed)
 }
 
 /// Has the log of a container written to a new file, after the old one was renamed.
@@ -264,6 +293,21 @@ async fn tell(bundle: &Path, line: &str) -> Result<()> {
     fifo.write_all(line.as_bytes()).await.map_err(failed)
 }
 
+/// Whether a conmon writes to the file that has this path now. It does not if that was renamed or
+/// removed.
+pub(crate) fn writes_to(conmon: Process, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(wanted) = fs::metadata(path) else {
+        return false;
+    };
+    let open = fs::read_dir(format!("/proc/{}/fd", conmon.pid));
+    let mut open = open.into_iter().flatten().flatten();
+    open.any(|entry| {
+        let is = fs::metadata(entry.path());
+        is.is_ok_and(|is| (is.dev(), is.ino()) == (wanted.dev(), wanted.ino()))
+    })
+}
+
 /// Waits until a process is gone; one that was never there is.
 pub(crate) async fn gone(process: Process) {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
@@ -287,12 +331,11 @@ pub(crate) fn runs(process: Process) -> bool {
     started(process.pid) == Some(process.started)
 }
 
-/// How a container ended whose conmon is gone.
-pub(crate) fn exit(bundle: &Path, id: &str) -> Exit {
-    let path = bundle.join("exit").join(id);
-    let code = files::read(&path, 32).ok().flatten();
+/// How a container ended, by what conmon left.
+fn exit(bundle: &Path, path: &Path) -> Exit {
+    let code = files::read(path, 32).ok().flatten();
     let code = code.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
-    let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
     let modified = modified
         .ok()
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
@@ -353,14 +396,31 @@ mod tests {
     #[test]
     fn an_exit_is_what_conmon_wrote() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("exit")).unwrap();
-        let unknown = exit(dir.path(), "c");
+        let path = dir.path().join("c");
+        let unknown = exit(dir.path(), &path);
         assert_eq!((unknown.code, unknown.oom), (None, false));
-        fs::write(dir.path().join("exit/c"), "137").unwrap();
+        fs::write(&path, "137").unwrap();
         fs::write(dir.path().join("oom"), "").unwrap();
-        let exit = exit(dir.path(), "c");
+        let exit = exit(dir.path(), &path);
         assert_eq!((exit.code, exit.oom), (Some(137), true));
         assert!(exit.at > 1_600_000_000_000_000_000);
+    }
+
+    #[test]
+    fn a_log_that_was_renamed_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let own = Process {
+            pid: std::process::id(),
+            started: 0,
+        };
+        assert!(!writes_to(own, &path));
+        let _file = fs::File::create(&path).unwrap();
+        assert!(writes_to(own, &path));
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        assert!(!writes_to(own, &path));
+        fs::write(&path, "somebody else's").unwrap();
+        assert!(!writes_to(own, &path));
     }
 
     #[tokio::test]

@@ -35,9 +35,10 @@ impl Daemon {
             return Err(Error::precondition(format!("pod {} is not ready", pod.id)));
         }
         let image = config.image.clone().unwrap_or_default().image;
-        let image = self.engine.images.find(&image).ok_or_else(|| {
+        let held = self.engine.images.hold(&image).ok_or_else(|| {
             Error::not_found(format!("there is no image {image:?}: pull it first"))
         })?;
+        let image = &held.image;
         let container = Container {
             id: new_id()?,
             pod_id: pod.id.clone(),
@@ -73,11 +74,13 @@ impl Daemon {
         }
         let _name = self.engine.store.reserve(&container)?;
         let id = container.id.clone();
-        let made = self.make_container(&pod, container, &image).await;
+        let made = self.make_container(&pod, container, image).await;
         if made.is_err() {
             let cleared = self.engine.clear_container(&id).await;
             // What is left is in the log, and cleaned up at the next start.
             let _ = self.engine.cleared::<Container>(&id, cleared);
+            drop(held);
+            self.engine.collect_layers().await;
         }
         made.map(|()| id)
             .map_err(|error| error.of("the container cannot be created"))
@@ -98,7 +101,7 @@ impl Daemon {
             .map(|id| engine.images.layer(id))
             .collect();
         let rootfs = images::mount(&dir, &layers)?;
-        let config = self.mount_volumes(&dir, &mut container)?;
+        let (config, _held) = self.mount_volumes(&dir, &mut container)?;
         container.spec = self.spec(pod, &container, &config, image, &rootfs)?;
 
         // The spec is complete and nothing is created yet: plugins are asked. From here on an early
@@ -139,10 +142,15 @@ impl Daemon {
     }
 
     /// Mounts images that are to be mounted into the container; its configuration with the mounts
-    /// in the places of the images.
-    fn mount_volumes(&self, dir: &Path, container: &mut Container) -> Result<cri::ContainerConfig> {
+    /// in the places of the images, which stay until the container is on record.
+    fn mount_volumes(
+        &self,
+        dir: &Path,
+        container: &mut Container,
+    ) -> Result<(cri::ContainerConfig, Vec<images::Held>)> {
         let images = &self.engine.images;
         let mut config = container.config.clone();
+        let mut all = Vec::new();
         let shown = container.config.mounts.iter_mut();
         for (number, (mount, shown)) in config.mounts.iter_mut().zip(shown).enumerate() {
             let Some(spec) = mount.image.take().filter(|spec| !spec.image.is_empty()) else {
@@ -155,12 +163,14 @@ impl Daemon {
                     "an image can be mounted read-only only",
                 )));
             }
-            let image = images.find(&spec.image).ok_or_else(|| {
+            let held = images.hold(&spec.image).ok_or_else(|| {
                 named(Error::not_found(format!(
                     "there is no image {:?}: pull it first",
                     spec.image
                 )))
             })?;
+            let image = held.image.clone();
+            all.push(held);
             let layers: Vec<PathBuf> = image.layers.iter().map(|id| images.layer(id)).collect();
             container.layers.extend(image.layers);
             let path = images::mount_volume(dir, number, &layers, &mount.image_sub_path);
@@ -169,7 +179,7 @@ impl Daemon {
                 shown.image_ref = image.id;
             }
         }
-        Ok(config)
+        Ok((config, all))
     }
 
     fn spec(
@@ -236,13 +246,7 @@ impl Daemon {
             self.nri.start_failed(&cx, &pod, &container.seen()?).await;
             return Err(error.of(format!("container {id} cannot be started")));
         }
-        let container = self.engine.store.change(&id, |container: &mut Container| {
-            container.started_at = now();
-            // It may have ended already.
-            if container.state == State::Created {
-                container.state = State::Running;
-            }
-        })?;
+        let container = self.engine.store.observe(&id, Container::was_started)?;
         let what = What::ContainerStartedEvent;
         starting.done(|| self.engine.event(what, &id, &container.pod_id));
         self.nri
@@ -342,7 +346,7 @@ impl Daemon {
         if command.is_empty() {
             return Err(Error::invalid("the command is empty"));
         }
-        let pid_file = self.engine.exec_pid_file(&container.id)?;
+        let pid_file = self.engine.exec_pid_file()?;
         self.engine
             .low
             .exec(&container.id, command, limit, &pid_file)
@@ -362,10 +366,15 @@ impl Daemon {
                 container.id
             )));
         }
-        conmon::reopen_log(&self.engine.store.dir::<Container>(&container.id)).await?;
         let log = Path::new(&container.log);
+        // One that was not moved away would be emptied.
+        if conmon::writes_to(container.conmon, log) {
+            return Ok(());
+        }
+        conmon::prepare_log(log)?;
+        conmon::reopen_log(&self.engine.store.dir::<Container>(&container.id)).await?;
         let there = async {
-            while !log.exists() {
+            while !conmon::writes_to(container.conmon, log) {
                 sleep(Duration::from_millis(5)).await;
             }
         };

@@ -110,8 +110,18 @@ impl Daemon {
 /// Records what ended while we did not run.
 async fn recover(engine: &Engine) -> Result<()> {
     for container in engine.store.all::<Container>() {
+        let id = &container.id;
         if container.state != State::Exited && !conmon::runs(container.conmon) {
-            engine.exited(&container.id).await?;
+            engine.exited(id).await?;
+        } else if container.state == State::Created {
+            // It may have been started just before we died.
+            match engine.low.is_started(id).await {
+                Ok(true) => drop(engine.store.observe(id, Container::was_started)?),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(container = id, %error, "whether it was started is not known");
+                }
+            }
         }
     }
     for pod in engine.store.all::<Pod>() {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::conmon::{self, Conmon, Exit};
+use crate::conmon::{Conmon, Exit};
 use crate::cri::{self, ContainerEventType as What};
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -31,6 +31,9 @@ use crate::views;
 /// The exit code of a container of which nobody knows how it ended, or that could not be started.
 const UNKNOWN: i32 = 255;
 const NOT_STARTED: i32 = 128;
+/// The directory of what is kept of commands in containers while they run. It is not on the disk
+/// that may be full.
+const COMMANDS: &str = "commands";
 /// The reason of a container that could not be started.
 pub(crate) const START_ERROR: &str = "StartError";
 
@@ -62,7 +65,8 @@ impl Engine {
     /// # Errors
     /// What is missing, and how to install it; another instance runs; the operating system's.
     pub(crate) async fn open(config: Config) -> Result<Self> {
-        for dir in [&config.root, &config.run, &config.run.join("netns")] {
+        let (namespaces, commands) = (config.run.join("netns"), config.run.join(COMMANDS));
+        for dir in [&config.root, &config.run, &namespaces, &commands] {
             files::make_dir(dir)?;
         }
         let lock = files::Lock::take(&config.root.join("lock"))?;
@@ -129,10 +133,10 @@ impl Engine {
         if let Err(error) = self.low.delete(id).await {
             tracing::warn!(container = id, %error, "the low-level runtime does not forget a container");
         }
-        let exit = conmon::exit(&self.store.dir::<Container>(id), id);
+        let exit = self.conmon.exit(&self.store.dir::<Container>(id), id);
         let changed = self
             .store
-            .change(id, |container: &mut Container| end(container, &exit));
+            .observe(id, |container: &mut Container| end(container, &exit));
         if let Ok(container) = &changed {
             self.announce(What::ContainerStoppedEvent, id, &container.pod_id);
         }
@@ -146,7 +150,7 @@ impl Engine {
     /// The pod is not there any more; those of the operating system.
     pub(crate) fn pod_ended(&self, id: &str) -> Result<()> {
         let mut was_ready = false;
-        self.store.change(id, |pod: &mut Pod| {
+        self.store.observe(id, |pod: &mut Pod| {
             was_ready = std::mem::take(&mut pod.ready);
         })?;
         if was_ready {
@@ -209,9 +213,9 @@ impl Engine {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub(crate) fn exec_pid_file(&self, id: &str) -> Result<PathBuf> {
-        let name = format!("exec-{}.pid", &new_id()?[..16]);
-        Ok(self.store.dir::<Container>(id).join(name))
+    pub(crate) fn exec_pid_file(&self) -> Result<PathBuf> {
+        let name = format!("{}.pid", &new_id()?[..16]);
+        Ok(self.config.run.join(COMMANDS).join(name))
     }
 
     /// Waits until a container has ended or is not there any more.
@@ -240,7 +244,7 @@ impl Engine {
             return Ok(());
         }
         if let Some((reason, message)) = why {
-            self.store.change(id, |container: &mut Container| {
+            self.store.observe(id, |container: &mut Container| {
                 container.reason = reason.to_owned();
                 container.message = message.to_owned();
             })?;
@@ -363,18 +367,22 @@ impl Engine {
         files::remove_file(&file)
     }
 
-    /// Cleans up what was half-made when we died.
+    /// Cleans up what was half-made when we died, and containers whose pod was.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The first of what cannot be cleaned up; the rest is.
     pub(crate) async fn clear_half_made(&self) -> Result<()> {
-        for id in self.store.half_made::<Container>()? {
-            self.cleared::<Container>(&id, self.clear_container(&id).await)?;
+        let mut result = Ok(());
+        let containers = self.store.half_made::<Container>()?;
+        for id in containers.into_iter().chain(self.store.orphans()) {
+            let cleared = self.clear_container(&id).await;
+            result = result.and(self.cleared::<Container>(&id, cleared));
         }
         for id in self.store.half_made::<Pod>()? {
-            self.cleared::<Pod>(&id, self.clear_pod(&id).await)?;
+            let cleared = self.clear_pod(&id).await;
+            result = result.and(self.cleared::<Pod>(&id, cleared));
         }
-        Ok(())
+        result
     }
 
     /// Removes the record and the directory of what was cleared. What could not be cleared is kept

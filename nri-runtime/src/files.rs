@@ -43,7 +43,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let failed = |error: std::io::Error| Error::file("read", path, error);
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let mut contents = Vec::new();
@@ -64,12 +64,18 @@ pub(crate) fn make_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::file("make the directory", path, error))
 }
 
-/// Removes a directory and everything in it; that there is none is fine.
+/// Whether there is nothing of a name, because what is above it is no directory or not there.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Removes a directory and everything in it; that there is none is fine, and that it is a file too.
 ///
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => remove_file(path),
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::file("remove", path, error))
         }
@@ -83,9 +89,7 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
 /// Those of the operating system.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::file("remove", path, error))
-        }
+        Err(error) if !is_absent(&error) => Err(Error::file("remove", path, error)),
         _ => Ok(()),
     }
 }
@@ -113,7 +117,7 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
     let failed = |error| Error::file("list", path, error);
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
     let mut names = Vec::new();

@@ -118,6 +118,18 @@ impl LowLevel {
         self.run(&["start", id], None).await
     }
 
+    /// Whether a container has been started, and not only created.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub(crate) async fn is_started(&self, id: &str) -> Result<bool> {
+        let said = program::run(&mut self.command(&["state", id]), None, LIMIT).await;
+        let said = said.map_err(|error| error.of("state"))?;
+        let state: Value = serde_json::from_slice(&said)
+            .map_err(|error| Error::internal(format!("the state of {id}: {error}")))?;
+        Ok(state["status"] != "created" && state["status"] != "creating")
+    }
+
     /// Sends a signal to a container's first process.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nri_domain_cri::OciSpec;
+use nri_domain_cri::{OciSpec, host};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +111,14 @@ impl Pod {
 }
 
 impl Container {
+    /// It has been started, and may have ended already.
+    pub(crate) fn was_started(&mut self) {
+        self.started_at = now();
+        if self.state == State::Created {
+            self.state = State::Running;
+        }
+    }
+
     /// What no other container may be called.
     pub(crate) fn name(&self) -> String {
         let cri::ContainerMetadata { name, attempt } =
@@ -134,13 +142,18 @@ impl Container {
     }
 }
 
-/// Resources as the crate below has them.
+/// Resources as the crate below has them. Kubelets always limit huge pages, and low-level runtimes
+/// refuse that where the kernel cannot: there it is left out, as containerd does.
 ///
 /// # Errors
 /// None that can happen: both are the same message.
 pub(crate) fn resources(
     resources: &cri::LinuxContainerResources,
 ) -> Result<nri_domain_cri::cri::LinuxContainerResources> {
+    let mut resources = resources.clone();
+    if !host::hugetlb_supported() {
+        resources.hugepage_limits.clear();
+    }
     let bytes = resources.encode_to_vec();
     nri_domain_cri::cri::LinuxContainerResources::decode(&bytes).map_err(unreadable)
 }

@@ -117,6 +117,16 @@ impl Store {
         Ok(names)
     }
 
+    /// Containers without their pod, whose record was lost.
+    pub(crate) fn orphans(&self) -> Vec<String> {
+        let all = self.lock();
+        let containers = all.containers.values();
+        containers
+            .filter(|container| !all.pods.contains_key(&container.pod_id))
+            .map(|container| container.id.clone())
+            .collect()
+    }
+
     /// Keeps others from making an object of the same name.
     ///
     /// # Errors
@@ -207,6 +217,27 @@ impl Store {
     /// # Errors
     /// It is not there any more; those of the operating system, and the object is as it was then.
     pub(crate) fn change<T: Kind>(&self, id: &str, change: impl FnOnce(&mut T)) -> Result<T> {
+        self.changed(id, change, Err)
+    }
+
+    /// Changes an object by what has happened already: it is so, also if that cannot be written,
+    /// and the next start finds it out by itself.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub(crate) fn observe<T: Kind>(&self, id: &str, change: impl FnOnce(&mut T)) -> Result<T> {
+        self.changed(id, change, |error| {
+            tracing::warn!(kind = T::SINGULAR, id, %error, "what has happened is not on disk");
+            Ok(())
+        })
+    }
+
+    fn changed<T: Kind>(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut T),
+        unwritten: impl FnOnce(Error) -> Result<()>,
+    ) -> Result<T> {
         // Written under the lock, so that of two changes the later one is the one on disk.
         let mut all = self.lock();
         let slot = T::map(&mut all).get_mut(id);
@@ -214,7 +245,7 @@ impl Store {
             slot.ok_or_else(|| Error::not_found(format!("there is no {} {id:?}", T::SINGULAR)))?;
         let mut object = slot.clone();
         change(&mut object);
-        self.write(&object)?;
+        self.write(&object).or_else(unwritten)?;
         *slot = object.clone();
         Ok(object)
     }
@@ -354,5 +385,9 @@ mod tests {
             .unwrap_err();
         assert!(store.get::<Pod>("a").unwrap().ready);
         store.change::<Pod>("b", |_| {}).unwrap_err();
+        // What has happened is so all the same.
+        let seen = store.observe::<Pod>("a", |pod| pod.ready = false).unwrap();
+        assert!(!seen.ready && !store.get::<Pod>("a").unwrap().ready);
+        store.observe::<Pod>("b", |_| {}).unwrap_err();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use nri_dev::process;
 use serde_json::{Value, json};
@@ -13,36 +13,43 @@ use crate::expect::is;
 pub(crate) const IMAGE: &str = "e2e.local/busybox:1";
 /// Where the logs of containers are.
 pub(crate) const LOGS: &str = "/run/e2e/logs";
-const CONFIG: &str = "/run/crictl.yaml";
 
-/// crictl at our runtime.
+/// crictl at a runtime.
 pub(crate) struct Crictl {
     program: PathBuf,
+    socket: PathBuf,
 }
 
 impl Crictl {
-    /// crictl at a socket.
+    /// crictl at a socket, with a configuration beside it.
     ///
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn new(program: &Path, socket: &str) -> Result<Self, String> {
-        let config = format!("runtime-endpoint: unix://{socket}\ntimeout: 120\n");
-        fs::write(CONFIG, config).map_err(|e| format!("{CONFIG}: {e}"))?;
-        Ok(Self {
+        let crictl = Self {
             program: program.to_owned(),
-        })
+            socket: socket.into(),
+        };
+        let text = format!("runtime-endpoint: unix://{socket}\ntimeout: 120\n");
+        let config = crictl.config();
+        fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
+        Ok(crictl)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.socket.with_extension("yaml")
     }
 
     /// It, to be run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--config", CONFIG]).args(arguments);
+        command.arg("--config").arg(self.config()).args(arguments);
         command
     }
 
     /// Whether the runtime answers.
     pub(crate) fn answers(&self) -> bool {
-        Path::new("/run/e2e/cri.sock").exists()
+        self.socket.exists()
             && self
                 .command(&["version"])
                 .output()
@@ -83,7 +90,7 @@ impl Crictl {
     /// # Errors
     /// It is refused.
     pub(crate) fn run_pod(&self, pod: &Value) -> Result<String, String> {
-        self.run(&["runp", &file("pod.json", pod)?])
+        self.run(&["runp", &file("pod", pod)?])
     }
 
     /// Creates a container; its id.
@@ -96,11 +103,37 @@ impl Crictl {
         config: &Value,
         container: &Value,
     ) -> Result<String, String> {
-        let (config, container) = (
-            file("pod.json", config)?,
-            file("container.json", container)?,
-        );
+        let (config, container) = (file("pod", config)?, file("container", container)?);
         self.run(&["create", pod, &container, &config])
+    }
+
+    /// Creates a container in a pod, and starts it; its id.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(crate) fn started(
+        &self,
+        pod_id: &str,
+        pod_name: &str,
+        config: &Value,
+    ) -> Result<String, String> {
+        let id = self.create(pod_id, &pod(pod_name), config)?;
+        self.run(&["start", &id])?;
+        Ok(id)
+    }
+
+    /// Starts it, and goes on.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child, String> {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("crictl: {e}"))
     }
 
     /// What a script prints in a container.
@@ -138,9 +171,14 @@ impl Crictl {
     }
 }
 
-fn file(name: &str, value: &Value) -> Result<String, String> {
-    let path = format!("/run/e2e/{name}");
-    fs::write(&path, value.to_string()).map_err(|e| format!("{path}: {e}"))?;
+/// Writes a configuration for crictl, in a file of its own for each name; its path.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn file(kind: &str, config: &Value) -> Result<String, String> {
+    let name = config["metadata"]["name"].as_str().unwrap_or_default();
+    let path = format!("/run/e2e/{kind}-{name}.json");
+    fs::write(&path, config.to_string()).map_err(|e| format!("{path}: {e}"))?;
     Ok(path)
 }
 
@@ -184,4 +222,11 @@ pub(crate) fn container(name: &str) -> Value {
             },
         },
     })
+}
+
+/// A container that runs a script.
+pub(crate) fn script(name: &str, script: &str) -> Value {
+    let mut config = container(name);
+    config["command"] = json!(["sh", "-c", script]);
+    config
 }

@@ -59,7 +59,8 @@ pub(crate) struct Wanted {
 ///
 /// # Errors
 /// A spec that has passed before does not.
-pub(crate) fn run(stage: &Stage, directory: &Path, wanted: &Wanted) -> Result<(), String> {
+pub(crate) fn run(stage: &Stage, wanted: &Wanted) -> Result<(), String> {
+    let directory = stage.directory();
     let _registry = Registry::start(directory, stage.needs())?;
     let specs = specs(stage, directory, wanted)?;
     let ran: Vec<&Spec> = specs
@@ -146,7 +147,7 @@ fn specs(stage: &Stage, directory: &Path, wanted: &Wanted) -> Result<Vec<Spec>, 
     let mut critest = Command::new("timeout");
     critest
         .arg(LIMIT)
-        .arg(&stage.needs().critest)
+        .arg(stage.needs().critest.as_ref().ok_or("no critest")?)
         .arg(format!("--runtime-endpoint=unix://{SOCKET}"))
         .arg(format!("--nri-socket={NRI}"))
         .arg(format!("--ginkgo.json-report={}", report.display()))

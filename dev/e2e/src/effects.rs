@@ -2,8 +2,6 @@
 //! another. One plugin is ours, the other is built with the reference's library in Go.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use nri_core::build::{Adjust as _, BuildError, SetResources as _};
 use nri_core::{Event, api};
@@ -11,8 +9,9 @@ use nri_testkit::{Behavior, FakePlugin};
 use serde_json::{Value, json};
 
 use crate::crictl::{container, pod};
-use crate::expect::{is, until};
-use crate::stage::{NRI, Stage};
+use crate::expect::is;
+use crate::in_go::InGo;
+use crate::stage::Stage;
 
 /// What is asked for, a script that looks for it in the container, and what that says.
 const EFFECTS: [(&str, &str, &str); 21] = [
@@ -91,9 +90,8 @@ const EFFECTS: [(&str, &str, &str); 21] = [
     ("a mount of the plugin in Go", "cat /from-go/file", "given"),
 ];
 
-/// Where the host has what containers are given, and what hooks leave.
+/// Where the host has what containers are given.
 const GIVEN: &str = "/run/e2e/given";
-const REPORT: &str = "/run/e2e/go-report";
 
 /// Has both plugins adjust a container, and looks at all effects.
 ///
@@ -105,7 +103,13 @@ pub(crate) async fn run(stage: &Stage, pod_id: &str) -> Result<(), String> {
     let adjusts = Behavior::adjust(adjustment().map_err(|e| e.to_string())?);
     let plugin = FakePlugin::new("10-adjust").on(Event::CreateContainer, adjusts);
     let _connected = stage.join(&plugin).await?;
-    let in_go = InGo::start(&stage.needs().goplugin)?;
+    let of_go = json!({
+        "env": [{"key": "FROM_GO", "value": "yes"}],
+        "mounts": [{"destination": "/from-go", "type": "bind", "source": GIVEN,
+                    "options": ["rbind", "ro"]}],
+        "linux": {"devices": [{"path": "/dev/from-go", "type": "c", "major": 1, "minor": 5}]},
+    });
+    let in_go = InGo::start(&stage.needs().goplugin, &of_go)?;
     let crictl = &stage.crictl;
     let id = crictl.create(pod_id, &pod("plugins"), &container("adjusted"))?;
     crictl.run(&["start", &id])?;
@@ -196,51 +200,4 @@ fn adjustment() -> Result<api::ContainerAdjustment, BuildError> {
         .set_cpu_period(90_000)
         .set_pids_limit(55);
     Ok(adjust)
-}
-
-/// The plugin in Go, which ends when it is dropped.
-struct InGo(Child);
-
-impl InGo {
-    /// Starts it and waits until it has been shown what there is.
-    fn start(program: &Path) -> Result<Self, String> {
-        let rules = json!([{"on": "CreateContainer", "keep": true, "answer": {"adjust": {
-            "env": [{"key": "FROM_GO", "value": "yes"}],
-            "mounts": [{"destination": "/from-go", "type": "bind", "source": GIVEN,
-                        "options": ["rbind", "ro"]}],
-            "linux": {"devices": [{"path": "/dev/from-go", "type": "c", "major": 1, "minor": 5}]},
-        }}}]);
-        let script = "/run/e2e/go-rules.json";
-        fs::write(script, rules.to_string()).map_err(|e| format!("{script}: {e}"))?;
-        let child = Command::new(program)
-            .args(["-socket", NRI, "-name", "go", "-idx", "20"])
-            .args(["-script", script, "-report", REPORT])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| format!("goplugin: {e}"))?;
-        let plugin = Self(child);
-        plugin.heard("Synchronize", "")?;
-        Ok(plugin)
-    }
-
-    /// Waits until it has heard of something.
-    fn heard(&self, event: &str, id: &str) -> Result<(), String> {
-        until(&format!("{event} {id} at the plugin in Go"), || {
-            let report = fs::read_to_string(REPORT).unwrap_or_default();
-            let mut lines = report.lines().filter(|line| line.contains(id));
-            Ok(lines.any(|line| {
-                let line: Value = serde_json::from_str(line).unwrap_or_default();
-                line["event"] == event
-            }))
-        })
-    }
-}
-
-impl Drop for InGo {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

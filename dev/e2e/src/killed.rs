@@ -78,7 +78,7 @@ fn while_dead(stage: &mut Stage) -> Result<(), String> {
     stage.kill()?;
     fs::write(format!("{end}/rootfs/tmp/end"), "").map_err(|e| format!("{end}: {e}"))?;
     until("the exit of a container", || {
-        Ok(fs::exists(format!("{end}/exit/{id}")).unwrap_or(false))
+        Ok(fs::exists(format!("/run/e2e/run/exits/{id}/{id}")).unwrap_or(false))
     })?;
     stage.start()?;
     is("the exit code", stage.crictl.ended(&id)?.0, 5)?;

@@ -7,28 +7,36 @@
 mod conformance;
 mod crictl;
 mod critest;
+mod directories;
 mod effects;
 mod events;
 mod expect;
 mod image;
+mod in_go;
 mod killed;
+mod kubelet;
 mod life;
+mod machine;
 mod needs;
+mod part;
 mod plugins;
+mod processes;
 mod registry;
 mod stage;
 mod streams;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use nri_dev::process;
 use tempfile::TempDir;
 
 use needs::Needs;
+use part::{Part, Parts};
 use stage::Stage;
 
 /// What is tried.
@@ -39,9 +47,8 @@ use stage::Stage;
     version
 )]
 struct Options {
-    /// Only these parts.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Part>,
+    #[command(flatten)]
+    parts: Parts,
     /// Only specs of critest's whose names match this.
     #[arg(long, value_name = "REGEX")]
     focus: Option<String>,
@@ -59,22 +66,16 @@ struct Options {
     inside: Option<PathBuf>,
 }
 
-/// The parts of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// A pod's whole life by crictl.
-    Life,
-    /// Plugins that adjust, update, evict and refuse.
-    Plugins,
-    /// What NRI promises to plugins: the conformance suite for runtimes.
-    Conformance,
-    /// Exec, attach and port forwarding.
-    Streams,
-    /// The runtime is killed between any two steps.
-    Killed,
-    /// Kubernetes' tests of CRI runtimes.
-    Critest,
-}
+/// The namespaces that everything happens in, which end with the process that made them.
+const ALONE: [&str; 7] = [
+    "--mount",
+    "--net",
+    "--ipc",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+];
 
 /// The parent of all cgroups, which outlive namespaces: it has the name of the directory of this
 /// run, so that none of another run is taken for ours.
@@ -100,7 +101,8 @@ fn main() -> ExitCode {
 
 /// Finds what is needed, and does the rest in namespaces that end with the process that made them.
 fn outside(options: &Options) -> Result<(), String> {
-    let needs = Needs::find(options.install)?;
+    let needs = Needs::find(options.install, &options.parts.all())?;
+    machine::can_be_left_alone(&ALONE)?;
     let mut directory =
         TempDir::with_prefix("nri-e2e-").map_err(|e| format!("a temporary directory: {e}"))?;
     directory.disable_cleanup(options.keep);
@@ -109,15 +111,7 @@ fn outside(options: &Options) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|e| format!("our own program: {e}"))?;
     let done = process::run(
         Command::new("unshare")
-            .args([
-                "--mount",
-                "--net",
-                "--ipc",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
+            .args(ALONE)
             // The first process reaps what others leave behind.
             .args(["bash", "-c", "\"$0\" \"$@\"; exit $?"])
             .arg(own)
@@ -137,14 +131,9 @@ fn outside(options: &Options) -> Result<(), String> {
 
 /// Removes the cgroups of what ended; empty ones, and so nobody else's.
 fn remove_cgroups(name: &str) {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let roots = hierarchies.map(|entry| entry.path().join(name));
-    for root in roots.chain([Path::new("/sys/fs/cgroup").join(name)]) {
-        for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(entry.path());
+    for root in directories::cgroup_directories(name) {
+        for entry in directories::entries(&root) {
+            let _ = fs::remove_dir(entry);
         }
         let _ = fs::remove_dir(root);
     }
@@ -153,11 +142,9 @@ fn remove_cgroups(name: &str) {
 #[tokio::main]
 async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
     let needs = Needs::read(directory)?;
-    let mut stage = Stage::set(directory, needs)?;
-    for &part in Part::value_variants() {
-        if !options.only.is_empty() && !options.only.contains(&part) {
-            continue;
-        }
+    let parts = options.parts.all();
+    let mut stage = Stage::set(directory, needs, &parts)?;
+    for part in parts {
         let begin = Instant::now();
         match part {
             Part::Life => life::run(&mut stage).await?,
@@ -165,12 +152,14 @@ async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
             Part::Conformance => stage = conformance::run(stage).await?,
             Part::Streams => streams::run(&stage)?,
             Part::Killed => killed::run(&mut stage).await?,
+            Part::Trouble => trouble::run(&mut stage).await?,
+            Part::Kubelet => kubelet::run(&mut stage).await?,
             Part::Critest => {
                 let wanted = critest::Wanted {
                     focus: options.focus.clone(),
                     accept: options.accept,
                 };
-                critest::run(&stage, directory, &wanted)?;
+                critest::run(&stage, &wanted)?;
             }
         }
         println!("e2e: {part:?}: {} s", begin.elapsed().as_secs());

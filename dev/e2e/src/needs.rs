@@ -1,29 +1,30 @@
-//! Programs that must be there. What Go builds is built once, and kept in the target directory.
+//! Programs that must be there. What Go builds is kept in the target directory, and Go looks
+//! whether that is current.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nri_dev::{process, workspace};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-const CRICTL: &str = "sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0";
-const CRITEST: &str = "sigs.k8s.io/cri-tools/cmd/critest";
+use crate::part::Part;
 
 /// Where everything is.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Needs {
     pub(crate) runtime: PathBuf,
     pub(crate) crictl: PathBuf,
-    pub(crate) critest: PathBuf,
     /// A plugin that is built with the reference's library, and does what a file says.
     pub(crate) goplugin: PathBuf,
     /// A static busybox.
     pub(crate) busybox: PathBuf,
+    pub(crate) critest: Option<PathBuf>,
+    pub(crate) kubelet: Option<PathBuf>,
 }
 
 /// Programs, and the packages of Debian's that have them.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("runc", "runc"),
     ("conmon", "conmon"),
     ("skopeo", "skopeo"),
@@ -32,51 +33,70 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("busybox", "busybox-static"),
+    ("script", "bsdutils"),
+    // Go builds with a C compiler what needs the names of users and hosts.
+    ("gcc", "gcc"),
+    ("bash", "bash"),
+    ("timeout", "coreutils"),
+];
+/// Those of which the images for critest are made, and its registry.
+const OF_CRITEST: [(&str, &str); 6] = [
     ("docker-registry", "docker-registry"),
     ("nginx", "nginx-light"),
     ("pgrep", "procps"),
     ("ipcs", "util-linux"),
     ("ipcmk", "util-linux-extra"),
     ("dash", "dash"),
-    ("script", "bsdutils"),
 ];
-const CNI: &str = "/usr/lib/cni/bridge";
+pub(crate) const CNI: &str = "/usr/lib/cni";
+const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "portmap", "loopback"];
 
 impl Needs {
-    /// Finds what is there, and builds what is ours to build. `install` says whether packages are
-    /// installed that are missing.
+    /// Finds what these parts need, and builds what is ours to build. `install` says whether
+    /// packages are installed that are missing.
     ///
     /// # Errors
     /// What is missing, and how to install it.
-    pub(crate) fn find(install: bool) -> Result<Self, String> {
-        if install && !missing().is_empty() {
-            apt(&["update"])?;
-            let options = ["install", "--yes", "--no-install-recommends"];
-            apt(&[&options[..], &missing()].concat())?;
-        }
-        match missing() {
-            missing if missing.is_empty() => {}
-            missing => {
-                let missing = missing.join(" ");
-                return Err(format!(
-                    "not installed: `apt install {missing}`, or `--install`"
-                ));
-            }
-        }
+    pub(crate) fn find(install: bool, parts: &[Part]) -> Result<Self, String> {
         let user = process::capture(Command::new("id").arg("-u"))?;
         if user.trim() != "0" {
             return Err("namespaces and cgroups need root".to_owned());
         }
+        let has = |part| parts.contains(&part);
+        let packages = || missing(has(Part::Critest));
+        if install && !packages().is_empty() {
+            apt(&["update"])?;
+            let options = ["install", "--yes", "--no-install-recommends"];
+            apt(&[&options[..], &packages()].concat())?;
+        }
+        let packages = packages();
+        if !packages.is_empty() {
+            let packages = packages.join(" ");
+            return Err(format!(
+                "not installed: `apt install {packages}`, or `--install`"
+            ));
+        }
+        which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
         let busybox = which("busybox").ok_or("no busybox")?;
-        let mut built = process::build(&["--package", "nri-runtime", "--bin", "nri-runtime"])?;
-        let runtime = built
-            .remove("nri-runtime")
-            .ok_or("cargo does not say where nri-runtime is")?;
+        let what = ["--package", "nri-runtime", "--bin", "nri-runtime"];
+        let runtime = process::build(&what)?.remove("nri-runtime");
+        let bin = workspace::root().join("target/e2e/bin");
+        by_go("crictl", crictl(&bin))?;
+        by_go("goplugin", goplugin(&bin))?;
+        for (part, name, build) in [
+            (Part::Critest, "critest", critest(&bin)),
+            (Part::Kubelet, "kubelet", kubelet(&bin)),
+        ] {
+            if has(part) {
+                by_go(name, build)?;
+            }
+        }
         Ok(Self {
-            crictl: by_go("crictl", crictl)?,
-            critest: by_go("critest", critest)?,
-            goplugin: goplugin()?,
-            runtime,
+            runtime: runtime.ok_or("cargo does not say where nri-runtime is")?,
+            crictl: bin.join("crictl"),
+            goplugin: bin.join("goplugin"),
+            critest: has(Part::Critest).then(|| bin.join("critest")),
+            kubelet: has(Part::Kubelet).then(|| bin.join("kubelet")),
             busybox,
         })
     }
@@ -86,15 +106,8 @@ impl Needs {
     /// # Errors
     /// Those of the operating system.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), String> {
-        let all = json!({
-            "runtime": self.runtime,
-            "crictl": self.crictl,
-            "critest": self.critest,
-            "goplugin": self.goplugin,
-            "busybox": self.busybox,
-        });
-        fs::write(directory.join("needs.json"), all.to_string())
-            .map_err(|e| format!("needs.json: {e}"))
+        let text = serde_json::to_string(self).map_err(|e| format!("needs.json: {e}"))?;
+        fs::write(directory.join("needs.json"), text).map_err(|e| format!("needs.json: {e}"))
     }
 
     /// Reads it there.
@@ -104,29 +117,18 @@ impl Needs {
     pub(crate) fn read(directory: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(directory.join("needs.json"))
             .map_err(|e| format!("needs.json: {e}"))?;
-        let all: Value = serde_json::from_str(&text).map_err(|e| format!("needs.json: {e}"))?;
-        let path = |key: &str| {
-            all[key]
-                .as_str()
-                .map(PathBuf::from)
-                .ok_or(format!("needs.json: no {key}"))
-        };
-        Ok(Self {
-            runtime: path("runtime")?,
-            crictl: path("crictl")?,
-            critest: path("critest")?,
-            goplugin: path("goplugin")?,
-            busybox: path("busybox")?,
-        })
+        serde_json::from_str(&text).map_err(|e| format!("needs.json: {e}"))
     }
 }
 
 /// The packages that are missing.
-fn missing() -> Vec<&'static str> {
-    let programs = PROGRAMS.iter();
+fn missing(critest: bool) -> Vec<&'static str> {
+    let of_critest = OF_CRITEST.iter().filter(|_| critest);
+    let programs = PROGRAMS.iter().chain(of_critest);
     let missing = programs.filter(|(program, _)| which(program).is_none());
     let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
-    if !Path::new(CNI).exists() {
+    let there = |plugin: &str| Path::new(CNI).join(plugin).exists();
+    if !CNI_PLUGINS.into_iter().all(there) {
         packages.push("containernetworking-plugins");
     }
     packages
@@ -148,46 +150,46 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Where programs are that Go builds.
-fn bin() -> PathBuf {
-    workspace::root().join("target/e2e/bin")
+/// Has Go build a program, which takes minutes the first time and moments then.
+fn by_go(name: &str, mut command: Command) -> Result<(), String> {
+    println!("e2e: {name}: `go build`, which takes minutes the first time");
+    process::run(&mut command).map_err(|error| format!("{name}: {error}"))
 }
 
-fn go() -> Result<Command, String> {
-    which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
-    Ok(Command::new("go"))
-}
-
-/// A program that Go builds, which takes minutes, if it is not there yet.
-fn by_go(name: &str, build: fn(&mut Command, &Path)) -> Result<PathBuf, String> {
-    let path = bin().join(name);
-    if !path.exists() {
-        let mut command = go()?;
-        build(&mut command, &path);
-        eprintln!("e2e: building {name}, which takes minutes");
-        process::run(&mut command)?;
-    }
-    Ok(path)
-}
-
-fn crictl(go: &mut Command, path: &Path) {
-    go.args(["install", CRICTL]);
-    go.env("GOBIN", path.parent().unwrap_or(path));
+/// It is of the module that says which version of it is used everywhere.
+fn crictl(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["build", "-buildvcs=false", "-tags", "netgo", "-o"]);
+    go.arg(bin.join("crictl"))
+        .arg("sigs.k8s.io/cri-tools/cmd/crictl");
+    go.current_dir(workspace::root().join("nri-testkit/interop/crictl"));
+    go.env("CGO_ENABLED", "0");
+    go
 }
 
 /// It is a package of tests, and so no program that could be installed.
-fn critest(go: &mut Command, path: &Path) {
-    go.args(["test", "-c", "-o"]).arg(path).arg(CRITEST);
+fn critest(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["test", "-c", "-o"]).arg(bin.join("critest"));
+    go.arg("sigs.k8s.io/cri-tools/cmd/critest");
     go.current_dir(workspace::root().join("dev/e2e/critest"));
+    go
 }
 
-/// It is a source of ours, so Go looks whether it is built already.
-fn goplugin() -> Result<PathBuf, String> {
-    let path = bin().join("goplugin");
-    let mut command = go()?;
-    command.args(["build", "-buildvcs=false", "-tags", "nri_no_wasm", "-o"]);
-    command.arg(&path).arg("./cmd/goplugin");
-    command.current_dir(workspace::root().join("nri-testkit/interop"));
-    process::run(&mut command)?;
-    Ok(path)
+fn kubelet(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["build", "-buildvcs=false", "-o"]);
+    go.arg(bin.join("kubelet"))
+        .arg("k8s.io/kubernetes/cmd/kubelet");
+    go.current_dir(workspace::root().join("dev/e2e/kubelet"));
+    go.env("CGO_ENABLED", "0");
+    go
+}
+
+fn goplugin(bin: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.args(["build", "-buildvcs=false", "-tags", "nri_no_wasm", "-o"]);
+    go.arg(bin.join("goplugin")).arg("./cmd/goplugin");
+    go.current_dir(workspace::root().join("nri-testkit/interop"));
+    go
 }

@@ -10,18 +10,23 @@ use nri_testkit::{Connected, FakePlugin};
 use serde_json::json;
 
 use crate::crictl::{Crictl, IMAGE};
+use crate::directories::{cgroup_directories, entries};
 use crate::events::Events;
 use crate::expect::LIMIT;
+use crate::machine;
 use crate::needs::Needs;
+use crate::part::Part;
+use crate::processes::pids;
 use crate::registry::{ADDRESS, MIRRORED};
 
 pub(crate) const SOCKET: &str = "/run/e2e/cri.sock";
 pub(crate) const NRI: &str = "/run/e2e/nri.sock";
-const ROOT: &str = "/run/e2e/root";
+pub(crate) const ROOT: &str = "/run/e2e/root";
 const RUN: &str = "/run/e2e/run";
 
 /// The runtime in its surroundings.
 pub(crate) struct Stage {
+    directory: PathBuf,
     needs: Needs,
     cgroup: String,
     config: PathBuf,
@@ -34,8 +39,8 @@ impl Stage {
     /// Prepares the namespaces and starts the runtime.
     ///
     /// # Errors
-    /// Those of the programs that are run.
-    pub(crate) fn set(directory: &Path, needs: Needs) -> Result<Self, String> {
+    /// What the machine cannot do; those of the programs that are run.
+    pub(crate) fn set(directory: &Path, needs: Needs, parts: &[Part]) -> Result<Self, String> {
         let run = |program: &str, arguments: &str| {
             process::run(Command::new(program).args(arguments.split(' ')))
         };
@@ -45,6 +50,8 @@ impl Stage {
         fs::create_dir_all("/var/lib/cni").map_err(|e| format!("/var/lib/cni: {e}"))?;
         run("mount", "-t tmpfs tmpfs /var/lib/cni")?;
         run("ip", "link set lo up")?;
+        let cgroup = crate::cgroup(directory);
+        machine::check(directory, &cgroup, parts)?;
         for dir in ["plugins", "cni", "cdi"] {
             let dir = Path::new("/run/e2e").join(dir);
             fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -75,7 +82,6 @@ impl Stage {
         let devices = ["field", "annotation", "plugin"].map(device);
         let devices = json!({"cdiVersion": "0.6.0", "kind": "e2e.local/dev", "devices": devices});
         write(Path::new("/run/e2e/cdi/e2e.json"), devices.to_string())?;
-        let cgroup = crate::cgroup(directory);
         let config = directory.join("config.toml");
         let images = directory.join("images").display().to_string();
         let mirrors = MIRRORED.map(|prefix| {
@@ -103,6 +109,7 @@ impl Stage {
         let crictl = Crictl::new(&needs.crictl, SOCKET)?;
         let log = directory.join("runtime.log");
         let mut stage = Self {
+            directory: directory.to_owned(),
             needs,
             cgroup,
             config,
@@ -110,9 +117,28 @@ impl Stage {
             runtime: None,
             crictl,
         };
+        stage.check()?;
         stage.start()?;
         stage.crictl.run(&["pull", IMAGE])?;
         Ok(stage)
+    }
+
+    /// What the runtime itself says of this machine.
+    fn check(&self) -> Result<(), String> {
+        let mut check = self.program();
+        process::capture(check.arg("check")).map(drop)
+    }
+
+    /// The runtime, with its configuration.
+    fn program(&self) -> Command {
+        let mut program = Command::new(&self.needs.runtime);
+        program.arg("--config").arg(&self.config);
+        program
+    }
+
+    /// Where logs and reports are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The file of the runtime's log.
@@ -131,9 +157,8 @@ impl Stage {
     pub(crate) fn start(&mut self) -> Result<(), String> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(|e| format!("{}: {e}", self.log.display()))?;
-        let mut child = Command::new(&self.needs.runtime)
-            .arg("--config")
-            .arg(&self.config)
+        let mut child = self
+            .program()
             .arg("serve")
             .stdin(Stdio::null())
             .stderr(log)
@@ -204,6 +229,8 @@ impl Stage {
             "root/containers",
             "run/netns",
             "run/s",
+            "run/exits",
+            "run/commands",
             "run/low-level",
         ] {
             let dir = Path::new("/run/e2e").join(dir);
@@ -212,7 +239,7 @@ impl Stage {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mounts = mounts.lines().filter(|line| line.contains("/run/e2e/"));
         left.extend(mounts.map(str::to_owned));
-        let cgroups = entries(Path::new("/sys/fs/cgroup")).map(|dir| dir.join(&self.cgroup));
+        let cgroups = cgroup_directories(&self.cgroup);
         let cgroups = cgroups.flat_map(|dir| entries(&dir).collect::<Vec<_>>());
         // On cgroup v1, low-level runtimes leave the one of the unified hierarchy, where nothing
         // is.
@@ -232,10 +259,8 @@ impl Stage {
                 .filter(|line| line.contains("veth"))
                 .map(str::to_owned),
         );
-        let living = living("conmon");
-        if living > 0 {
-            left.push(format!("{living} conmon"));
-        }
+        let living = pids("conmon", "");
+        left.extend(living.into_iter().map(|pid| format!("conmon {pid}")));
         match left.is_empty() {
             true => Ok(()),
             false => Err(format!("left behind: {}\n{}", left.join(", "), self.said())),
@@ -252,11 +277,7 @@ impl Stage {
         if layers > 0 {
             return Err(format!("{layers} layers are left of no image"));
         }
-        let second = Command::new(&self.needs.runtime)
-            .arg("--config")
-            .arg(&self.config)
-            .arg("serve")
-            .output();
+        let second = self.program().arg("serve").output();
         let second = second.map_err(|e| format!("nri-runtime: {e}"))?;
         let said = String::from_utf8_lossy(&second.stderr);
         if second.status.success() || !said.contains("another instance") {
@@ -273,23 +294,4 @@ impl Stage {
             false => Err(format!("nri-runtime ends with {status}: {}", self.said())),
         }
     }
-}
-
-/// How many processes of a name there are that have not ended.
-fn living(name: &str) -> usize {
-    let stats =
-        entries(Path::new("/proc")).filter_map(|path| fs::read_to_string(path.join("stat")).ok());
-    let named = format!("({name}) ");
-    stats
-        .filter(|stat| stat.contains(&named) && !stat.contains(&format!("{named}Z")))
-        .count()
-}
-
-/// What is in a directory; nothing if it is not there.
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
 }

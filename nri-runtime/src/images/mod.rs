@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,33 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
+/// The images that are there by id, and the layers that something is just being made of.
+#[derive(Debug, Default)]
+struct Known {
+    images: BTreeMap<String, Image>,
+    held: Vec<Arc<Vec<String>>>,
+}
+
+impl Known {
+    /// The image of a name, or of an id with or without `sha256:`.
+    fn find(&self, name: &str) -> Option<&Image> {
+        let id = format!("sha256:{}", name.strip_prefix("sha256:").unwrap_or(name));
+        if let Some(image) = self.images.get(&id) {
+            return Some(image);
+        }
+        let name = Reference::parse(name).ok()?.short();
+        let called = |image: &&Image| image.tags.contains(&name) || image.digests.contains(&name);
+        self.images.values().find(called)
+    }
+}
+
+/// An image whose layers stay while this lives, whatever becomes of the image.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) image: Image,
+    _layers: Arc<Vec<String>>,
+}
+
 /// The images that are there.
 #[derive(Debug)]
 pub(crate) struct Images {
@@ -123,7 +150,7 @@ pub(crate) struct Images {
     skopeo: PathBuf,
     mirrors: Vec<Mirror>,
     limits: Limits,
-    all: Mutex<BTreeMap<String, Image>>,
+    all: Mutex<Known>,
     /// One fetches or cleans up at a time, so that layers that are just being unpacked are not
     /// taken for ones that nobody needs.
     changing: tokio::sync::Mutex<()>,
@@ -145,9 +172,14 @@ impl Images {
         let mut all = BTreeMap::new();
         for name in files::names(&root.join("records"))? {
             let path = root.join("records").join(&name);
-            let text = files::read(&path, MOST)?.unwrap_or_default();
-            match serde_json::from_slice::<Image>(&text) {
-                Ok(image) => drop(all.insert(image.id.clone(), image)),
+            let unreadable = |error: serde_json::Error| Error::file("read", &path, error);
+            let text = files::read(&path, MOST).map(Option::unwrap_or_default);
+            let read = text.and_then(|text| serde_json::from_slice(&text).map_err(unreadable));
+            match read {
+                Ok(image) => {
+                    let image: Image = image;
+                    all.insert(image.id.clone(), image);
+                }
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "an image's record cannot be read");
                 }
@@ -161,13 +193,16 @@ impl Images {
                 bytes: config.images.max_layer_bytes,
                 files: config.images.max_layer_files,
             },
-            all: Mutex::new(all),
+            all: Mutex::new(Known {
+                images: all,
+                held: Vec::new(),
+            }),
             changing: tokio::sync::Mutex::default(),
             garbage: AtomicBool::new(true),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Image>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -178,19 +213,24 @@ impl Images {
 
     /// All images, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Image> {
-        self.lock().values().cloned().collect()
+        self.lock().images.values().cloned().collect()
     }
 
     /// The image of a name, or of an id with or without `sha256:`.
     pub(crate) fn find(&self, name: &str) -> Option<Image> {
-        let all = self.lock();
-        let id = format!("sha256:{}", name.strip_prefix("sha256:").unwrap_or(name));
-        if let Some(image) = all.get(&id) {
-            return Some(image.clone());
-        }
-        let name = Reference::parse(name).ok()?.short();
-        let called = |image: &&Image| image.tags.contains(&name) || image.digests.contains(&name);
-        all.values().find(called).cloned()
+        self.lock().find(name).cloned()
+    }
+
+    /// As [`find`](Self::find), for who makes something of its layers.
+    pub(crate) fn hold(&self, name: &str) -> Option<Held> {
+        let mut all = self.lock();
+        let image = all.find(name)?.clone();
+        let layers = Arc::new(image.layers.clone());
+        all.held.push(layers.clone());
+        Some(Held {
+            image,
+            _layers: layers,
+        })
     }
 
     /// Fetches an image.
@@ -246,7 +286,7 @@ impl Images {
     /// Records an image by the name that it was pulled by, which no other one has then.
     fn add(&self, mut image: Image, reference: &Reference, digest: &str) -> Result<Image> {
         let mut all = self.lock();
-        if let Some(old) = all.get(&image.id) {
+        if let Some(old) = all.images.get(&image.id) {
             image.tags = old.tags.clone();
             image.digests = old.digests.clone();
         }
@@ -257,7 +297,8 @@ impl Images {
         match reference.digest {
             Some(_) => image.digests.insert(short),
             None => {
-                for other in all.values_mut().filter(|other| other.id != image.id) {
+                let others = all.images.values_mut();
+                for other in others.filter(|other| other.id != image.id) {
                     if other.tags.remove(&short) {
                         self.write(other)?;
                     }
@@ -266,7 +307,7 @@ impl Images {
             }
         };
         self.write(&image)?;
-        all.insert(image.id.clone(), image.clone());
+        all.images.insert(image.id.clone(), image.clone());
         Ok(image)
     }
 
@@ -287,7 +328,7 @@ impl Images {
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         if let Some(image) = self.find(name) {
             files::remove_file(&self.record(&image.id)?)?;
-            self.lock().remove(&image.id);
+            self.lock().images.remove(&image.id);
         }
         Ok(())
     }
@@ -305,13 +346,25 @@ impl Images {
                 return Ok(());
             };
             self.garbage.store(false, Ordering::SeqCst);
-            self.collect_once(used()).await?;
+            // What is held is in use before it is let go, so what is in use is looked at last.
+            let mut layers = self.held();
+            layers.extend(used());
+            self.collect_once(&layers).await?;
         }
         Ok(())
     }
 
-    async fn collect_once(&self, mut used: BTreeSet<String>) -> Result<()> {
-        used.extend(self.lock().values().flat_map(|image| image.layers.clone()));
+    /// The layers of images, and of what is just being made.
+    fn held(&self) -> BTreeSet<String> {
+        let mut all = self.lock();
+        // One that is only in the list is not held any more.
+        all.held.retain(|layers| Arc::strong_count(layers) > 1);
+        let of_images = all.images.values().flat_map(|image| &image.layers);
+        let held = all.held.iter().flat_map(|layers| &**layers);
+        of_images.chain(held).cloned().collect()
+    }
+
+    async fn collect_once(&self, used: &BTreeSet<String>) -> Result<()> {
         let used: BTreeSet<PathBuf> = used.iter().map(|layer| self.layer(layer)).collect();
         let layers = self.root.join("layers");
         for name in files::names(&layers)? {
@@ -482,6 +535,16 @@ mod tests {
         assert!(file.exists());
         images.collect(BTreeSet::new).await.unwrap();
         assert!(!file.exists() && images.layer(&two.layers[0]).exists());
+
+        // What is just being made of an image keeps its layers, and not the image.
+        let held = images.hold("r.io/app:1").unwrap();
+        images.remove("r.io/app:1").unwrap();
+        assert!(images.hold("r.io/app:1").is_none());
+        images.collect(BTreeSet::new).await.unwrap();
+        assert!(images.layer(&held.image.layers[0]).exists());
+        drop(held);
+        images.collect(BTreeSet::new).await.unwrap();
+        assert!(!images.layer(&two.layers[0]).exists());
     }
 
     #[tokio::test]

@@ -190,7 +190,7 @@ async fn run(
 ) -> Result<Option<ExitStatus>> {
     let failed = |error| Error::internal(format!("a command cannot be run: {error}"));
     let id = engine.running(&request.container_id)?.id;
-    let pid_file = engine.exec_pid_file(&id)?;
+    let pid_file = engine.exec_pid_file()?;
     let mut command = engine
         .low
         .exec_command(&id, &request.cmd, wanted.tty, &pid_file);
