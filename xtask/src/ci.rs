@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use nri_dev::process;
 
-use crate::packages::{CIRCLES, CODEGEN, DEMO, INTEROP, LOW_LEVEL, PUBLIC_API};
-use crate::{deny, fence, fuzz, soak, stress, wasm, weight, width};
+use crate::packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API};
+use crate::{deny, fence, fuzz, page, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -89,6 +89,13 @@ const STEPS: &[Step] = &[
     ("demo", || DEMO.run(&[])),
     ("values at a real runc", || LOW_LEVEL.run(&[])),
     ("interoperability with Go", || INTEROP.run(&[])),
+    // What of Debian's packages is missing is installed.
+    ("nri-runtime with real containers", || {
+        E2E.run(&["--install".into()])
+    }),
+    ("nri-hub's page and alert rules", || {
+        page::run(&page::Options { install: true })
+    }),
 ];
 
 /// The crates that others depend on, piecemeal.

@@ -64,7 +64,7 @@ enum Command {
     /// Check what nri-hub is installed by (needs kubectl, kubernetes-validate and systemd-analyze).
     Deploy,
     /// Open nri-hub's page in a browser, and check its alert rules (needs chromium and promtool).
-    Page,
+    Page(page::Options),
     /// Check everything that must hold, as CI does.
     Ci(ci::Options),
     /// Check what the libraries bring to who depends on them: crates, and lowest versions.
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
             PLUGINS.run(&all.collect::<Vec<_>>())
         }
         Command::Deploy => deploy::run(),
-        Command::Page => page::run(),
+        Command::Page(options) => page::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Weight => weight::run().and_then(|()| weight::floors()),
         Command::Bench(options) => bench::run(&options),

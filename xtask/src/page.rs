@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+use nri_dev::debian::{self, which};
 use nri_dev::examples::Examples;
 use nri_dev::process::{self, ChildProcess};
 use serde_json::{Value, json};
-
-use crate::tools;
 
 /// Where alert rules and dashboard are.
 const PLACE: &str = "nri-hub/deploy";
@@ -28,18 +28,24 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// the status every two seconds.
 const BUDGET_MS: u32 = 5000;
 
+/// How the command is run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Install with apt what is missing.
+    #[arg(long)]
+    pub(crate) install: bool,
+}
+
 /// Checks all of it.
 ///
 /// # Errors
 /// A tool is missing, or something is wrong.
-pub(crate) fn run() -> Result<(), String> {
-    for (tool, package) in NEEDS {
-        if !tools::works(Command::new(tool).arg("--version")) {
-            return Err(format!(
-                "{tool} is missing: install it (on Debian: apt-get install {package})"
-            ));
-        }
-    }
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let missing = || {
+        let missing = NEEDS.iter().filter(|(tool, _)| which(tool).is_none());
+        missing.map(|(_, package)| *package).collect()
+    };
+    debian::provide(missing, options.install)?;
     let promtool = |arguments: &[&str]| process::run(Command::new("promtool").args(arguments));
     promtool(&["check", "rules", &format!("{PLACE}/prometheus-rules.yaml")])?;
     promtool(&[

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nri_dev::debian::{self, which};
 use nri_dev::{process, workspace};
 use serde::{Deserialize, Serialize};
 
@@ -63,19 +64,7 @@ impl Needs {
             return Err("namespaces and cgroups need root".to_owned());
         }
         let has = |part| parts.contains(&part);
-        let packages = || missing(has(Part::Critest));
-        if install && !packages().is_empty() {
-            apt(&["update"])?;
-            let options = ["install", "--yes", "--no-install-recommends"];
-            apt(&[&options[..], &packages()].concat())?;
-        }
-        let packages = packages();
-        if !packages.is_empty() {
-            let packages = packages.join(" ");
-            return Err(format!(
-                "not installed: `apt install {packages}`, or `--install`"
-            ));
-        }
+        debian::provide(|| missing(has(Part::Critest)), install)?;
         which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
         let busybox = which("busybox").ok_or("no busybox")?;
         let what = ["--package", "nri-runtime", "--bin", "nri-runtime"];
@@ -132,22 +121,6 @@ fn missing(critest: bool) -> Vec<&'static str> {
         packages.push("containernetworking-plugins");
     }
     packages
-}
-
-fn apt(arguments: &[&str]) -> Result<(), String> {
-    let mut apt = Command::new("apt-get");
-    apt.arg("--quiet").args(arguments);
-    // Nobody is there to be asked.
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    process::run(&mut apt)
-}
-
-/// Where a program is.
-pub(crate) fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|path| path.is_file())
 }
 
 /// Has Go build a program, which takes minutes the first time and moments then.

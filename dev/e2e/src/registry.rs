@@ -6,12 +6,13 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nri_dev::debian::which;
 use nri_dev::process;
 use serde_json::{Value, json};
 
 use crate::expect::until;
 use crate::image::{self, Files, Layer};
-use crate::needs::{Needs, which};
+use crate::needs::Needs;
 
 /// Where it is. The runtime has it as the mirror of those that tests name.
 pub(crate) const ADDRESS: &str = "127.0.0.1:5000";

@@ -62,8 +62,8 @@ struct Options {
     /// hub (takes minutes, root and runc).
     #[arg(long)]
     containerd: bool,
-    /// Run the sequences behind a hub at the oldest runtime too: a few updates differ, as the manual
-    /// says.
+    /// Run the sequences behind a hub at the oldest runtime too: a few updates differ, as the
+    /// manual says.
     #[arg(long)]
     oldest_above: bool,
     /// Only the rows whose peer, direction or subject has this text in it.

@@ -67,7 +67,6 @@
 //! `Harness` of the crate `nri-testkit` (a dependency of tests, beside tokio with `macros` and
 //! `rt`) calls the handlers as a runtime would, and merges what they answer. In a test, which is
 //! `#[tokio::test] async`, after `use nri_testkit::{Harness, container, pod}`:
-//!
 //! ```ignore
 //! let created = Harness::new(plugin()).create(pod("web-1"), container("nginx")).await;
 //! assert_eq!(created.env("NODE"), Some("node-1"));
