@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of the product.
 
+pub mod containerd;
 pub mod examples;
 pub mod low_level;
 pub mod process;
