@@ -174,8 +174,8 @@ macro_rules! define {
                 let _ = call(&self.given.shutdown, cx, ()).await;
             }
 
-            // As `async_trait` would have it, but that one future alone, the handler's, has room for
-            // what it is given, which is large.
+            // As `async_trait` would have it, but that one future alone, the handler's, has room
+            // for what it is given, which is large.
             fn relay<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 cx: &'life1 PluginCtx,

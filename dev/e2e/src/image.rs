@@ -189,6 +189,15 @@ pub(crate) fn write_busybox(directory: &Path, program: &Path) -> Result<(), Stri
     write(directory, &layers, &config)
 }
 
+/// The image of what holds the namespaces of a pod, for a runtime that has none of its own.
+///
+/// # Errors
+/// Those of the operating system; a busybox that does not run.
+pub(crate) fn write_pause(directory: &Path, program: &Path) -> Result<(), String> {
+    let config = json!({"Env": ["PATH=/bin"], "Entrypoint": ["sleep", "1000000"]});
+    write(directory, &[busybox(program, &[])?.finish()?], &config)
+}
+
 /// Writes an image of layers, with a configuration as containers of it have.
 ///
 /// # Errors

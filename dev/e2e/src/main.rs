@@ -4,6 +4,7 @@
 //! what to install. Everything happens in namespaces of its own, so that nothing is left behind,
 //! however it ends.
 
+mod bench;
 mod conformance;
 mod crictl;
 mod critest;
@@ -154,6 +155,7 @@ async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
             Part::Killed => killed::run(&mut stage).await?,
             Part::Trouble => trouble::run(&mut stage).await?,
             Part::Kubelet => kubelet::run(&mut stage).await?,
+            Part::Bench => bench::run(&stage).await?,
             Part::Critest => {
                 let wanted = critest::Wanted {
                     focus: options.focus.clone(),

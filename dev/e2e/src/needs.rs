@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nri_dev::debian::{self, which};
-use nri_dev::{process, workspace};
+use nri_dev::{containerd, process, workspace};
 use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
@@ -22,6 +22,8 @@ pub(crate) struct Needs {
     pub(crate) busybox: PathBuf,
     pub(crate) critest: Option<PathBuf>,
     pub(crate) kubelet: Option<PathBuf>,
+    /// The directory with containerd, its shim and ctr.
+    pub(crate) containerd: Option<PathBuf>,
 }
 
 /// Programs, and the packages of Debian's that have them.
@@ -67,14 +69,17 @@ impl Needs {
         debian::provide(|| missing(has(Part::Critest)), install)?;
         which("go").ok_or("no Go 1.26 or later: https://go.dev/doc/install")?;
         let busybox = which("busybox").ok_or("no busybox")?;
-        let what = ["--package", "nri-runtime", "--bin", "nri-runtime"];
+        let mut what = vec!["--package", "nri-runtime", "--bin", "nri-runtime"];
+        // What is measured is what users run.
+        what.extend(has(Part::Bench).then_some("--release"));
         let runtime = process::build(&what)?.remove("nri-runtime");
         let bin = workspace::root().join("target/e2e/bin");
-        by_go("crictl", crictl(&bin))?;
+        by_go("crictl", containerd::build_crictl(&bin))?;
         by_go("goplugin", goplugin(&bin))?;
         for (part, name, build) in [
             (Part::Critest, "critest", critest(&bin)),
             (Part::Kubelet, "kubelet", kubelet(&bin)),
+            (Part::Bench, "containerd", containerd::build_daemon(&bin)),
         ] {
             if has(part) {
                 by_go(name, build)?;
@@ -86,6 +91,7 @@ impl Needs {
             goplugin: bin.join("goplugin"),
             critest: has(Part::Critest).then(|| bin.join("critest")),
             kubelet: has(Part::Kubelet).then(|| bin.join("kubelet")),
+            containerd: has(Part::Bench).then(|| bin.clone()),
             busybox,
         })
     }
@@ -127,17 +133,6 @@ fn missing(critest: bool) -> Vec<&'static str> {
 fn by_go(name: &str, mut command: Command) -> Result<(), String> {
     println!("e2e: {name}: `go build`, which takes minutes the first time");
     process::run(&mut command).map_err(|error| format!("{name}: {error}"))
-}
-
-/// It is of the module that says which version of it is used everywhere.
-fn crictl(bin: &Path) -> Command {
-    let mut go = Command::new("go");
-    go.args(["build", "-buildvcs=false", "-tags", "netgo", "-o"]);
-    go.arg(bin.join("crictl"))
-        .arg("sigs.k8s.io/cri-tools/cmd/crictl");
-    go.current_dir(workspace::root().join("nri-testkit/interop/crictl"));
-    go.env("CGO_ENABLED", "0");
-    go
 }
 
 /// It is a package of tests, and so no program that could be installed.

@@ -22,10 +22,13 @@ pub(crate) enum Part {
     /// A kubelet without an API server.
     #[value(skip)]
     Kubelet,
+    /// What pods and containers cost, beside containerd.
+    #[value(skip)]
+    Bench,
 }
 
-/// Which parts are tried: all that are in this list, or the one with an option of its own, which
-/// takes long.
+/// Which parts are tried: all that are in this list, or those with options of their own, which take
+/// long.
 #[derive(Args)]
 pub(crate) struct Parts {
     /// Only these parts.
@@ -34,6 +37,10 @@ pub(crate) struct Parts {
     /// Instead, a kubelet with static pods and probes, which is built the first time (10 minutes).
     #[arg(long)]
     kubelet: bool,
+    /// Instead, what pods, containers and daemons cost, beside containerd, which is built the
+    /// first time (10 minutes); the runtime is built for release.
+    #[arg(long)]
+    bench: bool,
 }
 
 impl Parts {
@@ -41,9 +48,12 @@ impl Parts {
     pub(crate) fn all(&self) -> Vec<Part> {
         let usual = Part::value_variants().iter().copied();
         let usual = usual.filter(|part| match self.only.is_empty() {
-            true => !self.kubelet,
+            true => !self.kubelet && !self.bench,
             false => self.only.contains(part),
         });
-        usual.chain(self.kubelet.then_some(Part::Kubelet)).collect()
+        usual
+            .chain(self.kubelet.then_some(Part::Kubelet))
+            .chain(self.bench.then_some(Part::Bench))
+            .collect()
     }
 }

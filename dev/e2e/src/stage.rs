@@ -146,6 +146,20 @@ impl Stage {
         &self.log
     }
 
+    /// The parent of all cgroups.
+    pub(crate) fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
+    /// The process of the runtime.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn pid(&self) -> Result<u32, String> {
+        let runtime = self.runtime.as_ref().ok_or("nri-runtime does not run")?;
+        Ok(runtime.id())
+    }
+
     pub(crate) fn needs(&self) -> &Needs {
         &self.needs
     }

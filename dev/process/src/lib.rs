@@ -2,6 +2,7 @@
 //!
 //! Nothing here is part of the product.
 
+pub mod containerd;
 pub mod debian;
 pub mod examples;
 pub mod low_level;

@@ -20,7 +20,7 @@ use super::pairing::{expect, names};
 use super::program::{Program, TEST_TIMEOUT};
 use super::scratch::{CaseDir, Scratch};
 use nri_dev::examples::Examples;
-use nri_dev::{process, workspace};
+use nri_dev::{containerd, process};
 use nri_testkit::runtime_conformance::Crictl;
 
 /// How long building it may take.
@@ -71,32 +71,18 @@ impl Containerd {
         process::capture(Command::new("runc").arg("--version"))
             .map_err(|e| format!("containerd needs runc: {e}"))?;
         let directory = scratch.path().join("containerd");
-        let go_in = |module: &str, arguments: &[&str]| {
-            let mut command = Command::new("go");
-            command.current_dir(workspace::root().join("nri-testkit/interop").join(module));
-            command.args(arguments);
-            command
-        };
-        let go = |arguments: &[&str]| go_in("containerd", arguments);
-        for (module, tags, what) in [
-            ("containerd", "no_btrfs no_zfs no_devmapper", &["tool"][..]),
-            ("containerd", "netgo", &["./cri", "./image", "./sleeper"]),
-            ("crictl", "netgo", &["tool"]),
+        let ours = ["./cri", "./image", "./sleeper"];
+        for mut command in [
+            containerd::build_daemon(&directory),
+            containerd::build("containerd", "netgo", &ours, &directory),
+            containerd::build_crictl(&directory),
         ] {
-            let mut command = go_in(module, &["build", "-buildvcs=false", "-tags", tags, "-o"]);
-            command.arg(format!("{}/", directory.display())).args(what);
-            // A container has no libraries.
-            command.env("CGO_ENABLED", "0");
             Program::start(scratch, "go build of containerd", &mut command)?
                 .succeed_within(BUILDING)?;
         }
-        let version = |module: &str| {
-            let version = process::capture(&mut go(&["list", "-m", "-f", "{{.Version}}", module]));
-            version.map(|version| version.trim().to_owned())
-        };
         Ok(Self {
-            version: version("github.com/containerd/containerd/v2")?,
-            nri: version("github.com/containerd/nri")?,
+            version: containerd::version("github.com/containerd/containerd/v2")?,
+            nri: containerd::version("github.com/containerd/nri")?,
             directory,
         })
     }
@@ -118,12 +104,7 @@ impl Containerd {
         let mut command = Command::new("unshare");
         command.args(ALONE).arg(SHELL);
         command.arg(self.program("containerd")).arg(&config);
-        // Where it looks for its shim.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut directories = vec![self.directory.clone()];
-        directories.extend(std::env::split_paths(&path));
-        let path = std::env::join_paths(directories).map_err(|e| e.to_string())?;
-        command.env("PATH", path);
+        command.env("PATH", containerd::path(&self.directory)?);
         let mut daemon = Daemon(Program::start(scratch, "containerd", &mut command)?);
         daemon.start()?;
         self.wait_for(&mut daemon, case_dir)?;
@@ -205,39 +186,21 @@ impl Daemon {
 }
 
 fn configuration(case_dir: &CaseDir, request_timeout: &str) -> String {
-    let path = |name: &str| case_dir.file(name).display().to_string();
-    format!(
-        r#"version = 3
-root = "{root}"
-state = "{state}"
-[grpc]
-address = "{socket}"
-[ttrpc]
-address = "{socket}.ttrpc"
-[plugins.'io.containerd.nri.v1.nri']
-socket_path = "{nri}"
-plugin_path = "{plugins}"
-plugin_config_path = "{configs}"
-plugin_request_timeout = "{request_timeout}"
-[plugins.'io.containerd.cri.v1.images']
-snapshotter = "native"
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "{IMAGE}"
-[plugins.'io.containerd.cri.v1.runtime']
-disable_apparmor = true
-restrict_oom_score_adj = true
-tolerate_missing_hugetlb_controller = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ["{root}"]
-conf_dir = "{root}"
-"#,
-        root = path("root"),
-        state = path("state"),
-        socket = path("containerd.sock"),
-        nri = case_dir.socket().display(),
-        plugins = case_dir.plugins().display(),
-        configs = case_dir.plugin_configs().display(),
-    )
+    let (root, state) = (case_dir.file("root"), case_dir.file("state"));
+    containerd::configuration(&containerd::Places {
+        root: &root,
+        state: &state,
+        socket: &case_dir.file("containerd.sock"),
+        nri: &case_dir.socket(),
+        plugins: &case_dir.plugins(),
+        plugin_configs: &case_dir.plugin_configs(),
+        // Pods have the network of the host.
+        cni_plugins: &root,
+        cni: &root,
+        request_timeout,
+        snapshotter: "native",
+        pause: IMAGE,
+    })
 }
 
 /// One pod with one container, with our logger and our annotate.
