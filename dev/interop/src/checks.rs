@@ -1,4 +1,4 @@
-//! `nri-sim check` on plugins that are not ours.
+//! `nri-sim check` on plugins, above all those that are not ours.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +22,24 @@ pub(super) fn of_release(sim: &Path, built: &Built) -> Result<String, String> {
         false => &["SplitSync"],
     };
     run(sim, &["--plugin", &command, "--launch", &launch], expected)
+}
+
+/// One of our plugins, and the configuration that it is sent, if it needs one.
+pub(super) fn of_ours(
+    sim: &Path,
+    plugin: &Path,
+    configuration: Option<&Path>,
+) -> Result<String, String> {
+    let launch = format!("exec {}", plugin.display());
+    let command = format!("{launch} --socket {{socket}}");
+    let file = configuration.map(|file| file.display().to_string());
+    let file = file.iter().flat_map(|file| ["--config", file]);
+    let options = ["--plugin", &command, "--launch", &launch];
+    run(
+        sim,
+        &options.into_iter().chain(file).collect::<Vec<_>>(),
+        &[],
+    )
 }
 
 /// A plugin that is made to be launched.

@@ -384,9 +384,10 @@ fn alike(
     Ok(format!("the same adjustments for {} pods", cases.len()))
 }
 
-/// Our plugins that do what published ones do, built, by name.
+/// Our plugins, built, by name.
 fn build_ours() -> Result<BTreeMap<String, PathBuf>, String> {
-    let names: Vec<String> = OURS.iter().map(|name| format!("nri-{name}")).collect();
+    let all = OURS.iter().chain(OURS_ALONE);
+    let names: Vec<String> = all.map(|name| format!("nri-{name}")).collect();
     let what: Vec<&str> = names
         .iter()
         .flat_map(|name| ["--package", name.as_str()])
@@ -411,7 +412,20 @@ const OURS: &[&str] = &[
     "network-device-injector",
 ];
 
+/// The rest of our plugins.
+const OURS_ALONE: &[&str] = &["annotate", "differ", "mutation-guard", "template"];
+
+/// Those of ours that do nothing without a configuration, and one.
+const CONFIGURED: &[(&str, &str)] = &[
+    ("nri-annotate", "plugins/annotate/annotate.yaml"),
+    (
+        "nri-mutation-guard",
+        "plugins/mutation-guard/scenarios/openshift.conf",
+    ),
+];
+
 /// Tries our plugins with the command lines of the published ones: they have to ask for the same.
+/// Each of ours is checked as any plugin is.
 ///
 /// # Errors
 /// They do not build.
@@ -429,6 +443,18 @@ pub(super) fn run_ours(
             plugin.name,
             || try_one(scratch, sim, plugin, path),
         );
+    }
+    if let runtime::Kind::Ours(sim) = sim {
+        for (name, path) in &ours {
+            let subject = format!("nri-sim check of {name}");
+            table.row("ours", "plugin at our runtime", &subject, || {
+                let mut configured = CONFIGURED.iter().filter(|(of, _)| of == name);
+                let file = configured
+                    .next()
+                    .map(|(_, file)| workspace::root().join(file));
+                checks::of_ours(sim, path, file.as_deref())
+            });
+        }
     }
     Ok(())
 }
