@@ -87,9 +87,9 @@ impl Members {
 
     /// A number, which may be written as a text, as those of messages may.
     pub(super) fn number<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, String> {
-        if let Some(Value::String(text)) = self.members.get(name)
-            && let Ok(number) = text.parse::<Number>()
-        {
+        let text = self.members.get(name).and_then(Value::as_str);
+        let number = text.and_then(|text| text.parse::<Number>().ok());
+        if let Some(number) = number {
             self.members.insert(name.to_owned(), Value::Number(number));
         }
         self.optional(name)
