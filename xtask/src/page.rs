@@ -5,12 +5,13 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use nri_dev::debian::{self, which};
 use nri_dev::examples::Examples;
 use nri_dev::process::{self, ChildProcess};
+use nri_dev::wait::within;
 use serde_json::{Value, json};
 
 /// Where alert rules and dashboard are.
@@ -21,8 +22,6 @@ const NEEDS: &[(&str, &str)] = &[("chromium", "chromium"), ("promtool", "prometh
 
 /// How long anything may take that takes moments when it works.
 const TIME: Duration = Duration::from_secs(60);
-/// Between two looks at what tells nobody that it has changed.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the page has, by its own clock, which stands while it waits for an answer: it asks for
 /// the status every two seconds.
@@ -116,14 +115,10 @@ impl Staged {
             }
             plugins.push(ChildProcess::start(&mut command)?);
         }
-        let limit = Instant::now() + TIME;
         let control = path("control.sock");
-        while ready_plugins(&hub, &control).unwrap_or(0) < plugins.len() {
-            if Instant::now() > limit {
-                return Err("the plugins do not come to the hub".to_owned());
-            }
-            std::thread::sleep(PAUSE);
-        }
+        within(TIME, "the plugins come to the hub", || {
+            Ok(ready_plugins(&hub, &control).unwrap_or(0) >= plugins.len())
+        })?;
         for (number, namespace) in ["default", "prod"].into_iter().enumerate() {
             let (pod, id) = (format!("p{number}"), format!("c{number}"));
             let of_pod = json!({"id": pod, "name": "web", "namespace": namespace});

@@ -1,11 +1,11 @@
 //! What must hold, now or in time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nri_dev::wait::within;
 
 /// How long anything may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-/// How long nothing is looked at between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits until something holds.
 ///
@@ -13,26 +13,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// It does not in time; what was waited for.
 pub(crate) fn until(what: &str, holds: impl FnMut() -> Result<bool, String>) -> Result<(), String> {
     within(LIMIT, what, holds)
-}
-
-/// As [`until`], for what takes longer by itself.
-///
-/// # Errors
-/// It does not in time; what was waited for.
-pub(crate) fn within(
-    limit: Duration,
-    what: &str,
-    mut holds: impl FnMut() -> Result<bool, String>,
-) -> Result<(), String> {
-    let begin = Instant::now();
-    while !holds()? {
-        if begin.elapsed() > limit {
-            return Err(format!("not in time: {what}"));
-        }
-        // What is waited for needs the machine too.
-        std::thread::sleep(PAUSE);
-    }
-    Ok(())
 }
 
 /// Compares.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use nri_core::build::{Adjust as _, BuildError};
 use nri_core::{Event, api};
 use nri_dev::process;
+use nri_dev::wait::within;
 use nri_testkit::{Behavior, FakePlugin};
 use serde_json::{Value, json};
 
 use crate::crictl::IMAGE;
-use crate::expect::{is, until, within};
+use crate::expect::{is, until};
 use crate::in_go::InGo;
 use crate::stage::{SOCKET, Stage};
 

@@ -7,4 +7,5 @@ pub mod debian;
 pub mod examples;
 pub mod low_level;
 pub mod process;
+pub mod wait;
 pub mod workspace;

@@ -3,17 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
+use nri_dev::wait::within;
 use nri_testkit::runtime_conformance::{
     ContainerSpec, Crictl, Driver, DriverError, Inside, PodSpec,
 };
 use tokio::runtime::Runtime;
 
 use crate::program::TEST_TIMEOUT;
-
-/// Between two looks at what tells nobody that it has changed.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// What plugins hear of a pod with a container until it runs.
 pub(super) const BEGINNING: &[&str] = &[
@@ -128,17 +125,16 @@ impl Pods {
     /// Waits until its container has printed something. crictl removes what it printed with it.
     pub(super) fn wait_for_print(&self, life: &Life, text: &str) -> Result<(), String> {
         let log = self.directory.join(format!("{}.log", life.name));
-        let limit = Instant::now() + TEST_TIMEOUT;
-        loop {
-            let printed = super::read(&log)?;
-            if printed.contains(text) {
-                return Ok(());
-            }
-            if Instant::now() > limit {
-                return Err(format!("{} prints no {text}, but {printed}", life.name));
-            }
-            std::thread::sleep(PAUSE);
-        }
+        let mut printed = String::new();
+        within(
+            TEST_TIMEOUT,
+            &format!("{} prints {text}", life.name),
+            || {
+                printed = super::read(&log)?;
+                Ok(printed.contains(text))
+            },
+        )
+        .map_err(|error| format!("{error}; it has printed {printed:?}"))
     }
 
     /// Ends it.

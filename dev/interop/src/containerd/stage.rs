@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
+use nri_dev::wait::within;
 use nri_hub::Status;
 use serde_json::{Value, json};
 
-use super::pods::{Life, PAUSE, Pods};
+use super::pods::{Life, Pods};
 use super::recorder::{Recorder, counted};
 use super::{Cgroups, Containerd, Daemon};
 use crate::go::Go;
@@ -207,21 +207,17 @@ impl<'a> Stage<'a> {
         what: &str,
         is_it: impl Fn(&Status) -> bool,
     ) -> Result<Status, String> {
-        let limit = Instant::now() + TEST_TIMEOUT;
-        loop {
-            let status = self.pods.wait(nri_hub::ask_status(&self.control()));
-            match status {
-                Ok(status) if is_it(&status) => return Ok(status),
-                said if Instant::now() > limit => {
-                    return Err(format!("{what} does not happen; the hub says {said:?}"));
-                }
-                _ => {}
-            }
+        let mut said = Err("nothing".to_owned());
+        within(TEST_TIMEOUT, what, || {
+            let asked = self.pods.wait(nri_hub::ask_status(&self.control()));
+            said = asked.map_err(|error| error.to_string());
             if let Some(hub) = &mut self.hub {
                 hub.is_running()?;
             }
-            std::thread::sleep(PAUSE);
-        }
+            Ok(said.as_ref().is_ok_and(&is_it))
+        })
+        .map_err(|error| format!("{error}; the hub says {said:?}"))?;
+        said
     }
 
     /// Has the hub read its configuration again, and waits until that is in force.

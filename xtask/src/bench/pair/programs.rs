@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nri_dev::process::{self, ChildProcess};
+use nri_dev::wait::within;
 use nri_dev::workspace;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -215,14 +216,8 @@ const HUB_SOCKET: &str = "hub.sock";
 
 /// Waits until a socket is there.
 fn until_there(socket: &Path) -> Result<(), String> {
-    let begun = Instant::now();
-    while !socket.exists() {
-        if begun.elapsed() > PATIENCE {
-            return Err(format!("{} never came to be", socket.display()));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    let what = format!("{} comes to be", socket.display());
+    within(PATIENCE, &what, || Ok(socket.exists()))
 }
 
 /// A runtime with its plugins.
