@@ -232,7 +232,7 @@ impl Shared {
             queued: info.queued,
             missed: calls.missed,
             restarts: info.restarts,
-            latency: self.records.percentiles(&plugin),
+            latency: self.records.percentiles(info.id()),
             max_us: u64::try_from(calls.latency.max.as_micros()).unwrap_or(u64::MAX),
             last_error: info.last_error.clone(),
             plugin,
