@@ -110,6 +110,15 @@ impl UserNamespace {
         (self.uids.host, self.gids.host)
     }
 
+    /// Who somebody in the pod is on the host: the user and the group.
+    pub(crate) fn on_host(&self, user: u32, group: u32) -> (u32, u32) {
+        let (first_user, first_group) = self.root();
+        (
+            first_user.saturating_add(user),
+            first_group.saturating_add(group),
+        )
+    }
+
     /// Somebody in the pod who owns nothing: the user and the group.
     pub(crate) fn nobody(&self) -> (u32, u32) {
         let last = |ids: Ids| NOBODY.min(ids.size.saturating_sub(1));
@@ -228,6 +237,7 @@ pub(crate) mod tests {
         assert_eq!(of(serde_json::from_value(node).unwrap()), None);
         let namespace = of(options(1000, 100_000)).unwrap();
         assert_eq!(namespace.root(), (1000, 1000));
+        assert_eq!(namespace.on_host(7, 8), (1007, 1008));
         assert_eq!(namespace.nobody(), (65534, 65534));
         assert_eq!(of(options(1000, 7)).unwrap().nobody(), (6, 6));
         let mut members = Map::new();
