@@ -72,10 +72,14 @@ impl UserNamespace {
     fn asked(user: &cri::UserNamespace) -> Result<Option<Self>> {
         let refused = |why: String| Err(Error::invalid(format!("{FIELD}.userns_options.{why}")));
         match NamespaceMode::try_from(user.mode) {
-            Ok(NamespaceMode::Pod) => Ok(Some(Self {
-                uids: Ids::read("uids", &user.uids)?,
-                gids: Ids::read("gids", &user.gids)?,
-            })),
+            Ok(NamespaceMode::Pod) => {
+                let read = |field, mappings: &[_]| {
+                    let named = |error: Error| error.of(format!("{FIELD}.userns_options"));
+                    Ids::read(field, mappings).map_err(named)
+                };
+                let (uids, gids) = (read("uids", &user.uids)?, read("gids", &user.gids)?);
+                Ok(Some(Self { uids, gids }))
+            }
             Ok(NamespaceMode::Node) if user.uids.is_empty() && user.gids.is_empty() => Ok(None),
             Ok(NamespaceMode::Node) => {
                 refused("mode is NODE, and there are mappings: leave them out".to_owned())
@@ -253,7 +257,8 @@ pub(crate) mod tests {
             let uids = &mut user(options).uids;
             uids.push(uids[0]);
         });
-        assert!(twice.contains("uids has 2 mappings"), "{twice}");
+        let said = "security_context.namespace_options.userns_options: uids has 2 mappings";
+        assert!(twice.starts_with(said), "{twice}");
         let none = refused(|options| user(options).gids.clear());
         assert!(none.contains("gids has 0 mappings"), "{none}");
         let rootless = refused(|options| user(options).uids[0].container_id = 1);
