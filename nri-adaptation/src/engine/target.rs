@@ -80,7 +80,7 @@ impl RequestTarget {
         container: Option<(&api::Container, ContainerState)>,
     ) -> Result<Self, Error> {
         let id = identified("pod", &pod.name, &pod.id)?;
-        let domain = domains.name_of(&domain, &format!("pod {id:?}"))?;
+        let domain = domains.name_of(&domain, format_args!("pod {id:?}"))?;
         let pod_key = ObjectKey::pod(domain, id);
         let container_key = match container {
             None => None,
