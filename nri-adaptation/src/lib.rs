@@ -58,9 +58,9 @@ pub use async_trait::async_trait;
 pub use nri_core::{
     Behind, Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
     InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
-    RegisteredPlugin, Relayed, Request, Response, RuntimeApi, RuntimeHandle, RuntimeInfo,
-    Settlement, StartFailure, StopResult, UpdateFailure, UpdateResult, api, build, merge, model,
-    policy, validate,
+    ReceivedRequest, RegisteredPlugin, Relayed, Request, Response, RuntimeApi, RuntimeHandle,
+    RuntimeInfo, Settlement, StartFailure, StopResult, UpdateFailure, UpdateResult, api, build,
+    merge, model, policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

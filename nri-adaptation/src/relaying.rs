@@ -1,7 +1,7 @@
 //! The instance between a runtime above and plugins below: events that come as the protocol's
 //! messages, validation that the one above asks for, and what is to be done when it was away.
 
-use nri_core::{Ctx, Error, EventMask, Relayed, Request, RuntimeApi as _, api};
+use nri_core::{Ctx, Error, EventMask, ReceivedRequest, Relayed, Request, RuntimeApi as _, api};
 use tokio::sync::watch;
 
 use crate::engine::reconciling::Reconciled;
@@ -53,6 +53,41 @@ impl Nri {
     pub async fn relay(&self, cx: &Ctx, request: Request) -> Result<Relayed, Error> {
         match self.is_enabled() {
             true => self.engine().relay(cx, request).await,
+            false => Ok(Relayed::untouched(request.event())),
+        }
+    }
+
+    /// [`relay`](Nri::relay) of a request that is not decoded, for one that
+    /// [takes it so](nri_core::Plugin::takes_undecoded): plugins get the bytes as they came, and
+    /// with them what a newer protocol says of the pod and the container. It is decoded here only
+    /// if it says more than what it is about: resources, or what is to be validated.
+    ///
+    /// # Errors
+    /// Those of [`relay`](Nri::relay), and [`Error::Invalid`] if it is to be decoded and cannot be.
+    ///
+    /// ```
+    /// use nri_adaptation::{Config, Ctx, Nri, ReceivedRequest, Request, RuntimeApi, api};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let mut config = Config::default();
+    /// # (config.disable_connections, config.plugin_path) = (true, "/nonexistent".into());
+    /// let nri = Nri::builder(config).build()?;
+    /// # nri.start().await?;
+    /// let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
+    /// let request = Request::RunPodSandbox(api::RunPodSandboxRequest { pod: Some(pod) });
+    /// // As it comes from the runtime above:
+    /// let request = ReceivedRequest::from(&request);
+    /// let relayed = nri.relay_received(&Ctx::new(), request).await?;
+    /// assert!(relayed.outcomes.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn relay_received(
+        &self,
+        cx: &Ctx,
+        request: ReceivedRequest,
+    ) -> Result<Relayed, Error> {
+        match self.is_enabled() {
+            true => self.engine().relay_received(cx, request).await,
             false => Ok(Relayed::untouched(request.event())),
         }
     }

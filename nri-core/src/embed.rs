@@ -235,6 +235,15 @@ impl Creation {
         self.settle(Settlement::Committed);
     }
 
+    /// The same, and takes apart what was asked for.
+    pub(crate) fn into_committed(mut self) -> (CreateOutcome, Vec<PluginOutcome>) {
+        self.settle(Settlement::Committed);
+        let Self {
+            asked, outcomes, ..
+        } = &mut self;
+        (std::mem::take(asked), std::mem::take(outcomes))
+    }
+
     fn settle(&mut self, settlement: Settlement) {
         if let Some(settle) = self.settle.take() {
             settle(settlement);

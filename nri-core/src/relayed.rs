@@ -42,23 +42,24 @@ impl Relayed {
         }
     }
 
+    /// What came of a creation, which is committed by this.
+    pub fn committed(creation: Creation) -> Self {
+        let (asked, outcomes) = creation.into_committed();
+        let (response, owners, omissions) = asked.into_response();
+        Self {
+            owners,
+            outcomes,
+            omissions,
+            ..Self::new(Response::CreateContainer(response))
+        }
+    }
+
     /// Who is behind the answer: what [`Behind::expand`] needs later, when the runtime above has it
     /// validated.
     pub fn behind(&self) -> Behind {
         Behind {
             owners: self.owners.clone(),
             plugins: consulted(&self.outcomes),
-        }
-    }
-}
-
-impl From<&Creation> for Relayed {
-    fn from(creation: &Creation) -> Self {
-        Self {
-            owners: creation.owners().clone(),
-            outcomes: creation.outcomes().to_vec(),
-            omissions: creation.omissions().to_vec(),
-            ..Self::new(Response::CreateContainer(creation.to_response()))
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use nri_adaptation::model::{Container, PodSandbox};
 use nri_adaptation::{Ctx, Domain, DomainError, RuntimeHandle, RuntimeInfo, UpdateFailure, api};
+use tokio::task::yield_now;
 
 use crate::mirror::Mirror;
 
@@ -16,6 +17,9 @@ use crate::mirror::Mirror;
 /// nothing, up to this protocol level.
 const IGNORES_EVICTIONS: &str =
     "this runtime does not carry out evictions that are asked for outside of a request";
+
+/// After so many containers others have their turn.
+const AT_ONCE: usize = 16;
 
 /// The runtime above, as long as there is one.
 #[derive(Debug, Default)]
@@ -60,10 +64,15 @@ impl Domain for Mirrored {
     }
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
-        let containers = self.mirror.containers().into_iter();
-        Ok(containers
-            .map(|container| container as Arc<dyn Container>)
-            .collect())
+        let mut containers: Vec<Arc<dyn Container>> = Vec::new();
+        for (number, told) in self.mirror.containers().into_iter().enumerate() {
+            containers.push(told.container());
+            // Some of them are made of bytes first: requests go on meanwhile.
+            if number % AT_ONCE == AT_ONCE - 1 {
+                yield_now().await;
+            }
+        }
+        Ok(containers)
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
@@ -76,7 +85,7 @@ impl Domain for Mirrored {
     }
 
     async fn has_container(&self, id: &str) -> bool {
-        self.mirror.container(id).is_some()
+        self.mirror.has_container(id)
     }
 
     async fn update_container(

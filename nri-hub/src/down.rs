@@ -6,19 +6,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nri_adaptation::api::{
-    Container, ContainerAdjustment, ContainerState, CreateContainerResponse, Field, PodSandbox,
-};
+use nri_adaptation::api::{Container, CreateContainerResponse, Field, PodSandbox};
 use nri_adaptation::merge::Owner;
 use nri_adaptation::{
-    Ctx, Event, EventError, Nri, PluginId, Request, Response, RuntimeApi as _, merge,
+    Ctx, Event, EventError, Nri, PluginId, ReceivedRequest, Request, Response, RuntimeApi as _,
 };
-
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::timeout;
 
 use crate::behind::BehindAnswers;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Told};
 use crate::records::Records;
 
 /// The way down.
@@ -45,7 +42,7 @@ impl Down {
     /// Has plugins handle a request.
     pub(crate) async fn relay(
         &self,
-        mut request: Request,
+        request: ReceivedRequest,
         terms: Terms,
     ) -> Result<Response, EventError> {
         let open = self.records.begin(&request);
@@ -53,12 +50,11 @@ impl Down {
         if let Some(deadline) = terms.deadline {
             cx = cx.with_budget(deadline);
         }
-        if let Some(hub) = &terms.validated_as {
+        if terms.validated_as.is_some() {
             cx = cx.without_validation();
-            self.name_who_is_behind(hub, &mut request);
         }
         let _passed = self.pass(terms.deadline).await;
-        let result = self.tell(&cx, request).await;
+        let result = self.tell(&cx, request, terms.validated_as.as_ref()).await;
         open.end(result.as_ref().err());
         result
     }
@@ -76,31 +72,41 @@ impl Down {
         passed.ok()
     }
 
-    /// Names the plugins in place of the hub in what is to be validated.
-    fn name_who_is_behind(&self, hub: &PluginId, request: &mut Request) {
-        let Request::ValidateContainerAdjustment(request) = request else {
-            return;
-        };
-        let container = request.container.as_ref();
-        let behind = container.and_then(|container| self.behind.take(&container.id));
-        if let Some(behind) = behind {
-            behind.expand(hub, request);
+    /// What is to be validated, with the plugins named in place of the hub.
+    fn naming_who_is_behind(
+        &self,
+        request: &ReceivedRequest,
+        hub: Option<&PluginId>,
+    ) -> Result<Request, EventError> {
+        let mut decoded = request.decode().map_err(|error| {
+            EventError::Invalid(format!("{} cannot be decoded: {error}", request.event()))
+        })?;
+        if let (Request::ValidateContainerAdjustment(decoded), Some(hub)) = (&mut decoded, hub)
+            && let Some(behind) = self.behind.take(request.container().id())
+        {
+            behind.expand(hub, decoded);
         }
+        Ok(decoded)
     }
 
-    /// Keeps the mirror, and asks the plugins.
-    async fn tell(&self, cx: &Ctx, request: Request) -> Result<Response, EventError> {
+    /// Keeps the mirror, and asks the plugins. `hub` is who the hub is, if the runtime above has
+    /// validated what it merged.
+    async fn tell(
+        &self,
+        cx: &Ctx,
+        request: ReceivedRequest,
+        hub: Option<&PluginId>,
+    ) -> Result<Response, EventError> {
         let event = request.event();
         self.note_before(cx, &request).await;
-        let created = match &request {
-            Request::CreateContainer(request) => request.container.clone(),
-            _ => None,
+        let relayed = match event {
+            Event::ValidateContainerAdjustment => {
+                let request = self.naming_who_is_behind(&request, hub)?;
+                Box::pin(self.nri.relay(cx, request)).await
+            }
+            _ => self.nri.relay_received(cx, request.clone()).await,
         };
-        let run = match &request {
-            Request::RunPodSandbox(request) => request.pod.clone(),
-            _ => None,
-        };
-        let mut relayed = match self.nri.relay(cx, request).await {
+        let mut relayed = match relayed {
             // A step that comes twice, or late, is none; the runtime above knows what it does.
             Err(EventError::Lifecycle(reason)) => {
                 tracing::warn!(%event, reason, "the runtime above tells another story than before");
@@ -108,42 +114,63 @@ impl Down {
             }
             other => other?,
         };
-        if let Some(pod) = run {
-            self.mirror.put_pod(pod, true);
+        if event == Event::RunPodSandbox {
+            self.put_pod(&request, true);
         }
-        if let Some(container) = created {
-            let behind = relayed.behind();
-            if let Response::CreateContainer(answer) = &mut relayed.response {
-                let id = container.id.clone();
-                self.mirror
-                    .put_container(adjusted(container, answer.adjust.as_ref()));
-                take_over_with_nothing(answer, behind.owners.owner(&id, Field::Args, None));
-                self.behind.put(&id, behind);
+        if let Response::CreateContainer(answer) = &mut relayed.response {
+            let id = request.container().id().to_owned();
+            let told = Told::of(request, answer.adjust.as_ref());
+            self.mirror.put_container(&id, told);
+            take_over_with_nothing(answer, relayed.owners.owner(&id, Field::Args, None));
+            if hub.is_some() {
+                self.behind.put(&id, relayed.behind());
             }
         }
         Ok(relayed.response)
     }
 
-    async fn note_before(&self, cx: &Ctx, request: &Request) {
-        let event = request.event();
-        match (event, request.pod(), request.container()) {
-            (Event::PostUpdatePodSandbox, Some(pod), _) => self.mirror.update_pod(pod.clone()),
-            (Event::StopPodSandbox, Some(pod), _) => self.mirror.put_pod(pod.clone(), false),
-            (Event::RemovePodSandbox, Some(pod), _) => {
-                for container in self.mirror.remove_pod(&pod.id) {
-                    self.removed(cx, pod, &container).await;
+    /// The pod of a request; one that cannot be read is not kept.
+    fn pod(request: &ReceivedRequest) -> Option<PodSandbox> {
+        let pod = request.pod();
+        let decoded = pod.decode().inspect_err(|error| {
+            let id = pod.id();
+            tracing::warn!(%error, id, "the runtime tells of a pod that cannot be read");
+        });
+        decoded.ok().filter(|pod| !pod.id.is_empty())
+    }
+
+    fn put_pod(&self, request: &ReceivedRequest, ready: bool) {
+        if let Some(pod) = Self::pod(request) {
+            self.mirror.put_pod(pod, ready);
+        }
+    }
+
+    async fn note_before(&self, cx: &Ctx, request: &ReceivedRequest) {
+        match request.event() {
+            Event::PostUpdatePodSandbox => {
+                if let Some(pod) = Self::pod(request) {
+                    self.mirror.update_pod(pod);
                 }
             }
-            (Event::RemoveContainer, _, Some(container)) => {
-                self.mirror.remove_container(&container.id);
-            }
-            (Event::CreateContainer | Event::ValidateContainerAdjustment, ..) | (_, _, None) => {}
-            (_, _, Some(container)) => {
-                let mut container = container.clone();
-                if event == Event::StopContainer {
-                    container.set_state(ContainerState::ContainerStopped);
+            Event::StopPodSandbox => self.put_pod(request, false),
+            Event::RemovePodSandbox => {
+                let left = self.mirror.remove_pod(request.pod().id());
+                let pod = left.first().and_then(|_| Self::pod(request));
+                for (container, pod) in left.iter().zip(pod.iter().cycle()) {
+                    self.removed(cx, pod, container).await;
                 }
-                self.mirror.put_container(container);
+            }
+            Event::RemoveContainer => self.mirror.remove_container(request.container().id()),
+            Event::CreateContainer
+            | Event::ValidateContainerAdjustment
+            | Event::RunPodSandbox
+            | Event::UpdatePodSandbox => {}
+            _ => {
+                let id = request.container().id();
+                if !id.is_empty() {
+                    self.mirror
+                        .put_container(id, Told::of(request.clone(), None));
+                }
             }
         }
     }
@@ -179,13 +206,5 @@ impl Down {
 fn take_over_with_nothing(answer: &mut CreateContainerResponse, owner: Option<&Owner>) {
     if let Some(Owner::Removed(_)) = owner {
         answer.adjust.get_or_insert_default().args = vec![String::new()];
-    }
-}
-
-/// The container as plugins want it.
-fn adjusted(container: Container, asked: Option<&ContainerAdjustment>) -> Container {
-    match asked {
-        Some(asked) => merge::apply(&container, asked),
-        None => container,
     }
 }

@@ -11,9 +11,11 @@ use nri_adaptation::{EventMask, Nri, PluginState, RuntimeApi as _};
 use nri_plugin::{Backoff, Ended, Runner, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
-use crate::config::HubConfig;
+use crate::config::{HubConfig, HubSettings};
 use crate::domain::{Above, Mirrored};
 use crate::down::Down;
 use crate::error::Error;
@@ -43,6 +45,7 @@ pub struct Builder {
     use_environment: bool,
     stream: Option<Box<dyn FnOnce(nri_plugin::Builder) -> nri_plugin::Builder + Send>>,
     taken: Option<TakenOver>,
+    aside: Option<Handle>,
 }
 
 impl fmt::Debug for Builder {
@@ -85,6 +88,14 @@ impl Builder {
     /// Takes the place of a hub that has let go: its runtime above, and what it knew of that.
     pub fn take_over(mut self, taken: TakenOver) -> Self {
         self.taken = Some(taken);
+        self
+    }
+
+    /// Where that is done for which no request waits: status, metrics and probes, and reading
+    /// configurations, which a disk may hold up. A hub on one thread answers requests meanwhile if
+    /// this is the runtime of another. Default: the runtime in which the hub runs.
+    pub fn aside(mut self, runtime: Handle) -> Self {
+        self.aside = Some(runtime);
         self
     }
 
@@ -172,6 +183,7 @@ impl Builder {
             (mirror, records, metrics),
             above.state(),
             successors,
+            self.aside,
         );
         Ok(Hub {
             shared: Arc::new(shared),
@@ -237,6 +249,7 @@ impl Hub {
             use_environment: true,
             stream: None,
             taken: None,
+            aside: None,
         }
     }
 
@@ -261,27 +274,22 @@ impl Hub {
             mut to_come,
             backoff,
         } = self;
-        let settings = shared.settings();
         // Before anything is connected: of two hubs on one node the second ends here.
-        let mut listeners = Listeners::default();
-        listeners
-            .open(&Place::socket(&settings.control_socket))
-            .await?;
-        if let Some(place) = &settings.http {
-            listeners
-                .open(&Place::parse(place, settings.http_public)?)
-                .await?;
-        }
+        let opening = shared.aside(open(shared.settings()));
+        let listeners = opening.await.map_err(|error| Error::Listen {
+            place: "the control socket".to_owned(),
+            reason: error.to_string(),
+        })??;
         let (close, closed) = oneshot::channel::<()>();
         let closed = async {
             // As soon as it is said, or nobody can say it any more.
             let _ = closed.await;
         };
-        let mut served = Box::pin(http::serve(listeners, Arc::clone(&shared), closed));
+        let mut served = shared.aside(http::serve(listeners, Arc::clone(&shared), closed));
         let above = runner.handle();
         let mut run = tokio::spawn(runner.run_forever(backoff));
         let follow = follow(&shared, &down, &synchronized);
-        let watch = reload::watch(&shared);
+        let mut watch = AbortOnDrop(shared.aside(reload::watch(Arc::clone(&shared))));
         let widen = narrow::widen(&shared, &above, known_above.subscribe());
         let give_way = async {
             while let Some(successor) = to_come.recv().await {
@@ -308,15 +316,16 @@ impl Hub {
             (letting, successor) = give_way => {
                 // The sockets are the other one's from here on.
                 drop(close);
-                served.await;
+                // It is closed, or its runtime is gone and everything with it.
+                let _ = served.await;
                 let sent = letting.send(successor).await;
                 return sent.map(|()| Ended::HandedOver).map_err(Error::HandOver);
             }
             () = stop => Ok(Ended::Stopped),
             ended = over => ended,
             error = follow => Err(error),
-            () = &mut served => Ok(Ended::Stopped),
-            () = watch => Ok(Ended::Stopped),
+            _ = &mut served => Ok(Ended::Stopped),
+            _ = &mut watch.0 => Ok(Ended::Stopped),
             () = widen => Ok(Ended::Stopped),
         };
         above.stop();
@@ -325,8 +334,34 @@ impl Hub {
             // It has a bound of its own.
             let _ = run.await;
         }
+        drop(close);
+        if !served.is_finished() {
+            // As above.
+            let _ = served.await;
+        }
         ended
     }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Opens the places where the hub can be asked.
+async fn open(settings: HubSettings) -> Result<Listeners, Error> {
+    let mut listeners = Listeners::default();
+    let control = Place::socket(&settings.control_socket);
+    listeners.open(&control).await?;
+    if let Some(place) = &settings.http {
+        let place = Place::parse(place, settings.http_public)?;
+        listeners.open(&place).await?;
+    }
+    Ok(listeners)
 }
 
 /// Does what is to be done whenever the runtime above is there: opens the plugins' socket the first

@@ -1,8 +1,10 @@
 //! What is counted and measured, for Prometheus: of plugins under the names that containerd's
 //! dashboards know, with another prefix, and of the hub itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::policy::Verdict;
@@ -30,7 +32,19 @@ pub(crate) struct Metrics {
     missed: Family<Labels, Counter>,
     plugins: Count,
     registry: Registry,
+    usual: Mutex<BTreeMap<(PluginId, &'static str), Usual>>,
 }
+
+/// What is counted of a plugin's calls that go well, which need not be looked up by names then.
+#[derive(Default)]
+struct Usual {
+    answered: Option<Counter>,
+    latency: Option<Histogram>,
+    asked: [Option<Counter>; 3],
+}
+
+/// What plugins may ask for.
+const KINDS: [&str; 3] = ["adjust", "update", "evict"];
 
 /// What is counted of the hub itself.
 pub(crate) struct Hubs {
@@ -83,6 +97,7 @@ impl Default for Metrics {
             missed,
             plugins,
             registry,
+            usual: Mutex::default(),
         }
     }
 }
@@ -93,7 +108,25 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// The names of a plugin's operation, with room for more.
+fn names(plugin: &PluginId, operation: &'static str) -> Labels {
+    vec![
+        ("plugin", plugin.to_string()),
+        ("operation", operation.to_owned()),
+    ]
+}
+
 impl Metrics {
+    fn usual<R>(
+        &self,
+        plugin: &PluginId,
+        operation: &'static str,
+        then: impl FnOnce(&mut Usual) -> R,
+    ) -> R {
+        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        then(usual.entry((plugin.clone(), operation)).or_default())
+    }
+
     /// All of it as a text.
     pub(crate) fn text(&self, hub: &Hubs) -> String {
         let mut own = Registry::with_prefix(PREFIX);
@@ -151,27 +184,31 @@ impl nri_adaptation::Metrics for Metrics {
         operation: &'static str,
         result: Result<(), ErrorClass>,
     ) {
-        let (status, error) = match result {
-            Ok(()) => ("success", ""),
-            Err(class) => ("error", class.as_str()),
+        let count = |status: &str, error: &str| {
+            let mut labels = names(plugin, operation);
+            labels.push(("status", status.to_owned()));
+            labels.push(("error", error.to_owned()));
+            self.invocations.get_or_create(&labels).clone()
         };
-        let labels = vec![
-            ("plugin", plugin.to_string()),
-            ("operation", operation.to_owned()),
-            ("status", status.to_owned()),
-            ("error", error.to_owned()),
-        ];
-        self.invocations.get_or_create(&labels).inc();
+        match result {
+            Ok(()) => self.usual(plugin, operation, |usual| {
+                let answered = &mut usual.answered;
+                answered.get_or_insert_with(|| count("success", "")).inc();
+            }),
+            Err(class) => {
+                count("error", class.as_str()).inc();
+            }
+        }
     }
 
     fn record_latency(&self, plugin: &PluginId, operation: &'static str, latency: Duration) {
-        let labels = vec![
-            ("plugin", plugin.to_string()),
-            ("operation", operation.to_owned()),
-        ];
-        self.latency
-            .get_or_create(&labels)
-            .observe(latency.as_secs_f64());
+        self.usual(plugin, operation, |usual| {
+            let measured = usual.latency.get_or_insert_with(|| {
+                let labels = names(plugin, operation);
+                self.latency.get_or_create(&labels).clone()
+            });
+            measured.observe(latency.as_secs_f64());
+        });
     }
 
     fn record_adjustments(
@@ -183,19 +220,24 @@ impl nri_adaptation::Metrics for Metrics {
         evictions: usize,
     ) {
         let adjusts = adjustment.is_some_and(|asked| *asked != api::ContainerAdjustment::default());
-        let counts = [
-            ("adjust", usize::from(adjusts)),
-            ("update", updates),
-            ("evict", evictions),
-        ];
-        for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            let labels = vec![
-                ("plugin", plugin.to_string()),
-                ("operation", operation.to_owned()),
-                ("type", kind.to_owned()),
-            ];
-            self.adjustments.get_or_create(&labels).inc_by(count as u64);
+        let counts = [usize::from(adjusts), updates, evictions];
+        if counts == [0; 3] {
+            return;
         }
+        self.usual(plugin, operation, |usual| {
+            for (number, count) in counts
+                .into_iter()
+                .enumerate()
+                .filter(|(_, count)| *count > 0)
+            {
+                let counted = usual.asked[number].get_or_insert_with(|| {
+                    let mut labels = names(plugin, operation);
+                    labels.push(("type", KINDS[number].to_owned()));
+                    self.adjustments.get_or_create(&labels).clone()
+                });
+                counted.inc_by(count as u64);
+            }
+        });
     }
 
     fn record_verdict(&self, verdict: &Verdict) {

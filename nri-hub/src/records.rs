@@ -1,15 +1,19 @@
 //! What the hub remembers of what happened: the last requests with the calls of plugins in them,
 //! the last audit records, and how long plugins took. All of it is bounded.
 //!
+//! Requests do not wait for it: what is noted is made readable when somebody reads it.
+//!
 //! What may not enter: values of what plugins ask for; names of fields and entries only.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nri_adaptation::policy::Verdict;
 use nri_adaptation::{
-    AuditRecord, CallOutcome, EventError, Observer, PluginCallReport, PluginInfo, Request,
+    AuditRecord, CallOutcome, Event, EventError, Observer, PluginCallReport, PluginId, PluginInfo,
+    ReceivedRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -96,12 +100,63 @@ pub(crate) struct Records(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     next: u64,
-    open: BTreeMap<u64, (Instant, Vec<CallRecord>)>,
-    requests: VecDeque<RequestRecord>,
+    open: BTreeMap<u64, (Instant, Vec<Call>)>,
+    requests: VecDeque<Noted>,
     audit: VecDeque<AuditEntry>,
-    times: BTreeMap<String, Histogram>,
+    times: BTreeMap<PluginId, Histogram>,
     /// Requests since the start, and those that failed.
     counts: (u64, u64),
+}
+
+/// A plugin's part in a request, as it is noted.
+#[derive(Debug)]
+struct Call {
+    plugin: PluginId,
+    event: Event,
+    after: Duration,
+    took: Duration,
+    outcome: Cow<'static, str>,
+}
+
+impl Call {
+    fn record(&self) -> CallRecord {
+        CallRecord {
+            plugin: self.plugin.to_string(),
+            event: self.event.name().to_owned(),
+            after_us: micros(self.after),
+            took_us: micros(self.took),
+            outcome: self.outcome.clone().into_owned(),
+        }
+    }
+}
+
+/// A request, as it is noted.
+#[derive(Debug)]
+struct Noted {
+    number: u64,
+    at_ms: u64,
+    event: Event,
+    namespace: String,
+    pod: String,
+    container: String,
+    took: Duration,
+    error: Option<String>,
+    calls: Vec<Call>,
+}
+
+impl Noted {
+    fn record(&self) -> RequestRecord {
+        RequestRecord {
+            number: self.number,
+            at_ms: self.at_ms,
+            event: self.event.name().to_owned(),
+            pod: format!("{}/{}", self.namespace, self.pod),
+            container: self.container.clone(),
+            took_us: micros(self.took),
+            error: self.error.clone(),
+            calls: self.calls.iter().map(Call::record).collect(),
+        }
+    }
 }
 
 /// A request that has begun. It has to end.
@@ -109,7 +164,7 @@ struct Kept {
 pub(crate) struct Open {
     records: Arc<Records>,
     since: Instant,
-    record: Option<RequestRecord>,
+    noted: Option<Noted>,
 }
 
 impl Records {
@@ -118,7 +173,7 @@ impl Records {
     }
 
     /// A request begins.
-    pub(crate) fn begin(self: &Arc<Self>, request: &Request) -> Open {
+    pub(crate) fn begin(self: &Arc<Self>, request: &ReceivedRequest) -> Open {
         let since = Instant::now();
         let mut kept = self.lock();
         kept.next += 1;
@@ -126,21 +181,19 @@ impl Records {
         if kept.open.len() < MOST_OPEN {
             kept.open.insert(number, (since, Vec::new()));
         }
+        drop(kept);
         let pod = request.pod();
         Open {
             records: Arc::clone(self),
             since,
-            record: Some(RequestRecord {
+            noted: Some(Noted {
                 number,
                 at_ms: now_ms(),
-                event: request.event().name().to_owned(),
-                pod: pod.map_or_else(String::new, |pod| {
-                    short(&format!("{}/{}", pod.namespace, pod.name))
-                }),
-                container: request
-                    .container()
-                    .map_or_else(String::new, |container| short(&container.name)),
-                took_us: 0,
+                event: request.event(),
+                namespace: short(pod.namespace()),
+                pod: short(pod.name()),
+                container: short(request.container().name()),
+                took: Duration::ZERO,
                 error: None,
                 calls: Vec::new(),
             }),
@@ -149,7 +202,7 @@ impl Records {
 
     /// The last requests, the newest last.
     pub(crate) fn requests(&self) -> Vec<RequestRecord> {
-        self.lock().requests.iter().cloned().collect()
+        self.lock().requests.iter().map(Noted::record).collect()
     }
 
     /// The last audit records, the newest last.
@@ -162,7 +215,7 @@ impl Records {
         self.lock().counts
     }
 
-    pub(crate) fn percentiles(&self, plugin: &str) -> Percentiles {
+    pub(crate) fn percentiles(&self, plugin: &PluginId) -> Percentiles {
         let kept = self.lock();
         let Some(times) = kept.times.get(plugin) else {
             return Percentiles::default();
@@ -188,7 +241,7 @@ impl Records {
 impl Open {
     /// The request's number.
     pub(crate) fn number(&self) -> u64 {
-        self.record.as_ref().map_or(0, |record| record.number)
+        self.noted.as_ref().map_or(0, |noted| noted.number)
     }
 
     /// The request is over.
@@ -197,18 +250,18 @@ impl Open {
     }
 
     fn finish(&mut self, error: Option<String>) {
-        let Some(mut record) = self.record.take() else {
+        let Some(mut noted) = self.noted.take() else {
             return;
         };
+        noted.took = self.since.elapsed();
         let mut kept = self.records.lock();
-        if let Some((_, calls)) = kept.open.remove(&record.number) {
-            record.calls = calls;
+        if let Some((_, calls)) = kept.open.remove(&noted.number) {
+            noted.calls = calls;
         }
-        record.took_us = micros(self.since.elapsed());
         kept.counts.0 += 1;
         kept.counts.1 += u64::from(error.is_some());
-        record.error = error;
-        push(&mut kept.requests, record);
+        noted.error = error;
+        push(&mut kept.requests, noted);
     }
 }
 
@@ -220,34 +273,36 @@ impl Drop for Open {
 
 impl Observer for Records {
     fn plugin_call(&self, report: &PluginCallReport<'_>) {
-        let plugin = report.plugin.id.to_string();
+        let plugin = &report.plugin.id;
         let mut kept = self.lock();
         if *report.outcome == CallOutcome::Answered {
-            let times = &mut kept.times;
-            if times.len() < MOST_PLUGINS || times.contains_key(&plugin) {
-                times
-                    .entry(plugin.clone())
-                    .or_default()
-                    .add(report.duration);
+            let is_full = kept.times.len() >= MOST_PLUGINS;
+            match kept.times.get_mut(plugin) {
+                Some(times) => times.add(report.duration),
+                None if is_full => {}
+                None => {
+                    let times = kept.times.entry(plugin.clone()).or_default();
+                    times.add(report.duration);
+                }
             }
         }
         let open = report.tag.and_then(|number| kept.open.get_mut(&number));
         if let Some((since, calls)) = open
             && calls.len() < MOST_CALLS
         {
-            calls.push(CallRecord {
-                plugin,
-                event: report.event.name().to_owned(),
-                after_us: micros(report.started.saturating_duration_since(*since)),
-                took_us: micros(report.duration),
+            calls.push(Call {
+                plugin: plugin.clone(),
+                event: report.event,
+                after: report.started.saturating_duration_since(*since),
+                took: report.duration,
                 outcome: match report.outcome {
-                    CallOutcome::Answered => "answered".to_owned(),
+                    CallOutcome::Answered => "answered".into(),
                     CallOutcome::Failed { code, message } => {
-                        short(&format!("failed: {message} (code {code})"))
+                        short(&format!("failed: {message} (code {code})")).into()
                     }
-                    CallOutcome::Late => "late".to_owned(),
-                    CallOutcome::Busy => "busy".to_owned(),
-                    _ => "gone".to_owned(),
+                    CallOutcome::Late => "late".into(),
+                    CallOutcome::Busy => "busy".into(),
+                    _ => "gone".into(),
                 },
             });
         }
@@ -302,5 +357,6 @@ pub(crate) fn now_ms() -> u64 {
 
 /// A text from others, as far as it is remembered.
 fn short(text: &str) -> String {
-    text.chars().take(LONGEST_TEXT).collect()
+    let end = text.char_indices().nth(LONGEST_TEXT);
+    text[..end.map_or(text.len(), |(end, _)| end)].to_owned()
 }

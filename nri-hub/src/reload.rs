@@ -4,6 +4,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::shared::Shared;
@@ -28,7 +29,7 @@ fn mark(path: &Path) -> Mark {
 }
 
 /// Reads the configuration again whenever its file, or that of its policy, changes. Never resolves.
-pub(crate) async fn watch(shared: &Shared) {
+pub(crate) async fn watch(shared: Arc<Shared>) {
     let Some(file) = shared.file.clone() else {
         return std::future::pending().await;
     };

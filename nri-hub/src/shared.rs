@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nri_adaptation::{Nri, PluginId, PluginInfo, PluginState};
 use nri_plugin::State;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::config::{HubConfig, HubConfigError, HubSettings};
 use crate::metrics::{Hubs, Metrics};
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) successors: mpsc::Sender<UnixStream>,
     metrics: Arc<Metrics>,
     config: Mutex<InForce>,
+    aside: Option<Handle>,
 }
 
 struct InForce {
@@ -50,6 +53,7 @@ impl Shared {
         (mirror, records, metrics): (Arc<Mirror>, Arc<Records>, Arc<Metrics>),
         above: watch::Receiver<State>,
         successors: mpsc::Sender<UnixStream>,
+        aside: Option<Handle>,
     ) -> Self {
         Self {
             identity,
@@ -69,6 +73,18 @@ impl Shared {
                 error: None,
                 needs_restart: Vec::new(),
             }),
+            aside,
+        }
+    }
+
+    /// Does something for which no request waits.
+    pub(crate) fn aside<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match &self.aside {
+            Some(runtime) => runtime.spawn(work),
+            None => tokio::spawn(work),
         }
     }
 
@@ -82,11 +98,18 @@ impl Shared {
 
     /// Reads the configuration again, and puts it in force. A mistake leaves the one before in
     /// force, and is told in the status.
-    pub(crate) async fn reload(&self) -> Result<(), HubConfigError> {
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), HubConfigError> {
         let Some(file) = self.file.clone() else {
             return Ok(());
         };
-        let result = self.put_in_force(&file).await;
+        let (shared, path) = (Arc::clone(self), file.clone());
+        let reloading = self.aside(async move { shared.put_in_force(&path).await });
+        let result = reloading.await.unwrap_or_else(|error| {
+            Err(HubConfigError::File {
+                path: file.clone(),
+                reason: error.to_string(),
+            })
+        });
         let mut in_force = self.in_force();
         match &result {
             Ok(()) => tracing::info!(file = %file.display(), "the configuration is in force"),
@@ -232,7 +255,7 @@ impl Shared {
             queued: info.queued,
             missed: calls.missed,
             restarts: info.restarts,
-            latency: self.records.percentiles(&plugin),
+            latency: self.records.percentiles(info.id()),
             max_us: u64::try_from(calls.latency.max.as_micros()).unwrap_or(u64::MAX),
             last_error: info.last_error.clone(),
             plugin,

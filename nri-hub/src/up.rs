@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nri_adaptation::{
-    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, Request, Response,
-    api,
+    Configuration, Event, EventMask, HandlerError, Plugin, PluginCtx, PluginId, ReceivedRequest,
+    Request, Response, api,
 };
 use nri_plugin::RuntimeLevel;
 use tokio::sync::{OwnedRwLockWriteGuard, watch};
@@ -149,7 +149,20 @@ impl Plugin for Up {
         Ok(Vec::new())
     }
 
-    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+    fn takes_undecoded(&self, _: Event) -> bool {
+        true
+    }
+
+    async fn receive(
+        &self,
+        cx: &PluginCtx,
+        request: ReceivedRequest,
+    ) -> Result<Response, HandlerError> {
         Ok(self.down.relay(request, self.terms(cx)).await?)
+    }
+
+    /// From runtimes before v0.12 alone, which tell most events in another form.
+    async fn relay(&self, cx: &PluginCtx, request: Request) -> Result<Response, HandlerError> {
+        self.receive(cx, ReceivedRequest::from(&request)).await
     }
 }

@@ -197,6 +197,7 @@ pub(crate) async fn let_go(shared: &Arc<Shared>, above: &Handle) -> Option<Letti
         ready: pod.ready,
     });
     let containers = shared.mirror.containers().into_iter();
+    let containers = containers.map(|told| told.container());
     let sent = Sent {
         above: state,
         pods: pods.collect(),

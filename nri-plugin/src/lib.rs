@@ -23,6 +23,7 @@
 //!
 //! What may not enter: merging, policy, anything of the runtime's end, and process-wide state.
 
+mod alarm;
 #[cfg(feature = "config")]
 mod annotation;
 mod answer;

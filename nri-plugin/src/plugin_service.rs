@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
+use crate::alarm::Alarm;
 use crate::configuration_file;
 use crate::fields::Ignored;
 use crate::hand_over::Handed;
@@ -84,6 +85,8 @@ pub(crate) struct PluginService {
     parts: tokio::sync::Mutex<Parts>,
     setup: Mutex<Setup>,
     progress: watch::Sender<Progress>,
+    /// Of handlers that use up their time.
+    alarm: Alarm,
 }
 
 /// What Configure leaves behind for the requests after it.
@@ -110,6 +113,7 @@ impl PluginService {
             setup: Mutex::new(setup),
             parameters,
             progress,
+            alarm: Alarm::default(),
         }
     }
 
@@ -374,7 +378,9 @@ impl PluginService {
         }
         let cx = setup.cx.clone().with_deadline(deadline(call));
         let (span, work) = self.begin_received(&cx, event, bytes)?;
-        answer(call, event, &setup, work).instrument(span).await
+        self.answer(call, event, &setup, work)
+            .instrument(span)
+            .await
     }
 
     /// Any event.
@@ -386,7 +392,9 @@ impl PluginService {
         }
         let cx = setup.cx.clone().with_deadline(deadline(call));
         let (span, work) = self.begin(&cx, request);
-        answer(call, event, &setup, work).instrument(span).await
+        self.answer(call, event, &setup, work)
+            .instrument(span)
+            .await
     }
 
     /// Begins to handle an event, on the wire. What is large is in no future but the handler's.
@@ -418,6 +426,35 @@ impl PluginService {
         (span, work)
     }
 
+    /// What a handler answers to an event, or the status with which it is refused.
+    async fn answer(
+        &self,
+        call: &CallContext,
+        event: Event,
+        setup: &Setup,
+        work: Work<'_>,
+    ) -> Result<Response, Status> {
+        let response = timed(&self.alarm, event.name(), call, work)
+            .await
+            .map_err(|error| {
+                if !error.is_unimplemented() {
+                    tracing::warn!(%error, "a handler failed");
+                }
+                Status::new(Code::from(error.code()), error.to_string())
+            })?;
+        let runtime = setup.cx.runtime_info();
+        for (field, since) in setup.ignored.news(&response) {
+            tracing::warn!(
+                runtime = runtime.name,
+                version = runtime.version,
+                field = field.as_str_name(),
+                since,
+                "the runtime is older than this field of the answer, and ignores it"
+            );
+        }
+        Ok(response)
+    }
+
     fn span_of(&self, event: Event, subject: impl Fn() -> String) -> Span {
         tracing::info_span!("request", plugin = %self.parameters.id, %event, subject = subject())
     }
@@ -430,7 +467,8 @@ impl PluginService {
         work: impl Future<Output = Result<T, HandlerError>>,
     ) -> Result<T, HandlerError> {
         let span = tracing::info_span!("request", plugin = %self.parameters.id);
-        timed(method, call, work).instrument(span).await
+        let timed = timed(&self.alarm, method, call, work);
+        timed.instrument(span).await
     }
 
     /// Remembers why the plugin cannot be set up; the runtime gets the answer and closes the
@@ -522,32 +560,6 @@ fn configuration(request: api::ConfigureRequest) -> Configuration {
 
 /// A handler at work.
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Response, HandlerError>> + Send + 'a>>;
-
-/// What a handler answers to an event, or the status with which it is refused.
-async fn answer(
-    call: &CallContext,
-    event: Event,
-    setup: &Setup,
-    work: Work<'_>,
-) -> Result<Response, Status> {
-    let response = timed(event.name(), call, work).await.map_err(|error| {
-        if !error.is_unimplemented() {
-            tracing::warn!(%error, "a handler failed");
-        }
-        Status::new(Code::from(error.code()), error.to_string())
-    })?;
-    let runtime = setup.cx.runtime_info();
-    for (field, since) in setup.ignored.news(&response) {
-        tracing::warn!(
-            runtime = runtime.name,
-            version = runtime.version,
-            field = field.as_str_name(),
-            since,
-            "the runtime is older than this field of the answer, and ignores it"
-        );
-    }
-    Ok(response)
-}
 
 /// The events in words.
 fn names(events: EventMask) -> String {

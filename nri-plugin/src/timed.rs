@@ -3,8 +3,9 @@
 
 use nri_core::HandlerError;
 use nri_proto::transport::CallContext;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::link::handling;
 
 /// A handler that uses more than these parts of its time is warned about at each of them, in
@@ -14,6 +15,7 @@ const WARN_AT: [u32; 2] = [50, 80];
 /// Runs a handler, and warns while it runs as soon as half of its time is used, then most of it,
 /// and again if it took all of it.
 pub(crate) async fn timed<T>(
+    alarm: &Alarm,
     method: &'static str,
     call: &CallContext,
     work: impl Future<Output = Result<T, HandlerError>>,
@@ -28,7 +30,7 @@ pub(crate) async fn timed<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep_until(began + left * percent / 100) => {}
+            () = alarm.until(began + left * percent / 100) => {}
         }
         tracing::warn!(method, allowed = ?left, "a handler has used more than {percent} % of its time");
     }
@@ -54,7 +56,8 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(takes)).await;
             Ok(())
         };
-        let log = captured(timed("CreateContainer", &call, work)).await;
+        let alarm = Alarm::default();
+        let log = captured(timed(&alarm, "CreateContainer", &call, work)).await;
         assert!(log.lines().all(|line| line.contains("CreateContainer")));
         log.lines().count()
     }
@@ -72,7 +75,9 @@ mod tests {
     async fn a_handler_that_hangs_is_warned_about_while_it_does() {
         let call = CallContext::new(Some(Instant::now() + Duration::from_secs(2)), Vec::new());
         let hangs = std::future::pending::<Result<(), HandlerError>>();
-        let give_up = tokio::time::timeout(Duration::from_secs(5), timed("Hang", &call, hangs));
+        let alarm = Alarm::default();
+        let hangs = timed(&alarm, "Hang", &call, hangs);
+        let give_up = tokio::time::timeout(Duration::from_secs(5), hangs);
         assert!(captured(give_up).await.contains("80 %"));
     }
 
@@ -83,6 +88,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             Ok(())
         };
-        assert_eq!(captured(timed("Slow", &call, work)).await, "");
+        let alarm = Alarm::default();
+        assert_eq!(captured(timed(&alarm, "Slow", &call, work)).await, "");
     }
 }

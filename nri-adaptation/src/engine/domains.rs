@@ -3,6 +3,7 @@
 //! The registry's lock is never held while a domain is called, and no call into a domain is waited
 //! for without a limit.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -97,7 +98,11 @@ impl Domains {
     ///
     /// # Errors
     /// The object does not say it, and there are several.
-    pub(crate) fn name_of(&self, said: &str, what: &str) -> Result<Arc<str>, nri_core::Error> {
+    pub(crate) fn name_of(
+        &self,
+        said: &str,
+        what: fmt::Arguments<'_>,
+    ) -> Result<Arc<str>, nri_core::Error> {
         if !said.is_empty() {
             return Ok(said.into());
         }

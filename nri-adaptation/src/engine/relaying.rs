@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nri_core::api;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::State;
-use nri_core::{Ctx, EncodedTarget, Error, Event, Relayed, Request, Response};
+use nri_core::{Ctx, EncodedTarget, Error, Event, ReceivedRequest, Relayed, Request, Response};
 
 use crate::engine::driver::Engine;
 use crate::engine::side_effects::CarriedOut;
@@ -19,7 +19,7 @@ impl Engine {
         cx: &Ctx,
         mut request: Request,
     ) -> Result<Relayed, Error> {
-        let (event, by) = (request.event(), CarriedOut::ByCaller);
+        let event = request.event();
         if self.is_unheard(event) {
             return Ok(Relayed::untouched(event));
         }
@@ -43,6 +43,38 @@ impl Engine {
         let (pod, container) = request.into_pod_and_container();
         let target =
             RequestTarget::of_request(&self.domains, event, pod.as_ref(), container.as_ref())?;
+        self.relay_target(cx, event, target, resources).await
+    }
+
+    /// The same of a request that is not decoded; it is only if it says more than what it is about.
+    pub(crate) async fn relay_received(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        request: ReceivedRequest,
+    ) -> Result<Relayed, Error> {
+        let event = request.event();
+        if self.is_unheard(event) {
+            return Ok(Relayed::untouched(event));
+        }
+        if let Some(target) = RequestTarget::of_received(&self.domains, &request)? {
+            drop(request);
+            return self.relay_target(cx, event, target, [None, None]).await;
+        }
+        let decoded = request
+            .decode()
+            .map_err(|error| Error::Invalid(format!("{event} cannot be decoded: {error}")))?;
+        Box::pin(self.relay(cx, decoded)).await
+    }
+
+    /// Relays what is about a target and says no more than these resources.
+    async fn relay_target(
+        self: &Arc<Self>,
+        cx: &Ctx,
+        event: Event,
+        target: RequestTarget,
+        resources: [Option<api::LinuxResources>; 2],
+    ) -> Result<Relayed, Error> {
+        let by = CarriedOut::ByCaller;
         if matches!(event, Event::RunPodSandbox | Event::CreateContainer) {
             self.end_former_life(cx, &target).await?;
         }
@@ -79,9 +111,7 @@ impl Engine {
         let creation = self
             .create_container(cx, target, CarriedOut::ByCaller)
             .await?;
-        let relayed = Relayed::from(&creation);
-        creation.commit();
-        Ok(relayed)
+        Ok(Relayed::committed(creation))
     }
 
     /// Ends the life of what appears again though it exists as far as is known: whoever says that

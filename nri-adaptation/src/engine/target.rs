@@ -3,7 +3,7 @@
 use nri_core::api::ContainerState;
 use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event, Subject, api};
+use nri_core::{Ctx, EncodedRequest, EncodedTarget, Error, Event, ReceivedRequest, Subject, api};
 use tracing::Span;
 
 use crate::engine::domains::Domains;
@@ -16,6 +16,30 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// What a pod, and perhaps a container of it, are known by that have these names and ids, the
+    /// pod with the domain that it says; the container's is the same.
+    ///
+    /// # Errors
+    /// One of them has no id, or the domain is not said where there are several.
+    fn new(
+        domains: &Domains,
+        domain: &str,
+        (name, id): (&str, &str),
+        container: Option<(&str, &str)>,
+    ) -> Result<Self, Error> {
+        let id = identified("pod", name, id)?;
+        let domain = domains.name_of(domain, format_args!("pod {id:?}"))?;
+        let pod = ObjectKey::pod(domain, id);
+        let container = match container {
+            None => None,
+            Some((name, id)) => {
+                let id = identified("container", name, id)?;
+                Some(ObjectKey::container(pod.domain(), id))
+            }
+        };
+        Ok(Self { pod, container })
+    }
+
     /// The pod's or container's.
     pub(crate) fn object(&self) -> &ObjectKey {
         self.container.as_ref().unwrap_or(&self.pod)
@@ -79,21 +103,9 @@ impl RequestTarget {
         (domain, pod): (String, &api::PodSandbox),
         container: Option<(&api::Container, ContainerState)>,
     ) -> Result<Self, Error> {
-        let id = identified("pod", &pod.name, &pod.id)?;
-        let domain = domains.name_of(&domain, &format!("pod {id:?}"))?;
-        let pod_key = ObjectKey::pod(domain, id);
-        let container_key = match container {
-            None => None,
-            Some((container, _)) => {
-                let id = identified("container", &container.name, &container.id)?;
-                Some(ObjectKey::container(pod_key.domain(), id))
-            }
-        };
+        let of_container = container.map(|(container, _)| (&*container.name, &*container.id));
         Ok(Self {
-            keys: Keys {
-                pod: pod_key,
-                container: container_key,
-            },
+            keys: Keys::new(domains, &domain, (&pod.name, &pod.id), of_container)?,
             encoded: EncodedTarget::new(pod, container),
         })
     }
@@ -122,6 +134,33 @@ impl RequestTarget {
             }
         };
         Self::of_messages(domains, (String::new(), pod), container)
+    }
+
+    /// The same of a request that is not decoded; `None` if it has to be.
+    ///
+    /// # Errors
+    /// One of them has no id, or there are several domains.
+    pub(crate) fn of_received(
+        domains: &Domains,
+        request: &ReceivedRequest,
+    ) -> Result<Option<Self>, Error> {
+        let event = request.event();
+        let state: fn(ContainerState) -> ContainerState = match event {
+            Event::CreateContainer => created,
+            _ => |state| state,
+        };
+        let Some(encoded) = EncodedTarget::received(request, state) else {
+            return Ok(None);
+        };
+        let (pod, container) = (request.pod(), request.container());
+        let keys = match event.subject() {
+            Subject::Pod => Keys::new(domains, "", (pod.name(), pod.id()), None)?,
+            Subject::Container => {
+                let container = (container.name(), container.id());
+                Keys::new(domains, "", (pod.name(), pod.id()), Some(container))?
+            }
+        };
+        Ok(Some(Self { keys, encoded }))
     }
 }
 

@@ -54,6 +54,11 @@ pub(super) fn value_of(bytes: &[u8], number: u32) -> Option<Range<usize>> {
     Some(field.value)
 }
 
+/// The number in the value of a field; 0 if that is none.
+pub(super) fn number_in(mut value: &[u8]) -> u64 {
+    decode_varint(&mut value).unwrap_or_default()
+}
+
 /// The text in a field that occurs once; empty if there is none.
 pub(super) fn text_of(bytes: &[u8], number: u32) -> &str {
     let value = value_of(bytes, number).and_then(|value| bytes.get(value));

@@ -74,6 +74,16 @@ impl CreateOutcome {
             evict: self.evictions.iter().map(Eviction::to_message).collect(),
         }
     }
+
+    /// The same, with who asked for what, and what was left out.
+    pub(crate) fn into_response(self) -> (api::CreateContainerResponse, Owners, Vec<Omission>) {
+        let response = api::CreateContainerResponse {
+            adjust: self.adjustment,
+            update: self.updates.into_iter().map(|u| u.update).collect(),
+            evict: self.evictions.iter().map(Eviction::to_message).collect(),
+        };
+        (response, self.owners, self.omissions)
+    }
 }
 
 impl CreateMerge {

@@ -2,7 +2,7 @@
 //! and evictions by a container's id alone, and rules have conditions on its pod.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nri_proto::{Wire as _, api};
 
@@ -23,11 +23,21 @@ struct Known {
     containers: BTreeMap<String, (ObjectKey, ObjectKey)>,
 }
 
+/// A pod, decoded when a rule first looks at it.
 #[derive(Debug)]
 struct KnownPod {
-    pod: Arc<api::PodSandbox>,
-    /// What it was decoded of: the same again need not be.
+    pod: OnceLock<Arc<api::PodSandbox>>,
     encoded: Box<[u8]>,
+}
+
+impl KnownPod {
+    fn pod(&self) -> &Arc<api::PodSandbox> {
+        self.pod.get_or_init(|| {
+            // It was encoded here, or a plugin could decode it.
+            let pod = api::PodSandbox::from_wire(&self.encoded).unwrap_or_default();
+            Arc::new(trimmed(&pod))
+        })
+    }
 }
 
 /// What rules look at of a pod.
@@ -48,14 +58,6 @@ fn is_same(known: &api::PodSandbox, pod: &api::PodSandbox) -> bool {
 }
 
 impl Known {
-    fn note_pod(&mut self, key: &ObjectKey, pod: &api::PodSandbox, encoded: &[u8]) {
-        let pod = KnownPod {
-            pod: Arc::new(trimmed(pod)),
-            encoded: encoded.into(),
-        };
-        self.pods.insert(key.clone(), pod);
-    }
-
     fn note_container(&mut self, container: &ObjectKey, of: &ObjectKey) {
         let known = self.containers.get(container.id());
         if known.is_none_or(|known| (&known.0, &known.1) != (container, of)) {
@@ -78,9 +80,13 @@ impl KnownPods {
         if !known
             .pods
             .get(of)
-            .is_some_and(|known| is_same(&known.pod, pod))
+            .is_some_and(|known| is_same(known.pod(), pod))
         {
-            known.note_pod(of, pod, &[]);
+            let pod = KnownPod {
+                pod: OnceLock::from(Arc::new(trimmed(pod))),
+                encoded: Box::default(),
+            };
+            known.pods.insert(of.clone(), pod);
         }
         known.note_container(container, of);
     }
@@ -90,9 +96,11 @@ impl KnownPods {
         let mut known = self.lock();
         let before = known.pods.get(of);
         if before.is_none_or(|before| *before.encoded != *encoded) {
-            // It was encoded here.
-            let pod = api::PodSandbox::from_wire(encoded).unwrap_or_default();
-            known.note_pod(of, &pod, encoded);
+            let pod = KnownPod {
+                pod: OnceLock::new(),
+                encoded: encoded.into(),
+            };
+            known.pods.insert(of.clone(), pod);
         }
         known.note_container(container, of);
     }
@@ -101,7 +109,7 @@ impl KnownPods {
     pub fn pod_of(&self, container: &str) -> Option<Arc<api::PodSandbox>> {
         let known = self.lock();
         let (_, pod) = known.containers.get(container)?;
-        known.pods.get(pod).map(|known| Arc::clone(&known.pod))
+        known.pods.get(pod).map(|known| Arc::clone(known.pod()))
     }
 
     /// Forgets containers that live no more, once they may be the greater part.

@@ -87,7 +87,7 @@ impl<J: Job> Scheduler<J> {
         let record = self
             .requests
             .get_mut(&waiting.purpose.request)
-            .and_then(Active::running)
+            .and_then(|active| active.running())
             .and_then(|running| running.record(&waiting.purpose.asked_as, event));
         let Some(instance) = target
             .as_ref()

@@ -145,7 +145,7 @@ impl<J: Job> Scheduler<J> {
         }
         self.slots.enqueue(&active.pod, id);
         self.work.push_back(Work::Slot(active.pod.clone()));
-        self.requests.insert(id, active);
+        self.requests.insert(id, Box::new(active));
         self.run(now);
         id
     }
@@ -303,7 +303,7 @@ impl<J: Job> Scheduler<J> {
         if let Some(record) = self
             .requests
             .get_mut(&purpose.request)
-            .and_then(Active::running)
+            .and_then(|active| active.running())
             .and_then(|running| running.record(&purpose.asked_as, event))
         {
             record.handed = true;

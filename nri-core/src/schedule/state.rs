@@ -48,7 +48,7 @@ pub struct Scheduler<J: Job = Arc<EncodedRequest>> {
     pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
     /// The plugins that a request that begins now includes.
     pub(super) roster: Roster,
-    pub(super) requests: BTreeMap<RequestId, Active<J>>,
+    pub(super) requests: BTreeMap<RequestId, Box<Active<J>>>,
     /// The creations that succeeded and are not settled, by container.
     pub(super) unsettled: BTreeMap<ObjectKey, RequestId>,
     /// Who has which call.

@@ -124,3 +124,36 @@ async fn a_configuration_with_a_mistake_leaves_the_one_before_in_force_and_says_
     drop(connected);
     run.abort();
 }
+
+/// Law: however long that takes for which no request waits, none waits for it.
+#[tokio::test]
+async fn requests_go_on_while_the_status_is_not_answered() {
+    let beside = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let runtime = TestRuntime::start().await;
+    let stage = Stage::at(runtime.socket()).aside(beside.handle());
+    let control = stage.config.hub.control_socket.clone();
+    let hub = stage.run().await;
+    let plugin = FakePlugin::new("10-first");
+    let _plugin = hub.join(&plugin).await;
+    // As if a disk did not answer.
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let (hold, held) = tokio::sync::oneshot::channel();
+    beside.spawn(async move {
+        hold.send(()).unwrap();
+        let _ = waits.recv();
+    });
+    within(held).await.unwrap();
+    let asked = tokio::spawn(async move { ask_status(&control).await });
+    runtime.whole_life("p1", "c1").await;
+    plugin.wait_for("RemovePodSandbox p1").await;
+    assert!(!asked.is_finished());
+    drop(go_on);
+    let status = within(asked).await.unwrap().unwrap();
+    assert!(status.requests >= 13 && status.failed == 0, "{status}");
+    hub.stop().await;
+    beside.shutdown_background();
+}

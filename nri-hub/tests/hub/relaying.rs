@@ -204,6 +204,38 @@ async fn a_plugin_that_comes_later_is_shown_what_there_is() {
     hub.stop().await;
 }
 
+/// Law: whoever joins after a creation was answered is shown the container as plugins want it, and
+/// once the runtime tells more of it, that.
+#[tokio::test]
+async fn a_plugin_that_joins_after_a_creation_is_shown_what_was_asked_for() {
+    let runtime = TestRuntime::start().await;
+    let hub = Stage::at(runtime.socket()).run().await;
+    let first = FakePlugin::new("10-first").on(Event::CreateContainer, env("A", "1"));
+    let _first = hub.join(&first).await;
+    let pod = runtime.run_pod("p1").await;
+    let container = runtime.container(&pod, "c1");
+    let creation = runtime.ask_to_create(&pod, &container).await.unwrap();
+    // Nothing else was told of it yet.
+    let second = FakePlugin::new("20-second");
+    let _second = hub.join(&second).await;
+    let listed = |plugin: &FakePlugin, id: &str| {
+        let seen = plugin.seen();
+        let shown = seen.iter().find_map(|call| call.synchronization());
+        let mut containers = shown.unwrap().containers.into_iter();
+        containers.find(|container| container.id == id).unwrap()
+    };
+    assert_eq!(listed(&second, "c1").env, ["A=1"]);
+    creation.commit();
+    runtime.create(&pod, "c2").await;
+    runtime.start_container(&pod, "c2").await;
+    let third = FakePlugin::new("30-third");
+    let _third = hub.join(&third).await;
+    let running = listed(&third, "c2");
+    assert_eq!(running.state(), api::ContainerState::ContainerRunning);
+    assert_eq!(running.env, ["A=1"], "as the runtime made it");
+    hub.stop().await;
+}
+
 #[tokio::test]
 async fn a_name_that_was_never_removed_can_be_used_again() {
     let runtime = TestRuntime::start().await;

@@ -7,6 +7,7 @@ use nri_hub::{Hub, HubConfig, HubHandle};
 use nri_plugin::{Backoff, State};
 use nri_testkit::{Connected, FakePlugin, TEST_TIMEOUT};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,7 @@ pub(crate) struct Staged {
 pub(crate) struct Stage {
     pub(crate) directory: TempDir,
     pub(crate) config: HubConfig,
+    aside: Option<Handle>,
 }
 
 impl Stage {
@@ -37,7 +39,17 @@ impl Stage {
         config.nri.plugin_config_path = path("conf.d");
         config.hub.control_socket = path("control.sock");
         config.hub.runtime_socket = runtime;
-        Self { directory, config }
+        Self {
+            directory,
+            config,
+            aside: None,
+        }
+    }
+
+    /// Where that is done for which no request waits.
+    pub(crate) fn aside(mut self, runtime: &Handle) -> Self {
+        self.aside = Some(runtime.clone());
+        self
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut HubConfig)) -> Self {
@@ -50,9 +62,12 @@ impl Stage {
         let mut backoff = Backoff::default();
         backoff.initial = Duration::from_millis(5);
         backoff.max = Duration::from_millis(20);
-        let builder = Hub::builder(self.config)
+        let mut builder = Hub::builder(self.config)
             .use_environment(false)
             .backoff(backoff);
+        if let Some(aside) = self.aside {
+            builder = builder.aside(aside);
+        }
         let hub = builder.build().unwrap();
         let handle = hub.handle();
         let (stop, stopped) = oneshot::channel();

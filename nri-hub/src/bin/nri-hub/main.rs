@@ -98,12 +98,22 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Run { take_over, stay } => {
             log(&arguments.logs);
-            // Two, so that work of one plugin does not hold the runtime's connection up.
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+            // What a request passes is on one thread: to hand it to another one takes longer than
+            // all that is done about it. What a plugin can have done there is bounded by what it
+            // may send, and by how much of what exists is shown to it at once. What may take its
+            // time beside requests is on a thread of its own.
+            let aside = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve::serve(arguments.config, take_over, stay))
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let handle = aside.handle().clone();
+            let served = runtime.block_on(serve::serve(arguments.config, handle, take_over, stay));
+            // A file that is still being read is nothing to wait for.
+            aside.shutdown_background();
+            served
         }
         Command::Status {
             socket,

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use nri_hub::{Hub, HubConfig, TakenOver};
 use nri_plugin::Ended;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::supervision::Supervisor;
 use crate::{Failure, config_file};
 
-/// Runs the hub until a signal, or until another one takes its place.
+/// Runs the hub until a signal, or until another one takes its place. What no request waits for is
+/// done `aside`.
 pub(crate) async fn serve(
     config: Option<PathBuf>,
+    aside: Handle,
     take_over: bool,
     stay: bool,
 ) -> Result<(), Failure> {
@@ -24,7 +27,7 @@ pub(crate) async fn serve(
         true => TakenOver::from_hub(&config.hub.control_socket).await?,
         false => None,
     };
-    let mut builder = Hub::builder(config);
+    let mut builder = Hub::builder(config).aside(aside);
     if let Some(taken) = taken {
         builder = builder.take_over(taken);
     }
