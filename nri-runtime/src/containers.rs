@@ -135,6 +135,7 @@ impl Daemon {
             })
             .await?;
         (container.pid, container.conmon) = (pid, conmon);
+        handed::give_pipes(pid, &container.spec, map.as_ref())?;
         // The container has what it needs of it.
         handed::clear(&dir)?;
         engine.store.insert(container.clone())?;

@@ -8,6 +8,7 @@
 //! everybody can.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use nri_domain_cri::OciSpec;
@@ -98,6 +99,28 @@ pub(crate) fn prepare(dir: &Path, spec: &OciSpec, map: Option<&IdMap>) -> Result
         make(node)?;
     }
     Ok(spec)
+}
+
+/// Gives the process of a container, before it is started, the pipes that it reads and writes: the
+/// OCI runtime cannot, in the namespace, and they could not be opened by their names.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn give_pipes(pid: u32, spec: &OciSpec, map: Option<&IdMap>) -> Result<()> {
+    let user = &spec["process"]["user"];
+    let id = |member: &str| user[member].as_u64().and_then(|id| u32::try_from(id).ok());
+    let (user, group) = (id("uid").unwrap_or(0), id("gid").unwrap_or(0));
+    let Some(map) = map else {
+        return Ok(());
+    };
+    for number in 0..3 {
+        let path = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
+        let found = fs::metadata(&path).map_err(|error| Error::file("find", &path, error))?;
+        if found.file_type().is_fifo() {
+            map.give_to(&path, user, group)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away again what was made for a spec. What a container has of it, it keeps.

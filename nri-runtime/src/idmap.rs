@@ -65,6 +65,14 @@ impl IdMap {
     pub(crate) fn give(&self, path: &Path) -> Result<()> {
         give(path, &self.ids)
     }
+
+    /// Gives a file to somebody in the pod.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn give_to(&self, path: &Path, user: u32, group: u32) -> Result<()> {
+        chown(path, self.ids.on_host(user, group))
+    }
 }
 
 /// Gives a file or directory to root in a pod.
@@ -72,7 +80,10 @@ impl IdMap {
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn give(path: &Path, ids: &UserNamespace) -> Result<()> {
-    let (user, group) = ids.root();
+    chown(path, ids.root())
+}
+
+fn chown(path: &Path, (user, group): (u32, u32)) -> Result<()> {
     std::os::unix::fs::chown(path, Some(user), Some(group))
         .map_err(|error| Error::file("change the owner of", path, error))
 }

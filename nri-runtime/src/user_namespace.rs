@@ -72,10 +72,14 @@ impl UserNamespace {
     fn asked(user: &cri::UserNamespace) -> Result<Option<Self>> {
         let refused = |why: String| Err(Error::invalid(format!("{FIELD}.userns_options.{why}")));
         match NamespaceMode::try_from(user.mode) {
-            Ok(NamespaceMode::Pod) => Ok(Some(Self {
-                uids: Ids::read("uids", &user.uids)?,
-                gids: Ids::read("gids", &user.gids)?,
-            })),
+            Ok(NamespaceMode::Pod) => {
+                let read = |field, mappings: &[_]| {
+                    let named = |error: Error| error.of(format!("{FIELD}.userns_options"));
+                    Ids::read(field, mappings).map_err(named)
+                };
+                let (uids, gids) = (read("uids", &user.uids)?, read("gids", &user.gids)?);
+                Ok(Some(Self { uids, gids }))
+            }
             Ok(NamespaceMode::Node) if user.uids.is_empty() && user.gids.is_empty() => Ok(None),
             Ok(NamespaceMode::Node) => {
                 refused("mode is NODE, and there are mappings: leave them out".to_owned())
@@ -108,6 +112,15 @@ impl UserNamespace {
     /// Who root in the pod is on the host: the user and the group.
     pub(crate) fn root(&self) -> (u32, u32) {
         (self.uids.host, self.gids.host)
+    }
+
+    /// Who somebody in the pod is on the host: the user and the group.
+    pub(crate) fn on_host(&self, user: u32, group: u32) -> (u32, u32) {
+        let (first_user, first_group) = self.root();
+        (
+            first_user.saturating_add(user),
+            first_group.saturating_add(group),
+        )
     }
 
     /// Somebody in the pod who owns nothing: the user and the group.
@@ -228,6 +241,7 @@ pub(crate) mod tests {
         assert_eq!(of(serde_json::from_value(node).unwrap()), None);
         let namespace = of(options(1000, 100_000)).unwrap();
         assert_eq!(namespace.root(), (1000, 1000));
+        assert_eq!(namespace.on_host(7, 8), (1007, 1008));
         assert_eq!(namespace.nobody(), (65534, 65534));
         assert_eq!(of(options(1000, 7)).unwrap().nobody(), (6, 6));
         let mut members = Map::new();
@@ -243,7 +257,8 @@ pub(crate) mod tests {
             let uids = &mut user(options).uids;
             uids.push(uids[0]);
         });
-        assert!(twice.contains("uids has 2 mappings"), "{twice}");
+        let said = "security_context.namespace_options.userns_options: uids has 2 mappings";
+        assert!(twice.starts_with(said), "{twice}");
         let none = refused(|options| user(options).gids.clear());
         assert!(none.contains("gids has 0 mappings"), "{none}");
         let rootless = refused(|options| user(options).uids[0].container_id = 1);

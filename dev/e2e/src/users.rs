@@ -23,12 +23,12 @@ const INSIDE: [(&str, &str, &str); 17] = [
     (
         "the users",
         "cat /proc/1/uid_map | tr -s ' '",
-        " 0 100000 65536",
+        "0 100000 65536",
     ),
     (
         "the groups",
         "cat /proc/1/gid_map | tr -s ' '",
-        " 0 100000 65536",
+        "0 100000 65536",
     ),
     ("who it is", "id -u; id -g", "0\n0"),
     (
@@ -246,7 +246,7 @@ fn privileged(stage: &Stage) -> Result<(), String> {
     crictl.run(&["start", &id])?;
     let mounts = "mkdir /tmp/m && mount -t tmpfs tmpfs /tmp/m && echo mounted";
     is("its mounts", &*crictl.script(&id, mounts)?, "mounted")?;
-    let kernel = "echo 1 > /proc/sys/vm/drop_caches 2>/dev/null || echo refused";
+    let kernel = "(echo 1 > /proc/sys/vm/drop_caches) 2>/dev/null || echo refused";
     is("the kernel", &*crictl.script(&id, kernel)?, "refused")?;
     crictl.run(&["rmp", "--force", &pod_id])?;
     stage.is_clean()
@@ -274,11 +274,7 @@ fn refused(stage: &Stage) -> Result<(), String> {
     mapped["mounts"] = json!([{"container_path": "/p", "host_path": "/proc/sys",
                                "uidMappings": ids, "gidMappings": ids}]);
     let created = crictl.create(&pod_id, &config, &mapped);
-    says(
-        "a volume",
-        created,
-        "the mount at \"/p\": the file system of",
-    )?;
+    says("a volume", created, "the file system of /proc/sys cannot")?;
     let left = fs::read_dir(format!("{ROOT}/containers")).map(Iterator::count);
     is("the directories that are left", left.ok(), Some(0))?;
     crictl.run(&["rmp", "--force", &pod_id])?;
