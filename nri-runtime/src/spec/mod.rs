@@ -559,11 +559,11 @@ mod tests {
         let path = dir.path().to_str().unwrap();
         let mapped = json!([{"host_id": 1000, "container_id": 0, "length": 100}]);
         let spec = |user: i64, propagation: i32| {
-            let mount = json!({"container_path": "/v", "host_path": path, "propagation": propagation,
-                "uidMappings": mapped, "gidMappings": mapped});
-            let mut config =
-                json!({"linux": {"security_context": {"run_as_user": {"value": user}}}});
-            config["mounts"] = json!([serde_json::to_value(mount_of(mount)).unwrap()]);
+            let config = json!({
+                "linux": {"security_context": {"run_as_user": {"value": user}}},
+                "mounts": [{"container_path": "/v", "host_path": path, "propagation": propagation,
+                    "uid_mappings": mapped, "gid_mappings": mapped}],
+            });
             spec_by(&pod, "", &[], config, json!({"Cmd": ["/app"]}))
         };
         let container = spec(7, 0).unwrap();
@@ -577,20 +577,6 @@ mod tests {
         assert!(error.contains("as user 100"), "{error}");
         let error = spec(0, 2).unwrap_err().to_string();
         assert!(error.contains("PROPAGATION_BIDIRECTIONAL"), "{error}");
-    }
-
-    /// A mount whose mappings have the names that they have on the wire.
-    fn mount_of(mut mount: Value) -> cri::Mount {
-        let mut take = |name: &str| serde_json::from_value(mount[name].take()).unwrap();
-        let (uid_mappings, gid_mappings) = (take("uidMappings"), take("gidMappings"));
-        cri::Mount {
-            container_path: mount["container_path"].as_str().unwrap().to_owned(),
-            host_path: mount["host_path"].as_str().unwrap().to_owned(),
-            propagation: i32::try_from(mount["propagation"].as_i64().unwrap()).unwrap(),
-            uid_mappings,
-            gid_mappings,
-            ..Default::default()
-        }
     }
 
     #[test]
