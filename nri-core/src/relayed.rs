@@ -24,6 +24,9 @@ pub struct Relayed {
     pub outcomes: Vec<PluginOutcome>,
     /// What plugins asked for and was left out without failing the request.
     pub omissions: Vec<Omission>,
+    /// Whether a plugin has taken the command line over. The answer no longer says so: whoever
+    /// hands it on as that of one plugin puts an empty argument in front.
+    pub takes_over_args: bool,
 }
 
 impl Relayed {
@@ -39,14 +42,17 @@ impl Relayed {
             owners: Owners::default(),
             outcomes: Vec::new(),
             omissions: Vec::new(),
+            takes_over_args: false,
         }
     }
 
     /// What came of a creation, which is committed by this.
     pub fn committed(creation: Creation) -> Self {
         let (asked, outcomes) = creation.into_committed();
+        let takes_over_args = asked.takes_over_args;
         let (response, owners, omissions) = asked.into_response();
         Self {
+            takes_over_args,
             owners,
             outcomes,
             omissions,
@@ -66,22 +72,24 @@ impl Relayed {
 
 impl From<UpdateResult> for Relayed {
     fn from(result: UpdateResult) -> Self {
+        let response = Response::UpdateContainer(result.to_response());
         Self {
-            response: Response::UpdateContainer(result.to_response()),
             owners: result.owners().clone(),
             omissions: result.omissions().to_vec(),
             outcomes: result.outcomes,
+            ..Self::new(response)
         }
     }
 }
 
 impl From<StopResult> for Relayed {
     fn from(result: StopResult) -> Self {
+        let response = Response::StopContainer(result.to_response());
         Self {
-            response: Response::StopContainer(result.to_response()),
             owners: result.owners().clone(),
             omissions: result.omissions().to_vec(),
             outcomes: result.outcomes,
+            ..Self::new(response)
         }
     }
 }

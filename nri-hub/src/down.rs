@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nri_adaptation::api::{Container, CreateContainerResponse, Field, PodSandbox};
-use nri_adaptation::merge::Owner;
+use nri_adaptation::api::{Container, PodSandbox};
 use nri_adaptation::{
     Ctx, Event, EventError, Nri, PluginId, ReceivedRequest, Request, Response, RuntimeApi as _,
 };
@@ -121,7 +120,12 @@ impl Down {
             let id = request.container().id().to_owned();
             let told = Told::of(request, answer.adjust.as_ref());
             self.mirror.put_container(&id, told);
-            take_over_with_nothing(answer, relayed.owners.owner(&id, Field::Args, None));
+            if relayed.takes_over_args {
+                // Whoever is beside the hub, before it or after it, has to see that. What follows
+                // is what plugins below see: the mirror has it without.
+                let adjust = answer.adjust.get_or_insert_default();
+                adjust.args.insert(0, String::new());
+            }
             if hub.is_some() {
                 self.behind.put(&id, relayed.behind());
             }
@@ -197,14 +201,5 @@ impl Down {
                 self.mirror.replace(pods, containers);
             }
         }
-    }
-}
-
-/// Says upwards what a plugin below says that takes the command line over and gives none: whoever
-/// is beside the hub, before it or after it, has to see that. Below it is the original one again,
-/// which is nothing that would have to be asked for.
-fn take_over_with_nothing(answer: &mut CreateContainerResponse, owner: Option<&Owner>) {
-    if let Some(Owner::Removed(_)) = owner {
-        answer.adjust.get_or_insert_default().args = vec![String::new()];
     }
 }

@@ -33,6 +33,8 @@ use crate::upgrade::{self, TakenOver};
 
 /// How long requests count as having waited for this hub to take the place of another one.
 const JUST: Duration = Duration::from_millis(100);
+/// The longest wait before the runtime above is connected again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long plugins of the hub before may take to come back.
 const COME_BACK: Duration = Duration::from_secs(5);
 
@@ -63,7 +65,9 @@ impl Builder {
         self
     }
 
-    /// When to connect to the runtime again after a connection was lost.
+    /// When to connect to the runtime again after a connection was lost. Default: that of
+    /// [`Backoff`], but no wait is longer than 5 s. With the hub all plugins behind it are away,
+    /// and a runtime that was started again and again has usually come to stay in the end.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
@@ -242,10 +246,12 @@ impl fmt::Debug for Hub {
 impl Hub {
     /// Begins to describe a hub.
     pub fn builder(config: HubConfig) -> Builder {
+        let mut backoff = Backoff::default();
+        backoff.max = LONGEST_WAIT;
         Builder {
             config,
             file: None,
-            backoff: Backoff::default(),
+            backoff,
             use_environment: true,
             stream: None,
             taken: None,

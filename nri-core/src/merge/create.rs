@@ -63,10 +63,13 @@ pub struct CreateOutcome {
     pub owners: Owners,
     /// What was left out without failing the request.
     pub omissions: Vec<Omission>,
+    /// Whether a plugin has taken the command line over, which the combined one no longer says.
+    pub takes_over_args: bool,
 }
 
 impl CreateOutcome {
-    /// The combined response, as one plugin could have given it.
+    /// The combined response, as one plugin could have given it, but for
+    /// [`takes_over_args`](Self::takes_over_args).
     pub fn to_response(&self) -> api::CreateContainerResponse {
         api::CreateContainerResponse {
             adjust: self.adjustment.clone(),
@@ -75,7 +78,7 @@ impl CreateOutcome {
         }
     }
 
-    /// The same, with who asked for what, and what was left out.
+    /// The same of what is not needed any more.
     pub(crate) fn into_response(self) -> (api::CreateContainerResponse, Owners, Vec<Omission>) {
         let response = api::CreateContainerResponse {
             adjust: self.adjustment,
@@ -152,6 +155,7 @@ pub(crate) struct Combined {
     evictions: Evictions,
     omissions: Vec<Omission>,
     support: Support,
+    takes_over_args: bool,
 }
 
 impl Combined {
@@ -219,6 +223,8 @@ impl Combined {
             if let (Some(adjust), Some(view)) = (&response.adjust, view) {
                 self.adjustments.note(adjust, view);
             }
+            let first = response.adjust.as_ref().and_then(|a| a.args.first());
+            self.takes_over_args |= first.is_some_and(String::is_empty);
             self.last = response.adjust;
             self.last_plugin = Some(plugin.clone());
         }
@@ -258,6 +264,7 @@ impl Combined {
             evictions: self.evictions.finish(),
             owners,
             omissions: self.omissions,
+            takes_over_args: self.takes_over_args,
         }
     }
 }

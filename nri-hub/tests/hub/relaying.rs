@@ -65,9 +65,9 @@ async fn what_plugins_ask_for_is_one_answer_above() {
 }
 
 /// Law: a plugin below that takes the command line over does so beside the hub too, also if it
-/// gives none.
+/// gives none, or one whose first argument is empty.
 #[tokio::test]
-async fn a_command_line_that_is_taken_over_with_nothing_is_the_original_one_above() {
+async fn a_command_line_that_is_taken_over_below_is_so_above() {
     let args = |args: &[&str]| {
         Behavior::adjust(api::ContainerAdjustment {
             args: args.iter().map(ToString::to_string).collect(),
@@ -77,20 +77,31 @@ async fn a_command_line_that_is_taken_over_with_nothing_is_the_original_one_abov
     let runtime = TestRuntime::start().await;
     let hub = Stage::at(runtime.socket()).run().await;
     let beside = FakePlugin::new("10-beside").on(Event::CreateContainer, args(&["beside"]));
-    let below = FakePlugin::new("10-below").on(Event::CreateContainer, args(&[""]));
-    let later = FakePlugin::new("20-later");
+    let below = FakePlugin::new("10-below");
     let _beside = runtime.join(&beside).await;
     let _below = hub.join(&below).await;
     let pod = runtime.run_pod("p1").await;
-    let container = runtime.create(&pod, "c1").await;
-    assert!(!container.args.contains(&"beside".to_owned()));
+    for (id, asked, made) in [
+        ("c1", &["", "below"][..], &["below"][..]),
+        ("c2", &["", "", "below"], &["", "below"]),
+        ("c3", &[""], &[]),
+    ] {
+        below.change(Event::CreateContainer, args(asked));
+        let container = runtime.create(&pod, id).await;
+        assert_eq!(container.args, made, "{asked:?}");
+    }
+    // Without that it is a conflict, as everywhere.
+    below.change(Event::CreateContainer, args(&["below"]));
+    let error = runtime.try_create(&pod, "c4").await.unwrap_err();
+    assert!(error.to_string().contains("already set by"), "{error}");
     // What the hub knows of it is no marker.
+    let later = FakePlugin::new("20-later");
     let _later = hub.join(&later).await;
     let calls = later.seen();
     let listed = calls.iter().find_map(|call| call.synchronization());
     let listed = listed.unwrap().containers;
-    assert_eq!(listed[0].id, "c1");
-    assert!(!listed[0].args.contains(&String::new()), "{listed:?}");
+    let listed = listed.iter().find(|container| container.id == "c3");
+    assert!(!listed.unwrap().args.contains(&String::new()), "{listed:?}");
     hub.stop().await;
 }
 
