@@ -26,8 +26,12 @@ impl<J: Job> Scheduler<J> {
             // Only who saw what is undone.
             return Some(asked_as.clone()).filter(alive);
         }
-        let before = active
-            .records()
+        // What a request itself tells comes before what else is asked because of it.
+        let before = match event == active.event {
+            true => &[],
+            false => active.records(),
+        };
+        let before = before
             .iter()
             .find(|record| record.asked_as == *asked_as && record.event != event);
         match before {
