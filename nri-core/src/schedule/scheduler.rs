@@ -24,6 +24,7 @@ impl<J: Job> Scheduler<J> {
             config,
             lives: Lifecycles::new(),
             plugins: BTreeMap::new(),
+            awaiting: BTreeSet::new(),
             roster: Roster::default(),
             requests: BTreeMap::new(),
             unsettled: BTreeMap::new(),
