@@ -25,7 +25,8 @@ use nri_core::build::{Adjust, SetResources};
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use = "an adjustment does something when the handler returns it"]
 pub struct Adjustment {
-    adjust: api::ContainerAdjustment,
+    /// Large, and moved often.
+    adjust: Box<api::ContainerAdjustment>,
     changes: Updates,
 }
 
@@ -78,7 +79,7 @@ impl Adjust for Adjustment {
 impl From<api::ContainerAdjustment> for Adjustment {
     fn from(adjust: api::ContainerAdjustment) -> Self {
         Self {
-            adjust,
+            adjust: Box::new(adjust),
             changes: Updates::new(),
         }
     }
@@ -168,7 +169,7 @@ impl IntoAnswer<api::CreateContainerResponse> for Adjustment {
         let Self { adjust, changes } = self;
         Ok(api::CreateContainerResponse {
             // A runtime merges an empty one like any other; not to send it spares both the work.
-            adjust: (adjust != api::ContainerAdjustment::default()).then_some(adjust),
+            adjust: (*adjust != api::ContainerAdjustment::default()).then_some(*adjust),
             update: changes.updates,
             evict: changes.evictions,
         })

@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use crate::config::{self, Config};
+use crate::error::Error;
 use crate::low_level::LowLevel;
 use crate::network::Network;
+use crate::trial;
 
 /// One thing that the runtime needs, and whether it is there.
 #[derive(Debug, Clone)]
@@ -48,6 +50,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             .ok_or_else(|| format!("the kernel has no {feature}"))
     };
     let low = LowLevel::find(config).await;
+    let users = match &low {
+        Ok(low) => trial::user_namespaces(&config.root, low).await,
+        Err(_) => Err(Error::internal("there is no OCI runtime")),
+    };
+    let users = users.map(|()| format!("with mapped ids below {}", config.root.display()));
     let low = low
         .map(|low| low.version().to_owned())
         .map_err(|error| error.to_string());
@@ -94,6 +101,11 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             program(&config.images.skopeo, "images.skopeo"),
         ),
         finding(
+            "user namespaces of pods",
+            false,
+            users.map_err(|error| error.to_string()),
+        ),
+        finding(
             "a network for pods",
             false,
             network.map_err(|error| error.to_string()),
@@ -127,6 +139,8 @@ mod tests {
             low.to_string().contains("apt install no-such-runtime"),
             "{low}"
         );
+        let users = find("user namespaces of pods");
+        assert!(!users.is_fatal() && users.found.is_err(), "{users}");
         let network = find("a network for pods");
         assert!(!network.is_fatal());
         assert!(

@@ -12,10 +12,11 @@ use crate::cri::{self, ContainerEventType as What};
 use crate::daemon::Daemon;
 use crate::engine::START_ERROR;
 use crate::error::{Error, Result};
+use crate::idmap::IdMap;
 use crate::images;
 use crate::program::Output;
 use crate::record::{self, Container, Image, Pod, Process, State, new_id, now};
-use crate::{conmon, files, spec};
+use crate::{conmon, files, handed, spec};
 
 impl Daemon {
     /// Creates a container in a pod; its id.
@@ -100,8 +101,10 @@ impl Daemon {
             .iter()
             .map(|id| engine.images.layer(id))
             .collect();
-        let rootfs = images::mount(&dir, &layers)?;
-        let (config, _held) = self.mount_volumes(&dir, &mut container)?;
+        let users = pod.user_namespace()?;
+        let map = users.map(|ids| IdMap::of(pod.pid, ids)).transpose()?;
+        let rootfs = images::mount(&dir, &layers, map.as_ref())?;
+        let (config, _held) = self.mount_volumes(&dir, &mut container, map.as_ref())?;
         container.spec = self.spec(pod, &container, &config, image, &rootfs)?;
 
         // The spec is complete and nothing is created yet: plugins are asked. From here on an early
@@ -112,10 +115,8 @@ impl Daemon {
         container.spec = (*seen.spec).clone();
         container.removed_annotations = seen.removed_annotations;
 
-        files::write(
-            &dir.join("config.json"),
-            container.spec.to_string().as_bytes(),
-        )?;
+        let handed = handed::prepare(&dir, &container.spec, map.as_ref())?;
+        files::write(&dir.join("config.json"), handed.to_string().as_bytes())?;
         if let Some(log) = Path::new(&container.log)
             .parent()
             .filter(|_| !container.log.is_empty())
@@ -134,6 +135,9 @@ impl Daemon {
             })
             .await?;
         (container.pid, container.conmon) = (pid, conmon);
+        handed::give_pipes(pid, &container.spec, map.as_ref())?;
+        // The container has what it needs of it.
+        handed::clear(&dir)?;
         engine.store.insert(container.clone())?;
         engine.announce(What::ContainerCreatedEvent, &container.id, &pod.id);
         self.watch_container(&container);
@@ -147,6 +151,7 @@ impl Daemon {
         &self,
         dir: &Path,
         container: &mut Container,
+        map: Option<&IdMap>,
     ) -> Result<(cri::ContainerConfig, Vec<images::Held>)> {
         let images = &self.engine.images;
         let mut config = container.config.clone();
@@ -173,7 +178,7 @@ impl Daemon {
             all.push(held);
             let layers: Vec<PathBuf> = image.layers.iter().map(|id| images.layer(id)).collect();
             container.layers.extend(image.layers);
-            let path = images::mount_volume(dir, number, &layers, &mount.image_sub_path);
+            let path = images::mount_volume(dir, number, &layers, &mount.image_sub_path, map);
             mount.host_path = path.map_err(named)?.display().to_string();
             if let Some(shown) = &mut shown.image {
                 shown.image_ref = image.id;

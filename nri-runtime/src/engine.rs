@@ -26,7 +26,7 @@ use crate::pause;
 use crate::record::{Container, Pod, State, new_id, now};
 use crate::spec::Host;
 use crate::store::{Kind, Store};
-use crate::views;
+use crate::{handed, trial, views};
 
 /// The exit code of a container of which nobody knows how it ended, or that could not be started.
 const UNKNOWN: i32 = 255;
@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) images: Images,
     pub(crate) network: Network,
     pub(crate) host: Host,
+    /// Whether pods can have user namespaces of their own.
+    pub(crate) user_namespaces: Result<()>,
     /// Those who listen to what becomes of containers.
     pub(crate) events: Events,
     /// Changes whenever a container has ended.
@@ -74,11 +76,16 @@ impl Engine {
         pause::install(&config)?;
         let low = LowLevel::find(&config).await?;
         let conmon = Conmon::find(&config, low.clone())?;
+        let user_namespaces = trial::user_namespaces(&config.root, &low).await;
+        if let Err(error) = &user_namespaces {
+            tracing::info!(%error, "pods cannot have user namespaces of their own");
+        }
         Ok(Self {
             store: Store::open(&config.root)?,
             images: Images::open(&config)?,
             network: Network::new(&config.network),
             host: Host::look(),
+            user_namespaces,
             events: Events::default(),
             exits: watch::Sender::new(()),
             turns: Mutex::default(),
@@ -295,6 +302,7 @@ impl Engine {
     pub(crate) async fn clear_container(&self, id: &str) -> Result<()> {
         let dir = self.store.dir::<Container>(id);
         let result = self.low.delete(id).await;
+        let result = result.and(handed::clear(&dir));
         let result = result.and(crate::images::unmount(&dir));
         result.and(self.conmon.forget(id))
     }

@@ -109,6 +109,19 @@ pub(crate) fn unmount_all(path: &Path) -> Result<()> {
     }
 }
 
+/// Takes away what is mounted at the files and directories in a directory; that there are none is
+/// fine.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn unmount_all_in(path: &Path) -> Result<()> {
+    let mut result = Ok(());
+    for name in names(path)? {
+        result = result.and(unmount_all(&path.join(name)));
+    }
+    result
+}
+
 /// The names in a directory, in their order; none if it is not there.
 ///
 /// # Errors

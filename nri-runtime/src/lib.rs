@@ -15,6 +15,8 @@ mod engine;
 mod error;
 mod events;
 mod files;
+mod handed;
+mod idmap;
 mod images;
 mod low_level;
 mod metrics;
@@ -29,7 +31,9 @@ mod server;
 mod spec;
 mod store;
 mod streaming;
+mod trial;
 mod usage;
+mod user_namespace;
 mod views;
 
 pub use check::{Finding, check};

@@ -1,6 +1,5 @@
 //! The OCI runtime that runs containers: runc or crun, by its command line.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -29,8 +28,8 @@ pub(crate) struct LowLevel {
     version: String,
     /// Who makes the cgroups.
     driver: CgroupDriver,
-    /// The options of mounts that it knows, if it says so.
-    mount_options: BTreeSet<String>,
+    /// What it says that it knows, if it is new enough to say so.
+    features: Value,
 }
 
 impl LowLevel {
@@ -55,13 +54,13 @@ impl LowLevel {
 
             match version.await {
                 Ok((program, version)) => {
-                    let mount_options = mount_options(&program).await;
+                    let features = features(&program).await;
                     return Ok(Self {
                         program,
                         root,
                         version,
                         driver: config.low_level.cgroup_driver,
-                        mount_options,
+                        features,
                     });
                 }
                 Err(error) => why.push(error.to_string()),
@@ -93,9 +92,16 @@ impl LowLevel {
         }
     }
 
-    /// Whether it knows an option of mounts.
+    /// Whether it says that it knows an option of mounts.
     pub(crate) fn knows_mount_option(&self, option: &str) -> bool {
-        self.mount_options.contains(option)
+        let options = self.features["mountOptions"].as_array();
+        options.is_some_and(|options| options.iter().any(|known| known == option))
+    }
+
+    /// Whether it knows a kind of namespaces, as far as it says.
+    pub(crate) fn knows_namespace(&self, kind: &str) -> bool {
+        let kinds = self.features["linux"]["namespaces"].as_array();
+        kinds.is_none_or(|kinds| kinds.iter().any(|known| known == kind))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -229,14 +235,10 @@ pub(crate) async fn kill_exec(pid_file: &Path, mut running: impl Future + Unpin)
     let _ = timeout(ENDING, ended).await;
 }
 
-/// What an OCI runtime says of mounts, if it is new enough to say so.
-async fn mount_options(program: &Path) -> BTreeSet<String> {
+/// What an OCI runtime says of itself.
+async fn features(program: &Path) -> Value {
     let said = program::run(program::command(program).arg("features"), None, LIMIT).await;
-    let features: Value = serde_json::from_slice(&said.unwrap_or_default()).unwrap_or_default();
-    let options = features["mountOptions"].as_array().into_iter().flatten();
-    options
-        .filter_map(|option| Some(option.as_str()?.to_owned()))
-        .collect()
+    serde_json::from_slice(&said.unwrap_or_default()).unwrap_or_default()
 }
 
 /// Kills the process of a pid file, if there is one.

@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result};
 use crate::network::Attachment;
 use crate::record::{self, Container, Pod, Process, new_id, now};
-use crate::{files, pause, spec};
+use crate::{files, idmap, pause, spec};
 
 impl Daemon {
     /// Runs a pod; its id.
@@ -50,6 +50,11 @@ impl Daemon {
             created_at: now(),
         };
         let (engine, id) = (&self.engine, pod.id.clone());
+        if let (Some(_), Err(error)) = (pod.user_namespace()?, &engine.user_namespaces) {
+            return Err(Error::unimplemented(format!(
+                "the pod cannot have a user namespace of its own: {error}"
+            )));
+        }
         let low = &engine.config.low_level;
         pod.spec = spec::pause(&id, &pod.config, &pod.options(), low, &engine.host)?;
         let _name = engine.store.reserve(&pod)?;
@@ -110,6 +115,12 @@ impl Daemon {
             .map_err(|error| Error::file("mount a tmpfs at", &shm, error))?;
         for (file, path) in spec::SHARED {
             files::write(&dir.join(file), shared(path, pod)?.as_bytes())?;
+        }
+        if let Some(users) = pod.user_namespace()? {
+            let shared = spec::SHARED.map(|(file, _)| file);
+            for name in shared.into_iter().chain(["shm"]) {
+                idmap::give(&dir.join(name), &users)?;
+            }
         }
         files::write(&dir.join("config.json"), pod.spec.to_string().as_bytes())
     }

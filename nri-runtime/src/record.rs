@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cri;
 use crate::error::{Error, Result};
+use crate::user_namespace::UserNamespace;
 
 /// A process, told from another with the same number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,14 @@ impl Pod {
         let security = linux.and_then(|linux| linux.security_context.as_ref());
         let options = security.and_then(|security| security.namespace_options.clone());
         options.unwrap_or_default()
+    }
+
+    /// The user namespace that it has of its own, if it has one.
+    ///
+    /// # Errors
+    /// One that cannot be.
+    pub(crate) fn user_namespace(&self) -> Result<Option<UserNamespace>> {
+        UserNamespace::of_pod(&self.options())
     }
 
     pub(crate) fn has_own_network(&self) -> bool {

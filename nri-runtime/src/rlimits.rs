@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nri_core::api::PosixRlimit;
+use nri_core::build::posix_rlimit;
 use nri_core::model::effective_annotation;
-use nri_core::oci::names::RLIMITS;
 use nri_domain_cri::yaml;
 use serde::Deserialize;
 
@@ -71,30 +71,9 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// A limit that Linux has. Its name may be written without `RLIMIT_`, and in small letters.
+/// A limit that Linux has.
 fn checked(name: &str, soft: u64, hard: u64) -> Result<PosixRlimit> {
-    let capitals = name.to_ascii_uppercase();
-    let short = capitals.strip_prefix("RLIMIT_").unwrap_or(&capitals);
-    let known = RLIMITS
-        .iter()
-        .find(|known| known.strip_prefix("RLIMIT_") == Some(short));
-    let Some(known) = known else {
-        let names = RLIMITS.map(|name| name.trim_start_matches("RLIMIT_").to_ascii_lowercase());
-        let names = names.join(", ");
-        return Err(Error::invalid(format!(
-            "there is no limit {name:?}; there is {names}"
-        )));
-    };
-    if soft > hard {
-        return Err(Error::invalid(format!(
-            "the soft limit {soft} of {name:?} is above the hard limit {hard}"
-        )));
-    }
-    Ok(PosixRlimit {
-        r#type: (*known).to_owned(),
-        hard,
-        soft,
-    })
+    posix_rlimit(name, hard, soft).map_err(|error| Error::invalid(error.to_string()))
 }
 
 #[cfg(test)]
@@ -123,7 +102,7 @@ mod tests {
             ("nofile=1:2:3", "is not like"),
             ("nofile=-1", "is not like"),
             ("files=1", "there is no limit \"files\"; there is as, core"),
-            ("nofile=3:2", "the soft limit 3 of \"nofile\" is above"),
+            ("nofile=3:2", "\"RLIMIT_NOFILE\": the soft limit 3 is above"),
         ] {
             let error = configured(&[text.to_owned()]).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains(text), "{error}");

@@ -10,6 +10,9 @@ use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -105,21 +108,37 @@ impl Options {
 
 const REALISTIC: &str = "nri-core/testdata/realistic-create-request.b64";
 
-/// Fuzzes.
+/// Fuzzes, as many targets at a time as there are processors.
 ///
 /// # Errors
 /// A tool is missing, or the fuzzer found something; the text says how to see it again. Of all
 /// targets, every one is run.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     prepare()?;
-    let wanted = |name: &str| options.target == name || options.target == ALL;
-    let mut found = Vec::new();
-    for (name, what, more) in TARGETS.iter().filter(|(name, ..)| wanted(name)) {
-        println!("fuzzing {name}: {what}");
-        if let Err(error) = fuzz(options, name, *more) {
-            found.push(format!("{name}: {error}"));
+    let wanted: Vec<_> = TARGETS
+        .iter()
+        .filter(|(name, ..)| options.target == *name || options.target == ALL)
+        .collect();
+    // All are built at once: a fuzzer that ran meanwhile would lose its time to the compiler.
+    let mut build = process::cargo();
+    build.args(["fuzz", "build", "--sanitizer", "none"]);
+    process::run(build.args((options.target != ALL).then_some(&options.target)))?;
+    let at_a_time = thread::available_parallelism().map_or(1, usize::from);
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..at_a_time.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some((name, what, more)) = wanted.get(next.fetch_add(1, Relaxed)) {
+                    println!("fuzzing {name}: {what}");
+                    if let Err(error) = fuzz(options, name, *more) {
+                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                        found.push(format!("{name}: {error}"));
+                    }
+                }
+            });
         }
-    }
+    });
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     match found.is_empty() {
         true => Ok(()),
         false => Err(found.join("\n")),

@@ -14,6 +14,9 @@ pub(crate) const IMAGE: &str = "e2e.local/busybox:1";
 /// Where the logs of containers are.
 pub(crate) const LOGS: &str = "/run/e2e/logs";
 
+/// Who root is on the host, in a pod with a user namespace of its own.
+pub(crate) const FIRST: u32 = 100_000;
+
 /// crictl at a runtime.
 pub(crate) struct Crictl {
     program: PathBuf,
@@ -195,6 +198,19 @@ pub(crate) fn pod(name: &str) -> Value {
         "port_mappings": [{"container_port": 80, "host_port": 8080}],
         "linux": {},
     })
+}
+
+/// Gives a pod's configuration a user namespace of its own.
+pub(crate) fn with_own(mut pod: Value) -> Value {
+    let ids = mappings(FIRST);
+    pod["linux"]["security_context"]["namespace_options"]["userns_options"] =
+        json!({"mode": 0, "uids": ids, "gids": ids});
+    pod
+}
+
+/// As many ids as pods of kubelets have, from one of the host's on.
+pub(crate) fn mappings(first: u32) -> Value {
+    json!([{"container_id": 0, "host_id": first, "length": 65536}])
 }
 
 /// A container that says something and lives until it is stopped, then ends with the code 3.

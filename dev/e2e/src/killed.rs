@@ -14,8 +14,21 @@ use crate::stage::Stage;
 /// # Errors
 /// Where what comes after does not work.
 pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
+    between_steps(stage, false).await?;
+    while_dead(stage)
+}
+
+/// Kills it between any two steps of a life, of a pod with a user namespace of its own or with the
+/// host's.
+///
+/// # Errors
+/// Where what comes after does not work.
+pub(crate) async fn between_steps(stage: &mut Stage, own_users: bool) -> Result<(), String> {
     for (cut, (before, _)) in STEPS.iter().enumerate().skip(1) {
-        let mut life = Life::default();
+        let mut life = Life {
+            own_users,
+            ..Life::default()
+        };
         let mut listener = None;
         for (at, (name, step)) in STEPS.iter().enumerate() {
             if at == cut {
@@ -60,7 +73,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
         stage.is_clean()?;
         println!("e2e: killed before: {before}");
     }
-    while_dead(stage)
+    Ok(())
 }
 
 /// A container that ends while nobody looks: its exit and its output are there afterwards.

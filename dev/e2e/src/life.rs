@@ -4,9 +4,9 @@ use std::fs;
 use std::net::TcpStream;
 
 use nri_testkit::FakePlugin;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::crictl::{LOGS, container, pod};
+use crate::crictl::{LOGS, container, pod, with_own};
 use crate::events::Events;
 use crate::expect::{is, until};
 use crate::stage::Stage;
@@ -16,6 +16,19 @@ use crate::stage::Stage;
 pub(crate) struct Life {
     pub(crate) pod: String,
     pub(crate) container: String,
+    /// Whether the pod has a user namespace of its own.
+    pub(crate) own_users: bool,
+}
+
+impl Life {
+    /// The pod's configuration.
+    fn config(&self) -> Value {
+        let config = pod("life");
+        match self.own_users {
+            true => with_own(config),
+            false => config,
+        }
+    }
 }
 
 type Step = (&'static str, fn(&Stage, &mut Life) -> Result<(), String>);
@@ -85,7 +98,7 @@ pub(crate) async fn run(stage: &mut Stage) -> Result<(), String> {
 }
 
 fn run_pod(stage: &Stage, life: &mut Life) -> Result<(), String> {
-    life.pod = stage.crictl.run_pod(&pod("life"))?;
+    life.pod = stage.crictl.run_pod(&life.config())?;
     let status = stage.crictl.json(&["inspectp", &life.pod])?;
     is(
         "the state",
@@ -97,21 +110,21 @@ fn run_pod(stage: &Stage, life: &mut Life) -> Result<(), String> {
         .unwrap_or_default();
     is("the address", ip.starts_with("10.88.7."), true)?;
     // Another one of the same name.
-    let again = stage.crictl.run_pod(&pod("life"));
+    let again = stage.crictl.run_pod(&life.config());
     is("a pod of the same name", again.is_err(), true)
 }
 
 fn create(stage: &Stage, life: &mut Life) -> Result<(), String> {
     let mut unknown = container("app");
     unknown["CDI_devices"] = json!([{"name": "e2e.local/dev=none"}]);
-    let refused = stage.crictl.create(&life.pod, &pod("life"), &unknown);
+    let refused = stage.crictl.create(&life.pod, &life.config(), &unknown);
     let why = refused.err().unwrap_or_default();
     for part in ["e2e.local/dev=none", "install", "/run/e2e/cdi"] {
         is(&format!("{part} in {why:?}"), why.contains(part), true)?;
     }
     life.container = stage
         .crictl
-        .create(&life.pod, &pod("life"), &container("app"))?;
+        .create(&life.pod, &life.config(), &container("app"))?;
     is(
         "the state",
         &*stage.crictl.state(&life.container)?,

@@ -15,7 +15,7 @@ type Attempt = (&'static str, &'static str, &'static str);
 const PRIVILEGED: &str = "run it as root with all capabilities: a container must be privileged";
 
 /// In namespaces that are its own.
-const ATTEMPTS: [Attempt; 8] = [
+const ATTEMPTS: [Attempt; 9] = [
     (
         "file systems of its own",
         "mount -t tmpfs tmpfs . && umount .",
@@ -54,6 +54,11 @@ const ATTEMPTS: [Attempt; 8] = [
         "forwarding of packets",
         "echo 1 > /proc/sys/net/ipv4/ip_forward",
         "/proc/sys must be writable: a container must be privileged",
+    ),
+    (
+        "users of its own",
+        "unshare --user true",
+        "the kernel needs CONFIG_USER_NS, and /proc/sys/user/max_user_namespaces above 0",
     ),
     (
         "filters of system calls",

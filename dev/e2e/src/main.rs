@@ -26,6 +26,7 @@ mod registry;
 mod stage;
 mod streams;
 mod trouble;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,7 @@ async fn inside(directory: &Path, options: &Options) -> Result<(), String> {
             Part::Plugins => plugins::run(&mut stage).await?,
             Part::Conformance => stage = conformance::run(stage).await?,
             Part::Streams => streams::run(&stage)?,
+            Part::Users => users::run(&mut stage).await?,
             Part::Killed => killed::run(&mut stage).await?,
             Part::Trouble => trouble::run(&mut stage).await?,
             Part::Kubelet => kubelet::run(&mut stage).await?,

@@ -13,6 +13,8 @@ pub(crate) enum Part {
     Conformance,
     /// Exec, attach and port forwarding.
     Streams,
+    /// Pods with a user namespace of their own.
+    Users,
     /// The runtime is killed between any two steps.
     Killed,
     /// What goes wrong around the runtime, and what clients do twice.

@@ -124,9 +124,12 @@ impl Stage {
     }
 
     /// What the runtime itself says of this machine.
-    fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What it needs and does not find.
+    pub(crate) fn check(&self) -> Result<String, String> {
         let mut check = self.program();
-        process::capture(check.arg("check")).map(drop)
+        process::capture(check.arg("check"))
     }
 
     /// The runtime, with its configuration.

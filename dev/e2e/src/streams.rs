@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use nri_dev::process;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::crictl::{container, pod};
 use crate::expect::{LIMIT, is, until};
@@ -21,7 +21,15 @@ type Part = (&'static str, fn(&Stage, &str) -> Result<(), String>);
 /// # Errors
 /// What does not work.
 pub(crate) fn run(stage: &Stage) -> Result<(), String> {
-    let pod_id = stage.crictl.run_pod(&pod("streams"))?;
+    with(stage, &pod("streams"))
+}
+
+/// Tries them with a pod of this configuration.
+///
+/// # Errors
+/// What does not work.
+pub(crate) fn with(stage: &Stage, pod: &Value) -> Result<(), String> {
+    let pod_id = stage.crictl.run_pod(pod)?;
     let mut config = container("streams");
     config["command"] = json!([
         "sh",
@@ -29,7 +37,7 @@ pub(crate) fn run(stage: &Stage) -> Result<(), String> {
         "httpd -p 8000 -h /etc; while read l; do echo got $l; done"
     ]);
     (config["stdin"], config["stdin_once"]) = (true.into(), true.into());
-    let id = stage.crictl.create(&pod_id, &pod("streams"), &config)?;
+    let id = stage.crictl.create(&pod_id, pod, &config)?;
     stage.crictl.run(&["start", &id])?;
     let parts: [Part; 4] = [
         ("exec", exec),

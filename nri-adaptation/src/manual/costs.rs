@@ -21,23 +21,36 @@
 //! | 10 | 16 | 100 | 67 ms | 105 ms | 1,488 | 5.1 MiB | 27 MiB |
 //!
 //! `cargo xtask bench pair` sets the same calls beside the reference (v0.12.2, Go), alternating in
-//! one series, three rounds; at 8632b66 on 2026-11-27 on the same machine, the medians as ratios to
-//! Go with Go. The plugins are processes that add two annotations; bytes there and back alone took
-//! 53 us. "Undecoded" are plugins of `on_view` and `on_synchronize_part`:
+//! one series; two rounds at 39cedaf on 2026-11-27 on the same machine, as ratios to Go with Go,
+//! the higher one of both rounds. The plugins are processes that add two annotations; bytes there
+//! and back alone took 37 us. "Undecoded" are plugins of `on_view` and `on_synchronize_part`, and
+//! `bare` is blocking reads and writes of bytes that were encoded before: what the other end costs
+//! whoever is at this one, and so the least that there can be:
 //!
 //! | plugins | runtime / plugin | p50 of a creation | p99 | creations/s, 8 callers |
 //! |---|---|---|---|---|
-//! | 1 | ours / ours | 0.58 (180 us) | 0.29 | 2.2 |
-//! | 1 | ours / ours, undecoded | 0.46 | 0.22 | 3.8 |
-//! | 1 | ours / Go | 0.83 | 0.83 | 1.3 |
-//! | 1 | Go / ours | 0.75 | 0.60 | 1.4 |
-//! | 3 | ours / ours | 0.48 (534 us) | 0.27 | 4.6 |
-//! | 3 | ours / Go | 0.83 | 0.51 | 1.6 |
-//! | 10 | ours / ours | 0.45 (2.1 ms) | 0.53 | 6.6 |
-//! | 10 | ours / Go | 0.89 | 0.98 | 2.5 |
+//! | 1 | ours / ours | 0.56 (169 us) | 0.29 | 3.2 |
+//! | 1 | ours / ours, undecoded | 0.41 | 0.37 | 4.6 |
+//! | 1 | ours / Go | 0.82 | 0.83 | 1.6 |
+//! | 1 | Go / ours | 0.61 | 0.66 | 1.9 |
+//! | 1 | bare / Go | 0.55 | 0.66 | 1.8 |
+//! | 1 | bare / ours | 0.31 | 0.16 | 4.4 |
+//! | 1 | Go / bare | 0.36 | 0.48 | 2.7 |
+//! | 1 | ours / bare | 0.38 | 0.21 | 4.8 |
+//! | 3 | ours / ours | 0.50 (361 us) | 0.31 | 5.2 |
+//! | 3 | ours / Go | 0.79 | 0.75 | 2.0 |
+//! | 3 | bare / Go | 0.77 | 1.23 | 2.8 |
+//! | 10 | ours / ours | 0.49 (1.3 ms) | 0.29 | 5.6 |
+//! | 10 | ours / ours, undecoded | 0.33 | 0.21 | 10 |
+//! | 10 | ours / Go | 0.85 | 0.96 | 2.7 |
+//! | 10 | bare / Go | 0.63 | 0.77 | 3.5 |
+//! | 10 | bare / ours | 0.37 | 0.45 | 8.9 |
+//! | 10 | ours / bare | 0.37 | 0.28 | 6.7 |
 //!
 //! | synchronising 10,000 containers (78 MB) | time | the runtime's memory | the plugin's |
 //! |---|---|---|---|
-//! | ours / ours | 0.46 (0.87 s) | 0.97 | 1.01 |
-//! | ours / ours, in parts | 0.40 | 0.97 | 0.02 (7 MiB) |
-//! | ours / Go | 0.72 | 0.97 | 0.96 |
+//! | ours / ours | 0.32 (0.44 s) | 0.95 | 0.95 |
+//! | ours / ours, in parts | 0.28 | 0.95 | 0.02 (7 MiB) |
+//! | ours / Go | 0.59 | 0.95 | 0.95 |
+//! | bare / Go | 0.45 | 0.80 | 1.05 |
+//! | ours / bare | 0.36 | 0.98 | 0.15 |

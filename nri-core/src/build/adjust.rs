@@ -3,10 +3,11 @@
 use nri_proto::api::{
     CdiDevice, ContainerAdjustment, Field, Hooks, KeyValue, LinuxContainerAdjustment, LinuxDevice,
     LinuxDeviceCgroup, LinuxIoPriority, LinuxMemoryPolicy, LinuxNamespace, LinuxNetDevice,
-    LinuxRdt, LinuxScheduler, LinuxSeccomp, Mount, MpolFlag, MpolMode, PosixRlimit,
+    LinuxRdt, LinuxScheduler, LinuxSeccomp, Mount, MpolFlag, MpolMode,
 };
 
 use super::entries::{add_entry, add_to_map, remove_entry, remove_from_map};
+use super::rlimit::ordered;
 use super::{BuildError, SetResources, Wrapper};
 
 /// A command line with a program.
@@ -195,19 +196,7 @@ pub trait Adjust: SetResources {
         hard: u64,
         soft: u64,
     ) -> Result<&mut Self, BuildError> {
-        let resource = resource.into();
-        if soft > hard {
-            return Err(BuildError::SoftAboveHard {
-                resource,
-                hard,
-                soft,
-            });
-        }
-        let limit = PosixRlimit {
-            r#type: resource,
-            hard,
-            soft,
-        };
+        let limit = ordered(resource.into(), hard, soft)?;
         add_entry(&mut self.adjustment().rlimits, Field::Rlimits, limit)?;
         Ok(self)
     }

@@ -29,6 +29,7 @@ mod adjust;
 mod entries;
 mod requests;
 mod resources;
+mod rlimit;
 #[cfg(test)]
 mod tests;
 mod wrapper;
@@ -36,6 +37,7 @@ mod wrapper;
 pub use adjust::Adjust;
 pub use requests::{Evict, Update};
 pub use resources::SetResources;
+pub use rlimit::{RLIMITS, posix_rlimit};
 pub use wrapper::Wrapper;
 
 #[cfg(doc)]
@@ -70,10 +72,11 @@ pub enum BuildError {
         /// The key.
         key: String,
     },
+    /// Linux has no such resource limit.
+    #[error("Rlimits: there is no limit {0:?}; there is {names}", names = rlimit::short_names())]
+    UnknownRlimit(String),
     /// The value in force of a resource limit is above its ceiling, which the kernel refuses.
-    #[error(
-        "Rlimits {resource:?}: the soft limit {soft} is above the hard limit {hard}; the hard limit comes first"
-    )]
+    #[error("Rlimits {resource:?}: the soft limit {soft} is above the hard limit {hard}")]
     SoftAboveHard {
         /// The resource.
         resource: String,

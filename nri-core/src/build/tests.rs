@@ -249,7 +249,7 @@ fn a_soft_limit_above_the_hard_one_is_refused() {
     let error = adjustment.add_rlimit("RLIMIT_CORE", 1, 2).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Rlimits \"RLIMIT_CORE\": the soft limit 2 is above the hard limit 1; the hard limit comes first"
+        "Rlimits \"RLIMIT_CORE\": the soft limit 2 is above the hard limit 1"
     );
     assert_eq!(adjustment, ContainerAdjustment::default());
     adjustment.add_rlimit("RLIMIT_CORE", 2, 2).unwrap();

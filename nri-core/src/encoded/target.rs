@@ -17,8 +17,9 @@ const STATE_OF_CONTAINER: u32 = 4;
 /// `Container.linux`.
 const LINUX_OF_CONTAINER: u32 = 11;
 
-/// How large a pod or container is taken to be.
+/// How large a pod or container is taken to be: what is not used costs as much as what is.
 const USUAL: usize = 4096;
+const SLACK: usize = 512;
 
 /// A pod, and perhaps a container of it, as requests about them carry them on the wire: encoded
 /// once, however many requests and plugins there are. Cheap to clone.
@@ -77,7 +78,7 @@ impl EncodedTarget {
         container: Option<(&api::Container, ContainerState)>,
     ) -> Self {
         // From the end to the beginning, since that is how it is written.
-        let mut out = Writer::with_room(3 * USUAL);
+        let mut out = Writer::with_room(2 * USUAL + SLACK);
         if let Some((container, state)) = container {
             out.field(CONTAINER, |out| put_container(container, state, out));
         }

@@ -34,7 +34,8 @@ pub(super) trait Stage {
 pub(super) struct Chain {
     roster: Roster,
     event: Event,
-    subject: String,
+    /// As it was begun with.
+    request: Arc<EncodedRequest>,
     next: usize,
     calling: bool,
     /// What answers are judged by before they are merged, if by anything.
@@ -55,11 +56,11 @@ pub(super) struct Called {
 
 impl Chain {
     /// A chain over `roster` for a request.
-    pub(super) fn new(roster: &Roster, request: &EncodedRequest) -> Self {
+    pub(super) fn new(roster: &Roster, request: &Arc<EncodedRequest>) -> Self {
         Self {
             roster: roster.clone(),
             event: request.event(),
-            subject: request.subject(),
+            request: Arc::clone(request),
             judging: Judging::new(roster, request),
             next: 0,
             calling: false,
@@ -116,15 +117,20 @@ impl Chain {
         };
         let mut later = self.roster.members().iter().skip(self.next + 1);
         let more = later.any(|m| m.events.contains(self.event));
-        let judging = &mut self.judging;
-        let (outcome, was_delivered, error) =
-            judge(member, self.event, &self.subject, reply, |response| {
+        let (judging, request) = (&mut self.judging, &self.request);
+        let (outcome, was_delivered, error) = judge(
+            member,
+            self.event,
+            || request.subject(),
+            reply,
+            |response| {
                 let response = match judging {
                     Some(judging) => judging.judge(&plugin.id, response)?,
                     None => response,
                 };
                 stage.absorb(plugin, response, more)
-            });
+            },
+        );
         self.outcomes.push(PluginOutcome {
             plugin: plugin.clone(),
             event: self.event,
@@ -197,7 +203,7 @@ impl Chain {
 pub(super) fn judge(
     member: &Member,
     event: Event,
-    subject: &str,
+    subject: impl Fn() -> String,
     reply: Reply,
     absorb: impl FnOnce(Response) -> Result<(), Error>,
 ) -> (Outcome, bool, Option<Error>) {
@@ -207,7 +213,7 @@ pub(super) fn judge(
     let late = |after| Error::Late {
         plugin: plugin.clone(),
         event,
-        subject: subject.to_owned(),
+        subject: subject(),
         after,
     };
     match reply {
@@ -219,7 +225,7 @@ pub(super) fn judge(
             let error = Error::Plugin {
                 plugin: plugin.clone(),
                 event,
-                subject: subject.to_owned(),
+                subject: subject(),
                 code: 0,
                 message: message.clone(),
             };
@@ -237,7 +243,7 @@ pub(super) fn judge(
             let error = Error::Plugin {
                 plugin: plugin.clone(),
                 event,
-                subject: subject.to_owned(),
+                subject: subject(),
                 code,
                 message: message.clone(),
             };
@@ -265,7 +271,7 @@ pub(super) fn judge(
             let error = Error::Gone {
                 plugin: plugin.clone(),
                 event,
-                subject: subject.to_owned(),
+                subject: subject(),
             };
             (Outcome::Gone, delivered, fails(policy, error))
         }

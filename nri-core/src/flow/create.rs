@@ -19,8 +19,9 @@ use crate::{EncodedRequest, Error, Event, RegisteredPlugin, Request, Response};
 pub struct CreateFlow {
     roster: Roster,
     chain: Chain,
-    adjusting: Adjusting,
-    validating: Option<(ValidateFlow, CreateOutcome)>,
+    // Both are large, and a flow is moved.
+    adjusting: Box<Adjusting>,
+    validating: Option<Box<(ValidateFlow, CreateOutcome)>>,
 }
 
 #[derive(Debug)]
@@ -107,18 +108,18 @@ impl CreateFlow {
         Self {
             roster: roster.clone(),
             chain,
-            adjusting: Adjusting {
+            adjusting: Box::new(Adjusting {
                 original: Arc::clone(&current),
                 current,
                 combined,
                 growth: Growth::default(),
-            },
+            }),
             validating: None,
         }
     }
 
     /// The validation phase of what the plugins asked for; `None` if nobody is to validate.
-    fn validation(&mut self) -> Option<(ValidateFlow, CreateOutcome)> {
+    fn validation(&mut self) -> Option<Box<(ValidateFlow, CreateOutcome)>> {
         let mut outcome = None;
         let validating = ValidateFlow::of_adjustment(&self.roster, || {
             let (asked, original) = self.adjusting.finish();
@@ -134,7 +135,7 @@ impl CreateFlow {
             outcome = Some(asked);
             request
         })?;
-        Some((validating, outcome?))
+        Some(Box::new((validating, outcome?)))
     }
 }
 
@@ -142,17 +143,17 @@ impl Flow for CreateFlow {
     type Output = CreateOutcome;
 
     fn next(&mut self) -> Step {
-        if let Some((validating, _)) = &mut self.validating {
-            return validating.next();
+        if let Some(validating) = &mut self.validating {
+            return validating.0.next();
         }
-        match self.chain.next(&mut self.adjusting) {
+        match self.chain.next(&mut *self.adjusting) {
             Step::Done if !self.chain.failed() => {
                 if self.roster.is_observed(Event::CreateContainer) {
                     self.adjusting.show();
                 }
                 self.validating = self.validation();
-                let checked = self.validating.as_ref().map_or(Ok(()), |(validating, _)| {
-                    self.adjusting.growth.check(validating.request())
+                let checked = self.validating.as_ref().map_or(Ok(()), |validating| {
+                    self.adjusting.growth.check(validating.0.request())
                 });
                 if let Err(error) = checked {
                     self.validating = None;
@@ -161,7 +162,7 @@ impl Flow for CreateFlow {
                 }
                 self.validating
                     .as_mut()
-                    .map_or(Step::Done, |(validating, _)| validating.next())
+                    .map_or(Step::Done, |validating| validating.0.next())
             }
             step => step,
         }
@@ -169,15 +170,15 @@ impl Flow for CreateFlow {
 
     fn answer(&mut self, plugin: &RegisteredPlugin, reply: Reply) {
         match &mut self.validating {
-            Some((validating, _)) => validating.answer(plugin, reply),
-            None => self.chain.answer(plugin, reply, &mut self.adjusting),
+            Some(validating) => validating.0.answer(plugin, reply),
+            None => self.chain.answer(plugin, reply, &mut *self.adjusting),
         }
     }
 
     fn observed(&self) -> Option<Arc<EncodedRequest>> {
         let Adjusting {
             original, current, ..
-        } = &self.adjusting;
+        } = &*self.adjusting;
         // Nobody is refused anything for what no other plugin is asked with.
         let told = match current.len() > ROOM {
             true => original,
@@ -194,7 +195,8 @@ impl Flow for CreateFlow {
         } = self.chain.finish();
         let result = match (result, self.validating) {
             (Err(error), _) => Err(error),
-            (Ok(()), Some((validating, asked))) => {
+            (Ok(()), Some(judged)) => {
+                let (validating, asked) = *judged;
                 let validated = validating.finish();
                 outcomes.extend(validated.outcomes);
                 validated.result.map(|()| asked)

@@ -214,7 +214,7 @@ impl Flow for ValidateFlow {
         let (outcome, was_delivered, _) = judge(
             &self.validators[at],
             Event::ValidateContainerAdjustment,
-            "",
+            String::new,
             reply,
             |response| {
                 match response {

@@ -97,6 +97,7 @@ fn seen(
         (asked, report): (Vec<Arc<EncodedRequest>>, Report<T>),
         owners: impl Fn(&T) -> &Owners,
     ) -> (String, Option<Owners>, Report<()>) {
+        let asked: Vec<_> = asked.iter().map(|request| request.bytes()).collect();
         let text = format!("{asked:?} {:?} {:?}", report.result, report.outcomes);
         let owners = report
             .result

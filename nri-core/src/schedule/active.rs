@@ -1,6 +1,7 @@
 //! A request in a scheduler, from the moment it is handed in until it is settled, and the record of
 //! whom it was sent to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -185,19 +186,57 @@ impl<F> Running<F> {
         asked_as: &RegisteredPlugin,
         event: Event,
     ) -> Option<&mut Record> {
+        // Most that is looked for is of the call that was made last.
         self.records
             .iter_mut()
+            .rev()
             .find(|record| record.asked_as == *asked_as && record.event == event)
+    }
+}
+
+/// So few records are looked through.
+const FEW: usize = 16;
+
+/// Finds the record of one outcome after the other: mostly they are in one order. However many
+/// there are of both, it costs no more than the logarithm for each.
+struct Lookup<'a> {
+    records: &'a [Record],
+    /// Behind the one that was found last.
+    next: usize,
+    places: Option<BTreeMap<(&'a RegisteredPlugin, Event), usize>>,
+}
+
+impl<'a> Lookup<'a> {
+    fn find(&mut self, plugin: &RegisteredPlugin, event: Event) -> Option<&'a Record> {
+        let records = self.records;
+        let is = |record: &Record| record.asked_as == *plugin && record.event == event;
+        let at = if records.get(self.next).is_some_and(is) {
+            self.next
+        } else if records.len() <= FEW {
+            records.iter().position(is)?
+        } else {
+            let places = self.places.get_or_insert_with(|| {
+                let places = records.iter().enumerate().rev();
+                places
+                    .map(|(at, record)| ((&record.asked_as, record.event), at))
+                    .collect()
+            });
+            *places.get(&(plugin, event))?
+        };
+        self.next = at + 1;
+        records.get(at)
     }
 }
 
 /// Makes outcomes say what was really sent, and to which instance.
 pub(super) fn correct(outcomes: &mut [PluginOutcome], records: &[Record]) {
+    let mut lookup = Lookup {
+        records,
+        next: 0,
+        places: None,
+    };
     for outcome in outcomes {
-        let Some(record) = records
-            .iter()
-            .find(|record| record.asked_as == outcome.plugin && record.event == outcome.event)
-        else {
+        let Some(record) = lookup.find(&outcome.plugin, outcome.event) else {
             continue;
         };
         outcome.plugin = record.actual.clone();

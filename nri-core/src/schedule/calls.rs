@@ -26,8 +26,12 @@ impl<J: Job> Scheduler<J> {
             // Only who saw what is undone.
             return Some(asked_as.clone()).filter(alive);
         }
-        let before = active
-            .records()
+        // What a request itself tells comes before what else is asked because of it.
+        let before = match event == active.event {
+            true => &[],
+            false => active.records(),
+        };
+        let before = before
             .iter()
             .find(|record| record.asked_as == *asked_as && record.event != event);
         match before {
@@ -87,7 +91,7 @@ impl<J: Job> Scheduler<J> {
         let record = self
             .requests
             .get_mut(&waiting.purpose.request)
-            .and_then(Active::running)
+            .and_then(|active| active.running())
             .and_then(|running| running.record(&waiting.purpose.asked_as, event));
         let Some(instance) = target
             .as_ref()

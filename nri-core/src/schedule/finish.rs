@@ -107,7 +107,7 @@ impl<J: Job> Scheduler<J> {
     }
 
     /// Ends the life that a creation began, if this is one.
-    fn come_to_nothing(&mut self, id: RequestId, mut active: Active<J>) {
+    fn come_to_nothing(&mut self, id: RequestId, mut active: Box<Active<J>>) {
         if let Some(birth) = active.birth.take() {
             let due = self.lives.settle(birth, Settlement::Abandoned);
             self.undo(id, &active, due);
@@ -145,7 +145,7 @@ impl<J: Job> Scheduler<J> {
                 Submission::new(job, active.pod.clone()).with_container(active.object.clone());
             let mut undoing = Active::new(order, None);
             undoing.undoes = Some((creation, seen.clone()));
-            self.requests.insert(id, undoing);
+            self.requests.insert(id, Box::new(undoing));
             ids.push(id);
         }
         self.slots.put_ahead(&active.pod, ids);

@@ -124,7 +124,10 @@ impl<J: Job> Scheduler<J> {
     pub(super) fn check_phases(&mut self, now: Instant) {
         let mut settled = Vec::new();
         let mut retired = Vec::new();
-        for (plugin, instance) in &self.plugins {
+        for plugin in &self.awaiting {
+            let Some(instance) = self.plugins.get(plugin) else {
+                continue;
+            };
             match &instance.phase {
                 // Joining takes a turn, and all of them: no call that is waited for crosses it.
                 // Late ones, which may never be answered, have the time that all
@@ -331,6 +334,7 @@ impl<J: Job> Scheduler<J> {
         let Some(instance) = self.plugins.remove(plugin) else {
             return;
         };
+        self.awaiting.remove(plugin);
         if let Some(until) = instance.phase.until() {
             self.timers.cancel(until, Timer::Phase(plugin.clone()));
         }
@@ -385,6 +389,11 @@ impl<J: Job> Scheduler<J> {
         if let Some(until) = phase.until() {
             self.timers.set(until, Timer::Phase(plugin.clone()));
         }
+        // Most plugins are open, and every call that ends looks at these.
+        match phase {
+            Phase::Settling { .. } | Phase::Retiring { .. } => self.awaiting.insert(plugin.clone()),
+            _ => self.awaiting.remove(plugin),
+        };
         instance.phase = phase;
     }
 

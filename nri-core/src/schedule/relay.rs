@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::active::{Active, Record, Running, Stage};
+use super::active::{Record, Running, Stage};
 use super::instance::{Phase, Purpose, Turn, Waiting};
 use super::state::{Timing, Work};
 use super::timers::Timer;
@@ -128,7 +128,11 @@ impl<J: Job> Scheduler<J> {
     /// Makes the calls that a request's flow wants, as far as it can go.
     pub(super) fn advance(&mut self, id: RequestId, now: Instant) {
         loop {
-            let Some(running) = self.requests.get_mut(&id).and_then(Active::running) else {
+            let Some(running) = self
+                .requests
+                .get_mut(&id)
+                .and_then(|active| active.running())
+            else {
                 return;
             };
             match running.flow.next() {

@@ -24,6 +24,7 @@ impl<J: Job> Scheduler<J> {
             config,
             lives: Lifecycles::new(),
             plugins: BTreeMap::new(),
+            awaiting: BTreeSet::new(),
             roster: Roster::default(),
             requests: BTreeMap::new(),
             unsettled: BTreeMap::new(),
@@ -145,7 +146,7 @@ impl<J: Job> Scheduler<J> {
         }
         self.slots.enqueue(&active.pod, id);
         self.work.push_back(Work::Slot(active.pod.clone()));
-        self.requests.insert(id, active);
+        self.requests.insert(id, Box::new(active));
         self.run(now);
         id
     }
@@ -303,7 +304,7 @@ impl<J: Job> Scheduler<J> {
         if let Some(record) = self
             .requests
             .get_mut(&purpose.request)
-            .and_then(Active::running)
+            .and_then(|active| active.running())
             .and_then(|running| running.record(&purpose.asked_as, event))
         {
             record.handed = true;

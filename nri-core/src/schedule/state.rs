@@ -2,7 +2,7 @@
 //!
 //! What may not enter: what is done about it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,9 +46,11 @@ pub struct Scheduler<J: Job = Arc<EncodedRequest>> {
     pub(super) config: Config,
     pub(super) lives: Lifecycles,
     pub(super) plugins: BTreeMap<RegisteredPlugin, Instance>,
+    /// Those of them that wait for requests to end, before they are shown what exists or closed.
+    pub(super) awaiting: BTreeSet<RegisteredPlugin>,
     /// The plugins that a request that begins now includes.
     pub(super) roster: Roster,
-    pub(super) requests: BTreeMap<RequestId, Active<J>>,
+    pub(super) requests: BTreeMap<RequestId, Box<Active<J>>>,
     /// The creations that succeeded and are not settled, by container.
     pub(super) unsettled: BTreeMap<ObjectKey, RequestId>,
     /// Who has which call.

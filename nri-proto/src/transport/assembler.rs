@@ -25,7 +25,14 @@ pub(super) struct Assembler {
     header_len: usize,
     data: Vec<u8>,
     discarded: usize,
+    /// For the data of the next message, see [`make_room`](Self::make_room).
+    room: Vec<u8>,
+    /// How long the data of the last message was.
+    last: usize,
 }
+
+/// No room is made for more than this.
+const MOST_ROOM: usize = 16 << 10;
 
 impl Assembler {
     /// The next whole message, taken from the front of `input`; `None` once `input` is used up.
@@ -48,7 +55,8 @@ impl Assembler {
         if self.data.len() + self.discarded < head.len {
             return None;
         }
-        let Self { data, .. } = std::mem::take(self);
+        let Self { data, room, .. } = std::mem::take(self);
+        (self.room, self.last) = (room, data.len());
         Some(Incoming {
             head,
             data: (!too_long).then(|| data.into()),
@@ -64,15 +72,29 @@ impl Assembler {
     /// message needs.
     fn grow(&mut self, more: usize, whole: usize) {
         let needed = self.data.len() + more;
+        if self.data.is_empty() {
+            self.data = std::mem::take(&mut self.room);
+        }
         if needed > self.data.capacity() {
-            let capacity = whole.min(needed.max(self.data.len() * 2));
+            let capacity = whole.min(needed * 2);
             self.data.reserve_exact(capacity - self.data.len());
+        }
+    }
+
+    /// Makes room for another message like the last one: what the allocator has put off until
+    /// something large is wanted is done now, and not while somebody waits for an answer.
+    pub(super) fn make_room(&mut self) {
+        if self.last <= MOST_ROOM && self.room.capacity() < self.last {
+            self.room = Vec::with_capacity(self.last);
         }
     }
 
     /// Bytes of memory held for a message that is not complete.
     pub(super) fn held(&self) -> usize {
-        self.data.capacity()
+        match self.data.is_empty() {
+            true => 0,
+            false => self.data.capacity(),
+        }
     }
 
     /// What has come of a message that is not complete; `None` if that is too long and not kept.
@@ -167,6 +189,22 @@ mod tests {
             0,
             "4 GiB announced, all of it to be discarded"
         );
+    }
+
+    /// Law: what room was made for is no longer than the message before, and is not held for a
+    /// message that does not come.
+    #[test]
+    fn room_is_made_for_a_message_like_the_last_one() {
+        let (_, mut assembler) = assemble(&[&message(1, REQUEST, 3000)]);
+        assembler.make_room();
+        assert_eq!((assembler.room.capacity(), assembler.held()), (3000, 0));
+        let room = assembler.room.as_ptr();
+        let next = assembler.next(&mut &message(3, REQUEST, 2000)[..]);
+        let data = next.and_then(|next| next.data).expect("whole");
+        assert_eq!((data.len(), data.as_ptr()), (2000, room));
+        let (_, mut assembler) = assemble(&[&message(1, REQUEST, MOST_ROOM + 1)]);
+        assembler.make_room();
+        assert_eq!(assembler.room.capacity(), 0);
     }
 
     #[test]

@@ -91,6 +91,13 @@ impl Turns {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes room for the next request, if nobody is reading it already.
+    fn make_room(&self) {
+        if let Ok(mut reading) = self.reading.try_lock() {
+            reading.incoming.requests.make_room();
+        }
+    }
+
     /// Reads nothing more, until what is returned is dropped.
     pub(super) fn pause(&self) -> Paused<'_> {
         self.reading().paused = true;
@@ -231,6 +238,9 @@ pub(super) async fn run(turns: Arc<Turns>, turn: Turn, shared: Arc<Shared>, serv
             if let Some(reason) = step.end {
                 break 'reading reason;
             }
+        }
+        if here {
+            turns.make_room();
         }
     };
     shared.close(reason);

@@ -71,6 +71,11 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     fn long_uint64(&mut self) -> Result<u64, Refused> {
         let mut rest = self.bytes.get(self.at..self.end).ok_or(Refused)?;
+        // Most that is long is the length of a message.
+        if let [low @ 0x80..=0xff, high @ 0..=0x7f, ..] = *rest {
+            self.at += 2;
+            return Ok(u64::from(low & 0x7f) | u64::from(high) << 7);
+        }
         let value = decode_varint(&mut rest).map_err(|_| Refused)?;
         self.at = self.end - rest.len();
         Ok(value)
@@ -134,16 +139,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text in these bytes. Those behind it are looked at as well, up to the first that cannot
-    /// be text. No byte is looked at for a second text: one in which there is such a byte is none.
+    /// The text in these bytes. Those behind it are looked at as well, up to the first that is not
+    /// ASCII. No byte is looked at for a second text: one in which there is such a byte is looked
+    /// at by itself.
     #[inline(never)]
     fn look(&mut self, text: Range<usize>) -> Result<&'a str, Refused> {
         let ahead = &self.bytes[text.start..];
-        let valid = match str::from_utf8(ahead) {
-            Ok(_) => ahead.len(),
-            Err(error) => error.valid_up_to(),
-        };
-        self.text = str::from_utf8(&ahead[..valid]).map_err(|_| Refused)?;
+        let looked = ascii_len(ahead).max(text.len());
+        self.text = str::from_utf8(&ahead[..looked]).map_err(|_| Refused)?;
         self.text_at = text.start;
         self.text.get(..text.len()).ok_or(Refused)
     }
@@ -168,7 +171,10 @@ impl<'a> Reader<'a> {
         item: impl Fn(&mut Self) -> Result<T, Refused>,
     ) -> Result<(), Refused> {
         let count = self.count(key);
-        list.reserve(count);
+        match list.is_empty() {
+            true => *list = Vec::with_capacity(count),
+            false => list.reserve(count),
+        }
         list.push(item(self)?);
         for _ in 1..count {
             self.key()?;
@@ -245,6 +251,26 @@ impl<'a> Reader<'a> {
             _ => Err(Refused),
         }
     }
+}
+
+/// How many bytes there are before the first that is not ASCII.
+fn ascii_len(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((run, more)) = rest.split_first_chunk::<32>() {
+        if run.iter().fold(0, |all, byte| all | byte) >= 0x80 {
+            break;
+        }
+        rest = more;
+    }
+    while let Some((run, more)) = rest.split_first_chunk() {
+        let high = u64::from_le_bytes(*run) & u64::from_ne_bytes([0x80; 8]);
+        if high != 0 {
+            return bytes.len() - rest.len() + high.trailing_zeros() as usize / 8;
+        }
+        rest = more;
+    }
+    let first = rest.iter().position(|byte| !byte.is_ascii());
+    bytes.len() - rest.len() + first.unwrap_or(rest.len())
 }
 
 /// Puts entries into a map; of those of one key the last one counts. A map that is made of all at
@@ -349,6 +375,18 @@ mod tests {
                     damaged[at] = new;
                     is_as_prost_says::<api::PodSandbox>(&damaged);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn ascii_ends_with_the_first_byte_that_is_not() {
+        for len in 0..50 {
+            let mut bytes = vec![b'a'; len];
+            assert_eq!(ascii_len(&bytes), len);
+            for at in (0..len).rev() {
+                bytes[at] = 0x80;
+                assert_eq!(ascii_len(&bytes), at);
             }
         }
     }

@@ -101,12 +101,18 @@ impl Writer {
 
     #[inline]
     fn front(&mut self, bytes: &[u8]) {
-        if self.start < bytes.len() {
-            self.grow(bytes.len());
+        self.room(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// So many bytes in front, to be written.
+    #[inline]
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.start < len {
+            self.grow(len);
         }
-        let start = self.start - bytes.len();
-        self.bytes[start..self.start].copy_from_slice(bytes);
-        self.start = start;
+        let end = self.start;
+        self.start -= len;
+        &mut self.bytes[self.start..end]
     }
 
     /// Makes room for so many bytes, and for as many as there are.
@@ -127,6 +133,10 @@ impl Writer {
     }
 
     fn long_varint(&mut self, mut value: u64) {
+        // Most that is long is the length of a message.
+        if value < 1 << 14 {
+            return self.front(&[value as u8 | 0x80, (value >> 7) as u8]);
+        }
         let (mut bytes, mut len) = ([0; 10], 0);
         while value >= 0x80 {
             bytes[len] = value as u8 | 0x80;
@@ -140,8 +150,15 @@ impl Writer {
     // Values, without their keys. What is negative has all its bits.
 
     fn item_text(&mut self, text: &String) {
-        self.front(text.as_bytes());
-        self.varint(text.len() as u64);
+        let len = text.len();
+        if len >= 0x80 {
+            self.front(text.as_bytes());
+            return self.varint(len as u64);
+        }
+        if let [to_len, to_text @ ..] = self.room(1 + len) {
+            *to_len = len as u8;
+            to_text.copy_from_slice(text.as_bytes());
+        }
     }
 
     fn item_message<M: Put>(&mut self, message: &M) {

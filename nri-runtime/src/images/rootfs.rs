@@ -1,7 +1,8 @@
 //! The root file system of a container: an image's layers with a writable one on top, by overlayfs;
-//! and images that are mounted into one.
+//! and images that are mounted into one. In a user namespace, layers are mounted with mapped ids
+//! first, since overlayfs itself cannot be.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -9,30 +10,66 @@ use rustix::mount::{MountFlags, mount as mount_fs};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::idmap::IdMap;
 
 /// The mount point in a container's directory.
 const ROOTFS: &str = "rootfs";
 /// The directory of the mount points of images that are mounted into a container.
 const VOLUMES: &str = "volumes";
+/// The directory of the mount points of layers with mapped ids, while they are put together.
+const LAYERS: &str = "layers";
 /// What the kernel takes as options of a mount, which is a page.
 const MOST: usize = 4095;
 
-/// Mounts layers, the lowest first, for the container whose directory this is; where.
+/// Mounts layers, the lowest first, for the container whose directory this is, with their ids
+/// mapped; where.
 ///
 /// # Errors
 /// The kernel cannot; the names of the layers are too long.
-pub(crate) fn mount(dir: &Path, layers: &[PathBuf]) -> Result<PathBuf> {
+pub(crate) fn mount(dir: &Path, layers: &[PathBuf], map: Option<&IdMap>) -> Result<PathBuf> {
     let rootfs = dir.join(ROOTFS);
     for part in [ROOTFS, "upper", "work"] {
         files::make_dir(&dir.join(part))?;
     }
-    overlay(&rootfs, options(dir, layers)?)?;
+    if let Some(map) = map {
+        map.give(&dir.join("upper"))?;
+    }
+    mapped(dir, layers, map, |layers| {
+        overlay(&rootfs, options(dir, layers)?)
+    })?;
     Ok(rootfs)
 }
 
+/// Mounts layers with mapped ids for as long as it takes to make something of them, which keeps
+/// what it needs of them.
+fn mapped(
+    dir: &Path,
+    layers: &[PathBuf],
+    map: Option<&IdMap>,
+    make: impl FnOnce(&[PathBuf]) -> Result<()>,
+) -> Result<()> {
+    let Some(map) = map else {
+        return make(layers);
+    };
+    let at = dir.join(LAYERS);
+    let attach = |(number, layer): (usize, &PathBuf)| {
+        let at = at.join(number.to_string());
+        files::make_dir(&at)?;
+        map.attach(layer, &at, false)
+    };
+    let mounts: Result<Vec<_>> = layers.iter().enumerate().map(attach).collect();
+    let made = mounts.and_then(|mounts| {
+        // Short, since all have to fit in one page.
+        let paths = mounts.iter().map(AsRawFd::as_raw_fd);
+        let paths = paths.map(|fd| PathBuf::from(format!("/proc/self/fd/{fd}")));
+        make(&paths.collect::<Vec<_>>())
+    });
+    made.and(files::unmount_all_in(&at))
+}
+
 /// Mounts layers, the lowest first, to be read only, as the `number`th image that is mounted into
-/// the container whose directory this is; the path of `sub_path` in it, which cannot lead out of
-/// it.
+/// the container whose directory this is, with their ids mapped; the path of `sub_path` in it,
+/// which cannot lead out of it.
 ///
 /// # Errors
 /// The kernel cannot; there is no such path.
@@ -41,6 +78,7 @@ pub(crate) fn mount_volume(
     number: usize,
     layers: &[PathBuf],
     sub_path: &str,
+    map: Option<&IdMap>,
 ) -> Result<PathBuf> {
     let at = dir.join(VOLUMES).join(number.to_string());
     // The kernel wants two at least.
@@ -49,7 +87,9 @@ pub(crate) fn mount_volume(
         files::make_dir(path)?;
     }
     let layers: Vec<PathBuf> = [empty].into_iter().chain(layers.iter().cloned()).collect();
-    overlay(&at, format!("lowerdir={}", lower(&layers)?))?;
+    mapped(dir, &layers, map, |layers| {
+        overlay(&at, format!("lowerdir={}", lower(layers)?))
+    })?;
     within(&at, sub_path)
         .map_err(|error| Error::invalid(format!("cannot use {sub_path:?} of the image: {error}")))
 }
@@ -111,9 +151,8 @@ fn escaped(path: &Path) -> Result<String> {
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn unmount(dir: &Path) -> Result<()> {
-    let volumes = dir.join(VOLUMES);
-    for name in files::names(&volumes)? {
-        files::unmount_all(&volumes.join(name))?;
+    for mounts in [VOLUMES, LAYERS] {
+        files::unmount_all_in(&dir.join(mounts))?;
     }
     files::unmount_all(&dir.join(ROOTFS))
 }

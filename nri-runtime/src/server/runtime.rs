@@ -102,7 +102,7 @@ impl RuntimeService for Runtime {
                 name: String::new(),
                 features: Some(cri::RuntimeHandlerFeatures {
                     recursive_read_only_mounts: engine.low.knows_mount_option("rro"),
-                    user_namespaces: false,
+                    user_namespaces: engine.user_namespaces.is_ok(),
                 }),
             }],
             features: Some(cri::RuntimeFeatures {

@@ -22,6 +22,7 @@ use crate::cri::{self, NamespaceMode};
 use crate::error::{Error, Result};
 use crate::images::ImageConfig;
 use crate::record::{self, Pod};
+use crate::user_namespace::UserNamespace;
 
 pub(crate) use self::mounts::SHARED;
 
@@ -66,11 +67,12 @@ pub(crate) fn pause(
     low: &LowLevel,
     host: &Host,
 ) -> Result<OciSpec> {
-    no_user_namespace(options)?;
+    let users = UserNamespace::of_pod(options)?;
     let own_network = options.network() != NamespaceMode::Node;
     let linux = config.linux.clone().unwrap_or_default();
     let mut namespaces = vec![json!({"type": "mount"})];
     let own = [
+        ("user", users.is_some()),
         ("network", own_network),
         // The host's name is the host's network's.
         ("uts", own_network),
@@ -82,6 +84,7 @@ pub(crate) fn pause(
             .filter(|(_, own)| *own)
             .map(|(kind, _)| json!({"type": kind})),
     );
+    let (uid, gid) = users.map_or((65534, 65534), |users| users.nobody());
     let metadata = config.metadata.clone().unwrap_or_default();
     let mut annotations = config.annotations.clone();
     annotations.extend(identity("sandbox", id, &metadata));
@@ -90,7 +93,7 @@ pub(crate) fn pause(
         "process": {
             "args": ["/pause"],
             "cwd": "/",
-            "user": {"uid": 65534, "gid": 65534},
+            "user": {"uid": uid, "gid": gid},
             "capabilities": {},
             "noNewPrivileges": true,
             "oomScoreAdj": host.oom_score(-998),
@@ -108,6 +111,9 @@ pub(crate) fn pause(
             "resources": {"cpu": {"shares": 2}, "devices": [{"allow": false, "access": "rwm"}]},
         },
     });
+    if let (Some(users), Some(members)) = (users, spec["linux"].as_object_mut()) {
+        users.add_to(members);
+    }
     if own_network && !config.hostname.is_empty() {
         spec["hostname"] = json!(config.hostname);
     }
@@ -150,15 +156,22 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     let capabilities = Capabilities::new(&security, &host.capabilities)?;
+    let users = pod.user_namespace()?;
+    UserNamespace::check_container(users, &namespace_options(&security))?;
     let choices = mounts::Choices {
         privileged: security.privileged,
         host_ipc: namespace_options(&security).ipc() == NamespaceMode::Node,
         pod_dir: input.pod_dir,
         readonly_rootfs: security.readonly_rootfs,
+        users,
     };
     let mounts = mounts::of(config, choices)?;
     let devices = Devices::of(config, security.privileged)?;
     let user = user::resolve(rootfs, &security, &image.user)?;
+    if let Some(users) = users {
+        let groups = user.groups.iter().copied().chain([user.gid]);
+        users.check_user(user.uid, groups)?;
+    }
     let asked = linux.resources.unwrap_or_default();
     let resources = resources::to_oci(&record::resources(&asked)?, input.options);
     let mut resources = resources.map_err(|error| Error::invalid(error.to_string()))?;
@@ -178,6 +191,9 @@ pub(crate) fn container(input: &Input<'_>) -> Result<OciSpec> {
     if !security.privileged {
         members.insert("maskedPaths".to_owned(), json!(security.masked_paths));
         members.insert("readonlyPaths".to_owned(), json!(security.readonly_paths));
+    }
+    if let Some(users) = users {
+        users.add_to(&mut members);
     }
     if let Some(seccomp) = seccomp {
         members.insert("seccomp".to_owned(), seccomp);
@@ -222,22 +238,15 @@ fn namespace_options(security: &cri::LinuxContainerSecurityContext) -> cri::Name
     security.namespace_options.clone().unwrap_or_default()
 }
 
-fn no_user_namespace(options: &cri::NamespaceOption) -> Result<()> {
-    match &options.userns_options {
-        Some(user) if user.mode() != NamespaceMode::Node => {
-            Err(Error::unimplemented("user namespaces are not supported"))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn namespaces(input: &Input<'_>, security: &cri::LinuxContainerSecurityContext) -> Result<Value> {
     let options = namespace_options(security);
-    no_user_namespace(&options)?;
     let of = |pid: u32, file: &str| format!("/proc/{pid}/ns/{file}");
     let pause = input.pod.pid;
     let mut namespaces = vec![json!({"type": "mount"})];
     let mut join = |kind: &str, path: String| namespaces.push(json!({"type": kind, "path": path}));
+    if input.pod.user_namespace()?.is_some() {
+        join("user", of(pause, "user"));
+    }
     // Network and name are the pod's in any case, which may be the host's.
     if let Some(network) = &input.network {
         join("network", network.display().to_string());
@@ -528,9 +537,46 @@ mod tests {
         };
         assert_eq!(kinds(json!({})), ["mount", "network", "uts", "ipc", "pid"]);
         assert_eq!(kinds(json!({"network": 2, "pid": 2, "ipc": 2})), ["mount"]);
-        let user = serde_json::from_value(json!({"userns_options": {"mode": 0}})).unwrap();
-        let error = pause("p1", &pod().config, &user, &LowLevel::default(), &host()).unwrap_err();
-        assert_eq!(error.code(), tonic::Code::Unimplemented);
+    }
+
+    #[test]
+    fn a_pod_with_users_of_its_own_has_them_and_its_containers_join_them() {
+        let options = crate::user_namespace::tests::options(1000, 100);
+        let low = LowLevel::default();
+        let pause = pause("p1", &pod().config, &options, &low, &host()).unwrap();
+        let new = json!({"type": "user"});
+        let namespaces = |spec: &Value| spec["linux"]["namespaces"].as_array().unwrap().clone();
+        assert!(namespaces(&pause).contains(&new), "{pause}");
+        assert_eq!(pause["process"]["user"], json!({"uid": 99, "gid": 99}));
+        let mapping = json!([{"containerID": 0, "hostID": 1000, "size": 100}]);
+        assert_eq!(pause["linux"]["uidMappings"], mapping);
+
+        let mut pod = pod();
+        let linux = pod.config.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        security.namespace_options = Some(options);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        let mapped = json!([{"host_id": 1000, "container_id": 0, "length": 100}]);
+        let spec = |user: i64, propagation: i32| {
+            let config = json!({
+                "linux": {"security_context": {"run_as_user": {"value": user}}},
+                "mounts": [{"container_path": "/v", "host_path": path, "propagation": propagation,
+                    "uid_mappings": mapped, "gid_mappings": mapped}],
+            });
+            spec_by(&pod, "", &[], config, json!({"Cmd": ["/app"]}))
+        };
+        let container = spec(7, 0).unwrap();
+        let joined = json!({"type": "user", "path": "/proc/7/ns/user"});
+        assert!(namespaces(&container).contains(&joined), "{container}");
+        assert_eq!(container["linux"]["gidMappings"], mapping);
+        let mounts = container["mounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["destination"] == "/v");
+        assert_eq!(mount.unwrap()["uidMappings"], mapping);
+        let error = spec(100, 0).unwrap_err().to_string();
+        assert!(error.contains("as user 100"), "{error}");
+        let error = spec(0, 2).unwrap_err().to_string();
+        assert!(error.contains("PROPAGATION_BIDIRECTIONAL"), "{error}");
     }
 
     #[test]

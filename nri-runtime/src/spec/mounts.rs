@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cri::{self, MountPropagation};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::user_namespace::UserNamespace;
 
 /// Mounts, and how they are to propagate from the container's root.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Choices<'a> {
     /// The pod's directory, with the files that its containers share.
     pub(super) pod_dir: &'a Path,
     pub(super) readonly_rootfs: bool,
+    /// The pod's user namespace, if it has one of its own.
+    pub(super) users: Option<UserNamespace>,
 }
 
 /// Files of a pod that its containers share, and where they are in them.
@@ -56,7 +59,7 @@ pub(super) fn of(config: &cri::ContainerConfig, choices: Choices<'_>) -> Result<
     let mut propagation = None;
     for mount in own {
         let named = |error: Error| error.of(format!("the mount at {:?}", mount.container_path));
-        let (mount, needed) = bind(mount, &table).map_err(named)?;
+        let (mount, needed) = bind(mount, &table, choices.users).map_err(named)?;
         all.push(mount);
         propagation = propagation.max(needed);
     }
@@ -74,12 +77,13 @@ enum Needed {
     Shared,
 }
 
-fn bind(mount: &cri::Mount, table: &[HostMount]) -> Result<(Value, Option<Needed>)> {
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::unimplemented(
-            "mounts with mapped ids are not supported",
-        ));
-    }
+fn bind(
+    mount: &cri::Mount,
+    table: &[HostMount],
+    users: Option<UserNamespace>,
+) -> Result<(Value, Option<Needed>)> {
+    let maps = UserNamespace::maps(users, mount)?;
+    let mapped = users.filter(|_| maps);
     if !mount.mount_options.is_empty() {
         return Err(Error::unimplemented("options of mounts are not supported"));
     }
@@ -119,6 +123,12 @@ fn bind(mount: &cri::Mount, table: &[HostMount]) -> Result<(Value, Option<Needed
             Propagation::Private => return Err(refused("shared or slave")),
             Propagation::Slave | Propagation::Shared => ("rslave", Some(Needed::Slave)),
         },
+        // The kernel lets nothing out of the mounts of others' users.
+        MountPropagation::PropagationBidirectional if users.is_some() => {
+            return Err(Error::invalid(
+                "PROPAGATION_BIDIRECTIONAL cannot be in a user namespace of the pod's own",
+            ));
+        }
         MountPropagation::PropagationBidirectional => match is_shared() {
             Propagation::Shared => ("rshared", Some(Needed::Shared)),
             Propagation::Private | Propagation::Slave => return Err(refused("shared")),
@@ -135,12 +145,15 @@ fn bind(mount: &cri::Mount, table: &[HostMount]) -> Result<(Value, Option<Needed
         }
         (false, true) => return Err(Error::invalid("recursive_read_only needs readonly")),
     };
-    let mount = json!({
+    let mut mount = json!({
         "destination": mount.container_path,
         "type": "bind",
         "source": source,
         "options": ["rbind", propagation, access],
     });
+    if let (Some(users), Some(members)) = (mapped, mount.as_object_mut()) {
+        users.add_to(members);
+    }
     Ok((mount, needed))
 }
 
@@ -151,6 +164,7 @@ fn standard(choices: Choices<'_>) -> Vec<Value> {
         host_ipc,
         pod_dir,
         readonly_rootfs,
+        users: _,
     } = choices;
     let access = if privileged { "rw" } else { "ro" };
     let kernel = |path: &str, kind: &str, options: &[&str]| json!({"destination": path, "type": kind, "source": kind, "options": options});
@@ -222,6 +236,7 @@ mod tests {
             host_ipc: false,
             pod_dir: Path::new("/pod"),
             readonly_rootfs: false,
+            users: None,
         };
         of(&config, choices)
     }
@@ -276,7 +291,7 @@ mod tests {
                 propagation,
             }]
         };
-        let bind = |mount: &cri::Mount, propagation| super::bind(mount, &table(propagation));
+        let bind = |mount: &cri::Mount, propagation| super::bind(mount, &table(propagation), None);
         let mut tmp = mount("/m", Path::new("/"));
         tmp.readonly = true;
         tmp.recursive_read_only = true;
@@ -316,7 +331,10 @@ mod tests {
         );
         let mut mapped = mount("/i", Path::new("/"));
         mapped.uid_mappings = vec![cri::IdMapping::default()];
-        let code = mounts(vec![mapped]).unwrap_err().code();
-        assert_eq!(code, tonic::Code::Unimplemented);
+        let error = mounts(vec![mapped]).unwrap_err().to_string();
+        assert!(
+            error.contains("the mount at \"/i\": uidMappings has"),
+            "{error}"
+        );
     }
 }

@@ -5,6 +5,8 @@
 //! ```text
 //! pair runtime --socket PATH --request FILE [--containers N] [--in-flight N] [--current-thread]
 //! pair plugin --socket PATH [--index NN] [--items N] [--undecoded]
+//! pair bare-runtime --socket PATH --request FILE [--containers N]
+//! pair bare-plugin --socket PATH [--index NN] [--items N]
 //! pair floor --socket PATH [--calls N]
 //! ```
 //!
@@ -12,10 +14,14 @@
 //! `{"cmd":"wait","plugins":N}` waits until so many more plugins are synchronised,
 //! `{"cmd":"measure","what":"create","callers":N,"calls":N}` makes calls and says what they took in
 //! nanoseconds. The plugin adds so many annotations to each container, and prints how long its
-//! synchronisation took; the floor is bytes there and back, with nothing around them.
+//! synchronisation took. The bare ones do the same with the least that it can be done with, so that
+//! what is at the other end is measured alone; the floor is bytes there and back, with nothing
+//! around them.
 //!
 //! What may not enter: an assertion on a time.
 
+mod bare;
+mod commands;
 mod floor;
 mod plugin;
 mod runtime;
@@ -49,6 +55,8 @@ fn main() -> Result<(), Failure> {
     let run = match end.as_str() {
         "runtime" => runtime::serve,
         "plugin" => plugin,
+        "bare-runtime" => bare::serve,
+        "bare-plugin" => bare::join,
         "floor" => floor::run,
         _ => {
             println!("nothing is measured by itself; use `cargo xtask bench pair`");

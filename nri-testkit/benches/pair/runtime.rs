@@ -1,30 +1,14 @@
 //! The runtime.
 
-use std::io::BufRead as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nri_adaptation::{Creation, RuntimeApi as _};
-use serde::Deserialize;
-use serde_json::json;
 use tokio::runtime::Runtime;
 
+use crate::commands::{self, Measured};
 use crate::work::{Call, Setup, What, Work};
 use crate::{Failure, Options};
-
-/// A line of stdin.
-#[derive(Deserialize)]
-#[serde(tag = "cmd", rename_all = "lowercase")]
-enum Command {
-    Wait {
-        plugins: usize,
-    },
-    Measure {
-        what: What,
-        callers: usize,
-        calls: usize,
-    },
-}
 
 /// Listens, and carries out commands until there are no more.
 pub(crate) fn serve(options: &Options) -> Result<(), Failure> {
@@ -43,43 +27,39 @@ pub(crate) fn serve(options: &Options) -> Result<(), Failure> {
         in_flight: options.in_flight,
     };
     let work = Arc::new(tokio.block_on(Work::start(setup))?);
-    println!("{}", json!({"event": "listening"}));
-    for line in std::io::stdin().lock().lines() {
-        let answer = match serde_json::from_str(&line?)? {
-            Command::Wait { plugins } => {
-                tokio.block_on(work.wait(plugins))?;
-                json!({"event": "wait"})
-            }
-            Command::Measure {
-                what,
-                callers,
-                calls,
-            } => {
-                let begun = Instant::now();
-                let took = match options.current_thread && callers == 1 {
-                    true => alone(&tokio, &work, what, calls)?,
-                    false => tokio.block_on(together(&work, what, callers, calls))?,
-                };
-                summary(took, begun.elapsed())
-            }
-        };
-        println!("{answer}");
-    }
-    tokio.block_on(work.nri.stop());
+    let mut runtime = Ours {
+        tokio,
+        work,
+        current_thread: options.current_thread,
+    };
+    commands::carry_out(&mut runtime)?;
+    runtime.tokio.block_on(runtime.work.nri.stop());
     Ok(())
 }
 
-/// What calls took, and all of them together.
-fn summary(mut took: Vec<Duration>, elapsed: Duration) -> serde_json::Value {
-    took.sort_unstable();
-    let at = |percent: usize| {
-        let there = took.get(took.len().saturating_sub(1) * percent / 100);
-        there.copied().unwrap_or(Duration::ZERO).as_nanos() as u64
-    };
-    json!({
-        "event": "measure", "calls": took.len(), "elapsed": elapsed.as_nanos() as u64,
-        "p50": at(50), "p99": at(99),
-    })
+struct Ours {
+    tokio: Runtime,
+    work: Arc<Work>,
+    current_thread: bool,
+}
+
+impl Measured for Ours {
+    fn wait(&mut self, plugins: usize) -> Result<(), Failure> {
+        self.tokio.block_on(self.work.wait(plugins))
+    }
+
+    fn measure(
+        &mut self,
+        what: What,
+        callers: usize,
+        calls: usize,
+    ) -> Result<Vec<Duration>, Failure> {
+        let Self { tokio, work, .. } = self;
+        match self.current_thread && callers == 1 {
+            true => alone(tokio, work, what, calls),
+            false => tokio.block_on(together(work, what, callers, calls)),
+        }
+    }
 }
 
 /// Makes calls one after the other, each of which is all that its thread does.

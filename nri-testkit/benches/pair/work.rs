@@ -28,6 +28,27 @@ pub(crate) enum What {
     Unheard,
 }
 
+/// A `CreateContainerRequest` in base64.
+pub(crate) fn read_request(text: &str) -> Result<api::CreateContainerRequest, Failure> {
+    let bytes = STANDARD.decode(text.split_whitespace().collect::<String>())?;
+    Ok(api::CreateContainerRequest::decode(&*bytes)?)
+}
+
+/// So many containers like that of a request, each in a pod of its own.
+pub(crate) fn existing(
+    like: &api::CreateContainerRequest,
+    containers: usize,
+) -> impl Iterator<Item = (api::PodSandbox, api::Container)> {
+    (0..containers).map(|number| {
+        let mut pod = like.pod.clone().unwrap_or_default();
+        pod.id = format!("existing-pod-{number}");
+        let mut container = like.container.clone().unwrap_or_default();
+        container.id = format!("existing-{number}");
+        container.pod_sandbox_id.clone_from(&pod.id);
+        (pod, container)
+    })
+}
+
 /// How a runtime is to be.
 pub(crate) struct Setup {
     pub(crate) socket: PathBuf,
@@ -55,15 +76,9 @@ impl Observer for Count {
 
 impl Work {
     pub(crate) async fn start(setup: Setup) -> Result<Self, Failure> {
-        let bytes = STANDARD.decode(setup.request.split_whitespace().collect::<String>())?;
-        let request = api::CreateContainerRequest::decode(&*bytes)?;
+        let request = read_request(&setup.request)?;
         let domain = MemoryDomain::new("pair");
-        for number in 0..setup.containers {
-            let mut pod = request.pod.clone().unwrap_or_default();
-            pod.id = format!("existing-pod-{number}");
-            let mut container = request.container.clone().unwrap_or_default();
-            container.id = format!("existing-{number}");
-            container.pod_sandbox_id.clone_from(&pod.id);
+        for (pod, container) in existing(&request, setup.containers) {
             domain.put_pod(pod);
             domain.put_container(container);
         }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use nri_plugin::api::PosixRlimit;
+use nri_plugin::build::{BuildError, posix_rlimit};
 use nri_plugin::prelude::*;
 use serde::Deserialize;
 
@@ -11,35 +13,10 @@ const ULIMITS: AnnotationKey = AnnotationKey::new("ulimits.noderesource.dev")
     .formerly("ulimits.nri.containerd.io")
     .of_containers();
 
-/// The limits that Linux has, without `RLIMIT_`.
-const KNOWN: [&str; 16] = [
-    "AS",
-    "CORE",
-    "CPU",
-    "DATA",
-    "FSIZE",
-    "LOCKS",
-    "MEMLOCK",
-    "MSGQUEUE",
-    "NICE",
-    "NOFILE",
-    "NPROC",
-    "RSS",
-    "RTPRIO",
-    "RTTIME",
-    "SIGPENDING",
-    "STACK",
-];
-
 /// A limit that can be set.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Written")]
-struct Ulimit {
-    /// With `RLIMIT_`, in capitals.
-    kind: String,
-    soft: u64,
-    hard: u64,
-}
+struct Ulimit(PosixRlimit);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,28 +29,10 @@ struct Written {
 }
 
 impl TryFrom<Written> for Ulimit {
-    type Error = String;
+    type Error = BuildError;
 
-    fn try_from(
-        Written {
-            r#type: kind,
-            soft,
-            hard,
-        }: Written,
-    ) -> Result<Self, String> {
-        let capitals = kind.to_ascii_uppercase();
-        let name = capitals.strip_prefix("RLIMIT_").unwrap_or(&capitals);
-        if !KNOWN.contains(&name) {
-            let known = KNOWN.join(", ");
-            return Err(format!(
-                "type: there is no limit {kind:?}; there is {known}"
-            ));
-        }
-        if soft > hard {
-            return Err(format!("soft {soft} of {kind:?} is above hard {hard}"));
-        }
-        let kind = format!("RLIMIT_{name}");
-        Ok(Self { kind, soft, hard })
+    fn try_from(written: Written) -> Result<Self, BuildError> {
+        posix_rlimit(&written.r#type, written.hard, written.soft).map(Self)
     }
 }
 
@@ -81,8 +40,8 @@ fn plugin() -> impl Plugin {
     handlers()
         .on_create_container(|_cx, pod, container| async move {
             let mut adjust = Adjustment::new();
-            for limit in ULIMITS.read_list::<Ulimit>(&pod.annotations, &container.name)? {
-                adjust.add_rlimit(limit.kind, limit.hard, limit.soft)?;
+            for Ulimit(limit) in ULIMITS.read_list::<Ulimit>(&pod.annotations, &container.name)? {
+                adjust.add_rlimit(limit.r#type, limit.hard, limit.soft)?;
             }
             Ok(adjust)
         })

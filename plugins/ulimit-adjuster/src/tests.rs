@@ -48,11 +48,11 @@ async fn a_mistake_is_named_with_annotation_line_and_what_is_allowed() {
     for (value, says) in [
         (
             "- type: nofile\n- type: nofiles",
-            "line 2: [1]: type: there is no limit \"nofiles\"; there is AS, CORE",
+            "line 2: [1]: Rlimits: there is no limit \"nofiles\"; there is as, core",
         ),
         (
             "- {type: nofile, soft: 2, hard: 1}",
-            "line 1: [0]: soft 2 of \"nofile\" is above hard 1",
+            "line 1: [0]: Rlimits \"RLIMIT_NOFILE\": the soft limit 2 is above the hard limit 1",
         ),
         (
             "- {type: nofile, soft: -1}",

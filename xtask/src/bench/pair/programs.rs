@@ -82,7 +82,11 @@ impl Programs {
     ) -> Result<Command, String> {
         let program = match end {
             End::Go => self.go.as_ref().ok_or("the reference is not built")?,
-            End::Ours | End::OursCurrent | End::OursUndecoded => &self.ours,
+            End::Ours | End::OursCurrent | End::OursUndecoded | End::Bare => &self.ours,
+        };
+        let role = match end {
+            End::Bare => format!("bare-{role}"),
+            _ => role.to_owned(),
         };
         let mut command = match under {
             [] => Command::new(program),

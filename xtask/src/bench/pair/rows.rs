@@ -10,6 +10,9 @@ pub(super) enum End {
     /// A plugin of ours that gets requests undecoded and what exists in parts, and reads of
     /// neither.
     OursUndecoded,
+    /// No library at all: what is sent was encoded before. Beside it the other end is measured
+    /// alone.
+    Bare,
 }
 
 /// The two ends of a row, and whether nri-hub is between them.
@@ -51,6 +54,7 @@ impl Row {
             End::Ours => "ours",
             End::OursCurrent => "ours-current",
             End::OursUndecoded => "ours-undecoded",
+            End::Bare => "bare",
         };
         let load = match self.load {
             Load::Calls {
@@ -142,15 +146,24 @@ pub(super) const ROWS: &[Row] = &[
     calls(1, End::OursCurrent, End::Ours),
     calls(1, End::Ours, End::Go),
     calls(1, End::Go, End::Ours),
+    calls(1, End::Bare, End::Go),
+    calls(1, End::Bare, End::Ours),
+    calls(1, End::Go, End::Bare),
+    calls(1, End::Ours, End::Bare),
     calls(3, End::Go, End::Go),
     behind_a_hub(3),
     calls(3, End::Ours, End::Ours),
     calls(3, End::Ours, End::Go),
+    calls(3, End::Bare, End::Go),
     calls(10, End::Go, End::Go),
     behind_a_hub(10),
     calls(10, End::Ours, End::Ours),
     calls(10, End::Ours, End::OursUndecoded),
     calls(10, End::Ours, End::Go),
+    calls(10, End::Bare, End::Go),
+    calls(10, End::Bare, End::Ours),
+    calls(10, End::Go, End::Bare),
+    calls(10, End::Ours, End::Bare),
     Row {
         load: Load::Calls {
             plugins: 10,
@@ -164,8 +177,12 @@ pub(super) const ROWS: &[Row] = &[
     synchronise(1000, End::Ours, End::Ours),
     synchronise(1000, End::Ours, End::OursUndecoded),
     synchronise(1000, End::Ours, End::Go),
+    synchronise(1000, End::Bare, End::Go),
+    synchronise(1000, End::Ours, End::Bare),
     synchronise(10_000, End::Go, End::Go),
     synchronise(10_000, End::Ours, End::Ours),
     synchronise(10_000, End::Ours, End::OursUndecoded),
     synchronise(10_000, End::Ours, End::Go),
+    synchronise(10_000, End::Bare, End::Go),
+    synchronise(10_000, End::Ours, End::Bare),
 ];
