@@ -191,9 +191,15 @@ impl Outcome {
     /// Whether these are the resources of the container itself, as far as they say anything.
     pub(super) fn has_resources(&self, resources: &api::LinuxResources) -> bool {
         let said = |resources: &api::LinuxResources| {
+            // What v0.3.0 does not hand on of a request.
+            let resources = api::LinuxResources {
+                devices: Vec::new(),
+                pids: None,
+                ..resources.clone()
+            };
             let update = api::ContainerUpdate {
                 linux: Some(api::LinuxContainerUpdate {
-                    resources: Some(resources.clone()),
+                    resources: Some(resources),
                 }),
                 ..Default::default()
             };
