@@ -62,10 +62,6 @@ struct Options {
     /// hub (takes minutes, root and runc).
     #[arg(long)]
     containerd: bool,
-    /// Run the sequences behind a hub at the oldest runtime too: a few updates differ, as the
-    /// manual says.
-    #[arg(long)]
-    oldest_above: bool,
     /// Only the rows whose peer, direction or subject has this text in it.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -142,10 +138,6 @@ fn run(options: &Options) -> Result<(), String> {
         differential::run(&scratch, ours, newest, &options.differential)
     });
     for built in go.releases.iter().filter(|built| built.release.runtime) {
-        if built.version != newest.version && !options.oldest_above {
-            table.not_tried("a hub at the oldest runtime", "no --oldest-above");
-            continue;
-        }
         let peer = format!("Go {}", built.version);
         table.row(&peer, "runtime and plugins", "behind a hub", || {
             differential::behind_a_hub(&scratch, built, &options.differential)

@@ -322,8 +322,27 @@ pub(super) fn explain(
     if moved {
         names.insert("D6");
     }
+    // D18, once more: an update of the container itself that sets nothing has the reference answer
+    // with the resources that were asked for, as if somebody had changed them.
+    let mentioned = |update: &api::ContainerUpdate| update.container_id == CREATED;
+    let as_asked = match &step.request {
+        Request::UpdateContainer(request) if went[1].leaves_resources() => every
+            .updates()
+            .filter(|update| mentioned(update))
+            .any(mentions_only)
+            .then(|| request.linux_resources.clone().unwrap_or_default()),
+        _ => None,
+    };
+    let as_asked = as_asked.filter(|asked| went[0].has_resources(asked));
+    if as_asked.is_some() {
+        names.insert("D18");
+    }
     let comparable = |outcome: &Outcome| {
         let outcome = outcome.without_mounts(&taken_for_markers);
+        let outcome = match &as_asked {
+            Some(asked) => outcome.without_resources(asked),
+            None => outcome,
+        };
         let outcome = match moved {
             true => outcome.with_removals_first(),
             false => outcome,

@@ -183,6 +183,49 @@ impl Outcome {
         outcome
     }
 
+    /// Whether nobody changed the resources of the container itself.
+    pub(super) fn leaves_resources(&self) -> bool {
+        matches!(&self.result, Ok(combined) if combined.resources.is_none())
+    }
+
+    /// Whether these are the resources of the container itself, as far as they say anything.
+    pub(super) fn has_resources(&self, resources: &api::LinuxResources) -> bool {
+        let said = |resources: &api::LinuxResources| {
+            // What v0.3.0 does not hand on of a request.
+            let resources = api::LinuxResources {
+                devices: Vec::new(),
+                pids: None,
+                ..resources.clone()
+            };
+            let update = api::ContainerUpdate {
+                linux: Some(api::LinuxContainerUpdate {
+                    resources: Some(resources),
+                }),
+                ..Default::default()
+            };
+            nri_core::merge::compare::strip_update_go(update)
+        };
+        match &self.result {
+            Ok(combined) => combined
+                .resources
+                .as_ref()
+                .is_some_and(|own| said(own) == said(resources)),
+            Err(_) => false,
+        }
+    }
+
+    /// The same with nobody having changed the resources of the container itself, if they are
+    /// these.
+    pub(super) fn without_resources(mut self, resources: &api::LinuxResources) -> Self {
+        let is_same = self.has_resources(resources);
+        if let Ok(combined) = &mut self.result
+            && is_same
+        {
+            combined.resources = None;
+        }
+        self
+    }
+
     /// The same with the updates in order of their containers.
     pub(super) fn sorted(mut self) -> Self {
         if let Ok(combined) = &mut self.result {
@@ -305,6 +348,35 @@ pub(super) fn recording(step: &Step, outcome: &Outcome) -> Result<Value, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Law: resources that were asked for are told from those that somebody changed.
+    #[test]
+    fn resources_that_nobody_changed_are_none() {
+        let resources = |limit: i64, cpu: Option<api::LinuxCpu>| api::LinuxResources {
+            memory: Some(api::LinuxMemory {
+                limit: Some(api::OptionalInt64 { value: limit }),
+                ..Default::default()
+            }),
+            cpu,
+            ..Default::default()
+        };
+        let outcome = |resources| Outcome {
+            result: Ok(Combined {
+                resources,
+                ..Combined::default()
+            }),
+            validation: None,
+        };
+        let asked = resources(1, None);
+        // The reference adds what says nothing.
+        let as_asked = outcome(Some(resources(1, Some(api::LinuxCpu::default()))));
+        assert!(as_asked.has_resources(&asked) && !as_asked.leaves_resources());
+        assert!(as_asked.without_resources(&asked).leaves_resources());
+        let changed = outcome(Some(resources(2, None)));
+        assert!(!changed.has_resources(&asked));
+        assert!(!changed.without_resources(&asked).leaves_resources());
+        assert!(!outcome(None).has_resources(&asked));
+    }
 
     #[test]
     fn conflicts_of_both_sides_are_understood() {
