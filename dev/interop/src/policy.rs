@@ -1,8 +1,7 @@
 //! What a plugin says is to happen when it does not answer: every row of the table of v0.12.4, on
 //! both sides.
 
-use std::time::{Duration, Instant};
-
+use nri_dev::wait::within;
 use serde_json::json;
 
 use super::pairing::{ID, INDEX, NAME, Pairing, expect, pod};
@@ -95,18 +94,13 @@ fn late(pairing: &Pairing<'_>, words: &str, fails: bool, stays: bool) -> Result<
         // no longer. Only a request finds out: that a plugin is late is no state that one can ask
         // the reference's runtime for, and what the drivers of both understand is the same. So it
         // is tried again after a while.
-        let begun = Instant::now();
-        for number in 0.. {
-            let id = format!("again-{number}");
+        let mut tries = 0;
+        within(TEST_TIMEOUT, "it is asked again", || {
+            tries += 1;
+            let id = format!("again-{tries}");
             let _ = runtime.ask("run-pod", json!({"pod": pod(&id)}))?;
-            if heard_of(&mut first, "RunPodSandbox", &id)? {
-                break;
-            }
-            if begun.elapsed() > TEST_TIMEOUT {
-                return Err("it is not asked again".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            heard_of(&mut first, "RunPodSandbox", &id)
+        })?;
         let kept = first.update(Vec::new())?;
         kept.map_err(|e| format!("it is not connected any more: {e}"))?;
     } else {
