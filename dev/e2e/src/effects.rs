@@ -149,15 +149,15 @@ fn hook(script: String) -> api::Hook {
     }
 }
 
-fn adjustment() -> Result<api::ContainerAdjustment, BuildError> {
-    let mut adjust = api::ContainerAdjustment::default();
-    adjust.add_env("FROM_PLUGIN", "yes")?.remove_env("OWN");
-    let script = ": of the plugin; while :; do sleep 0.1; done";
-    adjust.update_args(["sh", "-c", script])?;
+/// What a plugin gives to a container: a directory of the host, and a device.
+pub(crate) fn add_mount_and_device(
+    adjust: &mut api::ContainerAdjustment,
+    source: &str,
+) -> Result<(), BuildError> {
     adjust.add_mount(api::Mount {
         destination: "/from-plugin".into(),
         r#type: "bind".into(),
-        source: GIVEN.into(),
+        source: source.into(),
         options: words(&["rbind", "ro"]),
     })?;
     adjust.add_device(api::LinuxDevice {
@@ -167,6 +167,15 @@ fn adjustment() -> Result<api::ContainerAdjustment, BuildError> {
         minor: 3,
         ..Default::default()
     })?;
+    Ok(())
+}
+
+fn adjustment() -> Result<api::ContainerAdjustment, BuildError> {
+    let mut adjust = api::ContainerAdjustment::default();
+    adjust.add_env("FROM_PLUGIN", "yes")?.remove_env("OWN");
+    let script = ": of the plugin; while :; do sleep 0.1; done";
+    adjust.update_args(["sh", "-c", script])?;
+    add_mount_and_device(&mut adjust, GIVEN)?;
     adjust.add_cdi_device("e2e.local/dev=plugin")?;
     adjust.add_rlimit("RLIMIT_NOFILE", 123, 99)?;
     adjust.add_annotation("e2e/plugin", "was here")?;

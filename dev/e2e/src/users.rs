@@ -10,6 +10,7 @@ use nri_testkit::{Behavior, FakePlugin};
 use serde_json::{Value, json};
 
 use crate::crictl::{FIRST, LOGS, mappings, pod, script, with_own};
+use crate::effects::add_mount_and_device;
 use crate::expect::{is, says, until};
 use crate::killed;
 use crate::stage::{ROOT, Stage};
@@ -218,19 +219,7 @@ async fn owners(stage: &Stage) -> Result<(), String> {
 fn adjustment() -> Result<api::ContainerAdjustment, nri_core::build::BuildError> {
     let mut adjust = api::ContainerAdjustment::default();
     adjust.add_env("FROM_PLUGIN", "yes")?;
-    adjust.add_mount(api::Mount {
-        destination: "/from-plugin".into(),
-        r#type: "bind".into(),
-        source: VOLUME.into(),
-        options: vec!["rbind".into(), "ro".into()],
-    })?;
-    adjust.add_device(api::LinuxDevice {
-        path: "/dev/from-plugin".into(),
-        r#type: "c".into(),
-        major: 1,
-        minor: 3,
-        ..Default::default()
-    })?;
+    add_mount_and_device(&mut adjust, VOLUME)?;
     Ok(adjust)
 }
 
