@@ -121,6 +121,9 @@ pub enum SimError {
     /// Results cannot be written.
     #[error("the results cannot be written: {0}")]
     Output(std::io::Error),
+    /// It was told to stop before its end.
+    #[error("ended by a signal")]
+    Stopped,
     /// The command is for whoever reads commands.
     #[error("{0} is no command for the runtime itself")]
     NotHere(&'static str),

@@ -318,10 +318,8 @@ fn run(
                 printed = result;
             }
         };
-        let end = tokio::select! {
-            end = sim::play(&scenario, options, print) => end.map_err(|error| error.to_string())?,
-            () = signals()? => return Err("ended by a signal".to_owned()),
-        };
+        let end = sim::play(&scenario, options, print, signals()?).await;
+        let end = end.map_err(|error| error.to_string())?;
         printed.map_err(|e| format!("cannot print: {e}"))?;
         if let Some(file) = html {
             let written = std::fs::write(file, sim::scenario_page(&scenario, &happened));

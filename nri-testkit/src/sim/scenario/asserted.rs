@@ -1,12 +1,13 @@
 //! A scenario as a test of a program. What may not enter: how a scenario is played.
 
+use std::future::pending;
 use std::path::Path;
 
 use nri_core::PluginId;
 
 use super::file::Scenario;
 use super::launch::PluginCommand;
-use super::play::{PlayOptions, play};
+use super::play::{PlayOptions, Progress, play};
 use super::print::Text;
 use crate::journal::TEST_TIMEOUT;
 
@@ -48,8 +49,8 @@ pub async fn assert_scenario(file: impl AsRef<Path>, plugin: &str, command: &str
         };
         let mut report = Text(Vec::new());
         // Written to memory, which takes everything.
-        let played = play(&scenario, &options, |progress| drop(report.print(progress)));
-        match played.await {
+        let print = |progress: &Progress| drop(report.print(progress));
+        match play(&scenario, &options, print, pending()).await {
             Ok(end) if end.is_success() => {}
             Ok(_) => panic!("{command}:\n{}", String::from_utf8_lossy(&report.0)),
             Err(error) => panic!("{command}: {error}\n{}", String::from_utf8_lossy(&report.0)),

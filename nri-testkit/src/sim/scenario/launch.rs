@@ -229,13 +229,18 @@ impl Started {
             }
         }
     }
+
+    /// Ends all plugins at once.
+    pub(super) fn kill(&mut self) {
+        for (_, group) in &mut self.children {
+            kill(group.take());
+        }
+    }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        for (_, group) in &mut self.children {
-            kill(group.take());
-        }
+        self.kill();
     }
 }
 

@@ -105,15 +105,18 @@ impl EndReport {
     }
 }
 
-/// Plays a scenario and tells `progress` what happens.
+/// Plays a scenario and tells `progress` what happens, unless `stop` resolves before the end. Then
+/// the runtime and the plugins that were started are shut down all the same: nothing is left of
+/// them once this has returned, as it might be if the future was dropped.
 ///
 /// # Errors
-/// It cannot be played: the runtime does not start, or a plugin does not come. That something is
-/// not as expected is no error.
+/// It cannot be played: the runtime does not start, a plugin does not come, or it was stopped. That
+/// something is not as expected is no error.
 pub async fn play(
     scenario: &Scenario,
     options: &PlayOptions,
     mut progress: impl FnMut(&Progress),
+    stop: impl Future<Output = ()>,
 ) -> Result<EndReport, SimError> {
     let plugins = with_commands(&scenario.plugins, &options.plugins);
     let mut started = Started::prepare(&plugins)?;
@@ -127,7 +130,7 @@ pub async fn play(
     let setup = paths.setup_with(scenario.config.clone())?;
     let sim = Simulator::build(setup.config.clone(), setup.restartable)?;
     let mut stand_ins = StandIns::of(scenario.steps.iter().flat_map(|step| &step.asked));
-    let result = async {
+    let played = async {
         come_together(
             scenario,
             &plugins,
@@ -139,9 +142,16 @@ pub async fn play(
         )
         .await?;
         steps(scenario, &sim, &started, &stand_ins, &mut progress).await
-    }
-    .await;
+    };
+    let result = tokio::select! {
+        result = played => result,
+        () = stop => Err(SimError::Stopped),
+    };
     sim.stop().await;
+    if matches!(result, Err(SimError::Stopped)) {
+        // Nobody waits for what plugins might do yet.
+        started.kill();
+    }
     started.finish().await;
     let end = result?;
     progress(&Progress::End(end.clone()));
