@@ -89,10 +89,23 @@ fn the_configuration_that_it_prints_is_one() {
     let mut command = hub();
     command.args(["config", "check"]).arg(&file);
     assert_eq!(said(&command.output().unwrap()).0, Some(0));
-    std::fs::write(&file, "[hub]\nmargin = 1\n").unwrap();
-    let (code, _, error) = said(&command.output().unwrap());
-    assert_eq!(code, Some(2));
-    assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
+    for (wrong, says) in [
+        ("margin = 1", "config.toml: line 2: in `[hub]`"),
+        (
+            "http = '0.0.0.0:9464'",
+            "key `hub.http`: others than this node",
+        ),
+        ("http = 'here'", "key `hub.http`: "),
+        (
+            "policy_file = '/nonexistent/p'",
+            "config.toml: key `hub.policy_file`: /nonexistent/p: ",
+        ),
+    ] {
+        std::fs::write(&file, format!("[hub]\n{wrong}\n")).unwrap();
+        let (code, _, error) = said(&command.output().unwrap());
+        assert_eq!(code, Some(2), "{wrong}");
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
