@@ -110,6 +110,23 @@ fn a_word_that_is_no_level_is_an_error() {
     }
 }
 
+/// A variable for all programs may not be about this one, so it keeps nobody from running.
+#[test]
+fn a_variable_that_says_no_level_is_told_and_does_not_count() {
+    for (variable, is_told) in [
+        ("debgu", true),
+        ("nri_hub=loud", true),
+        ("warn,nri_hub=info", false),
+    ] {
+        let mut command = hub();
+        command.env("RUST_LOG", variable).arg("--config");
+        let (code, _, error) = said(&command.arg("/nonexistent/config").output().unwrap());
+        assert_eq!(code, Some(2), "{error}");
+        assert_eq!(error.contains("RUST_LOG"), is_told, "{error}");
+        assert!(error.contains("/nonexistent/config"), "{error}");
+    }
+}
+
 /// Law: `--config` counts for every command, wherever it stands.
 #[test]
 fn the_configuration_that_is_named_is_the_one_that_is_read() {
