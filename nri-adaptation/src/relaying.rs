@@ -19,8 +19,9 @@ impl Nri {
     /// * Updates and evictions of other containers that plugins ask for in answers are in the
     ///   answer, and nothing is done about them, whatever
     ///   [`Builder::side_effects`](crate::Builder::side_effects) says.
-    /// * A creation counts as committed when this returns. The one above tells what became of it by
-    ///   further events; for one that never does, there is [`forget`](Nri::forget).
+    /// * A creation counts as committed when this returns, and is recorded right after that, so
+    ///   that the one above does not wait for it. It tells what became of it by further events; for
+    ///   one that never does, there is [`forget`](Nri::forget).
     /// * A pod or container that appears again, though it exists as far as the instance knows, ends
     ///   first towards the plugins: the one above knows better.
     /// * A validation is [`validate`](Nri::validate); a rejection is its answer, and no error.

@@ -7,6 +7,9 @@ const LIMIT: usize = 1024;
 
 /// A foreign text as one printable line.
 pub(crate) fn sanitized(text: &str) -> String {
+    if text.len() <= LIMIT && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut line = String::with_capacity(text.len().min(LIMIT));
     for (count, c) in text.chars().enumerate() {
         if count == LIMIT {

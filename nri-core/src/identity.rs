@@ -1,7 +1,7 @@
 //! Who a plugin is: a two-digit index and a name. Parsed once at the edge; what holds a value has a
 //! valid one.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -38,7 +38,9 @@ impl FromStr for PluginIndex {
 
 impl fmt::Display for PluginIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}", self.0)
+        // Identities are in every record.
+        f.write_char(char::from(b'0' + self.0 / 10))?;
+        f.write_char(char::from(b'0' + self.0 % 10))
     }
 }
 
@@ -139,7 +141,9 @@ impl FromStr for PluginId {
 
 impl fmt::Display for PluginId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.index, self.name)
+        fmt::Display::fmt(&self.index, f)?;
+        f.write_char('-')?;
+        f.write_str(&self.name.0)
     }
 }
 

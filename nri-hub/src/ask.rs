@@ -31,7 +31,7 @@ pub async fn status(socket: &Path) -> Result<Status, Error> {
     };
     let answer = tokio::time::timeout(TIME, get(socket, "/status.json")).await;
     let body = answer
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .unwrap_or_else(|_| Err(io::Error::other(format!("no answer within {TIME:?}"))))
         .map_err(ask)?;
     serde_json::from_slice(&body).map_err(|error| Error::Answer {
         socket: socket.to_owned(),

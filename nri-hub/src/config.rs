@@ -13,6 +13,8 @@ use nri_adaptation::{Config, Configuration, Event, EventMask, HandlerError, Plug
 use nri_plugin::{SocketPath, read_configuration};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::place::Place;
+
 /// Where plugins connect, by default.
 pub const DEFAULT_SOCKET_PATH: &str = "/run/nri-hub/nri.sock";
 /// Where the runtime above listens, by default.
@@ -307,7 +309,9 @@ impl HubConfig {
         let read = Self::from_toml(&text(path)?);
         let mut config = read.map_err(|error| of_file(path, error))?;
         if let Some(policy) = &config.hub.policy_file {
-            config.nri.policy = policy_alone(policy)?;
+            let policy = policy_alone(policy);
+            let of_key = |error| of_file(path, format!("key `hub.policy_file`: {error}"));
+            config.nri.policy = policy.map_err(of_key)?;
         }
         Ok(config)
     }
@@ -340,14 +344,18 @@ impl HubConfig {
                 format!("{} is a socket of NRI", control_socket.display()),
             );
         }
-        if let Some(Ok(http)) = self.hub.http.as_deref().map(SocketPath::parse)
-            && [own, runtime_socket, control_socket].contains(&&http.into_path_buf())
-        {
-            return invalid(
-                "hub.http",
+        let others = [own, runtime_socket, control_socket];
+        let place = |http: &String| Place::parse(http, self.hub.http_public);
+        let wrong = match self.hub.http.as_ref().map(place) {
+            Some(Ok(Place::Socket(path))) if others.contains(&&path) => {
                 "it is one of the hub's other sockets: what it serves is at `control_socket` anyway"
-                    .to_owned(),
-            );
+                    .to_owned()
+            }
+            Some(Err(reason)) => reason,
+            _ => String::new(),
+        };
+        if !wrong.is_empty() {
+            return invalid("hub.http", wrong);
         }
         if self.hub.policy_file.is_some() && self.nri.policy != Config::default().policy {
             return invalid(

@@ -20,10 +20,11 @@ use crate::domain::{Above, Mirrored};
 use crate::down::Down;
 use crate::error::Error;
 use crate::http;
-use crate::listen::{Listeners, Place};
+use crate::listen::Listeners;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::narrow;
+use crate::place::Place;
 use crate::records::Records;
 use crate::reload;
 use crate::shared::Shared;
@@ -364,7 +365,10 @@ async fn open(settings: HubSettings) -> Result<Listeners, Error> {
     let control = Place::socket(&settings.control_socket);
     listeners.open(&control).await?;
     if let Some(place) = &settings.http {
-        let place = Place::parse(place, settings.http_public)?;
+        let place = Place::parse(place, settings.http_public).map_err(|reason| Error::Listen {
+            place: place.clone(),
+            reason,
+        })?;
         listeners.open(&place).await?;
     }
     Ok(listeners)
@@ -417,6 +421,9 @@ async fn follow(
 /// Waits until plugins are ready that were so at the hub before, for a while. Each request waits
 /// for that as long as it can.
 async fn come_back(shared: &Shared, expected: &[String]) {
+    if expected.is_empty() {
+        return;
+    }
     let mut watch = shared.nri.watch_plugins();
     let are_there = async {
         loop {

@@ -23,6 +23,7 @@ mod listen;
 mod metrics;
 mod mirror;
 mod narrow;
+mod place;
 mod records;
 mod reload;
 mod shared;

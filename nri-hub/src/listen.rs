@@ -1,53 +1,12 @@
 //! Where status, metrics and probes are served: sockets and loopback addresses.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::io;
 
 use nri_adaptation::SocketFile;
-use nri_plugin::SocketPath;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::error::Error;
-
-/// A place to serve at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Socket(PathBuf),
-    Address(SocketAddr),
-}
-
-impl Place {
-    pub(crate) fn socket(path: &Path) -> Self {
-        Self::Socket(path.to_owned())
-    }
-
-    /// `127.0.0.1:9464`, or `unix:///path`, or the path alone.
-    pub(crate) fn parse(text: &str, public: bool) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Listen {
-            place: text.to_owned(),
-            reason,
-        };
-        let address: SocketAddr = match (text.parse(), SocketPath::parse(text)) {
-            (Ok(address), _) => address,
-            (Err(_), Ok(path)) if path.as_path().is_absolute() => {
-                return Ok(Self::Socket(path.into_path_buf()));
-            }
-            (Err(error), _) => {
-                return Err(wrong(format!(
-                    "{error}: write an address with a port, such as 127.0.0.1:9464, or unix:///path"
-                )));
-            }
-        };
-        if !address.ip().is_loopback() && !public {
-            return Err(wrong(
-                "others than this node can reach it, and nobody has to say who they are: set `hub.http_public = true` if \
-                 that is meant"
-                    .to_owned(),
-            ));
-        }
-        Ok(Self::Address(address))
-    }
-}
+use crate::place::Place;
 
 /// What is open.
 #[derive(Debug, Default)]
@@ -61,9 +20,18 @@ impl Listeners {
         match place {
             Place::Address(address) => {
                 let listener = TcpListener::bind(address).await;
-                self.addresses.push(listener.map_err(|error| Error::Listen {
-                    place: address.to_string(),
-                    reason: error.to_string(),
+                self.addresses.push(listener.map_err(|error| {
+                    Error::Listen {
+                        place: address.to_string(),
+                        reason: match error.kind() {
+                            io::ErrorKind::AddrInUse => {
+                                "another process is listening on it: stop that one or choose \
+                             another address for `hub.http`"
+                                    .to_owned()
+                            }
+                            _ => format!("{error}: it is what `hub.http` says"),
+                        },
+                    }
                 })?);
             }
             Place::Socket(path) => {
@@ -85,20 +53,6 @@ impl Listeners {
 mod tests {
     use super::*;
     use std::fs;
-
-    #[test]
-    fn a_place_that_others_can_reach_has_to_be_meant() {
-        assert!(Place::parse("127.0.0.1:9464", false).is_ok());
-        assert!(Place::parse("[::1]:9464", false).is_ok());
-        let error = Place::parse("0.0.0.0:9464", false).unwrap_err().to_string();
-        assert!(error.contains("hub.http_public = true"), "{error}");
-        assert!(Place::parse("0.0.0.0:9464", true).is_ok());
-        assert!(Place::parse("localhost", false).is_err());
-        assert_eq!(
-            Place::parse("unix:///x", false).unwrap(),
-            Place::socket(Path::new("/x"))
-        );
-    }
 
     /// Law: a path that was mistaken costs nobody a file.
     #[tokio::test]

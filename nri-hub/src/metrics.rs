@@ -1,10 +1,13 @@
 //! What is counted and measured, for Prometheus: of plugins under the names that containerd's
 //! dashboards know, with another prefix, and of the hub itself.
+//!
+//! Plugins choose their names, so there are no more of them than a limit: memory, and what
+//! Prometheus keeps, would grow with each that calls itself another way.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nri_adaptation::policy::Verdict;
@@ -19,6 +22,11 @@ use prometheus_client::registry::{Registry, Unit};
 /// What the names of all begin with.
 const PREFIX: &str = "nri_hub";
 
+/// How many plugins are told apart; those that come later are [`OTHERS`] together.
+const MOST_NAMED: usize = 256;
+/// No plugin is called so: the names of all begin with two digits.
+const OTHERS: &str = "other";
+
 /// Names and values.
 type Labels = Vec<(&'static str, String)>;
 type Count = Gauge<i64, AtomicI64>;
@@ -32,7 +40,49 @@ pub(crate) struct Metrics {
     missed: Family<Labels, Counter>,
     plugins: Count,
     registry: Registry,
-    usual: Mutex<BTreeMap<(PluginId, &'static str), Usual>>,
+    named: Mutex<Named>,
+}
+
+/// The plugins that are told apart.
+struct Named {
+    of: BTreeMap<PluginId, Series>,
+    others: Series,
+}
+
+/// What is counted of a plugin.
+struct Series {
+    /// Its label.
+    plugin: Arc<str>,
+    usual: BTreeMap<&'static str, Usual>,
+}
+
+impl Series {
+    fn of(plugin: &str) -> Self {
+        Self {
+            plugin: plugin.into(),
+            usual: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self {
+            of: BTreeMap::new(),
+            others: Series::of(OTHERS),
+        }
+    }
+}
+
+impl Named {
+    fn series(&mut self, plugin: &PluginId) -> &mut Series {
+        let is_full = self.of.len() >= MOST_NAMED;
+        if self.of.contains_key(plugin) || !is_full {
+            let series = self.of.entry(plugin.clone());
+            return series.or_insert_with(|| Series::of(&plugin.to_string()));
+        }
+        &mut self.others
+    }
 }
 
 /// What is counted of a plugin's calls that go well, which need not be looked up by names then.
@@ -97,7 +147,7 @@ impl Default for Metrics {
             missed,
             plugins,
             registry,
-            usual: Mutex::default(),
+            named: Mutex::default(),
         }
     }
 }
@@ -109,22 +159,34 @@ impl fmt::Debug for Metrics {
 }
 
 /// The names of a plugin's operation, with room for more.
-fn names(plugin: &PluginId, operation: &'static str) -> Labels {
+fn names(plugin: &str, operation: &'static str) -> Labels {
     vec![
-        ("plugin", plugin.to_string()),
+        ("plugin", plugin.to_owned()),
         ("operation", operation.to_owned()),
     ]
 }
 
 impl Metrics {
+    fn named<R>(&self, plugin: &PluginId, then: impl FnOnce(&mut Series) -> R) -> R {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        then(named.series(plugin))
+    }
+
     fn usual<R>(
         &self,
         plugin: &PluginId,
         operation: &'static str,
-        then: impl FnOnce(&mut Usual) -> R,
+        then: impl FnOnce(&mut Usual, &str) -> R,
     ) -> R {
-        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
-        then(usual.entry((plugin.clone(), operation)).or_default())
+        self.named(plugin, |series| {
+            let usual = series.usual.entry(operation).or_default();
+            then(usual, &series.plugin)
+        })
+    }
+
+    /// What a plugin is called in labels.
+    fn label(&self, plugin: &PluginId) -> String {
+        self.named(plugin, |series| series.plugin.to_string())
     }
 
     /// All of it as a text.
@@ -184,25 +246,27 @@ impl nri_adaptation::Metrics for Metrics {
         operation: &'static str,
         result: Result<(), ErrorClass>,
     ) {
-        let count = |status: &str, error: &str| {
+        let count = |plugin: &str, status: &str, error: &str| {
             let mut labels = names(plugin, operation);
             labels.push(("status", status.to_owned()));
             labels.push(("error", error.to_owned()));
             self.invocations.get_or_create(&labels).clone()
         };
         match result {
-            Ok(()) => self.usual(plugin, operation, |usual| {
+            Ok(()) => self.usual(plugin, operation, |usual, plugin| {
                 let answered = &mut usual.answered;
-                answered.get_or_insert_with(|| count("success", "")).inc();
+                answered
+                    .get_or_insert_with(|| count(plugin, "success", ""))
+                    .inc();
             }),
             Err(class) => {
-                count("error", class.as_str()).inc();
+                count(&self.label(plugin), "error", class.as_str()).inc();
             }
         }
     }
 
     fn record_latency(&self, plugin: &PluginId, operation: &'static str, latency: Duration) {
-        self.usual(plugin, operation, |usual| {
+        self.usual(plugin, operation, |usual, plugin| {
             let measured = usual.latency.get_or_insert_with(|| {
                 let labels = names(plugin, operation);
                 self.latency.get_or_create(&labels).clone()
@@ -224,7 +288,7 @@ impl nri_adaptation::Metrics for Metrics {
         if counts == [0; 3] {
             return;
         }
-        self.usual(plugin, operation, |usual| {
+        self.usual(plugin, operation, |usual, plugin| {
             for (number, count) in counts
                 .into_iter()
                 .enumerate()
@@ -242,7 +306,7 @@ impl nri_adaptation::Metrics for Metrics {
 
     fn record_verdict(&self, verdict: &Verdict) {
         let labels = vec![
-            ("plugin", verdict.plugin.to_string()),
+            ("plugin", self.label(&verdict.plugin)),
             ("rule", verdict.rule.to_string()),
             ("action", verdict.action.to_string()),
         ];
@@ -250,7 +314,7 @@ impl nri_adaptation::Metrics for Metrics {
     }
 
     fn record_missed(&self, plugin: &PluginId, events: usize) {
-        let labels = vec![("plugin", plugin.to_string())];
+        let labels = vec![("plugin", self.label(plugin))];
         self.missed.get_or_create(&labels).inc_by(events as u64);
     }
 
@@ -266,6 +330,18 @@ mod tests {
     use super::*;
     use nri_adaptation::policy::explain;
     use nri_adaptation::{Config, api};
+
+    /// A hub that has done nothing yet.
+    const HUB: Hubs = Hubs {
+        is_ready: true,
+        is_connected: true,
+        connections: 1,
+        is_config_valid: true,
+        pods: 0,
+        containers: 0,
+        requests: 0,
+        failed: 0,
+    };
 
     /// What a policy says of an answer with a hook, a variable and a command line.
     fn verdicts(plugin: &PluginId) -> Vec<Verdict> {
@@ -295,16 +371,7 @@ mod tests {
         for verdict in verdicts(&plugin) {
             metrics.record_verdict(&verdict);
         }
-        let text = metrics.text(&Hubs {
-            is_ready: true,
-            is_connected: true,
-            connections: 1,
-            is_config_valid: true,
-            pods: 0,
-            containers: 0,
-            requests: 0,
-            failed: 0,
-        });
+        let text = metrics.text(&HUB);
         let there = |name: &str| {
             let mut lines = text.lines();
             lines.any(|line| line.split(['{', ' ']).next() == Some(name))
@@ -321,6 +388,54 @@ mod tests {
             names += 1;
         }
         assert!(names > 15, "{names}");
+    }
+
+    /// Law: however many names plugins give themselves, there are no more series than a bound, and
+    /// nothing goes uncounted.
+    #[test]
+    fn names_that_plugins_choose_are_bounded() {
+        let metrics = Metrics::default();
+        let name = |n: usize| format!("10-p{n}").parse().unwrap();
+        let many = 4 * MOST_NAMED;
+        for n in 0..many {
+            let plugin = name(n);
+            metrics.record_latency(&plugin, "StopContainer", Duration::from_millis(1));
+            metrics.record_invocation(&plugin, "StopContainer", Ok(()));
+            metrics.record_invocation(&plugin, "StopContainer", Err(ErrorClass::BUSY));
+            metrics.record_adjustments(&plugin, "StopContainer", None, 1, 1);
+            metrics.record_missed(&plugin, 1);
+            verdicts(&plugin)
+                .iter()
+                .for_each(|v| metrics.record_verdict(v));
+        }
+        // Those that have a name keep it.
+        metrics.record_missed(&name(0), 1);
+        let text = metrics.text(&HUB);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let named = |of: &str| lines.iter().filter(|line| line.starts_with(of)).count();
+        assert_eq!(
+            named("nri_hub_observer_missed_events_total"),
+            MOST_NAMED + 1
+        );
+        assert_eq!(
+            named("nri_hub_plugin_latency_seconds_count"),
+            MOST_NAMED + 1
+        );
+        assert_eq!(
+            named("nri_hub_plugin_adjustments_total"),
+            2 * (MOST_NAMED + 1)
+        );
+        assert_eq!(
+            named("nri_hub_plugin_invocations_total"),
+            2 * (MOST_NAMED + 1)
+        );
+        let others = many - MOST_NAMED;
+        for line in [
+            r#"nri_hub_observer_missed_events_total{plugin="10-p0"} 2"#,
+            &format!(r#"nri_hub_observer_missed_events_total{{plugin="other"}} {others}"#),
+        ] {
+            assert!(lines.contains(&line), "{line}");
+        }
     }
 
     #[test]

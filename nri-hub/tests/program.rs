@@ -89,10 +89,23 @@ fn the_configuration_that_it_prints_is_one() {
     let mut command = hub();
     command.args(["config", "check"]).arg(&file);
     assert_eq!(said(&command.output().unwrap()).0, Some(0));
-    std::fs::write(&file, "[hub]\nmargin = 1\n").unwrap();
-    let (code, _, error) = said(&command.output().unwrap());
-    assert_eq!(code, Some(2));
-    assert!(error.contains("config.toml: line 2: in `[hub]`"), "{error}");
+    for (wrong, says) in [
+        ("margin = 1", "config.toml: line 2: in `[hub]`"),
+        (
+            "http = '0.0.0.0:9464'",
+            "key `hub.http`: others than this node",
+        ),
+        ("http = 'here'", "key `hub.http`: "),
+        (
+            "policy_file = '/nonexistent/p'",
+            "config.toml: key `hub.policy_file`: /nonexistent/p: ",
+        ),
+    ] {
+        std::fs::write(&file, format!("[hub]\n{wrong}\n")).unwrap();
+        let (code, _, error) = said(&command.output().unwrap());
+        assert_eq!(code, Some(2), "{wrong}");
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
@@ -107,6 +120,23 @@ fn a_word_that_is_no_level_is_an_error() {
         let (is, _, error) = said(&command.output().unwrap());
         assert_eq!(is, Some(code), "{level}: {error}");
         assert_eq!(error.contains("--log-level"), code != 0, "{error}");
+    }
+}
+
+/// A variable for all programs may not be about this one, so it keeps nobody from running.
+#[test]
+fn a_variable_that_says_no_level_is_told_and_does_not_count() {
+    for (variable, is_told) in [
+        ("debgu", true),
+        ("nri_hub=loud", true),
+        ("warn,nri_hub=info", false),
+    ] {
+        let mut command = hub();
+        command.env("RUST_LOG", variable).arg("--config");
+        let (code, _, error) = said(&command.arg("/nonexistent/config").output().unwrap());
+        assert_eq!(code, Some(2), "{error}");
+        assert_eq!(error.contains("RUST_LOG"), is_told, "{error}");
+        assert!(error.contains("/nonexistent/config"), "{error}");
     }
 }
 

@@ -110,7 +110,7 @@ pub enum Error {
         reason: String,
     },
     /// The connection ended before the plugin was set up.
-    #[error("the connection of plugin {plugin} ended while {during}: {reason}")]
+    #[error("the connection of plugin {plugin} ended while {during}: {reason}{}", advice(.reason))]
     Closed {
         /// The plugin.
         plugin: PluginId,
@@ -130,6 +130,15 @@ pub enum Error {
     /// The plugin was stopped before it was set up.
     #[error("the plugin was stopped")]
     Stopped,
+}
+
+/// What to look at when a connection ended before a plugin was set up.
+fn advice(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Protocol(_) => ": is that the NRI socket of a runtime?",
+        CloseReason::PeerClosed => ": the log of the runtime should say why",
+        _ => "",
+    }
 }
 
 /// The same words as its `Display`: a `main` that returns the error prints this.
@@ -153,5 +162,20 @@ mod tests {
             printed,
             "Error: plugin 10-logger could not be configured: line 2:\n  | level = \\x\n"
         );
+    }
+
+    #[test]
+    fn an_error_before_the_plugin_is_set_up_says_where_to_look() {
+        for (reason, says) in [
+            (CloseReason::Protocol("no frame".to_owned()), "NRI socket"),
+            (CloseReason::PeerClosed, "log of the runtime"),
+        ] {
+            let error = Error::Closed {
+                plugin: "10-logger".parse().unwrap(),
+                during: "registering",
+                reason,
+            };
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 }

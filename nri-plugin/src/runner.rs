@@ -404,7 +404,12 @@ impl Runner {
                 Err(error) => error.to_string(),
             };
             let wait = waits.next(ready);
-            tracing::warn!(plugin = %terms.id, %reason, ?wait, "connecting again");
+            let socket = next
+                .as_ref()
+                .and_then(Source::path)
+                .map(|path| path.display());
+            let socket = socket.map(tracing::field::display);
+            tracing::warn!(plugin = %terms.id, socket, %reason, ?wait, "connecting again");
             control.state.send_replace(State::Waiting { wait, reason });
             tokio::select! {
                 biased;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,18 +133,22 @@ impl Source {
         }
     }
 
-    /// What tells this runtime's socket from the next one's; `None` if it is not there.
-    pub(crate) fn place(&self) -> Option<Place> {
+    /// The socket, where it is one that is connected to.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Stream(_) | Self::Inherited(_) => None,
-            Self::HandedOver(_, path) | Self::Path(path) => {
-                fs::metadata(path).ok().map(|of| Place {
-                    inode: (of.dev(), of.ino()),
-                    // Inodes are used again; the time of creation is not.
-                    made: (of.mtime(), of.mtime_nsec()),
-                })
-            }
+            Self::HandedOver(_, path) | Self::Path(path) => Some(path),
         }
+    }
+
+    /// What tells this runtime's socket from the next one's; `None` if it is not there.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let of = fs::metadata(self.path()?).ok()?;
+        Some(Place {
+            inode: (of.dev(), of.ino()),
+            // Inodes are used again; the time of creation is not.
+            made: (of.mtime(), of.mtime_nsec()),
+        })
     }
 
     /// Opens the stream.
@@ -233,7 +237,11 @@ fn advice(path: &Path, error: &io::Error) -> String {
     let directory = path.parent().unwrap_or(Path::new("/")).display();
     let mounted = fs::read_to_string("/proc/self/mountinfo")
         .is_ok_and(|mounts| is_mount_point(&mounts, path));
+    let is_other = || fs::metadata(path).is_ok_and(|of| !of.file_type().is_socket());
     match error.kind() {
+        io::ErrorKind::ConnectionRefused if is_other() => {
+            "it is no socket: the path names another file".to_owned()
+        }
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if mounted => format!(
             "the socket file itself is mounted here, which lasts until the runtime restarts: mount the directory \
              {directory} instead"

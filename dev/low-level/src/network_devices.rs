@@ -113,6 +113,7 @@ pub(crate) fn run(directory: &Path) -> Result<(), String> {
     let (host, pod) = (Namespace::new()?, Namespace::new()?);
     host.ip("link add nri-a type veth peer name nri-b")?;
     host.ip("link set nri-a up")?;
+    host.ip("link set nri-a alias kept")?;
     host.ip("link add nri-c type veth peer name nri-d")?;
     host.ip("address add 192.0.2.1/24 dev nri-c")?;
     // The pod has one of that name already.
@@ -158,6 +159,9 @@ pub(crate) fn run(directory: &Path) -> Result<(), String> {
             &host.ip("-brief link")?,
         )?;
     }
+    let link = host.ip("-json link show nri-a")?;
+    let alias = "\"ifalias\":\"kept\"";
+    expect("it has its alias again", link.contains(alias), &link)?;
     expect(
         "the pod has it no more",
         pod.device("eth1")?.is_none(),
@@ -166,7 +170,6 @@ pub(crate) fn run(directory: &Path) -> Result<(), String> {
 
     // What fails leaves everything as it was.
     host.ip("link set nri-a up")?;
-    host.ip("link set nri-a alias kept")?;
     for (id, asked, says) in [
         (
             "p2",

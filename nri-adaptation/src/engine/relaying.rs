@@ -102,18 +102,6 @@ impl Engine {
         Ok(Relayed::untouched(event))
     }
 
-    /// Relays a creation, and commits it.
-    async fn relay_creation(
-        self: &Arc<Self>,
-        cx: &Ctx,
-        target: RequestTarget,
-    ) -> Result<Relayed, Error> {
-        let creation = self
-            .create_container(cx, target, CarriedOut::ByCaller)
-            .await?;
-        Ok(Relayed::committed(creation))
-    }
-
     /// Ends the life of what appears again though it exists as far as is known: whoever says that
     /// it appears knows better.
     async fn end_former_life(

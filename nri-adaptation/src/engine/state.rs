@@ -120,6 +120,7 @@ pub(crate) enum MemberAction {
 
 /// What is told in the order in which it came about, whoever comes to tell it: a caller has its
 /// result when what became of the plugin calls before it is on record.
+#[allow(clippy::large_enum_variant)] // short-lived
 pub(crate) enum News {
     ReportCall(CallRecord),
     Close(Arc<ConnectedPlugin>, CloseReason),

@@ -53,21 +53,21 @@ impl AuditRecord<'_> {
         let mut owned = self.owners.iter();
         while line.len() < LONGEST_LINE {
             let Some(owned) = owned.next() else { break };
-            match last {
-                Some(container) if container == owned.container => line.push_str(", "),
-                Some(_) => {
-                    let _ = write!(line, "; {}: ", sanitized(owned.container));
+            if last == Some(owned.container) {
+                line.push_str(", ");
+            } else {
+                if last.is_some() {
+                    line.push_str("; ");
                 }
-                None => {
-                    let _ = write!(line, "{}: ", sanitized(owned.container));
-                }
+                line.push_str(&sanitized(owned.container));
+                line.push_str(": ");
             }
             last = Some(owned.container);
             line.push_str(owned.field.as_str_name());
             if let Some(key) = owned.key {
                 let _ = write!(line, " {:?}", sanitized(key));
             }
-            line.push_str(&by(owned.owner));
+            push_owner(owned.owner, &mut line);
         }
         let mut evictions = self.evictions.iter();
         while line.len() < LONGEST_LINE {
@@ -110,15 +110,18 @@ impl AuditRecord<'_> {
     }
 }
 
-fn by(owner: &Owner) -> String {
-    match owner {
-        Owner::Set(plugin) => format!(" by {plugin}"),
-        Owner::Removed(plugin) => format!(" removed by {plugin}"),
-        Owner::Many(plugins) => {
-            let plugins: Vec<String> = plugins.iter().map(ToString::to_string).collect();
-            format!(" by {}", plugins.join(" and "))
-        }
-        other => format!(" by {}", sanitized(&other.to_string())),
+fn push_owner(owner: &Owner, line: &mut String) {
+    if let Owner::Removed(_) = owner {
+        line.push_str(" removed");
+    }
+    let mut word = " by ";
+    for plugin in owner.plugins() {
+        let _ = write!(line, "{word}{plugin}");
+        word = " and ";
+    }
+    if let Owner::Unrecognised(text) = owner {
+        line.push_str(word);
+        line.push_str(&sanitized(text));
     }
 }
 

@@ -1,14 +1,28 @@
 //! Requests as later plugins see them: the bytes of the request before, with only those fields
 //! decoded, changed and encoded anew that were asked for.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
 use nri_proto::{Wire as _, api};
 use prost::Message as _;
 
-use super::fields::{fields, put_head, value_of};
+use super::fields::{Field, fields, put_head, value_of};
 use super::{CONTAINER, EncodedRequest};
+use crate::merge::removal_marker::{bare, marked};
 
+/// `annotations` of a container.
+pub(crate) const ANNOTATIONS: u32 = 6;
+/// The key of a map's entry.
+const KEY: u32 = 1;
 /// `linux_resources` of an update.
 const RESOURCES: u32 = 3;
+
+/// The key of a map's entry: of several the last one counts.
+fn key_of(entry: &[u8]) -> &[u8] {
+    let keys = fields(entry).filter(|field| field.number == KEY);
+    keys.last().map_or(&[], |key| &entry[key.value])
+}
 
 impl EncodedRequest {
     /// The container with nothing but these fields. The rest need not be decoded for it.
@@ -31,27 +45,55 @@ impl EncodedRequest {
     ) -> Option<Self> {
         let mut part = self.part_of_container(touched)?;
         change(&mut part);
+        self.with_fields_of_container(&part, |field, _| !touched.contains(&field.number))
+    }
+
+    /// The request with a container that has these annotations beside its own, and none of those of
+    /// its own whose keys are asked for, be it with a removal marker. Neither is decoded: of a
+    /// container the annotations are often the largest part, and what most plugins add to.
+    pub(crate) fn with_annotations(&self, asked: &BTreeMap<String, String>) -> Option<Self> {
+        let touched: BTreeSet<&[u8]> = asked.keys().map(|key| bare(key).as_bytes()).collect();
+        let sets = asked.iter().filter(|(key, _)| marked(key).is_none());
+        let sets = sets.map(|(key, value)| (key.clone(), value.clone()));
+        let part = api::Container {
+            annotations: sets.collect(),
+            ..Default::default()
+        };
+        self.with_fields_of_container(&part, |field, container| {
+            field.number != ANNOTATIONS
+                || !touched.contains(key_of(&container[field.value.clone()]))
+        })
+    }
+
+    /// The request with a container of which those fields stay that `stays` says, with the fields
+    /// of `part` behind them. `None` if there is no container.
+    fn with_fields_of_container(
+        &self,
+        part: &api::Container,
+        stays: impl Fn(&Field, &[u8]) -> bool,
+    ) -> Option<Self> {
         let part = part.to_wire();
         let bytes = self.bytes();
         let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
         let container = &bytes[all.value.clone()];
-        let mut body = Vec::with_capacity(container.len() + part.len());
         // Runs of fields that stay are copied in one go.
-        let mut stays = 0..0;
+        let mut runs: Vec<Range<usize>> = Vec::new();
         for field in fields(container) {
-            if touched.contains(&field.number) {
-                body.extend_from_slice(&container[stays.clone()]);
-                stays = field.whole.end..field.whole.end;
-            } else {
-                stays.end = field.whole.end;
+            let stays = stays(&field, container);
+            match runs.last_mut() {
+                Some(run) if stays && run.end == field.whole.start => run.end = field.whole.end,
+                _ if stays => runs.push(field.whole),
+                _ => {}
             }
         }
-        body.extend_from_slice(&container[stays]);
-        body.extend_from_slice(&part);
+        let len = runs.iter().map(Range::len).sum::<usize>() + part.len();
         let mut out = Vec::with_capacity(bytes.len() + part.len() + 16);
         out.extend_from_slice(&bytes[..all.whole.start]);
-        put_head(CONTAINER, body.len(), &mut out);
-        out.extend_from_slice(&body);
+        put_head(CONTAINER, len, &mut out);
+        for run in runs {
+            out.extend_from_slice(&container[run]);
+        }
+        out.extend_from_slice(&part);
         out.extend_from_slice(&bytes[all.whole.end..]);
         Some(Self::of_bytes(self.event, out.into()))
     }
@@ -80,6 +122,63 @@ mod tests {
     use crate::merge::CreateMerge;
     use crate::{EventMask, RegisteredPlugin, Request, Response, strategies};
 
+    /// Has three plugins answer a creation, and compares what each gets with what merging shows it.
+    fn compare(
+        container: &api::Container,
+        responses: Vec<api::CreateContainerResponse>,
+    ) -> Result<(), TestCaseError> {
+        let plugins: Vec<_> = ["10-a", "20-b", "30-c"]
+            .into_iter()
+            .zip(1..)
+            .map(|(id, registration)| RegisteredPlugin {
+                id: id.parse().unwrap(),
+                registration,
+            })
+            .collect();
+        let member = |plugin: &RegisteredPlugin| Member::new(plugin.clone(), EventMask::ALL);
+        let roster = Roster::new(plugins.iter().map(member));
+        let pod = api::PodSandbox {
+            id: "p1".into(),
+            ..Default::default()
+        };
+        let request = api::CreateContainerRequest {
+            pod: Some(pod.clone()),
+            container: Some(container.clone()),
+        };
+        let mut merge = CreateMerge::new(container.clone());
+        let mut flow = CreateFlow::new(&roster, request);
+        for (plugin, response) in plugins.iter().zip(responses) {
+            let Step::Call(call) = flow.next() else { break };
+            prop_assert_eq!(call.request.pod(), Some(&pod));
+            prop_assert_eq!(call.request.container(), Some(merge.view()));
+            let merged = merge.apply(plugin, response.clone());
+            flow.answer(plugin, Reply::Answer(Response::CreateContainer(response)));
+            if merged.is_err() {
+                return Ok(());
+            }
+        }
+        if let Step::Call(call) = flow.next() {
+            match &**call.request {
+                Request::ValidateContainerAdjustment(request) => {
+                    prop_assert_eq!(request.container.as_ref(), Some(container));
+                    let asked = merge.finish().to_response();
+                    prop_assert_eq!(
+                        request.adjust.clone(),
+                        Some(asked.adjust.unwrap_or_default())
+                    );
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        Ok(())
+    }
+
+    /// Annotations with few keys, so that plugins set and remove those of others.
+    fn annotations() -> impl Strategy<Value = BTreeMap<String, String>> {
+        let key = prop::sample::select(vec!["", "a", "b", "c", "-a", "-b", "--a", "-"]);
+        prop::collection::btree_map(key.prop_map_into(), "[x-z]?", 0..6)
+    }
+
     proptest! {
         /// Law: the bytes that each plugin gets are the container as those before it have made it,
         /// however little of it was decoded for that; and validators see the original.
@@ -88,38 +187,36 @@ mod tests {
             container in strategies::container(),
             responses in prop::collection::vec(strategies::create_response(), 3),
         ) {
-            let plugins: Vec<_> = ["10-a", "20-b", "30-c"]
-                .into_iter()
-                .zip(1..)
-                .map(|(id, registration)| RegisteredPlugin { id: id.parse().unwrap(), registration })
-                .collect();
-            let member = |plugin: &RegisteredPlugin| Member::new(plugin.clone(), EventMask::ALL);
-            let roster = Roster::new(plugins.iter().map(member));
-            let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
-            let request = api::CreateContainerRequest {
-                pod: Some(pod.clone()),
-                container: Some(container.clone()),
+            compare(&container, responses)?;
+        }
+
+        /// Law: the same where plugins ask for annotations alone, which are not decoded at all, or
+        /// one of them for something else too.
+        #[test]
+        fn annotations_are_as_merged_without_being_decoded(
+            own in annotations(),
+            asked in prop::collection::vec((annotations(), prop::option::of(0..3i64)), 3),
+        ) {
+            let container = api::Container {
+                annotations: own,
+                env: vec!["A=1".into()],
+                ..Default::default()
             };
-            let mut merge = CreateMerge::new(container.clone());
-            let mut flow = CreateFlow::new(&roster, request);
-            for (plugin, response) in plugins.iter().zip(responses) {
-                let Step::Call(call) = flow.next() else { break };
-                prop_assert_eq!(call.request.pod(), Some(&pod));
-                prop_assert_eq!(call.request.container(), Some(merge.view()));
-                let merged = merge.apply(plugin, response.clone());
-                flow.answer(plugin, Reply::Answer(Response::CreateContainer(response)));
-                if merged.is_err() {
-                    return Ok(());
+            let response = |(annotations, env): (_, Option<i64>)| {
+                let env = env.map(|value| api::KeyValue {
+                    key: format!("E{value}"),
+                    value: value.to_string(),
+                });
+                api::CreateContainerResponse {
+                    adjust: Some(api::ContainerAdjustment {
+                        annotations,
+                        env: env.into_iter().collect(),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
                 }
-            }
-            if let Step::Call(call) = flow.next() {
-                match &**call.request {
-                    Request::ValidateContainerAdjustment(request) => {
-                        prop_assert_eq!(request.container.as_ref(), Some(&container));
-                    }
-                    other => prop_assert!(false, "{:?}", other),
-                }
-            }
+            };
+            compare(&container, asked.into_iter().map(response).collect())?;
         }
     }
 

@@ -67,13 +67,19 @@ impl Adjusting {
     /// Brings what the next plugin sees up to date: of the container only what was asked for is
     /// decoded, and encoded anew.
     fn show(&mut self) {
-        let unseen = self.combined.unseen();
-        if unseen.is_empty() {
-            return;
-        }
         let Self {
             current, combined, ..
         } = self;
+        let unseen = combined.unseen();
+        if unseen.is_empty() {
+            return;
+        }
+        if let Some(annotations) = combined.unseen_annotations() {
+            if let Some(shown) = current.with_annotations(annotations) {
+                *current = Arc::new(shown);
+            }
+            return combined.show(|| None);
+        }
         let shown = current.with_container(&unseen, |container| combined.show(|| Some(container)));
         match shown {
             Some(shown) => *current = Arc::new(shown),

@@ -1,5 +1,7 @@
 //! Merging the responses to a creation.
 
+use std::collections::BTreeMap;
+
 use nri_proto::api;
 
 use super::error::{MergeError, Omission};
@@ -11,6 +13,7 @@ use super::supported::SupportedFields;
 use super::table::Adjustments;
 use super::touched::touched;
 use super::updates::{MergedUpdate, Updates};
+use crate::encoded::ANNOTATIONS;
 use crate::{PluginId, RegisteredPlugin};
 
 /// What the plugins of a creation ask for so far, and what the next plugin is to see.
@@ -181,6 +184,12 @@ impl Combined {
     /// lacks nothing.
     pub(crate) fn unseen(&self) -> Vec<u32> {
         self.last.as_ref().map(touched).unwrap_or_default()
+    }
+
+    /// What the view lacks, if that is annotations and nothing else.
+    pub(crate) fn unseen_annotations(&self) -> Option<&BTreeMap<String, String>> {
+        let last = self.last.as_ref()?;
+        (touched(last) == [ANNOTATIONS]).then_some(&last.annotations)
     }
 
     /// The fields of the container that [`apply`](Self::apply) looks at in the view.

@@ -2,6 +2,8 @@
 
 use nri_proto::api::ContainerAdjustment;
 
+use crate::encoded::ANNOTATIONS;
+
 /// The fields of `Container` in which it changes something, by number.
 pub(super) fn touched(asked: &ContainerAdjustment) -> Vec<u32> {
     let ContainerAdjustment {
@@ -15,7 +17,7 @@ pub(super) fn touched(asked: &ContainerAdjustment) -> Vec<u32> {
         args,
     } = asked;
     let fields = [
-        (6, !annotations.is_empty()),
+        (ANNOTATIONS, !annotations.is_empty()),
         (7, !args.is_empty()),
         (8, !env.is_empty()),
         (9, !mounts.is_empty()),

@@ -6,6 +6,9 @@ use crate::namespace::Namespace;
 use crate::netlink::{Change, Link, Netlink};
 use crate::requested::Device;
 
+/// The kernel's IFALIASZ without the zero at the end.
+const LONGEST_ALIAS: usize = 255;
+
 /// How a device was on the host before it was moved.
 pub(crate) struct Before {
     is_up: bool,
@@ -24,6 +27,32 @@ impl Before {
 /// The name of a device between two others: no device that is there has it.
 fn between(index: u32) -> String {
     format!("nri{index}")
+}
+
+/// The alias of a device while it is in a pod: its name on the host, which has no space in it, and
+/// the alias that it had there, if any.
+///
+/// # Errors
+/// That is longer than the kernel takes.
+fn note(name: &str, alias: &str) -> Result<String, String> {
+    let note = match alias {
+        "" => name.to_owned(),
+        alias => format!("{name} {alias}"),
+    };
+    match note.len() {
+        0..=LONGEST_ALIAS => Ok(note),
+        long => Err(format!(
+            "its name and its alias have {long} bytes together, and {LONGEST_ALIAS} are kept while it is away: shorten the alias"
+        )),
+    }
+}
+
+/// The alias on the host of the device of this name, if the note is this device's.
+fn noted<'a>(name: &str, note: Option<&'a str>) -> Option<&'a str> {
+    match note?.strip_prefix(name)? {
+        "" => Some(""),
+        alias => alias.strip_prefix(' '),
+    }
 }
 
 fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, String> {
@@ -60,21 +89,22 @@ pub(crate) fn inject(
         if !takes_what_is_in_use && is_in_use(netlink, &link)? {
             return Err("it is in use on the host, for it has an address: name it in `allow` of the configuration".to_owned());
         }
-        let temporary = between(link.index);
+        let (temporary, before) = (between(link.index), Before::of(&link));
+        let note = note(name, &before.alias)?;
         // A device can be renamed only while it is down; and the pod may have one of its name.
         let steps = [
             ("set it down", Change::Down),
             ("rename it", Change::Name(&temporary)),
-            ("note its name", Change::Alias(name)),
+            ("note its name", Change::Alias(&note)),
             ("move it into the pod", to_pod),
         ];
         let mut steps = steps.into_iter();
         let moved = steps.try_for_each(|(what, to)| change(netlink, &link, what, &[to]));
         drop(steps);
         match moved {
-            Ok(()) => Ok((temporary, Before::of(&link))),
+            Ok(()) => Ok((temporary, before)),
             Err(error) => {
-                restore(netlink, &link, name, &Before::of(&link));
+                restore(netlink, &link, name, &before);
                 Err(error)
             }
         }
@@ -152,26 +182,31 @@ fn give_back(
 /// The kernel refuses something.
 pub(crate) fn release(device: &Device, host: &Namespace, pod: &Namespace) -> Result<bool, String> {
     let name = &device.name;
-    let temporary = pod.within(|netlink| {
+    let released = pod.within(|netlink| {
         let Some(link) = find(netlink, &device.new_name)? else {
             return Ok(None);
         };
         // The pod may have renamed devices: only that which was moved goes back.
-        if link.alias.as_deref() != Some(name) {
+        let Some(alias) = noted(name, link.alias.as_deref()) else {
             return Ok(None);
-        }
+        };
         let temporary = between(link.index);
         give_back(netlink, &link, &temporary, host)?;
-        Ok(Some(temporary))
+        Ok(Some((temporary, alias.to_owned())))
     })?;
-    let Some(temporary) = temporary else {
+    let Some((temporary, alias)) = released else {
         return Ok(false);
     };
     host.within(|netlink| {
         let link = find(netlink, &temporary)?.ok_or("it did not come back from the pod")?;
         let named = format!("name it {name} again; it is {temporary} now");
         change(netlink, &link, &named, &[Change::Name(name)])?;
-        change(netlink, &link, "forget its note", &[Change::Alias("")])
+        change(
+            netlink,
+            &link,
+            "give it its alias",
+            &[Change::Alias(&alias)],
+        )
     })?;
     Ok(true)
 }
@@ -191,5 +226,24 @@ fn restore(netlink: &mut Netlink, link: &Link, name: &str, before: &Before) {
 fn log(name: &str, done: Result<(), String>) {
     if let Err(error) = done {
         tracing::error!(device = name, "the device could not be put back: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_keeps_the_alias_of_the_host() {
+        for alias in ["", "uplink", "of rack 7, eth0"] {
+            let kept = note("eth0", alias).unwrap();
+            assert_eq!(noted("eth0", Some(&kept)), Some(alias));
+            assert_eq!(noted("eth", Some(&kept)), None);
+            assert_eq!(noted("eth01", Some(&kept)), None);
+        }
+        assert_eq!(noted("eth0", None), None);
+        let error = note("eth0", &"x".repeat(251)).unwrap_err();
+        assert!(error.contains("256 bytes"), "{error}");
+        note("eth0", &"x".repeat(250)).unwrap();
     }
 }

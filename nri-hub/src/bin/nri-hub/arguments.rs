@@ -114,7 +114,8 @@ pub(crate) enum ConfigCommand {
     Default,
 }
 
-fn filter(text: &str) -> Result<String, String> {
+/// What is logged, as it is given.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
     // A word alone would be taken for the name of a target.
     let mut words = text.split(',').filter(|part| !part.contains(['=', '[']));
     if let Some(word) = words.find(|word| word.trim().parse::<LevelFilter>().is_err()) {

@@ -2,20 +2,20 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod log;
 mod policy;
 mod serve;
 mod supervision;
 mod watch;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use nri_hub::{DEFAULT_CONFIG_FILE, DEFAULT_CONTROL_SOCKET, HubConfig, ask_status};
-use tracing_subscriber::EnvFilter;
 
-use self::arguments::{Arguments, Command, ConfigCommand, LogFormat, Logs, PolicyCommand};
+use self::arguments::{Arguments, Command, ConfigCommand, PolicyCommand};
 
 /// Why the program ends with something else than success.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let command = arguments.command.unwrap_or(run);
     match command {
         Command::Run { take_over, stay } => {
-            log(&arguments.logs);
+            let logged = log::begin(&arguments.logs)?;
             // What a request passes is on one thread: to hand it to another one takes longer than
             // all that is done about it. What a plugin can have done there is bounded by what it
             // may send, and by how much of what exists is shown to it at once. What may take its
@@ -113,6 +113,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let served = runtime.block_on(serve::serve(arguments.config, handle, take_over, stay));
             // A file that is still being read is nothing to wait for.
             aside.shutdown_background();
+            logged.finish();
             served
         }
         Command::Status {
@@ -165,20 +166,5 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print(&format!("{}: nothing is wrong with it\n", file.display()))
         }
         Command::Config(ConfigCommand::Default) => print(HubConfig::default_toml()),
-    }
-}
-
-fn log(logs: &Logs) {
-    let filter = match &logs.log_level {
-        Some(level) => EnvFilter::new(level),
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match logs.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
     }
 }

@@ -166,7 +166,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     let form = "write error, warn, info, debug or trace, or targets with levels such as nri_adaptation=debug,warn";
     // A word alone would be taken for the name of a target.
     let mut words = text.split(',').filter(|part| !part.contains(['=', '[']));
-    if let Some(word) = words.find(|word| word.parse::<LevelFilter>().is_err()) {
+    if let Some(word) = words.find(|word| word.trim().parse::<LevelFilter>().is_err()) {
         return Err(format!("{word:?} is no level: {form}"));
     }
     EnvFilter::builder()
@@ -179,8 +179,7 @@ fn log(said: Option<EnvFilter>, usual: &str) -> Result<(), String> {
     let filter = match (said, std::env::var("RUST_LOG")) {
         (Some(filter), _) => filter,
         (None, Ok(text)) if !text.trim().is_empty() => {
-            let read = EnvFilter::builder().parse(&text);
-            read.map_err(|error| format!("RUST_LOG is {text:?}: {error}"))?
+            filter(&text).map_err(|error| format!("RUST_LOG is {text:?}: {error}"))?
         }
         (None, _) => filter(usual)?,
     };
