@@ -28,8 +28,8 @@ use std::thread;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::{
-    Creation, Ctx, DomainError, Error, PluginSyncBlock, RuntimeApi as _, StopResult, UpdateResult,
-    api,
+    Creation, Ctx, DomainError, Error, Outline, PluginSyncBlock, RuntimeApi as _, StopResult,
+    UpdateResult, api,
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -240,6 +240,34 @@ pub trait Domain: Send + Sync + 'static {
     /// The runtime cannot say.
     fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError>;
 
+    /// As [`outline`](nri_core::Domain::outline).
+    ///
+    /// # Errors
+    /// The runtime cannot say.
+    fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        Ok(None)
+    }
+
+    /// As [`get_pod_sandboxes`](nri_core::Domain::get_pod_sandboxes): all of them on one thread,
+    /// one after the other.
+    ///
+    /// # Errors
+    /// The runtime cannot say.
+    fn get_pod_sandboxes(&self, ids: &[String]) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        Ok(ids
+            .iter()
+            .filter_map(|id| self.get_pod_sandbox(id))
+            .collect())
+    }
+
+    /// As [`get_containers`](nri_core::Domain::get_containers), in the same way.
+    ///
+    /// # Errors
+    /// The runtime cannot say.
+    fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        Ok(ids.iter().filter_map(|id| self.get_container(id)).collect())
+    }
+
     /// As [`get_pod_sandbox`](nri_core::Domain::get_pod_sandbox).
     fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>>;
 
@@ -302,6 +330,24 @@ impl<D: Domain> nri_core::Domain for Waiting<D> {
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
         self.call(D::list_containers).await?
+    }
+
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        self.call(D::outline).await?
+    }
+
+    async fn get_pod_sandboxes(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        let ids = ids.to_vec();
+        self.call(move |domain| domain.get_pod_sandboxes(&ids))
+            .await?
+    }
+
+    async fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        let ids = ids.to_vec();
+        self.call(move |domain| domain.get_containers(&ids)).await?
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {

@@ -56,11 +56,11 @@ pub use pending::Pending;
 // All that the signatures of this crate need, so that a runtime depends on this crate alone.
 pub use async_trait::async_trait;
 pub use nri_core::{
-    Behind, Configuration, Creation, Ctx, Domain, DomainError, Event, EventMask, HandlerError,
-    InstanceError, InvalidIdentity, NRI_VERSION, Plugin, PluginCtx, PluginId, PluginSyncBlock,
-    ReceivedRequest, RegisteredPlugin, Relayed, Request, Response, RuntimeApi, RuntimeHandle,
-    RuntimeInfo, Settlement, StartFailure, StopResult, UpdateFailure, UpdateResult, api, build,
-    merge, model, policy, validate,
+    Behind, Configuration, ContainerOutline, Creation, Ctx, Domain, DomainError, Event, EventMask,
+    HandlerError, InstanceError, InvalidIdentity, NRI_VERSION, Outline, Plugin, PluginCtx,
+    PluginId, PluginSyncBlock, PodOutline, ReceivedRequest, RegisteredPlugin, Relayed, Request,
+    Response, RuntimeApi, RuntimeHandle, RuntimeInfo, Settlement, StartFailure, StopResult,
+    UpdateFailure, UpdateResult, api, build, merge, model, policy, validate,
 };
 pub use telemetry::audit::AuditRecord;
 pub use telemetry::call_report::PluginCallReport;

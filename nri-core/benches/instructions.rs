@@ -7,7 +7,11 @@
 //! valgrind --tool=callgrind --toggle-collect='*measured*' target/release/deps/instructions-* plugins/10
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark is a program")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a benchmark is a program"
+)]
 
 mod cases;
 

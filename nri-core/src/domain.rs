@@ -9,6 +9,7 @@ use nri_proto::api;
 use crate::Ctx;
 use crate::brief::quoted;
 use crate::model::{Container, PodSandbox};
+use crate::outline::Outline;
 
 /// Why a domain did not do what a plugin asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,72 @@ pub trait Domain: Send + Sync + 'static {
 
     /// All containers, whatever their state, without infrastructure containers.
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError>;
+
+    /// All pods and containers as the two listings say, but only what they are called and in which
+    /// state they are. Default: `None`, which means that NRI has to list.
+    ///
+    /// Override it where a pod or container that is listed is a copy, or is put together for that:
+    /// on a node with ten thousand containers all of them at once are as much memory as ten
+    /// thousand containers take. With an outline, NRI keeps ids, and reads each object when a
+    /// plugin is about to be sent it, by [`get_pod_sandboxes`](Domain::get_pod_sandboxes) and
+    /// [`get_containers`](Domain::get_containers). What is gone by then is not shown, and what has
+    /// come since is told by its own event.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use nri_core::{ContainerOutline, Outline, PodOutline, api};
+    ///
+    /// struct Books { pods: BTreeMap<String, api::PodSandbox>, containers: BTreeMap<String, api::Container> }
+    ///
+    /// impl Books {
+    ///     /// What `Domain::outline` returns, under the runtime's own lock.
+    ///     fn outline(&self) -> Outline {
+    ///         Outline::new(
+    ///             self.pods.values().map(|pod| PodOutline::of(pod)).collect(),
+    ///             self.containers.values().map(|one| ContainerOutline::of(one)).collect(),
+    ///         )
+    ///     }
+    /// }
+    /// # let books = Books { pods: BTreeMap::new(), containers: BTreeMap::new() };
+    /// # assert_eq!(books.outline(), Outline::default());
+    /// ```
+    ///
+    /// # Errors
+    /// The runtime cannot say.
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        Ok(None)
+    }
+
+    /// The pods of some full ids, without those that are not there; asked for where there is an
+    /// [outline](Domain::outline), a few at a time. Default: each by
+    /// [`get_pod_sandbox`](Domain::get_pod_sandbox). Override it where some together are cheaper,
+    /// or where looking up can fail: what is missing here counts as gone.
+    ///
+    /// # Errors
+    /// The runtime cannot say. The plugin that was to be shown them does not join then.
+    async fn get_pod_sandboxes(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        let mut pods = Vec::new();
+        for id in ids {
+            pods.extend(self.get_pod_sandbox(id).await);
+        }
+        Ok(pods)
+    }
+
+    /// The containers of some full ids, as [`get_pod_sandboxes`](Domain::get_pod_sandboxes) has
+    /// pods.
+    ///
+    /// # Errors
+    /// As there.
+    async fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        let mut containers = Vec::new();
+        for id in ids {
+            containers.extend(self.get_container(id).await);
+        }
+        Ok(containers)
+    }
 
     /// The pod of a full id.
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>>;

@@ -162,7 +162,7 @@ type Settle = Box<dyn FnOnce(Settlement) + Send>;
 /// saw it.
 #[must_use = "dropping a creation tells the plugins that the container never came to be"]
 pub struct Creation {
-    asked: CreateOutcome,
+    asked: Box<CreateOutcome>,
     outcomes: Vec<PluginOutcome>,
     settle: Option<Settle>,
 }
@@ -171,12 +171,12 @@ impl Creation {
     /// The outcome of a creation whose evictions and updates are carried out, or left to the
     /// caller; `settle` is called exactly once.
     pub fn new(
-        asked: CreateOutcome,
+        asked: impl Into<Box<CreateOutcome>>,
         outcomes: Vec<PluginOutcome>,
         settle: impl FnOnce(Settlement) + Send + 'static,
     ) -> Self {
         Self {
-            asked,
+            asked: asked.into(),
             outcomes,
             settle: Some(Box::new(settle)),
         }
@@ -185,7 +185,7 @@ impl Creation {
     /// A creation that no plugin had anything to do with.
     pub fn untouched() -> Self {
         Self {
-            asked: CreateOutcome::default(),
+            asked: Box::default(),
             outcomes: Vec::new(),
             settle: None,
         }

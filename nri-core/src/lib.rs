@@ -68,6 +68,7 @@ pub mod model;
 #[cfg(feature = "oci")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oci")))]
 pub mod oci;
+mod outline;
 mod plugin;
 pub mod policy;
 mod relay;
@@ -89,6 +90,7 @@ pub use event::{Event, EventMask, InvalidEventMask, Subject, UnknownEvent};
 pub use identity::{InvalidIdentity, PluginId, PluginIndex, PluginName, RegisteredPlugin};
 pub use instance_error::{InstanceError, StartFailure};
 pub use nri_proto::api;
+pub use outline::{ContainerOutline, Outline, PodOutline};
 pub use plugin::{
     Configuration, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo, SyncPart,
     UpdateFailure,

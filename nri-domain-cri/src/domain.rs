@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
 use nri_core::model::{Container, ContainerSnapshot, PodSandbox, PodSnapshot};
-use nri_core::{Ctx, Domain, DomainError};
+use nri_core::{Ctx, Domain, DomainError, Outline};
 
 use crate::cri::LinuxContainerResources;
 use crate::{
@@ -74,6 +74,14 @@ impl<R: CriStore> CriDomain<R> {
     }
 }
 
+fn not_shown(container: &str, pod: &str) {
+    tracing::warn!(
+        container,
+        pod,
+        "a container is not shown to plugins: its pod is not known"
+    );
+}
+
 /// What there is; that a store does not answer is told here, since the caller cannot be.
 fn known<T>(found: Result<Option<T>, DomainError>, what: &str, id: &str) -> Option<T> {
     found.unwrap_or_else(|error| {
@@ -100,12 +108,48 @@ impl<R: CriStore + CriActions + SpecHooks> Domain for CriDomain<R> {
             if pods.contains(&pod) {
                 containers.push(self.named_container(container));
             } else {
-                tracing::warn!(
-                    container = container.id(),
-                    pod,
-                    "a container is not shown to plugins: its pod is not known"
-                );
+                not_shown(&container.id(), &pod);
             }
+        }
+        Ok(containers)
+    }
+
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        let Some(mut outline) = self.runtime.outline().await.map_err(failed)? else {
+            return Ok(None);
+        };
+        let Outline {
+            pods, containers, ..
+        } = &mut outline;
+        pods.retain(|pod| pod.ready.is_some());
+        let known: BTreeSet<&str> = pods.iter().map(|pod| pod.id.as_str()).collect();
+        containers.retain(|container| {
+            let pod = container.pod_sandbox_id.as_str();
+            let has_pod = known.contains(pod);
+            if !has_pod {
+                not_shown(&container.id, pod);
+            }
+            has_pod
+        });
+        Ok(Some(outline))
+    }
+
+    async fn get_pod_sandboxes(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        let mut pods = Vec::new();
+        for id in ids {
+            pods.extend(self.pod(id).await?.map(|pod| self.named_pod(pod)));
+        }
+        Ok(pods)
+    }
+
+    async fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        let mut containers = Vec::new();
+        for id in ids {
+            let container = self.container(id).await?;
+            containers.extend(container.map(|container| self.named_container(container)));
         }
         Ok(containers)
     }

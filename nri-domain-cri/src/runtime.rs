@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nri_core::model::{Container, PodSandbox};
 use nri_core::oci::{ApplyOptions, CallbackError, apply_resources_with, resources as oci};
-use nri_core::{Ctx, api};
+use nri_core::{Ctx, Outline, api};
 
 use crate::cri::LinuxContainerResources;
 use crate::{CriError, IDENTITY_ANNOTATIONS, OciSpec, StoreError, host, resources};
@@ -61,6 +61,18 @@ pub trait CriStore: Send + Sync + 'static {
     /// # Errors
     /// Whatever kept the store from answering.
     async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError>;
+
+    /// What [`Domain::outline`](nri_core::Domain::outline) is: all pods and containers by what they
+    /// are called, so that each is looked up when a plugin is about to be shown it. Default:
+    /// `None`, which means that they are listed. Who overrides it overrides
+    /// [`pod`](CriStore::pod) and [`container`](CriStore::container) as well, which go through
+    /// all of them otherwise.
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    async fn outline(&self) -> Result<Option<Outline>, StoreError> {
+        Ok(None)
+    }
 
     /// The pod of a full id. Default: looked for among [all](CriStore::pods).
     ///

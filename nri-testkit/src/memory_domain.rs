@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
 use nri_core::merge;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Domain, DomainError};
+use nri_core::{ContainerOutline, Ctx, Domain, DomainError, Outline, PodOutline};
 
 use crate::Journal;
 
@@ -72,9 +72,11 @@ struct Contents {
     refusals: BTreeMap<(String, DomainOperation), String>,
     no_listing: Option<String>,
     restartable: bool,
+    without_outline: bool,
     on_update: Option<Hook<api::ContainerUpdate>>,
     on_evict: Option<Hook<api::ContainerEviction>>,
     on_list: Option<Hook<()>>,
+    on_read: Option<Hook<Vec<String>>>,
 }
 
 impl MemoryDomain {
@@ -97,6 +99,12 @@ impl MemoryDomain {
     /// stop; see [`Domain::restartable`]. They may not by default.
     pub fn set_restartable(&self, restartable: bool) {
         self.contents().restartable = restartable;
+    }
+
+    /// Says whether there is an [outline](Domain::outline), so that what plugins are shown is
+    /// looked up when it is its turn; otherwise it is listed. There is one by default.
+    pub fn set_outline(&self, outline: bool) {
+        self.contents().without_outline = !outline;
     }
 
     /// Adds a pod, or replaces the one with its id.
@@ -177,7 +185,7 @@ impl MemoryDomain {
             .insert((container_id.to_owned(), what), reason.into());
     }
 
-    /// Makes the next listing, of pods or of containers, fail with `reason`.
+    /// Makes the next listing, of pods or of containers, or the next outline fail with `reason`.
     pub fn fail_next_listing(&self, reason: impl Into<String>) {
         self.contents().no_listing = Some(reason.into());
     }
@@ -204,14 +212,41 @@ impl MemoryDomain {
         self.contents().on_update = Some(Arc::new(move |update| Box::pin(hook(update))));
     }
 
-    /// Runs `hook` before every listing of pods, as [`on_update`](Self::on_update) does before
-    /// updates. Its error fails the listing.
+    /// Runs `hook` before every listing of pods and every outline, as
+    /// [`on_update`](Self::on_update) does before updates. Its error fails the listing.
     pub fn on_list<F, R>(&self, hook: F)
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = HookResult> + Send + 'static,
     {
         self.contents().on_list = Some(Arc::new(move |()| Box::pin(hook())));
+    }
+
+    /// Runs `hook` before some pods or containers are read that a plugin is about to be shown, with
+    /// their ids, as [`on_update`](Self::on_update) does before updates: what it changes they see.
+    /// Its error fails the reading.
+    pub fn on_read<F, R>(&self, hook: F)
+    where
+        F: Fn(Vec<String>) -> R + Send + Sync + 'static,
+        R: Future<Output = HookResult> + Send + 'static,
+    {
+        self.contents().on_read = Some(Arc::new(move |ids| Box::pin(hook(ids))));
+    }
+
+    async fn run_on_read(&self, ids: &[String]) -> HookResult {
+        let hook = self.contents().on_read.clone();
+        match hook {
+            Some(hook) => hook(ids.to_vec()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn run_on_list(&self) -> HookResult {
+        let hook = self.contents().on_list.clone();
+        match hook {
+            Some(hook) => hook(()).await,
+            None => Ok(()),
+        }
     }
 
     /// Runs `hook` before every eviction, as [`on_update`](Self::on_update) does before updates.
@@ -273,10 +308,7 @@ impl Domain for MemoryDomain {
     }
 
     async fn list_pod_sandboxes(&self) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
-        let hook = self.contents().on_list.clone();
-        if let Some(hook) = hook {
-            hook(()).await?;
-        }
+        self.run_on_list().await?;
         let mut contents = self.contents();
         contents.may_be_listed()?;
         Ok(contents
@@ -296,13 +328,46 @@ impl Domain for MemoryDomain {
             .collect())
     }
 
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        if self.contents().without_outline {
+            return Ok(None);
+        }
+        self.run_on_list().await?;
+        let mut contents = self.contents();
+        contents.may_be_listed()?;
+        let pods = contents.pods.values().map(|pod| PodOutline::of(&**pod));
+        let containers = contents.containers.values();
+        let containers = containers.map(|container| ContainerOutline::of(&**container));
+        Ok(Some(Outline::new(pods.collect(), containers.collect())))
+    }
+
+    async fn get_pod_sandboxes(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Arc<dyn PodSandbox>>, DomainError> {
+        self.run_on_read(ids).await?;
+        let contents = self.contents();
+        let pods = ids.iter().filter_map(|id| contents.pods.get(id));
+        Ok(pods.map(|pod| Arc::clone(pod) as _).collect())
+    }
+
+    async fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        self.run_on_read(ids).await?;
+        let contents = self.contents();
+        let containers = ids.iter().filter_map(|id| contents.containers.get(id));
+        Ok(containers
+            .map(|container| Arc::clone(container) as _)
+            .collect())
+    }
+
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
-        self.pod(id).map(|pod| Arc::new(pod) as Arc<dyn PodSandbox>)
+        let pod = self.contents().pods.get(id).cloned();
+        pod.map(|pod| pod as Arc<dyn PodSandbox>)
     }
 
     async fn get_container(&self, id: &str) -> Option<Arc<dyn Container>> {
-        self.container(id)
-            .map(|container| Arc::new(container) as Arc<dyn Container>)
+        let container = self.contents().containers.get(id).cloned();
+        container.map(|container| container as Arc<dyn Container>)
     }
 
     async fn has_container(&self, id: &str) -> bool {

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use nri_adaptation::blocking::{self, Waiting};
 use nri_adaptation::model::{Container, PodSandbox};
-use nri_adaptation::{Config, Ctx, DomainError, api};
+use nri_adaptation::{Config, ContainerOutline, Ctx, DomainError, Outline, PodOutline, api};
 use nri_core::Event;
 use nri_testkit::{Behavior, FakePlugin, TestRuntime};
 
 /// A domain of one container, which waits for its lock.
 #[derive(Default)]
-struct One(Mutex<Vec<String>>);
+struct One {
+    updated: Mutex<Vec<String>>,
+    has_outline: bool,
+}
 
 impl blocking::Domain for One {
     fn name(&self) -> &str {
@@ -24,6 +27,11 @@ impl blocking::Domain for One {
     fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
         Ok(vec![Arc::new(container("old"))])
     }
+    fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        let old = ContainerOutline::of(&container("old"));
+        let outline = Outline::new(vec![PodOutline::of(&pod())], vec![old]);
+        Ok(self.has_outline.then_some(outline))
+    }
     fn get_pod_sandbox(&self, _: &str) -> Option<Arc<dyn PodSandbox>> {
         None
     }
@@ -31,7 +39,10 @@ impl blocking::Domain for One {
         (id == "old").then(|| Arc::new(container("old")) as _)
     }
     fn update_container(&self, _: &Ctx, update: &api::ContainerUpdate) -> Result<(), DomainError> {
-        self.0.lock().unwrap().push(update.container_id.clone());
+        self.updated
+            .lock()
+            .unwrap()
+            .push(update.container_id.clone());
         Ok(())
     }
     fn evict_container(&self, _: &Ctx, _: &api::ContainerEviction) -> Result<(), DomainError> {
@@ -105,7 +116,7 @@ fn asking() -> FakePlugin {
 fn a_synchronous_runtime_has_a_runtime_of_its_own_and_its_domain_may_wait_and_even_panic() {
     let (plugin, domain) = (asking(), Arc::new(One::default()));
     a_life(&blocking::Nri::new(instance(&plugin, &domain)).unwrap());
-    assert_eq!(*domain.0.lock().unwrap(), ["old"]);
+    assert_eq!(*domain.updated.lock().unwrap(), ["old"]);
     plugin.assert_events(&[
         "RunPodSandbox p1",
         "CreateContainer new",
@@ -116,6 +127,14 @@ fn a_synchronous_runtime_has_a_runtime_of_its_own_and_its_domain_may_wait_and_ev
         "RemovePodSandbox p1",
     ]);
     assert_eq!(plugin.shown().1, ["old"]);
+    // With an outline the container is looked up, and so is the pod, which is not found.
+    let outlined = One {
+        has_outline: true,
+        ..One::default()
+    };
+    let plugin = asking();
+    a_life(&blocking::Nri::new(instance(&plugin, &Arc::new(outlined))).unwrap());
+    assert_eq!(plugin.shown(), (vec![], vec!["old".to_owned()]));
 }
 
 #[test]

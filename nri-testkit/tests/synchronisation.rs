@@ -121,14 +121,22 @@ async fn an_object_that_no_message_can_carry_is_named() {
 
 /// However it falls, a plugin that comes while pods and containers are created hears of each
 /// exactly once: in what it is shown, or as an event (containerd/containerd#13698,
-/// cri-o/cri-o#10090).
+/// cri-o/cri-o#10090). That is so where they are listed, and where they are looked up when it is
+/// their turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_created_while_a_plugin_joins_reaches_it_exactly_once() {
+    for outline in [true, false] {
+        a_storm_of_creations(outline).await;
+    }
+}
+
+async fn a_storm_of_creations(outline: bool) {
     const MAKERS: usize = 6;
     const PODS: usize = 8;
     const CONTAINERS: usize = 6;
     const JOINING: usize = 12;
     let runtime = Arc::new(runtime().start().await);
+    runtime.domain().set_outline(outline);
     let early = FakePlugin::new("00-early");
     let _early = runtime.join(&early).await;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use nri_dev::process;
 
 use crate::packages::{CIRCLES, CODEGEN, DEMO, E2E, INTEROP, LOW_LEVEL, PUBLIC_API};
-use crate::{deny, fence, fuzz, page, soak, stress, wasm, weight, width};
+use crate::{bench, deny, fence, fuzz, page, soak, stress, wasm, weight, width};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -81,6 +81,7 @@ const STEPS: &[Step] = &[
     ("tests", || {
         cargo(&["test", "--workspace", "--all-features"])
     }),
+    ("system calls of a call", bench::assert_system_calls),
     // Needs a C++ compiler, unlike all before.
     ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
     ("a long time with many plugins", || {

@@ -112,7 +112,7 @@ fn write(Message { path, fields }: &Message) -> String {
             Form::Message => format!("to.message({key}, &self.{member})"),
             Form::List(value) => format!("to.list({key}, &self.{member}, Writer::item_{value})"),
             Form::Packed(value) => {
-                format!("to.packed({key}, &self.{member}, Writer::item_{value})")
+                format!("to.packed({key}, &self.{member}, Writer::bits_{value})")
             }
             Form::Map([(of_key, key_value), (of_value, value)]) => format!(
                 "to.map({key}, &self.{member}, {of_key}, Writer::item_{key_value}, {of_value}, Writer::item_{value})"

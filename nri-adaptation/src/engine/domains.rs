@@ -8,11 +8,10 @@ use std::future::Future;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use nri_core::api::ContainerState;
-use nri_core::lifecycle::ObjectKey;
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Domain, DomainError, api};
+use nri_core::{ContainerOutline, Ctx, Domain, DomainError, Outline, PodOutline, api};
 
+use crate::engine::listed::{Listed, ListedContainer, ListedPod};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::plugin::end_reason::ListingError;
@@ -30,31 +29,8 @@ struct Registry {
     time: Duration,
 }
 
-/// What a domain lists: its objects, and what is to be known of each at once, so that none of their
-/// code runs under a lock.
-pub(crate) struct Listed {
-    pub(crate) domain: Arc<str>,
-    pub(crate) pods: Vec<ListedPod>,
-    pub(crate) containers: Vec<ListedContainer>,
-}
-
-/// A pod that a domain lists.
-pub(crate) struct ListedPod {
-    pub(crate) key: ObjectKey,
-    /// Whether it is ready, if the domain knows.
-    pub(crate) ready: Option<bool>,
-    /// What rules look at of it: namespace, labels and runtime handler.
-    pub(crate) message: api::PodSandbox,
-    pub(crate) pod: Arc<dyn PodSandbox>,
-}
-
-/// A container that a domain lists.
-pub(crate) struct ListedContainer {
-    pub(crate) key: ObjectKey,
-    pub(crate) state: ContainerState,
-    pub(crate) pod: ObjectKey,
-    pub(crate) container: Arc<dyn Container>,
-}
+/// All pods and containers of a domain, as they are.
+pub(crate) type Whole = (Vec<Arc<dyn PodSandbox>>, Vec<Arc<dyn Container>>);
 
 impl Domains {
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -116,58 +92,34 @@ impl Domains {
         }
     }
 
-    /// What there is in all domains.
+    /// What there is in all domains: only what it is called where they have an outline.
     ///
     /// # Errors
     /// A domain cannot list.
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, ListingError> {
         let mut lists = Vec::new();
         for domain in self.all() {
-            let failed = |source| ListingError {
-                domain: domain.name().to_owned(),
-                source,
-            };
-            let pods = self
-                .bounded(domain.list_pod_sandboxes())
-                .await
-                .map_err(failed)?;
-            let containers = self
-                .bounded(domain.list_containers())
-                .await
-                .map_err(failed)?;
-            let name: Arc<str> = domain.name().into();
-            let pods = pods.into_iter().map(|pod| {
-                let whole = pod.message();
-                let key = ObjectKey::pod(Arc::clone(&name), &*whole.id);
-                let message = api::PodSandbox {
-                    namespace: whole.namespace.clone(),
-                    labels: whole.labels.clone(),
-                    runtime_handler: whole.runtime_handler.clone(),
-                    ..Default::default()
-                };
-                drop(whole);
-                ListedPod {
-                    key,
-                    ready: pod.ready(),
-                    message,
-                    pod,
+            let outline = self.within(self.time(), domain.outline()).await;
+            lists.push(match outline.map_err(failed(&*domain))? {
+                Some(outline) => outlined(&*domain, outline),
+                None => {
+                    let whole = self.whole(&*domain).await?;
+                    listed(&*domain, whole)
                 }
-            });
-            let pods = pods.collect();
-            let containers = containers.into_iter().map(|container| ListedContainer {
-                key: ObjectKey::container(Arc::clone(&name), container.id()),
-                state: container.status().state,
-                pod: ObjectKey::pod(Arc::clone(&name), container.pod_sandbox_id()),
-                container,
-            });
-            let containers = containers.collect();
-            lists.push(Listed {
-                domain: name,
-                pods,
-                containers,
             });
         }
         Ok(lists)
+    }
+
+    /// All that a domain has.
+    ///
+    /// # Errors
+    /// It cannot list.
+    pub(crate) async fn whole(&self, domain: &dyn Domain) -> Result<Whole, ListingError> {
+        let pods = self.bounded(domain.list_pod_sandboxes()).await;
+        let pods = pods.map_err(failed(domain))?;
+        let containers = self.bounded(domain.list_containers()).await;
+        Ok((pods, containers.map_err(failed(domain))?))
     }
 
     /// The domain of a name.
@@ -249,17 +201,69 @@ impl Domains {
         self.bounded(domain.evict_container(cx, eviction)).await
     }
 
+    /// How long a domain may take for one call.
+    pub(crate) fn time(&self) -> Duration {
+        self.lock().time
+    }
+
     /// Waits for a domain, but not for ever.
     async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, DomainError>>,
     ) -> Result<T, DomainError> {
-        let time = self.lock().time;
-        match tokio::time::timeout(time, call).await {
+        self.within(self.time(), call).await
+    }
+
+    /// Waits for a domain for what is left of its time.
+    pub(crate) async fn within<T>(
+        &self,
+        left: Duration,
+        call: impl Future<Output = Result<T, DomainError>>,
+    ) -> Result<T, DomainError> {
+        match tokio::time::timeout(left, call).await {
             Ok(result) => result,
             Err(_) => Err(DomainError::Failed(format!(
-                "the runtime did not do it within {time:?} (`domain_timeout`)"
+                "the runtime did not do it within {:?} (`domain_timeout`)",
+                self.time()
             ))),
         }
+    }
+}
+
+fn failed(domain: &dyn Domain) -> impl FnOnce(DomainError) -> ListingError {
+    let domain = domain.name().to_owned();
+    |source| ListingError { domain, source }
+}
+
+/// The list of a domain that has an outline.
+fn outlined(domain: &dyn Domain, outline: Outline) -> Listed {
+    let name: Arc<str> = domain.name().into();
+    let Outline {
+        pods, containers, ..
+    } = outline;
+    let pods = pods.into_iter();
+    let containers = containers.into_iter();
+    Listed {
+        pods: pods.map(|pod| ListedPod::new(&name, pod, None)).collect(),
+        containers: containers
+            .map(|container| ListedContainer::new(&name, container, None))
+            .collect(),
+        name,
+    }
+}
+
+/// The list of a domain that has none.
+fn listed(domain: &dyn Domain, (pods, containers): Whole) -> Listed {
+    let name: Arc<str> = domain.name().into();
+    let pods = pods.into_iter();
+    let containers = containers.into_iter();
+    Listed {
+        pods: pods
+            .map(|pod| ListedPod::new(&name, PodOutline::of(&*pod), Some(pod)))
+            .collect(),
+        containers: containers
+            .map(|it| ListedContainer::new(&name, ContainerOutline::of(&*it), Some(it)))
+            .collect(),
+        name,
     }
 }

@@ -26,8 +26,10 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::engine::call::{Began, Outgoing};
-use crate::engine::domains::{Domains, Listed};
+use crate::engine::domains::Domains;
+use crate::engine::listed::Catalogue;
 use crate::engine::listings::Listings;
+use crate::engine::showing::Showing;
 use crate::engine::side_effects::{CarriedOut, SideEffects, out_of_time};
 use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, Stopped};
 use crate::engine::synchronize;
@@ -49,7 +51,7 @@ pub(crate) struct Engine {
     pub(crate) domains: Arc<Domains>,
     pub(crate) side_effects: Arc<SideEffects>,
     pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
-    listings: Listings<Result<Arc<[Listed]>, ListingError>>,
+    listings: Listings<Result<Arc<Catalogue>, ListingError>>,
     registrations: AtomicU64,
     /// Creations that succeeded, and of which it is not known whether the container exists.
     pub(crate) unsettled: AtomicUsize,
@@ -237,30 +239,40 @@ impl Engine {
     ///
     /// # Errors
     /// A domain cannot say.
-    pub(crate) async fn list(&self) -> Result<Arc<[Listed]>, ListingError> {
+    pub(crate) async fn list(&self) -> Result<Arc<Catalogue>, ListingError> {
         let (listing, lists) = synchronize::list_domains(&self.dispatch, &self.domains).await?;
         self.dispatch.lock().absorb_listing(listing, &lists);
-        Ok(lists.into())
+        let recent = Arc::default();
+        Ok(Arc::new(Catalogue { lists, recent }))
     }
 
     /// Synchronises a plugin, when it joins or after it was late, and does what it asks for then.
     async fn synchronize(self: Arc<Self>, connected: Arc<ConnectedPlugin>) {
         let plugin = &connected.plugin;
-        let inventory = match self.listings.list(self.list()).await {
-            Ok(lists) => self.update(|state, now| {
-                let plan = state.scheduler.handle_snapshot(plugin, now)?;
-                let (inventory, shown) = state.inventory(&lists, &plan);
-                state.scheduler.handle_shown(plugin, &shown);
-                Some(inventory)
-            }),
+        let catalogue = match self.listings.list(self.list()).await {
+            Ok(catalogue) => catalogue,
             Err(error) => return self.reject(&connected, error.into()),
         };
+        let due = self.update(|state, now| {
+            let plan = state.scheduler.handle_snapshot(plugin, now)?;
+            let (due, shown) = state.inventory(&catalogue.lists, &plan);
+            state.scheduler.handle_shown(plugin, &shown);
+            Some(due)
+        });
         // It is not waited for any more.
-        let Some(inventory) = inventory else { return };
-        let (pods, containers) = (inventory.pods.len(), inventory.containers.len());
+        let Some(due) = due else { return };
+        let recent = Arc::clone(&catalogue.recent);
+        // What is left of the list is in what is due.
+        drop(catalogue);
+        let mut showing = Showing::new(&self.dispatch, &self.domains, recent, due);
         let progress = || self.update(|state, now| state.scheduler.handle_progress(plugin, now));
         let reporter = &self.shared.reporter;
-        let answer = synchronize::send_snapshot(&connected, inventory, &progress, reporter).await;
+        let answer =
+            synchronize::send_snapshot(&connected, &mut showing, &progress, reporter).await;
+        if let Some(error) = showing.failed {
+            return self.reject(&connected, error.into());
+        }
+        let ((pods, containers), left_out) = (showing.shown, showing.left_out);
         let updates = match answer {
             Ok(updates) if connected.settings().observe => {
                 reporter.unsolicited_disregarded(&plugin.id, &updates, &[]);
@@ -282,6 +294,7 @@ impl Engine {
         );
         // Requests go on: a domain may call back into the API from what follows.
         let ready = self.update(|state, now| {
+            state.scheduler.handle_left_out(plugin, &left_out);
             state.scheduler.handle_synchronized(plugin, now);
             state.plugins.contains_key(plugin)
         });

@@ -1,17 +1,19 @@
 //! What exists, as a plugin is shown it: what the domains list, and what requests made known
 //! before.
+//!
+//! What may not enter: reading it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nri_core::api::{self, ContainerState};
-use nri_core::lifecycle::{Lifecycles, Listing, ObjectKey, Observed};
+use nri_core::api::ContainerState;
+use nri_core::lifecycle::{Listing, ObjectKey, Observed};
 use nri_core::schedule::SyncPlan;
 
-use crate::engine::domains::{Listed, ListedPod};
+use crate::engine::listed::Listed;
+use crate::engine::showing::{Due, Object};
 use crate::engine::state::State;
 use crate::engine::unlisted::Shown;
-use crate::plugin::inventory::Inventory;
 
 impl State {
     /// Learns from lists what exists.
@@ -29,7 +31,7 @@ impl State {
                 .containers
                 .iter()
                 .map(|container| (container.key.clone(), Observed::from(container.state)));
-            let gone = lifecycles.seed(listing, &list.domain, pods.chain(containers));
+            let gone = lifecycles.seed(listing, &list.name, pods.chain(containers));
             if !gone.is_empty() {
                 tracing::debug!(
                     count = gone.len(),
@@ -45,12 +47,12 @@ impl State {
 
     /// Notes which pods containers are in, for the policy.
     fn note_pods(&self, list: &Listed) {
-        let pods = list.pods.iter().map(|pod| (&pod.key, &pod.message));
-        let pods: BTreeMap<&ObjectKey, &api::PodSandbox> = pods.collect();
+        let pods = list.pods.iter().map(|pod| (&pod.key, &pod.rules_see));
+        let pods: BTreeMap<&ObjectKey, &Box<[u8]>> = pods.collect();
+        let known = self.scheduler.known_pods();
         for container in &list.containers {
             if let Some(pod) = pods.get(&container.pod) {
-                let known = self.scheduler.known_pods();
-                known.note(&container.key, &container.pod, pod);
+                known.note_encoded(&container.key, &container.pod, pod);
             }
         }
     }
@@ -61,42 +63,54 @@ impl State {
         &self,
         lists: &[Listed],
         plan: &SyncPlan,
-    ) -> (Inventory, BTreeSet<ObjectKey>) {
-        let lifecycles = self.scheduler.lifecycles();
-        let mut shown = BTreeSet::new();
-        let mut shows = |lives: &Lifecycles, key: &ObjectKey| {
-            lives.shows(key) && !plan.exclude.contains(key) && shown.insert(key.clone())
+    ) -> (Vec<Due>, BTreeSet<ObjectKey>) {
+        let lives = self.scheduler.lifecycles();
+        let mut keys = BTreeSet::new();
+        let mut shows = |key: &ObjectKey| {
+            let shows = lives.shows(key) && !plan.exclude.contains(key);
+            let (key, life) = (lives.remembered(key)?, lives.life(key)?);
+            (shows && keys.insert(key.clone())).then(|| (key.clone(), life))
         };
-        let mut inventory = Inventory::default();
-        for (key, object) in self.unlisted.shown(lifecycles) {
-            match object {
-                _ if !shows(lifecycles, &key) => {}
-                Shown::Pod(pod) => inventory.pods.push(Arc::new(pod)),
+        let (mut pods, mut containers) = (Vec::new(), Vec::new());
+        for (key, shown) in self.unlisted.shown(lives) {
+            let Some((key, life)) = shows(&key) else {
+                continue;
+            };
+            match shown {
+                Shown::Pod(pod) => {
+                    let pod = Some(Object::pod(Arc::new(pod)));
+                    pods.push(Due::new(key, (life, None), pod));
+                }
                 Shown::Container(container) => {
-                    let state = container.state();
-                    inventory.containers.push((Arc::new(container), state));
+                    let state = Some(container.state());
+                    let container = Some(Object::container(Arc::new(container)));
+                    containers.push(Due::new(key, (life, state), container));
                 }
             }
         }
         for list in lists {
-            for ListedPod {
-                key, ready, pod, ..
-            } in &list.pods
-            {
-                if ready.is_some() && shows(lifecycles, key) {
-                    inventory.pods.push(Arc::clone(pod));
-                }
+            for listed in &list.pods {
+                let shown = listed.ready.and_then(|_| shows(&listed.key));
+                let pod = listed.pod.clone().map(Object::pod);
+                pods.extend(shown.map(|(key, life)| Due::new(key, (life, None), pod)));
             }
             for listed in &list.containers {
-                let state = lifecycles.shown_state(&listed.key, listed.state);
-                if listed.state != ContainerState::ContainerUnknown
-                    && shows(lifecycles, &listed.key)
-                {
-                    let container = Arc::clone(&listed.container);
-                    inventory.containers.push((container, state));
+                if listed.state == ContainerState::ContainerUnknown {
+                    continue;
                 }
+                let Some((key, life)) = shows(&listed.key) else {
+                    continue;
+                };
+                // What is read later is shown as it is then, except where it may run again: there
+                // the events to come lead on from what was announced until now.
+                let now = listed.container.is_some() || lives.is_restartable(key.domain());
+                let state = now.then(|| lives.shown_state(&key, listed.state));
+                let container = listed.container.clone().map(Object::container);
+                containers.push(Due::new(key, (life, state), container));
             }
         }
-        (inventory, shown)
+        pods.append(&mut containers);
+        pods.shrink_to_fit();
+        (pods, keys)
     }
 }

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
+use tokio::task::yield_now;
 
 use crate::lock::Lock;
 
@@ -45,6 +46,8 @@ impl<T: Clone> Listings<T> {
         if let Some(listed) = listed {
             return listed;
         }
+        // Those who are about to ask as well need not list once more.
+        yield_now().await;
         self.begin(&mine);
         let listed = list.await;
         mine.0.set(Some(listed.clone()));
@@ -73,11 +76,16 @@ mod tests {
 
     /// Goes on with it as far as that goes.
     async fn poll<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-        poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
+        for _ in 0..3 {
+            let polled = poll_fn(|cx| match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => Poll::Ready(None),
+            });
+            if let Some(output) = polled.await {
+                return Some(output);
+            }
+        }
+        None
     }
 
     /// Law: nobody is told what was listed before it asked, and those who wait together are told

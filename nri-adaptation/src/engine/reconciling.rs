@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nri_core::api::ContainerState;
-use nri_core::model::PodSandbox;
+use nri_core::model::{Container, PodSandbox};
 use nri_core::{Ctx, Error, RegisteredPlugin, api};
 
-use crate::engine::domains::{Listed, ListedContainer};
+use crate::engine::domains::Whole;
 use crate::engine::driver::Engine;
 use crate::engine::side_effects::CarriedOut;
 use crate::engine::target::RequestTarget;
@@ -33,6 +33,21 @@ struct Parting {
     is_gone: bool,
 }
 
+/// What the domain had, by id.
+struct Had {
+    pods: BTreeMap<String, Arc<dyn PodSandbox>>,
+    containers: BTreeMap<String, Arc<dyn Container>>,
+}
+
+impl Had {
+    fn new((pods, containers): Whole) -> Self {
+        Self {
+            pods: pods.into_iter().map(|pod| (pod.id(), pod)).collect(),
+            containers: containers.into_iter().map(|it| (it.id(), it)).collect(),
+        }
+    }
+}
+
 impl Engine {
     /// See [`Nri::reconcile`](crate::Nri::reconcile).
     pub(crate) async fn reconcile(
@@ -42,19 +57,21 @@ impl Engine {
         containers: &[api::Container],
         put: impl FnOnce() + Send,
     ) -> Result<Reconciled, Error> {
-        let lists =
-            self.domains.list().await.map_err(|error| {
-                Error::Invalid(format!("it cannot be said what is gone: {error}"))
-            })?;
-        let listed = match &lists[..] {
+        let domains = self.domains.all();
+        let domain = match &domains[..] {
             [only] => only,
             _ => {
-                let count = lists.len();
+                let count = domains.len();
                 let reason = format!("only what one domain has can be reconciled, not {count}");
                 return Err(Error::Invalid(reason));
             }
         };
-        let partings = partings(listed, pods, containers);
+        let whole =
+            self.domains.whole(&**domain).await.map_err(|error| {
+                Error::Invalid(format!("it cannot be said what is gone: {error}"))
+            })?;
+        let listed = Had::new(whole);
+        let partings = partings(&listed, pods, containers);
         let mut reconciled = Reconciled::default();
         let mut announced = Vec::new();
         for parting in partings {
@@ -75,8 +92,9 @@ impl Engine {
             // One that panicked has said so.
             let _ = announced.await;
         }
-        let ended = ended(listed, containers);
-        let differs = differs(listed, pods, containers);
+        let ended = ended(&listed, containers);
+        let differs = differs(&listed, pods, containers);
+        drop(listed);
         put();
         let by_id: BTreeMap<&str, &api::PodSandbox> =
             pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
@@ -143,27 +161,21 @@ fn ids<'a>(ids: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
     ids.map(String::as_str).collect()
 }
 
-/// What is listed and not there any more, by pod.
-fn partings(
-    listed: &Listed,
-    pods: &[api::PodSandbox],
-    containers: &[api::Container],
-) -> Vec<Parting> {
+/// What it had and is not there any more, by pod.
+fn partings(had: &Had, pods: &[api::PodSandbox], containers: &[api::Container]) -> Vec<Parting> {
     let there = ids(pods.iter().map(|pod| &pod.id));
     let mut partings: BTreeMap<String, Parting> = BTreeMap::new();
-    for pod in &listed.pods {
-        let message = pod_message(&*pod.pod);
-        let is_gone = !there.contains(message.id.as_str());
+    for (id, pod) in &had.pods {
         let parting = Parting {
-            pod: message,
+            pod: pod_message(&**pod),
             containers: Vec::new(),
-            is_gone,
+            is_gone: !there.contains(id.as_str()),
         };
-        partings.insert(pod.key.id().to_owned(), parting);
+        partings.insert(id.clone(), parting);
     }
     let there = ids(containers.iter().map(|container| &container.id));
-    for ListedContainer { key, container, .. } in &listed.containers {
-        if there.contains(key.id()) {
+    for (id, container) in &had.containers {
+        if there.contains(id.as_str()) {
             continue;
         }
         let message = container_message(&**container);
@@ -181,40 +193,27 @@ fn partings(
         .collect()
 }
 
-/// The containers that have ended since they were listed and are still there.
-fn ended<'a>(listed: &Listed, containers: &'a [api::Container]) -> Vec<&'a api::Container> {
-    let lived = listed.containers.iter();
-    let lived = lived.filter(|container| container.state != ContainerState::ContainerStopped);
-    let lived: BTreeSet<&str> = lived.map(|container| container.key.id()).collect();
+/// The containers that have ended since and are still there.
+fn ended<'a>(had: &Had, containers: &'a [api::Container]) -> Vec<&'a api::Container> {
+    let lived = |id: &str| {
+        let container = had.containers.get(id);
+        container.is_some_and(|it| it.status().state != ContainerState::ContainerStopped)
+    };
     let stopped = containers.iter().filter(|container| {
-        container.state() == ContainerState::ContainerStopped && lived.contains(&*container.id)
+        container.state() == ContainerState::ContainerStopped && lived(&container.id)
     });
     stopped.collect()
 }
 
-/// Whether anything is there that was not listed, or was in another way.
-fn differs(listed: &Listed, pods: &[api::PodSandbox], containers: &[api::Container]) -> bool {
-    let known: BTreeMap<&str, &dyn PodSandbox> = listed
-        .pods
-        .iter()
-        .map(|pod| (pod.key.id(), &*pod.pod))
-        .collect();
-    let same = |pod: &api::PodSandbox| {
-        let known = known.get(&*pod.id);
-        known.is_some_and(|known| pod_message(*known) == pod_message(pod))
+/// Whether anything is there that it did not have, or had in another way.
+fn differs(had: &Had, pods: &[api::PodSandbox], containers: &[api::Container]) -> bool {
+    let same_pod = |pod: &api::PodSandbox| {
+        let known = had.pods.get(&pod.id);
+        known.is_some_and(|known| pod_message(&**known) == pod_message(pod))
     };
-    if !pods.iter().all(same) {
-        return true;
-    }
-    let known = listed.containers.iter();
-    let known: BTreeMap<&str, &ListedContainer> = known
-        .map(|container| (container.key.id(), container))
-        .collect();
     let same = |container: &api::Container| {
-        let known = known.get(&*container.id);
-        known.is_some_and(|known| {
-            container_message(&*known.container) == container_message(container)
-        })
+        let known = had.containers.get(&container.id);
+        known.is_some_and(|known| container_message(&**known) == container_message(container))
     };
-    !containers.iter().all(same)
+    !pods.iter().all(same_pod) || !containers.iter().all(same)
 }

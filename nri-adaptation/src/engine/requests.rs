@@ -290,7 +290,7 @@ impl Engine {
                 .apply_in_time(cx, &keys, &message, &asked.evictions, &asked.updates)
                 .await?;
         }
-        Ok(UpdateResult::new(asked, outcomes))
+        Ok(UpdateResult::new(*asked, outcomes))
     }
 }
 

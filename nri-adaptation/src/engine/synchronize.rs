@@ -5,13 +5,13 @@ use nri_core::api;
 use nri_core::lifecycle::Listing;
 use tokio::time::Instant;
 
-use crate::engine::domains::{Domains, Listed};
+use crate::engine::domains::Domains;
+use crate::engine::listed::Listed;
 use crate::engine::state::Dispatch;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::ListingError;
-use crate::plugin::endpoint::Progress;
 use crate::plugin::failure::Failure;
-use crate::plugin::inventory::Inventory;
+use crate::plugin::inventory::{Inventory, Progress};
 use crate::telemetry::reporter::Reporter;
 
 /// Asks the domains what exists.
@@ -32,7 +32,7 @@ pub(crate) async fn list_domains(
 /// It does not take it.
 pub(crate) async fn send_snapshot(
     connected: &ConnectedPlugin,
-    inventory: Inventory,
+    inventory: &mut dyn Inventory,
     progress: Progress<'_>,
     reporter: &Reporter,
 ) -> Result<Vec<api::ContainerUpdate>, Failure> {

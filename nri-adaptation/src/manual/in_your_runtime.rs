@@ -43,6 +43,13 @@
 //! Implement [`Domain`](crate::Domain): four ways to look things up, `update_container` and
 //! `evict_container`. Listings return everything with its state; NRI decides what plugins are sent.
 //!
+//! Where your listings copy, or put together what they return, override
+//! [`outline`](crate::Domain::outline) too: ids, states and what the policy looks at, of
+//! everything. NRI keeps only that, at [`start`](crate::RuntimeApi::start) and while plugins join,
+//! and looks each pod and container up when it is its turn to be sent; plugins that join together
+//! share that. A node with ten thousand containers then takes no more memory than one with ten, but
+//! for the ids.
+//!
 //! # 3. Build, start, stop
 //!
 //! ```no_run

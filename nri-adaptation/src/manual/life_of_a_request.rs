@@ -53,7 +53,7 @@
 //!
 //! | what | module |
 //! |---|---|
-//! | who is ready, what a plugin is sent when it is synchronised | `engine/membership`, `engine/synchronize`, `engine/inventory`, `engine/unlisted` |
+//! | who is ready, what a plugin is sent when it is synchronised | `engine/membership`, `engine/synchronize`, `engine/inventory`, `engine/showing`, `engine/unlisted` |
 //! | unsolicited updates of plugins: one door for all, and who reviews them | `engine/unsolicited`, `engine/review` |
 //! | a connection from its first byte to its end | `listen/listener`, `listen/accept`, `session/external`, `session/registration`, `session/stages` |
 //! | who may connect, as whom, who gives way, and at what rate it may ask for updates | `session/admission`, `plugin/places`, `rate`, `listen/socket` |

@@ -40,7 +40,7 @@
 //! | unsolicited updates and evictions | `update_rate_limit` a second and `update_burst` at once, per identity, however often it connects; code 8 beyond |
 //! | a request of a plugin before it is synchronised | refused with code 9 |
 //! | a plugin's time for a request | `plugin_request_timeout`, waiting for its turn not included |
-//! | a domain's time for a call | `domain_timeout` |
+//! | a domain's time for a call, and for all that a plugin is shown of its pods, or of its containers | `domain_timeout` |
 //! | what a launched plugin prints | 1000 lines and 256 KiB a second, both streams together |
 //! | a plugin's configuration file | 1 MiB |
 //!

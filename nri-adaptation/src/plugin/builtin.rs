@@ -10,17 +10,19 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use nri_core::flow::EncodedObject;
 use nri_core::{
     Configuration, EncodedRequest, HandlerError, Plugin, PluginCtx, RuntimeHandle, RuntimeInfo,
     SyncPart, api, dispatch,
 };
+use nri_proto::Wire as _;
 use nri_proto::transport::Code;
 use tokio::sync::watch;
 
 use crate::plugin::end_reason::EndReason;
-use crate::plugin::endpoint::{Answered, Caller, Endpoint, Progress, Relaying, Subscription};
+use crate::plugin::endpoint::{Answered, Caller, Endpoint, Relaying, Subscription};
 use crate::plugin::failure::Failure;
-use crate::plugin::inventory::Inventory;
+use crate::plugin::inventory::{Inventory, Progress, read_on};
 
 /// How many pods and containers a part of what exists has, for plugins that take parts: about as
 /// many as fit into a message.
@@ -57,20 +59,18 @@ impl BuiltIn {
     /// Shows the plugin what exists part by part, each of which has its own time.
     async fn synchronize_parts(
         &self,
-        inventory: Inventory,
+        mut left: Left<'_>,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-        let (pods, containers) = inventory.into_messages();
-        let (mut pods, mut containers) = (pods.peekable(), containers.peekable());
         let (mut updates, mut first) = (Vec::new(), true);
         loop {
-            let of_pods: Vec<_> = pods.by_ref().take(PART).collect();
-            let left = PART - of_pods.len();
-            let mut part = SyncPart::new(of_pods, containers.by_ref().take(left).collect());
+            let next = left.next(time, progress).await?;
+            let mut part = SyncPart::new(next.pods, next.containers);
             part.first = std::mem::take(&mut first);
-            part.last = pods.peek().is_none() && containers.peek().is_none();
+            part.last = !next.more;
             let last = part.last;
+            progress();
             let context = self.context(time);
             let handler = self.plugin.synchronize_part(&context, part);
             updates.extend(self.bounded(time, handler).await?);
@@ -90,6 +90,44 @@ impl BuiltIn {
         match tokio::time::timeout(time, caught(handler)).await {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Late),
+        }
+    }
+}
+
+/// What is still to be shown.
+struct Left<'a> {
+    inventory: &'a mut dyn Inventory,
+    /// What is read already.
+    ahead: Vec<EncodedObject>,
+}
+
+impl Left<'_> {
+    /// The next part, and whether there will be more.
+    async fn next(
+        &mut self,
+        time: Duration,
+        progress: Progress<'_>,
+    ) -> Result<api::SynchronizeRequest, Failure> {
+        let mut part = api::SynchronizeRequest::default();
+        loop {
+            let read = std::mem::take(&mut self.ahead);
+            let bytes: Vec<u8> = read
+                .iter()
+                .flat_map(EncodedObject::bytes)
+                .copied()
+                .collect();
+            let read =
+                api::SynchronizeRequest::from_wire(&bytes).map_err(|error| Failure::Status {
+                    code: Code::Internal.value(),
+                    message: format!("what exists cannot be decoded: {error}"),
+                })?;
+            part.pods.extend(read.pods);
+            part.containers.extend(read.containers);
+            self.ahead = read_on(self.inventory, time, progress).await?;
+            part.more = !self.ahead.is_empty();
+            if !part.more || part.pods.len() + part.containers.len() >= PART {
+                return Ok(part);
+            }
         }
     }
 }
@@ -169,16 +207,31 @@ impl Endpoint for BuiltIn {
 
     async fn synchronize(
         &self,
-        inventory: Inventory,
+        inventory: &mut dyn Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
+        let mut left = Left {
+            inventory,
+            ahead: Vec::new(),
+        };
         if self.plugin.takes_parts() {
-            return self.synchronize_parts(inventory, time, progress).await;
+            return self.synchronize_parts(left, time, progress).await;
         }
-        let context = self.context(time);
-        let (pods, containers) = inventory.into_messages();
-        let (pods, containers) = (pods.collect(), containers.collect());
+        let mut all = left.next(time, progress).await?;
+        while all.more {
+            let next = left.next(time, progress).await?;
+            all.pods.extend(next.pods);
+            all.containers.extend(next.containers);
+            all.more = next.more;
+        }
+        progress();
+        let (
+            context,
+            api::SynchronizeRequest {
+                pods, containers, ..
+            },
+        ) = (self.context(time), all);
         self.bounded(time, self.plugin.synchronize(&context, pods, containers))
             .await
     }

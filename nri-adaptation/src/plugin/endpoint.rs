@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::failure::Failure;
-use crate::plugin::inventory::Inventory;
+use crate::plugin::inventory::{Inventory, Progress};
 
 /// What came of a request.
 #[derive(Debug)]
@@ -104,9 +104,6 @@ impl Caller for Lock<Option<oneshot::Sender<Result<Response, Failure>>>> {
     }
 }
 
-/// Told when a plugin has answered a part of its synchronisation.
-pub(crate) type Progress<'a> = &'a (dyn Fn() + Send + Sync);
-
 /// What a plugin gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -143,7 +140,7 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// message; `progress` is called when one of several is answered.
     async fn synchronize(
         &self,
-        inventory: Inventory,
+        inventory: &mut dyn Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure>;

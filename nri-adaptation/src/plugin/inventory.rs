@@ -1,36 +1,43 @@
-//! What exists, as a plugin is shown it: the runtime's own objects, of which messages are made one
-//! at a time.
+//! What exists, as a plugin is shown it: a few pods and containers at a time, encoded.
 //!
-//! What may not enter: which objects a plugin is shown, and how they are sent.
+//! What may not enter: which objects a plugin is shown, where they come from, and how they are
+//! sent.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::time::Duration;
 
-use nri_core::api::{self, ContainerState};
+use async_trait::async_trait;
+use nri_core::api;
+use nri_core::flow::EncodedObject;
 use nri_core::model::{Container, PodSandbox};
+use tokio::time::timeout;
 
-/// What exists.
-#[derive(Default)]
-pub(crate) struct Inventory {
-    pub(crate) pods: Vec<Arc<dyn PodSandbox>>,
-    /// With the state in which each is shown.
-    pub(crate) containers: Vec<(Arc<dyn Container>, ContainerState)>,
+use crate::plugin::failure::Failure;
+
+/// What a plugin is shown.
+#[async_trait]
+pub(crate) trait Inventory: Send {
+    /// The next few, pods before containers; none when there are no more.
+    async fn next(&mut self) -> Result<Vec<EncodedObject>, Failure>;
 }
 
-impl Inventory {
-    /// The messages, made as they are asked for.
-    pub(crate) fn into_messages(
-        self,
-    ) -> (
-        impl Iterator<Item = api::PodSandbox> + Send + 'static,
-        impl Iterator<Item = api::Container> + Send + 'static,
-    ) {
-        let pods = self.pods.into_iter().map(|pod| pod_message(&*pod));
-        let containers = self.containers.into_iter().map(|(container, state)| {
-            let mut message = container_message(&*container);
-            message.set_state(state);
-            message
-        });
-        (pods, containers)
+/// Told that a plugin has got on with its synchronisation, so that it has as much time again.
+pub(crate) type Progress<'a> = &'a (dyn Fn() + Send + Sync);
+
+/// The next few of what a plugin is shown. As long as they are read the plugin has its time, since
+/// it is not what takes so long.
+pub(crate) async fn read_on(
+    inventory: &mut dyn Inventory,
+    time: Duration,
+    progress: Progress<'_>,
+) -> Result<Vec<EncodedObject>, Failure> {
+    let mut next = pin!(inventory.next());
+    let often = (time / 2).max(Duration::from_millis(1));
+    loop {
+        match timeout(often, next.as_mut()).await {
+            Ok(objects) => return objects,
+            Err(_) => progress(),
+        }
     }
 }
 

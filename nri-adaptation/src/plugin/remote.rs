@@ -20,10 +20,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::lock::Lock;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{
-    Again, Answered, Caller, Endpoint, Progress, Relaying, Subscription, UnderWay,
+    Again, Answered, Caller, Endpoint, Relaying, Subscription, UnderWay,
 };
 use crate::plugin::failure::Failure;
-use crate::plugin::inventory::Inventory;
+use crate::plugin::inventory::{Inventory, Progress, read_on};
 use crate::plugin::places::Place;
 use crate::telemetry::observer::Observer;
 use crate::text::{one_line, sanitized};
@@ -31,9 +31,6 @@ use crate::text::{one_line, sanitized};
 /// How large a part of what exists is, for plugins that take parts: many plugins that join at once
 /// have two each in memory, one on its way and one that is being made.
 const PART: usize = 256 << 10;
-
-/// After so many pods or containers others have their turn: they take a millisecond or so.
-const OBJECTS_AT_ONCE: usize = 16;
 
 /// A plugin at the other end of a connection.
 #[derive(Debug)]
@@ -344,27 +341,23 @@ impl Endpoint for Remote {
 
     async fn synchronize(
         &self,
-        inventory: Inventory,
+        inventory: &mut dyn Inventory,
         time: Duration,
         progress: Progress<'_>,
     ) -> Result<Vec<api::ContainerUpdate>, Failure> {
-        let Inventory { pods, containers } = inventory;
-        let mut flow = SynchronizeFlow::of_objects(pods, containers);
+        let mut flow = SynchronizeFlow::of_added();
         if self.takes_parts {
             flow = flow.in_parts_of(PART);
         }
+        fill(&mut flow, inventory, time, progress).await?;
         while let Some(part) = flow.next_part().map_err(impossible)? {
             // The deadline is for progress: every part has its own.
             let (deadline, payload) = (Instant::now() + time, part.bytes.into());
             let (client, name) = (self.client.client(), rpc::plugin::Synchronize::NAME);
             let answer = timeout_at(deadline, call(client, name, payload, deadline));
             // While the plugin takes this one in, the next one is made.
-            let next = async {
-                while flow.prepare(OBJECTS_AT_ONCE) {
-                    yield_now().await;
-                }
-            };
-            let (answer, ()) = tokio::join!(answer, next);
+            let next = fill(&mut flow, inventory, time, progress);
+            let (answer, next) = tokio::join!(answer, next);
             let bytes = answer.map_err(|_| Failure::Late)??;
             (self.old.limits)()
                 .check::<api::SynchronizeResponse>(&bytes)
@@ -374,6 +367,7 @@ impl Endpoint for Remote {
                 return Ok(updates);
             }
             progress();
+            next?;
         }
         Ok(Vec::new())
     }
@@ -401,6 +395,27 @@ impl Endpoint for Remote {
     async fn closed(&self) -> EndReason {
         self.connection.closed().await.into()
     }
+}
+
+/// Makes the next message.
+async fn fill(
+    flow: &mut SynchronizeFlow,
+    inventory: &mut dyn Inventory,
+    time: Duration,
+    progress: Progress<'_>,
+) -> Result<(), Failure> {
+    while flow.wants_more() {
+        let objects = read_on(inventory, time, progress).await?;
+        if objects.is_empty() {
+            flow.end();
+        }
+        for object in objects {
+            flow.add(object);
+        }
+        // Others have their turn.
+        yield_now().await;
+    }
+    Ok(())
 }
 
 /// What the plugin answered cannot be worked with.

@@ -31,6 +31,7 @@ mod create;
 mod growth;
 mod judging;
 mod notify;
+mod object;
 mod outcome;
 mod roster;
 mod synchronize;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 pub use create::CreateFlow;
 pub use notify::NotifyFlow;
+pub use object::{EncodedObject, ObjectEncoder};
 pub use outcome::{Outcome, PluginOutcome, Reply, Report};
 pub use roster::{FailureAction, Member, Policy, Roster};
 pub use synchronize::{

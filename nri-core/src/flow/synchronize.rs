@@ -1,13 +1,14 @@
 //! Showing a plugin what exists already: pods and containers packed into as few messages as the
 //! transport's limit allows.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{fmt, mem};
 
+use nri_proto::Wire as _;
 use nri_proto::api::{self, ContainerState};
-use nri_proto::{Wire as _, Writer};
 
-use crate::encoded::{put_container, put_pod};
+use super::object::{EncodedObject, ObjectEncoder};
 use crate::model::{Container, PodSandbox};
 
 /// The most that the transport carries in one message: the encoded RPC request, its envelope
@@ -79,19 +80,25 @@ pub enum SynchronizeError {
 /// # Ok::<(), nri_core::flow::SynchronizeError>(())
 /// ```
 pub struct SynchronizeFlow {
-    objects: Objects,
-    /// Where objects are encoded.
-    object: Writer,
+    /// Where objects come from, unless they are [handed in](SynchronizeFlow::of_added).
+    objects: Option<Objects>,
+    /// Whether there are no more.
+    ended: bool,
     /// What the next message has so far.
     next: Vec<u8>,
-    /// What there is behind it, as far as that is known.
-    behind: Behind,
+    /// What did not fit into it.
+    behind: VecDeque<EncodedObject>,
+    /// The first of them, if no message can carry it.
+    refused: Option<SynchronizeError>,
+    /// The most that a message has room for.
+    most: usize,
+    /// The most that one is filled with where there are several objects.
     room: usize,
     state: State,
 }
 
-/// Encodes the next object in what it is given, if there is one, and if it can be shown.
-type Objects = Box<dyn FnMut(&mut Writer) -> Option<Result<(), SynchronizeError>> + Send>;
+/// Gives the next object, if there is one.
+type Objects = Box<dyn FnMut() -> Option<EncodedObject> + Send>;
 
 /// One message of a synchronisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,17 +108,6 @@ pub struct SynchronizePart {
     pub bytes: Vec<u8>,
     /// Whether there will be another one.
     pub more: bool,
-}
-
-/// What is behind the message that is being filled.
-enum Behind {
-    /// Nobody has looked: there is room in it.
-    Unknown,
-    /// The object that was encoded last, which did not fit into it.
-    Object,
-    /// An object that cannot be shown.
-    Refused(SynchronizeError),
-    Nothing,
 }
 
 impl fmt::Debug for SynchronizeFlow {
@@ -162,24 +158,54 @@ impl SynchronizeFlow {
         Self::of(pods.into_iter(), containers.into_iter(), room)
     }
 
-    fn of<P: Shown, C: Shown>(
+    /// A flow that shows what is [added](Self::add) to it: for a runtime that reads what it has one
+    /// after the other, and waits for that.
+    ///
+    /// ```
+    /// use nri_core::flow::{ObjectEncoder, SynchronizeFlow};
+    /// use nri_core::api;
+    ///
+    /// let pod = api::PodSandbox { id: "p1".into(), ..Default::default() };
+    /// let mut flow = SynchronizeFlow::of_added();
+    /// assert!(flow.wants_more() && flow.next_part()?.is_none(), "nobody knows yet what there is");
+    /// flow.add(ObjectEncoder::new().pod(&pod));
+    /// flow.end();
+    /// assert!(!flow.next_part()?.unwrap().more);
+    /// # Ok::<(), nri_core::flow::SynchronizeError>(())
+    /// ```
+    pub fn of_added() -> Self {
+        Self::with(None, MESSAGE_LIMIT - ENVELOPE_RESERVE)
+    }
+
+    fn of<P, C>(
         pods: impl Iterator<Item = P> + Send + 'static,
         containers: impl Iterator<Item = C> + Send + 'static,
         room: usize,
-    ) -> Self {
+    ) -> Self
+    where
+        P: Encode,
+        C: Encode,
+    {
+        let (mut pods, mut containers) = (pods.fuse(), containers.fuse());
+        let mut encoder = ObjectEncoder::new();
+        let objects = move || match pods.next() {
+            Some(pod) => Some(pod.encoded(&mut encoder)),
+            None => Some(containers.next()?.encoded(&mut encoder)),
+        };
+        Self::with(Some(Box::new(objects)), room)
+    }
+
+    fn with(objects: Option<Objects>, room: usize) -> Self {
         // Room for objects: any message but the last has `more` set, and which one is the last is
         // not known beforehand.
         let room = room.saturating_sub(MORE);
-        let (mut pods, mut containers) = (pods.fuse(), containers.fuse());
-        let objects = move |to: &mut Writer| match pods.next() {
-            Some(pod) => Some(encode(&pod, room, to)),
-            None => Some(encode(&containers.next()?, room, to)),
-        };
         Self {
-            objects: Box::new(objects),
-            object: Writer::with_room(0),
+            objects,
+            ended: false,
             next: Vec::new(),
-            behind: Behind::Unknown,
+            behind: VecDeque::new(),
+            refused: None,
+            most: room,
             room,
             state: State::Ready,
         }
@@ -194,32 +220,61 @@ impl SynchronizeFlow {
         self
     }
 
+    /// Whether there is room for another object, so that the next message is not complete. What is
+    /// added nevertheless waits for the message after it.
+    pub fn wants_more(&self) -> bool {
+        !self.ended && self.behind.is_empty()
+    }
+
+    /// Puts an object behind all others.
+    pub fn add(&mut self, object: EncodedObject) {
+        self.behind.push_back(object);
+        self.fill();
+    }
+
+    /// Says that no other object will be added.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Takes into the next message what fits into it.
+    fn fill(&mut self) {
+        while let Some(object) = self.behind.front() {
+            let len = object.bytes().len();
+            if len > self.most {
+                self.refused = Some(too_large(object, self.most));
+                return;
+            }
+            if self.next.len() + len > self.room && !self.next.is_empty() {
+                return;
+            }
+            self.next.extend_from_slice(object.bytes());
+            self.behind.pop_front();
+        }
+    }
+
     /// Takes up to so many objects into the next message, so that it is ready when it is asked for;
     /// there are two messages then, if the one before is still on its way. Whether there is more
     /// to do for it.
     pub fn prepare(&mut self, objects: usize) -> bool {
+        let Some(mut source) = self.objects.take() else {
+            return false;
+        };
         for _ in 0..objects {
-            if !matches!(self.behind, Behind::Unknown) {
-                return false;
+            if !self.wants_more() {
+                break;
             }
-            self.object.clear();
-            match (self.objects)(&mut self.object) {
-                None => self.behind = Behind::Nothing,
-                Some(Err(error)) => self.behind = Behind::Refused(error),
-                Some(Ok(())) => {
-                    let len = self.next.len() + self.object.len();
-                    if len > self.room && !self.next.is_empty() {
-                        self.behind = Behind::Object;
-                    } else {
-                        self.next.extend_from_slice(self.object.bytes());
-                    }
-                }
+            match source() {
+                Some(object) => self.add(object),
+                None => self.end(),
             }
         }
-        matches!(self.behind, Behind::Unknown)
+        self.objects = Some(source);
+        self.wants_more()
     }
 
-    /// The next message to send; `None` while an answer is awaited and when there is nothing left.
+    /// The next message to send; `None` while an answer is awaited, or objects that are to be
+    /// added, and when there is nothing left.
     ///
     /// # Errors
     /// [`SynchronizeError::TooLarge`], naming an object that does not fit into a message of its
@@ -229,17 +284,19 @@ impl SynchronizeFlow {
             return Ok(None);
         }
         while self.prepare(usize::MAX) {}
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        if self.wants_more() {
+            return Ok(None);
+        }
         let mut bytes = mem::take(&mut self.next);
-        let more = match mem::replace(&mut self.behind, Behind::Unknown) {
-            Behind::Refused(error) => return Err(error),
-            Behind::Object => {
-                // The next one is about as long.
-                self.next.reserve(bytes.len());
-                self.next.extend_from_slice(self.object.bytes());
-                true
-            }
-            Behind::Nothing | Behind::Unknown => false,
-        };
+        let more = !self.behind.is_empty();
+        if more {
+            // The next one is about as long.
+            self.next.reserve(bytes.len());
+            self.fill();
+        }
         let rest = api::SynchronizeRequest {
             more,
             ..Default::default()
@@ -281,320 +338,45 @@ impl SynchronizeFlow {
     }
 }
 
-/// What is shown, and what it is called where it cannot be.
-trait Shown {
-    const KIND: &'static str;
-    /// Of its list in the message.
-    const TAG: u32;
-    /// Puts its fields in front of what is there.
-    fn put(&self, to: &mut Writer);
-    fn name_and_id(&self) -> (String, String);
+/// The objects that there are: the messages, and what a runtime has.
+trait Encode {
+    fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject;
 }
 
-/// The two that there are, each as the message that it is and as a runtime has it.
-macro_rules! shown {
-    ($kind:literal $tag:literal $shown:ty: |$object:ident, $to:ident| $put:expr, $named:expr) => {
-        impl Shown for $shown {
-            const KIND: &'static str = $kind;
-            const TAG: u32 = $tag;
-
-            fn put(&self, $to: &mut Writer) {
-                let $object = self;
-                $put
-            }
-
-            fn name_and_id(&self) -> (String, String) {
-                let $object = self;
-                ($named.name.clone(), $named.id.clone())
-            }
-        }
-    };
-}
-
-shown!("pod" 1 api::PodSandbox: |pod, to| to.fields_of(pod), pod);
-shown!("pod" 1 Arc<dyn PodSandbox>: |pod, to| put_pod(&pod.message(), to), pod.message());
-shown!("container" 2 api::Container: |container, to| to.fields_of(container), container);
-shown!("container" 2 (Arc<dyn Container>, ContainerState):
-    |shown, to| put_container(&shown.0.message(), shown.1, to), shown.0.message());
-
-/// Encodes an object as it is in a message, no longer than the room there is: so each message takes
-/// one at least.
-fn encode<T: Shown>(object: &T, room: usize, to: &mut Writer) -> Result<(), SynchronizeError> {
-    to.field(T::TAG, |to| object.put(to));
-    if to.len() > room {
-        let (name, id) = object.name_and_id();
-        return Err(SynchronizeError::TooLarge {
-            kind: T::KIND,
-            name,
-            id,
-            size: to.len(),
-            room,
-        });
+impl Encode for api::PodSandbox {
+    fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject {
+        encoder.pod_message(&self)
     }
-    Ok(())
+}
+
+impl Encode for api::Container {
+    fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject {
+        encoder.container_message(&self)
+    }
+}
+
+impl Encode for Arc<dyn PodSandbox> {
+    fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject {
+        encoder.pod(&*self)
+    }
+}
+
+impl Encode for (Arc<dyn Container>, ContainerState) {
+    fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject {
+        encoder.container(&*self.0, self.1)
+    }
+}
+
+fn too_large(object: &EncodedObject, room: usize) -> SynchronizeError {
+    let (kind, name, id) = object.kind_name_and_id();
+    SynchronizeError::TooLarge {
+        kind,
+        name,
+        id,
+        size: object.bytes().len(),
+        room,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use proptest::prelude::*;
-    use prost::Message as _;
-
-    fn pod(id: usize, bytes: usize) -> api::PodSandbox {
-        api::PodSandbox {
-            id: format!("p{id}"),
-            name: "x".repeat(bytes),
-            ..Default::default()
-        }
-    }
-
-    fn container(id: usize, bytes: usize) -> api::Container {
-        api::Container {
-            id: format!("c{id}"),
-            name: "x".repeat(bytes),
-            ..Default::default()
-        }
-    }
-
-    fn objects(
-        pods: &[usize],
-        containers: &[usize],
-    ) -> (Vec<api::PodSandbox>, Vec<api::Container>) {
-        (
-            pods.iter().enumerate().map(|(i, b)| pod(i, *b)).collect(),
-            containers
-                .iter()
-                .enumerate()
-                .map(|(i, b)| container(i, *b))
-                .collect(),
-        )
-    }
-
-    /// What a plugin that does as the protocol says gets to see.
-    fn run(mut flow: SynchronizeFlow) -> Vec<api::SynchronizeRequest> {
-        let mut parts = Vec::new();
-        while let Some(part) = flow.next_part().unwrap() {
-            assert_eq!(flow.next_part(), Ok(None), "one part at a time");
-            let more = part.more;
-            let part = api::SynchronizeRequest::decode(&*part.bytes).unwrap();
-            assert_eq!(part.more, more);
-            let answer = api::SynchronizeResponse {
-                update: Vec::new(),
-                more: part.more,
-            };
-            let done = flow.answer(answer).unwrap();
-            assert_eq!(done.is_some(), !part.more);
-            parts.push(part);
-        }
-        assert!(flow.is_done());
-        parts
-    }
-
-    proptest! {
-        /// Law: everything arrives once and in order; no part is over the limit; every part but the
-        /// only one of nothing holds something; only the last is the last; no two neighbours would
-        /// have fitted into one.
-        #[test]
-        fn everything_arrives_in_few_parts_under_the_limit(
-            pods in prop::collection::vec(0usize..400, 0..40),
-            containers in prop::collection::vec(0usize..400, 0..40),
-            room in 420usize..2000,
-        ) {
-            let (pods, containers) = objects(&pods, &containers);
-            let parts = run(SynchronizeFlow::with_room(pods.clone(), containers.clone(), room));
-            for (at, part) in parts.iter().enumerate() {
-                prop_assert!(part.encoded_len() <= room);
-                prop_assert_eq!(part.more, at + 1 < parts.len());
-                prop_assert!(parts.len() == 1 || !part.pods.is_empty() || !part.containers.is_empty());
-            }
-            for pair in parts.windows(2) {
-                let mut both = pair[0].clone();
-                both.pods.extend(pair[1].pods.first().cloned());
-                if pair[1].pods.is_empty() {
-                    both.containers.extend(pair[1].containers.first().cloned());
-                }
-                prop_assert!(both.encoded_len() > room);
-            }
-            prop_assert_eq!(parts.iter().flat_map(|p| p.pods.clone()).collect::<Vec<_>>(), pods);
-            prop_assert_eq!(parts.iter().flat_map(|p| p.containers.clone()).collect::<Vec<_>>(), containers);
-        }
-
-        /// Law: an object is refused exactly when a message with it alone, marked as a part, would
-        /// be over the limit.
-        #[test]
-        fn what_is_too_large_alone_is_refused_by_name(bytes in 0usize..600, room in 0usize..600) {
-            let alone = api::SynchronizeRequest {
-                containers: vec![container(7, bytes)],
-                more: true,
-                ..Default::default()
-            };
-            match SynchronizeFlow::with_room([], [container(7, bytes)], room).next_part() {
-                Ok(_) => prop_assert!(alone.encoded_len() <= room),
-                Err(SynchronizeError::TooLarge { kind, id, size, .. }) => {
-                    prop_assert_eq!((kind, id.as_str()), ("container", "c7"));
-                    prop_assert_eq!(size + MORE, alone.encoded_len());
-                    prop_assert!(alone.encoded_len() > room);
-                }
-                Err(other) => prop_assert!(false, "{other}"),
-            }
-        }
-    }
-
-    /// Law: parts can be small, and what is not has one of its own; it is the same that arrives,
-    /// whenever it was prepared.
-    #[test]
-    fn parts_are_as_small_as_they_are_to_be() {
-        let (pods, containers) = objects(&[100; 9], &[5, 900, 5]);
-        let mut flow = SynchronizeFlow::with_room(pods.clone(), containers.clone(), 1000);
-        flow = flow.in_parts_of(300);
-        assert!(flow.prepare(1), "there is room for more");
-        while flow.prepare(1) {}
-        assert!(!flow.prepare(1), "it is full");
-        let parts = run(flow);
-        assert_eq!(
-            parts
-                .iter()
-                .map(prost::Message::encoded_len)
-                .filter(|len| *len > 302)
-                .count(),
-            1
-        );
-        assert_eq!(parts.len(), 7);
-        assert_eq!(
-            parts
-                .iter()
-                .flat_map(|p| p.pods.clone())
-                .collect::<Vec<_>>(),
-            pods
-        );
-        let arrived = parts.iter().flat_map(|p| p.containers.clone());
-        assert_eq!(arrived.collect::<Vec<_>>(), containers);
-    }
-
-    /// Law: what a runtime has is shown as requests about it show it.
-    #[test]
-    fn objects_of_a_runtime_have_a_linux_part_and_the_state_they_are_shown_in() {
-        let (pods, containers) = objects(&[5; 3], &[7; 3]);
-        let shown = ContainerState::ContainerStopped;
-        let arc = |pod: &api::PodSandbox| Arc::new(pod.clone()) as Arc<dyn PodSandbox>;
-        let of_pods: Vec<_> = pods.iter().map(arc).collect();
-        let arc = |container: &api::Container| Arc::new(container.clone()) as Arc<dyn Container>;
-        let of_containers: Vec<_> = containers.iter().map(|it| (arc(it), shown)).collect();
-        let parts = run(SynchronizeFlow::of_objects(of_pods, of_containers));
-        let [part] = &parts[..] else {
-            panic!("{parts:?}")
-        };
-        for (sent, pod) in part.pods.iter().zip(pods) {
-            let linux = Some(api::LinuxPodSandbox::default());
-            assert_eq!(*sent, api::PodSandbox { linux, ..pod });
-        }
-        for (sent, mut container) in part.containers.iter().zip(containers) {
-            container.linux = Some(api::LinuxContainer::default());
-            container.set_state(shown);
-            assert_eq!(*sent, container);
-        }
-        assert_eq!((part.pods.len(), part.containers.len()), (3, 3));
-    }
-
-    #[test]
-    fn nothing_is_one_message() {
-        let parts = run(SynchronizeFlow::new([], []));
-        assert_eq!(parts, [api::SynchronizeRequest::default()]);
-    }
-
-    /// The reference sends empty messages until its time is over here.
-    #[test]
-    fn one_pod_with_many_large_containers_takes_few_messages() {
-        let (pods, containers) = objects(&[100], &[1 << 20; 9]);
-        let parts = run(SynchronizeFlow::new(pods, containers));
-        assert_eq!(parts.len(), 3);
-        assert!(
-            parts
-                .iter()
-                .all(|part| part.encoded_len() + ENVELOPE_RESERVE <= MESSAGE_LIMIT)
-        );
-    }
-
-    /// The reference crashes here.
-    #[test]
-    fn large_containers_without_pods_are_no_trouble() {
-        let (_, containers) = objects(&[], &[1 << 20; 9]);
-        assert_eq!(run(SynchronizeFlow::new([], containers)).len(), 3);
-    }
-
-    #[test]
-    fn an_object_over_the_limit_is_named() {
-        let mut flow = SynchronizeFlow::new([pod(3, 10), pod(4, 5 << 20)], []);
-        let error = flow.next_part().unwrap_err();
-        let text = SynchronizeError::to_string(&error);
-        assert!(text.contains("pod") && text.contains("\"p4\""));
-        assert!(matches!(error, SynchronizeError::TooLarge { size, .. } if size > 5 << 20));
-    }
-
-    /// Law: nothing is taken before there is room for it.
-    #[test]
-    fn objects_are_taken_as_parts_are_filled() {
-        let taken = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&taken);
-        let pods = (0..10).map(move |id| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            pod(id, 100)
-        });
-        let mut flow = SynchronizeFlow::with_room(pods, [], 350);
-        assert_eq!(taken.load(Ordering::Relaxed), 0);
-        assert!(flow.next_part().unwrap().unwrap().more);
-        assert_eq!(
-            taken.load(Ordering::Relaxed),
-            4,
-            "three that fit, and one that did not"
-        );
-    }
-
-    fn first_of_two_parts() -> SynchronizeFlow {
-        let (pods, _) = objects(&[100, 100], &[]);
-        let mut flow = SynchronizeFlow::with_room(pods, [], 150);
-        assert!(flow.next_part().unwrap().unwrap().more);
-        flow
-    }
-
-    #[test]
-    fn a_plugin_that_does_not_expect_more_cannot_take_parts() {
-        let answer = api::SynchronizeResponse::default();
-        assert_eq!(
-            first_of_two_parts().answer(answer),
-            Err(SynchronizeError::CannotTakeParts)
-        );
-    }
-
-    #[test]
-    fn updates_belong_to_the_last_part() {
-        let update = vec![api::ContainerUpdate::default()];
-        let early = api::SynchronizeResponse {
-            update: update.clone(),
-            more: true,
-        };
-        assert_eq!(
-            first_of_two_parts().answer(early),
-            Err(SynchronizeError::UpdatesTooEarly(1))
-        );
-        let mut flow = SynchronizeFlow::new([], []);
-        assert!(!flow.next_part().unwrap().unwrap().more);
-        // Whatever `more` says: the runtime asked for nothing more.
-        let last = api::SynchronizeResponse {
-            update: update.clone(),
-            more: true,
-        };
-        assert_eq!(flow.answer(last), Ok(Some(update)));
-    }
-
-    #[test]
-    fn an_answer_to_nothing_is_an_error() {
-        let mut flow = SynchronizeFlow::new([], []);
-        assert_eq!(
-            flow.answer(api::SynchronizeResponse::default()),
-            Err(SynchronizeError::NotAsked)
-        );
-    }
-}
+mod tests;

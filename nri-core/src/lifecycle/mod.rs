@@ -71,6 +71,10 @@ pub enum Due {
     StopFirst,
 }
 
+/// One life of a pod or container; see [`Lifecycles::life`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life(u64);
+
 /// A creation that has begun: what [`Lifecycles::settle`] needs to tell it from a later creation of
 /// the same id.
 #[derive(Debug, PartialEq, Eq)]
@@ -178,6 +182,18 @@ impl Lifecycles {
         self.entries
             .get(key)
             .map_or(State::Removed, |entry| entry.state)
+    }
+
+    /// Which life of a pod or container this is: ids may be used again. `None` for what does not
+    /// live. A life that only lists told of is another one once its beginning is announced.
+    pub fn life(&self, key: &ObjectKey) -> Option<Life> {
+        self.entries.get(key).map(|entry| Life(entry.since))
+    }
+
+    /// The key by which a pod or container that lives is remembered: a clone of it takes no memory
+    /// for the names in it.
+    pub fn remembered<'a>(&'a self, key: &ObjectKey) -> Option<&'a ObjectKey> {
+        self.entries.get_key_value(key).map(|(key, _)| key)
     }
 
     /// Begins the creation of a container. Its event is due.

@@ -149,7 +149,8 @@ impl CreateMerge {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Combined {
     container_id: String,
-    adjustments: Adjustments,
+    /// Elsewhere, as it is large and a merge is moved.
+    adjustments: Box<Adjustments>,
     /// What was asked for last. It is checked, but not taken in before somebody looks: after the
     /// last plugin nobody does.
     last: Option<api::ContainerAdjustment>,

@@ -33,7 +33,6 @@ struct KnownPod {
 impl KnownPod {
     fn pod(&self) -> &Arc<api::PodSandbox> {
         self.pod.get_or_init(|| {
-            // It was encoded here, or a plugin could decode it.
             let pod = api::PodSandbox::from_wire(&self.encoded).unwrap_or_default();
             Arc::new(trimmed(&pod))
         })
@@ -48,13 +47,6 @@ pub(crate) fn trimmed(pod: &api::PodSandbox) -> api::PodSandbox {
         runtime_handler: pod.runtime_handler.clone(),
         ..Default::default()
     }
-}
-
-/// Whether rules see the same in both.
-fn is_same(known: &api::PodSandbox, pod: &api::PodSandbox) -> bool {
-    known.namespace == pod.namespace
-        && known.labels == pod.labels
-        && known.runtime_handler == pod.runtime_handler
 }
 
 impl Known {
@@ -76,23 +68,12 @@ impl KnownPods {
     /// Notes that a container is in the pod `of`, and what is known of that. What was noted of
     /// either before counts no more.
     pub fn note(&self, container: &ObjectKey, of: &ObjectKey, pod: &api::PodSandbox) {
-        let mut known = self.lock();
-        if !known
-            .pods
-            .get(of)
-            .is_some_and(|known| is_same(known.pod(), pod))
-        {
-            let pod = KnownPod {
-                pod: OnceLock::from(Arc::new(trimmed(pod))),
-                encoded: Box::default(),
-            };
-            known.pods.insert(of.clone(), pod);
-        }
-        known.note_container(container, of);
+        self.note_encoded(container, of, &trimmed(pod).to_wire());
     }
 
-    /// The same with the pod on the wire.
-    pub(crate) fn note_encoded(&self, container: &ObjectKey, of: &ObjectKey, encoded: &[u8]) {
+    /// The same with the pod on the wire, as far as it is to be known: it is decoded when a rule
+    /// first looks at it. Of bytes that are none nothing is known.
+    pub fn note_encoded(&self, container: &ObjectKey, of: &ObjectKey, encoded: &[u8]) {
         let mut known = self.lock();
         let before = known.pods.get(of);
         if before.is_none_or(|before| *before.encoded != *encoded) {

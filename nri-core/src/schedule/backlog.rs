@@ -77,11 +77,11 @@ impl Backlog {
         appearances.map(|told| &told.object)
     }
 
-    /// Drops events about objects that were not shown and do not appear by an event before, unless
+    /// Drops events about objects that are unknown and do not appear by an event before, unless
     /// `keeps` wants to have them.
     pub(super) fn retain_known(
         &mut self,
-        shown: &BTreeSet<ObjectKey>,
+        unknown: impl Fn(&ObjectKey) -> bool,
         mut keeps: impl FnMut(&ObjectKey, Event) -> bool,
     ) {
         let mut appeared = BTreeSet::new();
@@ -91,7 +91,7 @@ impl Backlog {
                 appeared.insert(told.object.clone());
                 return true;
             }
-            let known = shown.contains(&told.object) || appeared.contains(&told.object);
+            let known = !unknown(&told.object) || appeared.contains(&told.object);
             let stays = known || keeps(&told.object, told.message.event());
             if !stays {
                 *bytes = bytes.saturating_sub(told.message.len());

@@ -217,15 +217,16 @@ impl Instance {
         self.backlog.add(told, events, bytes)
     }
 
-    /// Of what it is told later, leaves out what is about something that has ended and that it was
-    /// not shown, unless it is told of its beginning as well. What it is told of is not strange.
+    /// Of what it is told later, leaves out what is about something that has ended and that it
+    /// does not know, unless it is told of its beginning as well. What it is told of is not
+    /// strange.
     pub(super) fn forget_ends(
         &mut self,
-        shown: &BTreeSet<ObjectKey>,
+        unknown: impl Fn(&ObjectKey) -> bool,
         is_removed: impl Fn(&ObjectKey) -> bool,
     ) {
         let strange = &mut self.strange;
-        self.backlog.retain_known(shown, |object, event| {
+        self.backlog.retain_known(unknown, |object, event| {
             if is_removed(object) || (event.is_end() && strange.contains(object)) {
                 return false;
             }

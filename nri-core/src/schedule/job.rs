@@ -114,15 +114,15 @@ pub enum RequestFlow {
     Notify(NotifyFlow),
 }
 
-/// What comes out of any request.
+/// What comes out of any request. On its way to whoever asked it is moved some ten times, so what
+/// is large lies elsewhere.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-#[allow(clippy::large_enum_variant)] // one per request
 pub enum RequestOutcome {
     /// Of a creation.
-    Create(CreateOutcome),
+    Create(Box<CreateOutcome>),
     /// Of an update.
-    Update(UpdateOutcome),
+    Update(Box<UpdateOutcome>),
     /// Of a stopped container.
     Stop(StopOutcome),
     /// Of anything else: nothing.
@@ -164,8 +164,8 @@ impl Flow for RequestFlow {
 
     fn finish(self) -> Report<RequestOutcome> {
         match self {
-            Self::Create(flow) => map(flow.finish(), RequestOutcome::Create),
-            Self::Update(flow) => map(flow.finish(), RequestOutcome::Update),
+            Self::Create(flow) => map(flow.finish(), |asked| RequestOutcome::Create(asked.into())),
+            Self::Update(flow) => map(flow.finish(), |asked| RequestOutcome::Update(asked.into())),
             Self::Stop(flow) => map(flow.finish(), RequestOutcome::Stop),
             Self::Validate(flow) => map(flow.finish(), |()| RequestOutcome::Nothing),
             Self::Notify(flow) => map(flow.finish(), |()| RequestOutcome::Nothing),

@@ -229,18 +229,46 @@ impl<J: Job> Scheduler<J> {
                 instance.strange.extend(listed.iter().cloned());
             }
         }
+        let unknown = |key: &ObjectKey| !shown.contains(key);
+        // What only lists told of has a past, in which the plugin may have known it: its end is due
+        // to everybody.
+        let announced = self.lives.announced();
+        let strange = announced.filter(|key| unknown(key)).cloned().collect();
+        self.note_strange(plugin, strange, unknown);
+    }
+
+    /// Takes note of what a plugin does not get to know although it was to be shown it.
+    pub(super) fn note_left_out(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        left_out: &BTreeSet<ObjectKey>,
+    ) {
+        let instance = self.plugins.get(plugin);
+        let Some(instance) = instance.filter(|_| !left_out.is_empty()) else {
+            return;
+        };
+        let lives = |key: &&ObjectKey| self.lives.state(key) != State::Removed;
+        let left_alive = left_out.iter().filter(lives);
+        let strange = instance.strange.iter().chain(left_alive).cloned().collect();
+        self.note_strange(plugin, strange, |key| left_out.contains(key));
+    }
+
+    /// Takes note of what is strange to a plugin: this, and what is ending and unknown to it.
+    fn note_strange(
+        &mut self,
+        plugin: &RegisteredPlugin,
+        strange: BTreeSet<ObjectKey>,
+        unknown: impl Fn(&ObjectKey) -> bool,
+    ) {
         let Some(instance) = self.plugins.get_mut(plugin) else {
             return;
         };
-        let unknown = |key: &&ObjectKey| !shown.contains(*key);
-        // What only lists told of has a past, in which the plugin may have known it: its end is due
-        // to everybody.
-        instance.strange = self.lives.announced().filter(unknown).cloned().collect();
+        instance.strange = strange;
         for active in self.requests.values() {
             let ends = active.event.is_end()
                 && matches!(active.stage, Stage::Running(_))
                 && self.lives.state(&active.object) == State::Removed;
-            if ends && unknown(&&active.object) {
+            if ends && unknown(&active.object) {
                 instance.strange.insert(active.object.clone());
             }
             // What appears since it was let in reaches it by events, or it does not want them.
@@ -249,7 +277,7 @@ impl<J: Job> Scheduler<J> {
             }
         }
         let lives = &self.lives;
-        instance.forget_ends(shown, |key| lives.state(key) == State::Removed);
+        instance.forget_ends(unknown, |key| lives.state(key) == State::Removed);
         instance.shown = true;
     }
 

@@ -110,6 +110,15 @@ impl<J: Job> Scheduler<J> {
         self.note_shown(plugin, shown);
     }
 
+    /// Of what a plugin was to be [shown](Self::handle_shown), this was left out: it was gone, or
+    /// had begun another life, when it was its turn. It is unknown to the plugin, as what it is
+    /// not shown is.
+    ///
+    /// To be told before [`handle_synchronized`](Self::handle_synchronized).
+    pub fn handle_left_out(&mut self, plugin: &RegisteredPlugin, left_out: &BTreeSet<ObjectKey>) {
+        self.note_left_out(plugin, left_out);
+    }
+
     /// What the runtime has is other than events have told: all plugins are synchronised again that
     /// were shown what it had before. Returns them.
     pub fn handle_missed(&mut self, now: Instant) -> Vec<RegisteredPlugin> {

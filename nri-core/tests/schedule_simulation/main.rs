@@ -18,6 +18,7 @@
 
 mod chance;
 mod checks;
+mod leaving_out;
 mod peer;
 mod the_end;
 mod world;
@@ -75,7 +76,7 @@ fn has_met(world: &World, what: &[&'static str]) {
     }
 }
 
-const EVERYTHING: [&str; 23] = [
+const EVERYTHING: [&str; 24] = [
     "abandoned",
     "answers given up",
     "calls to the dead",
@@ -87,6 +88,7 @@ const EVERYTHING: [&str; 23] = [
     "creations failed",
     "deaths",
     "late replies",
+    "left out",
     "notifications out of time",
     "observers that fell behind",
     "observers that hung",

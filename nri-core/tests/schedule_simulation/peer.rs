@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use nri_core::flow::{FailureAction, Member, Policy, Reply};
+use nri_core::lifecycle::Life;
 use nri_core::schedule::{AfterLate, CallId, LATE_ANSWER_TIMEOUTS, PluginLimits, RequestId};
 use nri_core::{Event, EventMask, RegisteredPlugin, Response};
 
@@ -95,6 +96,8 @@ pub(crate) struct Peer {
     pub(crate) heard: BTreeSet<(RequestId, Event)>,
     /// The containers that exist, as far as it knows.
     pub(crate) picture: BTreeSet<String>,
+    /// What it is to be shown, each as it was when that was said.
+    pub(crate) unread: BTreeMap<String, Option<Life>>,
 }
 
 impl Peer {
@@ -143,6 +146,7 @@ impl Peer {
             observes,
             heard: BTreeSet::new(),
             picture: BTreeSet::new(),
+            unread: BTreeMap::new(),
         }
     }
 

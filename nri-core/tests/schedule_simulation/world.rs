@@ -356,6 +356,7 @@ impl World {
         let shown = self.shown(&showing);
         let keys = shown.iter().map(|id| ObjectKey::container("", id.as_str()));
         self.scheduler.handle_shown(plugin, &keys.collect());
+        self.plan_reading(plugin, &shown);
         let Some(peer) = self.peers.get_mut(plugin) else {
             return;
         };
@@ -388,6 +389,7 @@ impl World {
             .get(plugin)
             .is_some_and(|peer| peer.state == Where::Synchronizing);
         if synchronizing {
+            self.leave_out(plugin);
             self.scheduler.handle_synchronized(plugin, self.now);
         }
     }

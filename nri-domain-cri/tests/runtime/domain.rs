@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use nri_core::{Ctx, Domain, DomainError, api};
+use nri_core::model::PodSandbox;
+use nri_core::{ContainerOutline, Ctx, Domain, DomainError, Outline, PodOutline, api};
 use nri_domain_cri::CriDomain;
 use serde_json::json;
 
@@ -25,9 +26,42 @@ async fn the_domain_lists_what_plugins_may_see() {
     assert_eq!(containers[0].domain(), "edge.io");
 }
 
+/// Law: the outline has what the listing has, and what it names is looked up whole.
+#[tokio::test]
+async fn the_outline_has_what_plugins_may_see() {
+    let domain = CriDomain::new(Arc::new(runtime())).with_name("edge.io");
+    let outline = domain.outline().await.unwrap().unwrap();
+    let pods = domain.list_pod_sandboxes().await.unwrap();
+    let containers = domain.list_containers().await.unwrap();
+    let listed = Outline::new(
+        pods.iter().map(|pod| PodOutline::of(&**pod)).collect(),
+        containers
+            .iter()
+            .map(|it| ContainerOutline::of(&**it))
+            .collect(),
+    );
+    assert_eq!(outline, listed);
+    let ids: Vec<String> = outline.containers.into_iter().map(|it| it.id).collect();
+    let read = domain.get_containers(&ids).await.unwrap();
+    for (read, listed) in read.iter().zip(&containers) {
+        assert_eq!(
+            (read.domain(), read.to_message()),
+            ("edge.io".into(), listed.to_message())
+        );
+    }
+    let ids: Vec<String> = outline.pods.into_iter().map(|pod| pod.id).collect();
+    let read = domain.get_pod_sandboxes(&ids).await.unwrap();
+    let messages = |pods: &[Arc<dyn PodSandbox>]| -> Vec<_> {
+        pods.iter().map(|pod| pod.to_message()).collect()
+    };
+    assert_eq!(messages(&read), messages(&pods));
+}
+
 #[tokio::test]
 async fn a_prefix_is_no_id() {
     let domain = CriDomain::new(Arc::new(runtime()));
+    let prefix = ["ctr-run".to_owned()];
+    assert!(domain.get_containers(&prefix).await.unwrap().is_empty());
     assert!(domain.get_container("ctr-run").await.is_none());
     assert!(domain.get_pod_sandbox("pod").await.is_none());
     assert!(!domain.has_container("ctr-run").await);
@@ -143,6 +177,14 @@ async fn a_store_that_does_not_answer_fails_what_can_fail() {
         Some(failed.clone())
     );
     assert_eq!(domain.list_containers().await.err(), Some(failed.clone()));
+    // What cannot be read is not taken for gone.
+    assert_eq!(domain.outline().await, Err(failed.clone()));
+    let ids = ["pod-1".to_owned()];
+    let read = domain.get_pod_sandboxes(&ids).await;
+    assert_eq!(read.err(), Some(failed.clone()));
+    let ids = ["ctr-running".to_owned()];
+    let read = domain.get_containers(&ids).await;
+    assert_eq!(read.err(), Some(failed.clone()));
     let update = update("ctr-running", Some(memory(1)));
     assert_eq!(
         domain.update_container(&Ctx::new(), &update).await,

@@ -8,7 +8,8 @@ use nri_core::merge::{CreateOutcome, Owners};
 use nri_core::model::{Container, PodSandbox};
 use nri_core::oci::ApplyOptions;
 use nri_core::{
-    Creation, Ctx, Error, PluginSyncBlock, RuntimeApi, Settlement, StopResult, UpdateResult, api,
+    ContainerOutline, Creation, Ctx, Error, Outline, PluginSyncBlock, PodOutline, RuntimeApi,
+    Settlement, StopResult, UpdateResult, api,
 };
 use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
 use nri_domain_cri::{
@@ -58,6 +59,13 @@ impl CriStore for Runtime {
         Ok(containers
             .map(|container| Arc::new(container) as Arc<dyn Container>)
             .collect())
+    }
+    async fn outline(&self) -> Result<Option<Outline>, StoreError> {
+        self.answer()?;
+        let pods = self.pods.values().map(|pod| PodOutline::of(pod));
+        let containers = self.containers.values();
+        let containers = containers.map(|it| ContainerOutline::of(it));
+        Ok(Some(Outline::new(pods.collect(), containers.collect())))
     }
     /// By prefix, as runtimes look up what a person types.
     async fn pod(&self, id: &str) -> Result<Option<Arc<dyn PodSandbox>>, StoreError> {

@@ -22,6 +22,29 @@
 //! Nothing that a plugin needs is C: the program, of less than two megabytes, has no dependency on
 //! the node's libraries, and runs in an image from `scratch`.
 //!
+//! # Less time in the allocator
+//!
+//! A request that a handler gets decoded is some 400 allocations, and as many that are freed: with
+//! the allocators of glibc and musl that is half of what the plugin does for it. Of what a plugin
+//! with an ordinary handler executes per creation (8 KB, 30 mounts), there is left:
+//!
+//! | with | of its instructions |
+//! |---|---|
+//! | [`on_view`](crate::HandlersBuilder::on_view) in place of `on_create_container`: nothing is decoded that is not asked for | 0.10 |
+//! | the crate `mimalloc` as the global allocator | 0.57 |
+//! | `GLIBC_TUNABLES=glibc.malloc.tcache_count=200` in the environment, on glibc up to 2.41 | 0.72 |
+//!
+//! The first is for a plugin that looks at little. The second is a line in `main.rs`:
+//!
+//! ```ignore
+//! #[global_allocator]
+//! static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+//! ```
+//!
+//! with `mimalloc = { version = "0.1.52", features = ["no_thp"] }`; without that feature huge pages
+//! may make ten megabytes of one. It is C, so it takes a C compiler for the target: a static
+//! program one for musl. That is why the programs of `plugins/` are without it.
+//!
 //! # An image
 //!
 //! ```dockerfile

@@ -368,7 +368,7 @@ impl Put for api::CdiDevice {
 impl Put for api::User {
     fn put(&self, to: &mut Writer) {
         let _ = &to;
-        to.packed(26, &self.additional_gids, Writer::item_uint32);
+        to.packed(26, &self.additional_gids, Writer::bits_uint32);
         to.uint32(16, self.gid);
         to.uint32(8, self.uid);
     }
@@ -526,7 +526,7 @@ impl Put for api::LinuxScheduler {
         to.uint64(56, self.period);
         to.uint64(48, self.deadline);
         to.uint64(40, self.runtime);
-        to.packed(34, &self.flags, Writer::item_int32);
+        to.packed(34, &self.flags, Writer::bits_int32);
         to.int32(24, self.priority);
         to.int32(16, self.nice);
         to.int32(8, self.policy);
@@ -544,7 +544,7 @@ impl Put for api::LinuxRdt {
 impl Put for api::LinuxMemoryPolicy {
     fn put(&self, to: &mut Writer) {
         let _ = &to;
-        to.packed(26, &self.flags, Writer::item_int32);
+        to.packed(26, &self.flags, Writer::bits_int32);
         to.text(18, &self.nodes);
         to.int32(8, self.mode);
     }

@@ -80,14 +80,10 @@ impl Message {
         HEADER_LEN + self.header.len
     }
 
-    /// The message's bytes, in runs that follow each other.
-    pub(super) fn into_runs(self) -> [Bytes; 4] {
-        [
-            Vec::from(self.header.encode()).into(),
-            self.head.into(),
-            self.payload,
-            self.tail.into(),
-        ]
+    /// The message's bytes: its header, and the runs that follow it.
+    pub(super) fn into_runs(self) -> ([u8; HEADER_LEN], [Bytes; 3]) {
+        let runs = [self.head.into(), self.payload, self.tail.into()];
+        (self.header.encode(), runs)
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 
-use super::message::Message;
+use super::message::{HEADER_LEN, Message};
 use crate::frame;
 
 /// A queue of byte runs that are frames when they are joined.
@@ -23,13 +23,20 @@ pub(super) struct Frames {
 /// Runs up to this length are copied together, longer ones are shared.
 const COPY_LIMIT: usize = 2048;
 
+/// What surrounds a payload is usually shorter, and so are most answers.
+const USUAL: usize = 256;
+
 impl Frames {
     /// Appends `message` in frames for `id`.
     pub(super) fn append(&mut self, id: u32, message: Message) {
         let (first, mut second) = frame::segments(message.len());
+        let (header, runs) = message.into_runs();
+        self.open.reserve(USUAL);
         self.put_header(id, first);
-        let mut room = first;
-        for mut part in message.into_runs() {
+        self.open.put_slice(&header);
+        // Every first frame has room for the message's header.
+        let mut room = first - HEADER_LEN;
+        for mut part in runs {
             while !part.is_empty() {
                 if room == 0 {
                     if let Some(len) = second.take() {
@@ -124,7 +131,9 @@ mod tests {
                 let payload = Bytes::from(vec![index as u8; len]);
                 let build = || PreparedRequest::new("s", &long, payload.clone(), &[]).into_message(1, 77);
                 count += 1 + usize::from(build().len() > frame::FIRST_FRAME_LEN);
-                frame::append_message(1, &build().into_runs().concat(), &mut expected).expect("short");
+                let (header, runs) = build().into_runs();
+                let message = [header.to_vec(), runs.concat()].concat();
+                frame::append_message(1, &message, &mut expected).expect("short");
                 frames.append(1, build());
             }
             frames.seal();

@@ -84,8 +84,7 @@ impl Writer {
     pub fn field(&mut self, number: u32, content: impl FnOnce(&mut Self)) {
         let behind = self.len();
         content(self);
-        self.varint((self.len() - behind) as u64);
-        self.varint(u64::from(number << 3 | 2));
+        self.length_since(number << 3 | 2, behind);
     }
 
     /// Puts the fields of a message in front.
@@ -95,8 +94,7 @@ impl Writer {
 
     /// Puts a number in front, as a field of this number, even if it is 0.
     pub fn number(&mut self, number: u32, value: i32) {
-        self.item_int32(&value);
-        self.varint(u64::from(number << 3));
+        self.item_int32(number << 3, &value);
     }
 
     #[inline]
@@ -147,105 +145,118 @@ impl Writer {
         self.front(&bytes[..=len]);
     }
 
-    // Values, without their keys. What is negative has all its bits.
+    // Fields: a value, and its key in front of it. What is negative has all its bits.
 
-    fn item_text(&mut self, text: &String) {
+    /// A text that is short, as most are, is written with all that is in front of it in one go.
+    #[inline]
+    fn item_text(&mut self, key: u32, text: &String) {
         let len = text.len();
-        if len >= 0x80 {
-            self.front(text.as_bytes());
-            return self.varint(len as u64);
+        if len >= 0x80 || key >= 0x80 {
+            return self.long_text(key, text);
         }
-        if let [to_len, to_text @ ..] = self.room(1 + len) {
+        if let [to_key, to_len, to_text @ ..] = self.room(2 + len) {
+            *to_key = key as u8;
             *to_len = len as u8;
             to_text.copy_from_slice(text.as_bytes());
         }
     }
 
-    fn item_message<M: Put>(&mut self, message: &M) {
+    #[inline(never)]
+    fn long_text(&mut self, key: u32, text: &str) {
+        self.front(text.as_bytes());
+        self.varint(text.len() as u64);
+        self.varint(u64::from(key));
+    }
+
+    fn item_message<M: Put>(&mut self, key: u32, message: &M) {
         let behind = self.len();
         message.put(self);
-        self.varint((self.len() - behind) as u64);
+        self.length_since(key, behind);
     }
 
-    fn item_bool(&mut self, value: &bool) {
-        self.varint(u64::from(*value));
+    fn item_number(&mut self, key: u32, value: u64) {
+        self.varint(value);
+        self.varint(u64::from(key));
     }
 
-    fn item_int32(&mut self, value: &i32) {
-        self.varint(i64::from(*value) as u64);
+    fn item_int32(&mut self, key: u32, value: &i32) {
+        self.item_number(key, Self::bits_int32(*value));
     }
 
-    fn item_uint32(&mut self, value: &u32) {
-        self.varint(u64::from(*value));
+    fn bits_int32(value: i32) -> u64 {
+        i64::from(value) as u64
     }
 
-    fn item_int64(&mut self, value: &i64) {
-        self.varint(*value as u64);
+    fn bits_uint32(value: u32) -> u64 {
+        u64::from(value)
     }
 
-    fn item_uint64(&mut self, value: &u64) {
-        self.varint(*value);
+    /// Puts the length of what was written since there were so many bytes in front of it, and a
+    /// key.
+    #[inline(always)]
+    fn length_since(&mut self, key: u32, behind: usize) {
+        let len = self.len() - behind;
+        if len >= 0x80 || key >= 0x80 {
+            return self.item_number(key, len as u64);
+        }
+        self.front(&[key as u8, len as u8]);
     }
 
-    // Fields. What is the default is left out.
+    // Fields of messages. What is the default is left out.
 
+    #[inline]
     fn text(&mut self, key: u32, text: &String) {
-        self.value(key, text, Self::item_text);
+        if !text.is_empty() {
+            self.item_text(key, text);
+        }
     }
 
     fn bool(&mut self, key: u32, value: bool) {
-        self.value(key, &value, Self::item_bool);
+        self.uint64(key, u64::from(value));
     }
 
     fn int32(&mut self, key: u32, value: i32) {
-        self.value(key, &value, Self::item_int32);
+        self.uint64(key, Self::bits_int32(value));
     }
 
     fn uint32(&mut self, key: u32, value: u32) {
-        self.value(key, &value, Self::item_uint32);
+        self.uint64(key, Self::bits_uint32(value));
     }
 
     fn int64(&mut self, key: u32, value: i64) {
-        self.value(key, &value, Self::item_int64);
-    }
-
-    fn uint64(&mut self, key: u32, value: u64) {
-        self.value(key, &value, Self::item_uint64);
+        self.uint64(key, value as u64);
     }
 
     #[inline]
-    fn value<T: Default + PartialEq>(&mut self, key: u32, value: &T, item: impl Fn(&mut Self, &T)) {
-        if *value != T::default() {
-            item(self, value);
-            self.varint(u64::from(key));
+    fn uint64(&mut self, key: u32, value: u64) {
+        if value != 0 {
+            self.item_number(key, value);
         }
     }
 
     fn message<M: Put>(&mut self, key: u32, message: &Option<M>) {
         if let Some(message) = message {
-            self.item_message(message);
-            self.varint(u64::from(key));
+            self.item_message(key, message);
         }
     }
 
     #[inline]
-    fn list<T>(&mut self, key: u32, list: &[T], item: impl Fn(&mut Self, &T)) {
+    fn list<T>(&mut self, key: u32, list: &[T], item: impl Fn(&mut Self, u32, &T)) {
         for it in list.iter().rev() {
-            item(self, it);
-            self.varint(u64::from(key));
+            item(self, key, it);
         }
     }
 
-    fn packed<T>(&mut self, key: u32, list: &[T], item: impl Fn(&mut Self, &T)) {
+    /// Numbers in one run of bytes, which `bits` makes what they are on the wire.
+    fn packed<T: Copy>(&mut self, key: u32, list: &[T], bits: impl Fn(T) -> u64) {
         if list.is_empty() {
             return;
         }
         let behind = self.len();
         for it in list.iter().rev() {
-            item(self, it);
+            self.varint(bits(*it));
         }
-        self.varint((self.len() - behind) as u64);
-        self.varint(u64::from(key));
+        self.length_since(key, behind);
     }
 
     #[inline]
@@ -254,16 +265,19 @@ impl Writer {
         key: u32,
         map: &BTreeMap<K, V>,
         key_of_key: u32,
-        of_key: impl Fn(&mut Self, &K),
+        of_key: impl Fn(&mut Self, u32, &K),
         key_of_value: u32,
-        of_value: impl Fn(&mut Self, &V),
+        of_value: impl Fn(&mut Self, u32, &V),
     ) {
         for (entry_key, entry_value) in map.iter().rev() {
             let behind = self.len();
-            self.value(key_of_value, entry_value, &of_value);
-            self.value(key_of_key, entry_key, &of_key);
-            self.varint((self.len() - behind) as u64);
-            self.varint(u64::from(key));
+            if *entry_value != V::default() {
+                of_value(self, key_of_value, entry_value);
+            }
+            if *entry_key != K::default() {
+                of_key(self, key_of_key, entry_key);
+            }
+            self.length_since(key, behind);
         }
     }
 }

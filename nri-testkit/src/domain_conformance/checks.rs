@@ -6,7 +6,7 @@ use nri_core::api::{
     ContainerAdjustment, ContainerState, LinuxContainerAdjustment, LinuxResources,
 };
 use nri_core::merge;
-use nri_core::{Ctx, Domain, DomainError};
+use nri_core::{ContainerOutline, Ctx, Domain, DomainError, Outline, PodOutline};
 
 use super::probe::{NoAnswer, Probe, is_stopped, resources, shown, update};
 use super::report::Rule;
@@ -19,6 +19,7 @@ pub(super) async fn all(probe: &Probe<'_>) -> Result<(), String> {
     let container = probe.adapter.create_container(&pod).await?;
     name(probe).await;
     listing(probe, &pod, &container).await;
+    outline(probe, &pod, &container).await;
     ids(probe, &pod, &container).await;
     updates(probe, &container).await;
     parallel(probe, &pod).await?;
@@ -28,6 +29,75 @@ pub(super) async fn all(probe: &Probe<'_>) -> Result<(), String> {
     probe.adapter.remove_pod(&pod).await?;
     removed(probe, &pod, &container).await;
     Ok(())
+}
+
+/// An outline says of a pod and a container what the listing says of them, and they are found when
+/// they are asked for with others.
+async fn outline(probe: &Probe<'_>, pod: &str, container: &str) {
+    let outline = |domain: Arc<dyn Domain>| async move { domain.outline().await };
+    let mut outline = match probe.call("outline", outline).await {
+        Ok(Ok(Some(outline))) => outline,
+        Ok(Ok(None)) | Err(NoAnswer) => return,
+        Ok(Err(error)) => return probe.found(Rule::Outline, format!("outline: {error}")),
+    };
+    let listed = |domain: Arc<dyn Domain>| async move { domain.list_pod_sandboxes().await };
+    let Ok(Ok(pods)) = probe.call("list_pod_sandboxes", listed).await else {
+        return;
+    };
+    let containers = probe.listed_containers().await;
+    let mut listed = Outline::new(
+        pods.iter().map(|pod| PodOutline::of(&**pod)).collect(),
+        containers
+            .iter()
+            .map(|it| ContainerOutline::of(&**it))
+            .collect(),
+    );
+    // Others may come and go.
+    for outline in [&mut outline, &mut listed] {
+        outline.pods.retain(|it| it.id == pod);
+        outline.containers.retain(|it| it.id == container);
+    }
+    probe.expect(Rule::Outline, outline == listed, || {
+        format!(
+            "the outline says {}, and the listing {}",
+            shown(&outline),
+            shown(&listed)
+        )
+    });
+    let ids = |id: &str| vec!["no-such-id".to_owned(), id.to_owned()];
+    let asked = ids(pod);
+    let pods = |domain: Arc<dyn Domain>| async move {
+        let pods = domain.get_pod_sandboxes(&asked).await?;
+        Ok(pods.iter().map(|pod| pod.id()).collect())
+    };
+    let pods = probe.call("get_pod_sandboxes", pods).await;
+    found_alone(probe, "get_pod_sandboxes", pod, pods);
+    let asked = ids(container);
+    let containers = |domain: Arc<dyn Domain>| async move {
+        let containers = domain.get_containers(&asked).await?;
+        Ok(containers.iter().map(|it| it.id()).collect())
+    };
+    let containers = probe.call("get_containers", containers).await;
+    found_alone(probe, "get_containers", container, containers);
+}
+
+/// Of two ids one is not there, and that takes nothing from the other.
+fn found_alone(
+    probe: &Probe<'_>,
+    what: &str,
+    id: &str,
+    found: Result<Result<Vec<String>, DomainError>, NoAnswer>,
+) {
+    match found {
+        Ok(Ok(found)) => probe.expect(Rule::Outline, found == [id], || {
+            format!(
+                "{what} of {id:?} and of one that is not there finds {}",
+                shown(&found)
+            )
+        }),
+        Ok(Err(error)) => probe.found(Rule::Outline, format!("{what}: {error}")),
+        Err(NoAnswer) => {}
+    }
 }
 
 async fn name(probe: &Probe<'_>) {

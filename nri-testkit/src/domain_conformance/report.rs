@@ -13,6 +13,8 @@ pub enum Rule {
     /// See [`text`](Rule::text).
     ListedIsFound,
     /// See [`text`](Rule::text).
+    Outline,
+    /// See [`text`](Rule::text).
     Removed,
     /// See [`text`](Rule::text).
     Pod,
@@ -48,10 +50,11 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order in which they are checked.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 20] = [
         Rule::Name,
         Rule::Listed,
         Rule::ListedIsFound,
+        Rule::Outline,
         Rule::Removed,
         Rule::Pod,
         Rule::State,
@@ -76,6 +79,9 @@ impl Rule {
             Self::Name => "a domain has a name, and always the same one",
             Self::Listed => "every pod and container that exists is listed, once",
             Self::ListedIsFound => "what is listed is found by its id, the same in both places",
+            Self::Outline => {
+                "an outline, where there is one, says what the listing says, and what is in it is found by its id together with others"
+            }
             Self::Removed => "what was removed is neither listed nor found",
             Self::Pod => "a container names its pod by the pod's full id",
             Self::State => {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
 use nri_core::model::{Container, PodSandbox, PodSnapshot};
-use nri_core::{Ctx, Domain, DomainError};
+use nri_core::{Ctx, Domain, DomainError, Outline};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{DomainOperation, MemoryDomain};
@@ -168,6 +168,14 @@ impl Domain for SimDomain {
 
     async fn list_containers(&self) -> Result<Vec<Arc<dyn Container>>, DomainError> {
         self.memory.list_containers().await
+    }
+
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        let mut outline = self.memory.outline().await?;
+        for pod in outline.iter_mut().flat_map(|outline| &mut outline.pods) {
+            pod.ready = Some(self.is_ready(&pod.id));
+        }
+        Ok(outline)
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {

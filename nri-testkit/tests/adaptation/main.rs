@@ -24,6 +24,7 @@ mod observers;
 mod observing;
 mod order;
 mod policies;
+mod reading;
 mod reconciling;
 mod reconfiguring;
 mod relaying;

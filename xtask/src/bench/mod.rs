@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: what things cost, as tables. The cases are described where they are made,
 //! beside the benchmarks.
 //!
-//! Nothing here is a test: times depend on the machine. Only growth is judged, as it does not.
+//! Nothing here is a test: times depend on the machine. What is counted does not, and is judged.
+//! `cargo xtask ci` judges system calls alone: instructions are those of a release, which it does
+//! not build otherwise and which would take it longer than the tests of a library, and allocations
+//! are in tests of their own (`counted_*` of `nri-testkit`).
 
 mod callgrind;
 mod growth;
@@ -12,6 +15,8 @@ mod sizes;
 mod sockets;
 
 use clap::{Args, Subcommand};
+
+pub(crate) use pair::assert_system_calls;
 
 #[derive(Args)]
 pub(crate) struct Options {

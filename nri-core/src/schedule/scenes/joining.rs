@@ -297,6 +297,43 @@ fn by_any_other_event_a_plugin_gets_to_know_what_it_was_not_shown() {
     );
 }
 
+/// Law: what was to be shown and was gone when it was its turn is as unknown as what was not to be
+/// shown, and by whatever shows that it lives the plugin gets to know it.
+#[test]
+fn who_joins_does_not_hear_the_end_of_what_was_left_out() {
+    let mut scene = Scene::new();
+    for (pod, container) in [("p1", "gone"), ("p2", "back"), ("p3", "stays")] {
+        let _ = scene.submit(START, pod, container);
+    }
+    let _ = scene.admit("10-a", 1, limits());
+    let joins = plugin("10-a", 1);
+    assert!(scene.scheduler.handle_snapshot(&joins, scene.now).is_some());
+    let key = |id: &str| ObjectKey::container("", id);
+    let shown = ["gone", "back", "stays"].map(key).into();
+    scene.scheduler.handle_shown(&joins, &shown);
+    assert!(scene.submit(STOP, "p1", "gone").1.is_empty(), "it waits");
+    let left_out = ["gone", "back"].map(key).into();
+    scene.scheduler.handle_left_out(&joins, &left_out);
+    scene.scheduler.handle_synchronized(&joins, scene.now);
+    assert_eq!(scene.effects(), ["10-a#1 opens", "done"]);
+    assert_eq!(scene.outcomes, [Outcome::Unaware]);
+    assert_eq!(scene.submit(REMOVE, "p1", "gone").1, ["done"]);
+    assert_eq!(
+        scene.submit(STOP, "p3", "stays").1,
+        ["10-a StopContainer stays"]
+    );
+    let _ = scene.answer("10-a StopContainer stays");
+    assert_eq!(
+        scene.submit(POST, "p2", "back").1,
+        ["10-a PostStartContainer back"]
+    );
+    let _ = scene.answer("10-a PostStartContainer back");
+    assert_eq!(
+        scene.submit(STOP, "p2", "back").1,
+        ["10-a StopContainer back"]
+    );
+}
+
 #[test]
 fn what_only_a_list_told_of_does_not_end_for_those_who_were_there_before() {
     let mut scene = Scene::new();

@@ -14,6 +14,7 @@ use rows::{Ends, ROWS, Row};
 use series::Series;
 
 pub(super) use counts::assert_counts;
+pub(crate) use counts::assert_system_calls;
 
 #[derive(Args)]
 pub(super) struct Options {

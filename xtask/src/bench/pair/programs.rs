@@ -33,18 +33,30 @@ pub(super) struct Programs {
 /// # Errors
 /// One does not build, or Go is missing.
 pub(super) fn build(with_go: bool, with_hub: bool) -> Result<Programs, String> {
+    let mut programs = build_ours(&["--release", "--package", "nri-testkit"])?;
+    let directory = programs.directory.path();
+    programs.go = with_go.then(|| build_go(directory)).transpose()?;
+    programs.hub = with_hub.then(build_hub).transpose()?;
+    Ok(programs)
+}
+
+/// Ours alone, as tests have it: most of it has been built for them.
+///
+/// # Errors
+/// It does not build.
+pub(super) fn build_for_tests() -> Result<Programs, String> {
+    build_ours(&["--workspace", "--all-features"])
+}
+
+fn build_ours(how: &[&str]) -> Result<Programs, String> {
     let directory =
         TempDir::with_prefix("nri-pair-").map_err(|e| format!("a temporary directory: {e}"))?;
-    let built = process::build(&["--release", "--package", "nri-testkit", "--bench", "pair"])?;
-    let ours = built.get("pair").ok_or("`pair` was not built")?.clone();
-    let go = with_go.then(|| build_go(directory.path())).transpose()?;
-    let hub = with_hub.then(build_hub).transpose()?;
-    let request = workspace::root().join("nri-core/testdata/realistic-create-request.b64");
+    let built = process::build(&[how, &["--bench", "pair"]].concat())?;
     Ok(Programs {
-        ours,
-        go,
-        hub,
-        request,
+        ours: built.get("pair").ok_or("`pair` was not built")?.clone(),
+        go: None,
+        hub: None,
+        request: workspace::root().join("nri-core/testdata/realistic-create-request.b64"),
         directory,
     })
 }

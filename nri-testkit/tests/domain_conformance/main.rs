@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod cri_runtime;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,15 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nri_core::api::{self, ContainerState};
 use nri_core::model::{Container, PodSandbox};
-use nri_core::{Ctx, Domain, DomainError, RuntimeApi};
-use nri_domain_cri::cri::{ContainerConfig, PodSandboxConfig};
-use nri_domain_cri::{
-    ActionError, ContainerRecord, CriActions, CriDomain, CriState, CriStore, PodRecord, PodState,
-    ResolvedUpdate, SpecHooks, StoreError,
-};
+use nri_core::{Ctx, Domain, DomainError, Outline, RuntimeApi};
 use nri_testkit::MemoryDomain;
 use nri_testkit::domain_conformance::{Adapter, Rule, check, check_within};
-use serde_json::json;
 
 /// How long a domain may take that never returns.
 const TIME: Duration = Duration::from_millis(500);
@@ -166,6 +162,9 @@ enum How {
     CannotList,
     ListsWhatIsNot,
     DeniesWhatIs,
+    OutlinesNothing,
+    OutlinesAnotherState,
+    FindsNoneOfMany,
     Remembers,
     ForgetsThePod,
     HidesState,
@@ -286,6 +285,28 @@ impl Domain for Broken {
             _ => {}
         }
         Ok(all)
+    }
+
+    async fn outline(&self) -> Result<Option<Outline>, DomainError> {
+        let mut outline = self.inner.outline().await?.unwrap_or_default();
+        match self.how {
+            How::FindsNoneOfMany => {}
+            How::OutlinesNothing => outline.containers.clear(),
+            How::OutlinesAnotherState => {
+                for container in &mut outline.containers {
+                    container.state = ContainerState::ContainerPaused;
+                }
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(outline))
+    }
+
+    async fn get_containers(&self, ids: &[String]) -> Result<Vec<Arc<dyn Container>>, DomainError> {
+        match self.how {
+            How::FindsNoneOfMany => Ok(Vec::new()),
+            _ => self.inner.get_containers(ids).await,
+        }
     }
 
     async fn get_pod_sandbox(&self, id: &str) -> Option<Arc<dyn PodSandbox>> {
@@ -415,6 +436,14 @@ async fn every_rule_is_caught_when_it_is_broken() {
             Rule::Unknown,
             vec![How::FindsAnything, How::UpdatesAnything],
         ),
+        (
+            Rule::Outline,
+            vec![
+                How::OutlinesNothing,
+                How::OutlinesAnotherState,
+                How::FindsNoneOfMany,
+            ],
+        ),
         (Rule::Snapshots, vec![How::HandsOutItself]),
         (Rule::UpdateVisible, vec![How::DropsUpdates]),
         (Rule::UpdateOverlays, vec![How::Replaces]),
@@ -477,99 +506,4 @@ async fn a_runtime_that_makes_nothing_cannot_be_checked() {
     let domain = Arc::new(MemoryDomain::new("test"));
     let error = check(domain, &Full).await.unwrap_err().to_string();
     assert!(error.contains("no space left"), "{error}");
-}
-
-/// A CRI runtime without processes.
-#[derive(Default)]
-struct CriRuntime {
-    pods: Mutex<BTreeMap<String, PodRecord>>,
-    containers: Mutex<BTreeMap<String, ContainerRecord>>,
-}
-
-#[async_trait]
-impl CriStore for CriRuntime {
-    async fn pods(&self) -> Result<Vec<Arc<dyn PodSandbox>>, StoreError> {
-        let pods = self.pods.lock().unwrap();
-        let shown = |pod: &PodRecord| Arc::new(pod.clone()) as Arc<dyn PodSandbox>;
-        Ok(pods.values().map(shown).collect())
-    }
-    async fn containers(&self) -> Result<Vec<Arc<dyn Container>>, StoreError> {
-        let containers = self.containers.lock().unwrap();
-        let shown = |container: &ContainerRecord| Arc::new(container.clone()) as Arc<dyn Container>;
-        Ok(containers.values().map(shown).collect())
-    }
-}
-
-#[async_trait]
-impl CriActions for CriRuntime {
-    async fn update_container(
-        &self,
-        _: &Ctx,
-        id: &str,
-        update: &ResolvedUpdate,
-    ) -> Result<(), ActionError> {
-        let mut containers = self.containers.lock().unwrap();
-        let record = containers.get_mut(id).ok_or(ActionError::NotFound)?;
-        let mut spec = (*record.spec).clone();
-        let resources = &mut spec["linux"]["resources"];
-        nri_core::oci::resources::apply_resources(&update.nri, resources, true)
-            .map_err(|error| ActionError::failed(error.to_string()))?;
-        record.spec = Arc::new(spec);
-        Ok(())
-    }
-
-    async fn stop_container(&self, _: &Ctx, id: &str, _: &str) -> Result<(), ActionError> {
-        let mut containers = self.containers.lock().unwrap();
-        let record = containers.get_mut(id).ok_or(ActionError::NotFound)?;
-        record.state = CriState::Exited;
-        Ok(())
-    }
-}
-
-impl SpecHooks for CriRuntime {}
-
-struct OfCri(Arc<CriRuntime>, AtomicUsize);
-
-#[async_trait]
-impl Adapter for OfCri {
-    async fn create_pod(&self) -> Result<String, String> {
-        let id = format!("pod-{:08}", self.1.fetch_add(1, Ordering::Relaxed));
-        let config = PodSandboxConfig::from_json(
-            r#"{"metadata": {"name": "web", "namespace": "shop", "uid": "u1"}}"#,
-        );
-        let mut pod = PodRecord::new(&id, Arc::new(config.map_err(|e| e.to_string())?));
-        pod.state = PodState::Ready;
-        self.0.pods.lock().unwrap().insert(id.clone(), pod);
-        Ok(id)
-    }
-
-    async fn create_container(&self, pod: &str) -> Result<String, String> {
-        let id = format!("container-{:08}", self.1.fetch_add(1, Ordering::Relaxed));
-        let config =
-            ContainerConfig::from_json(r#"{"metadata": {"name": "app"}, "image": {"image": "i"}}"#);
-        let config = Arc::new(config.map_err(|e| e.to_string())?);
-        let spec = json!({"linux": {"resources": {"memory": {"reservation": 5}}}});
-        let mut record = ContainerRecord::new(&id, pod, config, Arc::new(spec));
-        record.state = CriState::Running;
-        self.0.containers.lock().unwrap().insert(id.clone(), record);
-        Ok(id)
-    }
-
-    async fn remove_container(&self, id: &str) -> Result<(), String> {
-        self.0.containers.lock().unwrap().remove(id);
-        Ok(())
-    }
-
-    async fn remove_pod(&self, id: &str) -> Result<(), String> {
-        self.0.pods.lock().unwrap().remove(id);
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_cri_runtime_keeps_the_rules() {
-    let runtime = Arc::new(CriRuntime::default());
-    let domain = CriDomain::new(Arc::clone(&runtime));
-    let adapter = OfCri(runtime, AtomicUsize::new(0));
-    check(Arc::new(domain), &adapter).await.unwrap().assert_ok();
 }
