@@ -281,8 +281,11 @@ impl Hub {
             mut to_come,
             backoff,
         } = self;
-        // Before anything is connected: of two hubs on one node the second ends here.
-        let opening = shared.aside(open(shared.settings()));
+        // Before anything is connected: of two hubs on one node the second ends here. One that
+        // takes another's place has the plugins' socket when that has let go.
+        let takes_over = !synchronized.borrow().is_empty();
+        let below = shared.plugins_socket().filter(|_| !takes_over);
+        let opening = shared.aside(open(shared.settings(), below));
         let listeners = opening.await.map_err(|error| Error::Listen {
             place: "the control socket".to_owned(),
             reason: error.to_string(),
@@ -297,7 +300,7 @@ impl Hub {
         let mut run = tokio::spawn(runner.run_forever(backoff));
         let follow = follow(&shared, &down, &synchronized);
         let mut watch = AbortOnDrop(shared.aside(reload::watch(Arc::clone(&shared))));
-        let widen = narrow::widen(&shared, &above, known_above.subscribe());
+        let narrowed = narrow::narrowed(&shared, &above, known_above.subscribe());
         let give_way = async {
             while let Some(successor) = to_come.recv().await {
                 match upgrade::let_go(&shared, &above).await {
@@ -333,7 +336,7 @@ impl Hub {
             error = follow => Err(error),
             _ = &mut served => Ok(Ended::Stopped),
             _ = &mut watch.0 => Ok(Ended::Stopped),
-            () = widen => Ok(Ended::Stopped),
+            () = narrowed => Ok(Ended::Stopped),
         };
         above.stop();
         shared.nri.stop().await;
@@ -359,8 +362,10 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Opens the places where the hub can be asked.
-async fn open(settings: HubSettings) -> Result<Listeners, Error> {
+/// Opens the places where the hub can be asked. The socket of plugins `below`, which is opened once
+/// the runtime above is there, is opened and closed: a hub that could not would be asked by the
+/// runtime, and be gone.
+async fn open(settings: HubSettings, below: Option<PathBuf>) -> Result<Listeners, Error> {
     let mut listeners = Listeners::default();
     let control = Place::socket(&settings.control_socket);
     listeners.open(&control).await?;
@@ -370,6 +375,9 @@ async fn open(settings: HubSettings) -> Result<Listeners, Error> {
             reason,
         })?;
         listeners.open(&place).await?;
+    }
+    if let Some(below) = below {
+        Listeners::default().open(&Place::Socket(below)).await?;
     }
     Ok(listeners)
 }

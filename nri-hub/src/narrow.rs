@@ -1,5 +1,5 @@
 //! Subscribing to no more than plugins below want, where the hub is told to (`narrow`), and
-//! registering again when they want more.
+//! registering again when they want more; and telling what they want and the operator leaves out.
 //!
 //! What may not enter: what becomes of events.
 
@@ -36,12 +36,35 @@ pub(crate) fn wanted(settings: &HubSettings, below: EventMask) -> EventMask {
     settings.events & (own | below)
 }
 
-/// Registers again whenever something is missing. Never resolves.
-pub(crate) async fn widen(
+/// Sees to it that plugins get what they want, or that it is told that they do not. Never resolves.
+pub(crate) async fn narrowed(
     shared: &Arc<Shared>,
     above: &Handle,
-    mut known: watch::Receiver<EventMask>,
+    known: watch::Receiver<EventMask>,
 ) {
+    tokio::join!(tell_what_is_left_out(shared), widen(shared, above, known));
+}
+
+/// Tells which events plugins want that the operator leaves out, each once.
+async fn tell_what_is_left_out(shared: &Arc<Shared>) {
+    let (mut below, mut told) = (shared.nri.watch_events(), shared.settings().events);
+    loop {
+        let new = *below.borrow_and_update() - told;
+        if !new.is_empty() {
+            told |= new;
+            tracing::warn!(events = %new, "plugins want events that `hub.events` leaves out: they do not get them");
+            let what = format!("{new}: wanted by a plugin, and not in `hub.events`");
+            shared.records.note("left out", &what);
+        }
+        if below.changed().await.is_err() {
+            // The run is about to end.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Registers again whenever something is missing.
+async fn widen(shared: &Arc<Shared>, above: &Handle, mut known: watch::Receiver<EventMask>) {
     let settings = shared.settings();
     let mut below = shared.nri.watch_events();
     let mut state = above.state();

@@ -228,7 +228,8 @@ impl Records {
         }
     }
 
-    fn note(&self, event: &str, what: &str) {
+    /// Something that an operator should know.
+    pub(crate) fn note(&self, event: &str, what: &str) {
         let entry = AuditEntry {
             at_ms: now_ms(),
             event: event.to_owned(),

@@ -96,6 +96,13 @@ impl Shared {
         self.in_force().config.hub.clone()
     }
 
+    /// Where plugins connect, if they may.
+    pub(crate) fn plugins_socket(&self) -> Option<PathBuf> {
+        let nri = &self.in_force().config.nri;
+        let is_closed = nri.disable || nri.disable_connections;
+        (!is_closed).then(|| nri.socket_path.clone())
+    }
+
     /// Reads the configuration again, and puts it in force. A mistake leaves the one before in
     /// force, and is told in the status.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), HubConfigError> {

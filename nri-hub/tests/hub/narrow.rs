@@ -49,3 +49,36 @@ async fn a_hub_that_is_not_told_to_be_narrow_has_every_event_from_the_start() {
     assert_eq!(subscribed(&runtime, |_| true).await, EventMask::ALL);
     hub.stop().await;
 }
+
+/// Law: a validator that is not asked does not go unnoticed.
+#[tokio::test]
+async fn what_plugins_want_and_the_operator_leaves_out_is_told_once() {
+    let runtime = TestRuntime::start().await;
+    let events = EventMask::PODS | EventMask::CONTAINERS;
+    let stage = Stage::at(runtime.socket()).with(|config| config.hub.events = events);
+    let hub = stage.run().await;
+    assert_eq!(subscribed(&runtime, |_| true).await, events);
+    let told = || {
+        let audit = hub.handle.status().audit;
+        let left_out = audit.into_iter().filter(|entry| entry.event == "left out");
+        left_out.map(|entry| entry.what).collect::<Vec<_>>()
+    };
+    let modest = FakePlugin::new("10-modest").subscribe(Event::CreateContainer);
+    let _modest = hub.join(&modest).await;
+    assert_eq!(told(), [] as [String; 0]);
+    let judge = |name| FakePlugin::new(name).subscribe(Event::ValidateContainerAdjustment);
+    let (one, other) = (judge("20-judge"), judge("30-judge"));
+    let _one = hub.join(&one).await;
+    within(async {
+        while told().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _other = hub.join(&other).await;
+    runtime.whole_life("p1", "c1").await;
+    let told = told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("ValidateContainerAdjustment"), "{told:?}");
+    hub.stop().await;
+}

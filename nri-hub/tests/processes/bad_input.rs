@@ -68,6 +68,36 @@ async fn a_control_socket_that_somebody_has_ends_the_hub_and_is_named() {
     assert!(runtime.plugins().is_empty());
 }
 
+/// Law: a hub that plugins could not reach never is a plugin of the runtime, which would ask it,
+/// and fail what it asks when it is gone.
+#[test]
+fn a_plugins_socket_that_cannot_be_opened_ends_the_hub_before_the_runtime_hears_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = UnixListener::bind(directory.path().join("runtime.sock")).unwrap();
+    runtime.set_nonblocking(true).unwrap();
+    let place = Place::new(&directory.path().join("runtime.sock"));
+    place.configure("", "");
+    let socket = place.file("nri.sock");
+    for (what, says) in [
+        ("somebody", "another process is listening"),
+        ("a file", "not a socket"),
+    ] {
+        let _ = std::fs::remove_file(&socket);
+        let somebody = (what == "somebody").then(|| UnixListener::bind(&socket).unwrap());
+        if somebody.is_none() {
+            std::fs::write(&socket, "").unwrap();
+        }
+        let (code, error) = place.fail();
+        assert_eq!(code, Some(1), "{error}");
+        assert!(
+            error.contains(socket.to_str().unwrap()) && error.contains(says),
+            "{error}"
+        );
+        let heard = runtime.accept().map(drop);
+        assert_eq!(heard.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_runtime_it_waits_says_so_and_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
