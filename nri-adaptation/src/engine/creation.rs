@@ -49,7 +49,7 @@ impl Drop for Unsettled {
 
 /// What a creation that succeeded came to.
 struct Made {
-    asked: CreateOutcome,
+    asked: Box<CreateOutcome>,
     outcomes: Vec<PluginOutcome>,
     unsettled: Unsettled,
     message: Arc<EncodedRequest>,
