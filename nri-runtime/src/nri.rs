@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nri_adaptation::{Nri, RuntimeApi as _};
-use nri_core::api::ContainerState;
+use nri_core::Ctx;
 use nri_core::model::{Container as NriContainer, PodSandbox};
-use nri_core::{ContainerOutline, Ctx, Outline, PodOutline};
 use nri_domain_cri::{
     ActionError, ContainerRecord, CriActions, CriDomain, CriNri, CriState, CriStore, ImageIdentity,
     PodRecord, PodState, ResolvedUpdate, SpecHooks, StoreError, cri,
@@ -58,27 +57,6 @@ impl Pod {
         record.created_at = self.created_at;
         Ok(record)
     }
-
-    /// What NRI has to know of it before plugins are shown it.
-    fn outline(&self) -> PodOutline {
-        let metadata = self.config.metadata.as_ref();
-        let mut outline = PodOutline::new(&*self.id);
-        outline.ready = Some(self.ready);
-        outline.namespace = metadata.map(|it| it.namespace.clone()).unwrap_or_default();
-        outline.labels = self.config.labels.clone().into_iter().collect();
-        outline.runtime_handler.clone_from(&self.runtime_handler);
-        outline
-    }
-}
-
-impl From<State> for ContainerState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Created => Self::ContainerCreated,
-            State::Running => Self::ContainerRunning,
-            State::Exited => Self::ContainerStopped,
-        }
-    }
 }
 
 impl Container {
@@ -123,27 +101,6 @@ impl CriStore for Engine {
     async fn containers(&self) -> Result<Vec<Arc<dyn NriContainer>>, StoreError> {
         let seen = |container: &Container| Ok(Arc::new(container.seen()?) as Arc<dyn NriContainer>);
         self.store.all().iter().map(seen).collect()
-    }
-
-    async fn outline(&self) -> Result<Option<Outline>, StoreError> {
-        let pods = self.store.each(Pod::outline);
-        let containers = self.store.each(|container: &Container| {
-            let (id, pod) = (&*container.id, &*container.pod_id);
-            ContainerOutline::new(id, pod, container.state.into())
-        });
-        Ok(Some(Outline::new(pods, containers)))
-    }
-
-    async fn pod(&self, id: &str) -> Result<Option<Arc<dyn PodSandbox>>, StoreError> {
-        let pod = self.store.get::<Pod>(id);
-        let seen = pod.map(|pod| pod.seen()).transpose()?;
-        Ok(seen.map(|pod| Arc::new(pod) as Arc<dyn PodSandbox>))
-    }
-
-    async fn container(&self, id: &str) -> Result<Option<Arc<dyn NriContainer>>, StoreError> {
-        let container = self.store.get::<Container>(id);
-        let seen = container.map(|container| container.seen()).transpose()?;
-        Ok(seen.map(|container| Arc::new(container) as Arc<dyn NriContainer>))
     }
 }
 

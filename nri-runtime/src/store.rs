@@ -160,11 +160,6 @@ impl Store {
         T::map(&mut self.lock()).values().cloned().collect()
     }
 
-    /// Something of each object, in the order of their ids: without a copy of them all.
-    pub(crate) fn each<T: Kind, R>(&self, of: impl FnMut(&T) -> R) -> Vec<R> {
-        T::map(&mut self.lock()).values().map(of).collect()
-    }
-
     /// The containers of a pod.
     pub(crate) fn containers_of(&self, pod: &str) -> Vec<Container> {
         let all = self.lock();

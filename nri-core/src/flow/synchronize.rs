@@ -245,9 +245,11 @@ impl SynchronizeFlow {
                 self.refused = Some(too_large(object, self.most));
                 return;
             }
-            if self.next.len() + len > self.room && !self.next.is_empty() {
+            let filled = self.next.len() + len;
+            if filled > self.room && !self.next.is_empty() {
                 return;
             }
+            grow(&mut self.next, filled + MORE, self.room + MORE);
             self.next.extend_from_slice(object.bytes());
             self.behind.pop_front();
         }
@@ -294,7 +296,7 @@ impl SynchronizeFlow {
         let more = !self.behind.is_empty();
         if more {
             // The next one is about as long.
-            self.next.reserve(bytes.len());
+            grow(&mut self.next, bytes.len(), self.room + MORE);
             self.fill();
         }
         let rest = api::SynchronizeRequest {
@@ -364,6 +366,15 @@ impl Encode for Arc<dyn PodSandbox> {
 impl Encode for (Arc<dyn Container>, ContainerState) {
     fn encoded(self, encoder: &mut ObjectEncoder) -> EncodedObject {
         encoder.container(&*self.0, self.1)
+    }
+}
+
+/// Makes room for so many bytes in all, and for more as a vector does, but not for more than there
+/// may be.
+fn grow(bytes: &mut Vec<u8>, all: usize, most: usize) {
+    if all > bytes.capacity() {
+        let room = (2 * bytes.capacity()).min(most).max(all);
+        bytes.reserve_exact(room - bytes.len());
     }
 }
 

@@ -191,6 +191,22 @@ fn objects_of_a_runtime_have_a_linux_part_and_the_state_they_are_shown_in() {
     assert_eq!((part.pods.len(), part.containers.len()), (3, 3));
 }
 
+/// Law: a message takes no more memory than it may be long.
+#[test]
+fn a_part_is_not_larger_in_memory_than_it_may_be() {
+    let (_, containers) = objects(&[], &[7_800; 100]);
+    let mut flow = SynchronizeFlow::new([], containers).in_parts_of(256 << 10);
+    while let Some(part) = flow.next_part().unwrap() {
+        assert!(part.bytes.capacity() <= (256 << 10) + MORE);
+        let answer = api::SynchronizeResponse {
+            more: part.more,
+            update: Vec::new(),
+        };
+        assert_eq!(flow.answer(answer).unwrap().is_none(), part.more);
+    }
+    assert!(flow.is_done());
+}
+
 #[test]
 fn nothing_is_one_message() {
     let parts = run(SynchronizeFlow::new([], []));
