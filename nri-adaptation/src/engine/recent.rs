@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 
 use crate::lock::Lock;
 
-/// How many bytes are kept: a few parts. A plugin that falls further behind the others reads for
+/// How many bytes are kept: two parts. A plugin that falls further behind the others reads for
 /// itself.
-const MOST: usize = 1 << 20;
+const MOST: usize = 512 << 10;
 
 /// As what something is shown: in which of its lives, and in which state, if not in that which it
 /// has when it is read.

@@ -151,6 +151,9 @@ impl Showing {
             .take_while(beside)
             .count();
         let mut next: Vec<Due> = self.due.drain(..count).collect();
+        if self.due.len() < self.due.capacity() / 2 {
+            self.due.shrink_to_fit();
+        }
         if !is_whole {
             self.look_up(&mut next).await?;
         }
