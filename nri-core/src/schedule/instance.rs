@@ -136,6 +136,9 @@ pub(super) struct Instance {
     pub(super) shown: bool,
     /// What it is told as an observer, when it has the time.
     pub(super) backlog: Backlog,
+    /// Whether it was told something as an observer before it was open, in place of an older
+    /// instance.
+    pub(super) told_early: bool,
 }
 
 impl Instance {
@@ -153,6 +156,7 @@ impl Instance {
             again: false,
             shown: false,
             backlog: Backlog::default(),
+            told_early: false,
         }
     }
 

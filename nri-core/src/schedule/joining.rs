@@ -384,6 +384,13 @@ impl<J: Job> Scheduler<J> {
             }
         }
         self.reinstate(plugin, now);
+        if instance.told_early && !instance.opened {
+            // An older one that observes has missed what was kept for it.
+            let older = self.same_identity(plugin).last();
+            if let Some(older) = older.map(|older| older.member.plugin.clone()) {
+                self.show_again(&older, now);
+            }
+        }
         self.work.push_back(Work::Phases);
     }
 

@@ -40,6 +40,7 @@ impl World {
                     if let Some(peer) = self.peers.get_mut(&plugin) {
                         assert!(peer.settled.is_some(), "{plugin} opens unsynchronised");
                         peer.state = Where::Open;
+                        peer.opened = true;
                     }
                 }
                 Effect::Close { plugin, reason } => self.closed(&plugin, &reason),
@@ -321,9 +322,15 @@ impl World {
     pub(crate) fn check_commit(&mut self, request: RequestId, asked: &Asked) {
         let outcomes = self.outcomes.get(&request).unwrap();
         let mut stragglers = 0;
-        for (plugin, peer) in &self.peers {
+        for (plugin, peer) in &mut self.peers {
             let to_be_shown = peer.state == Where::Joining;
+            let straggler = peer.settled.is_some_and(|settled| {
+                asked.since <= settled && settled - peer.admitted >= self.config.settle_timeout
+            });
             // What observers know in the end is checked then.
+            if peer.observes && straggler {
+                peer.straggled.insert(asked.container.clone());
+            }
             if peer.observes
                 || !peer.events.contains(Event::CreateContainer)
                 || to_be_shown
@@ -336,9 +343,6 @@ impl World {
             let on_record = outcomes.iter().filter(creation).any(|outcome| {
                 let newer = outcome.plugin.registration > plugin.registration;
                 outcome.plugin.id == plugin.id && (newer || !outcome.was_delivered)
-            });
-            let straggler = peer.settled.is_some_and(|settled| {
-                asked.since <= settled && settled - peer.admitted >= self.config.settle_timeout
             });
             assert!(
                 on_record || straggler,
@@ -377,10 +381,7 @@ impl World {
             CloseReason::Replaced { by } => {
                 assert!(by.id == plugin.id && by.registration > plugin.registration);
                 let was_open = peer.settled.is_some() && peer.state == Where::Open;
-                let has_taken_over = self
-                    .peers
-                    .get(by)
-                    .is_none_or(|newer| newer.state == Where::Open);
+                let has_taken_over = self.peers.get(by).is_none_or(|newer| newer.opened);
                 assert!(
                     !was_open || has_taken_over,
                     "{plugin} is closed before it is replaced"

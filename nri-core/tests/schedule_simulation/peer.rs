@@ -77,6 +77,8 @@ pub(crate) struct Peer {
     pub(crate) limits: PluginLimits,
     pub(crate) manner: Manner,
     pub(crate) state: Where,
+    /// Whether it was open once: an observer may be synchronised again.
+    pub(crate) opened: bool,
     pub(crate) admitted: Instant,
     /// When the wait for what began before was over.
     pub(crate) settled: Option<Instant>,
@@ -96,6 +98,8 @@ pub(crate) struct Peer {
     pub(crate) heard: BTreeSet<(RequestId, Event)>,
     /// The containers that exist, as far as it knows.
     pub(crate) picture: BTreeSet<String>,
+    /// The containers whose creations were not waited for when it joined.
+    pub(crate) straggled: BTreeSet<String>,
     /// What it is to be shown, each as it was when that was said.
     pub(crate) unread: BTreeMap<String, Option<Life>>,
 }
@@ -135,6 +139,7 @@ impl Peer {
             limits,
             manner: MANNERS[chance.below(MANNERS.len())],
             state: Where::Joining,
+            opened: false,
             admitted: now,
             settled: None,
             owed: BTreeMap::new(),
@@ -146,6 +151,7 @@ impl Peer {
             observes,
             heard: BTreeSet::new(),
             picture: BTreeSet::new(),
+            straggled: BTreeSet::new(),
             unread: BTreeMap::new(),
         }
     }

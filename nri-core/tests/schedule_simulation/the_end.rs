@@ -37,7 +37,7 @@ impl World {
                 // What has stopped and is not removed is not shown again.
                 let lives = |id: &&String| {
                     let key = ObjectKey::container("", id.as_str());
-                    self.scheduler.lifecycles().shows(&key)
+                    self.scheduler.lifecycles().shows(&key) && !peer.straggled.contains(*id)
                 };
                 let unknown = exist.difference(&peer.picture).find(lives);
                 assert_eq!(unknown, None, "{plugin} does not know of it");

@@ -100,6 +100,20 @@ fn an_observer_for_which_too_much_is_kept_is_synchronised_again() {
     assert_eq!(told, ["10-o#1 opens", "10-o PostStartContainer c5"]);
 }
 
+/// Law: what is kept for a newer instance is not lost on the older one that stays.
+#[test]
+fn an_observer_whose_newer_instance_fails_is_synchronised_again_if_that_was_told_something() {
+    for (is_told, shown_again) in [(true, &["list for 10-o"][..]), (false, &[])] {
+        let mut scene = observed(limits());
+        let newer = Member::new(plugin("10-o", 2), EventMask::ALL).observing();
+        assert_eq!(scene.admit_member(newer, limits()), ["list for 10-o"]);
+        if is_told {
+            assert_eq!(scene.submit(POST, "p1", "c1").1, ["done"]);
+        }
+        assert_eq!(scene.lose("10-o", 2), shown_again);
+    }
+}
+
 #[test]
 fn bytes_count_as_well_as_events() {
     let mut few = limits();
