@@ -394,6 +394,21 @@ impl<J: Job> Scheduler<J> {
         self.work.push_back(Work::Phases);
     }
 
+    /// Drops what a plugin would be told, and has it synchronised again; returns how much that was.
+    pub(super) fn show_again(&mut self, plugin: &RegisteredPlugin, now: Instant) -> usize {
+        let Some(instance) = self.plugins.get_mut(plugin) else {
+            return 0;
+        };
+        let missed = instance.backlog.clear();
+        match instance.phase {
+            Phase::Open => self.join(plugin, now),
+            Phase::Synchronize { .. } | Phase::Synchronizing { .. } => instance.again = true,
+            // It is not shown anything yet, or not any more.
+            Phase::Held { .. } | Phase::Settling { .. } | Phase::Retiring { .. } => {}
+        }
+        missed
+    }
+
     /// When an instance that has taken over is disconnected before the older one is, that one
     /// stays. It is synchronised again, since it missed what went to the newer one.
     fn reinstate(&mut self, gone: &RegisteredPlugin, now: Instant) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::active::{Active, Held};
 use super::backlog::Told;
-use super::instance::{Phase, Purpose, Turn};
+use super::instance::{Purpose, Turn};
 use super::state::{Timing, Work};
 use super::{CallOutcome, Effect, Job, RequestId, Scheduler};
 use crate::flow::Reply;
@@ -131,21 +131,6 @@ impl<J: Job> Scheduler<J> {
                 missed,
             });
         }
-    }
-
-    /// Drops what a plugin would be told, and has it synchronised again; returns how much that was.
-    pub(super) fn show_again(&mut self, plugin: &RegisteredPlugin, now: Instant) -> usize {
-        let Some(instance) = self.plugins.get_mut(plugin) else {
-            return 0;
-        };
-        let missed = instance.backlog.clear();
-        match instance.phase {
-            Phase::Open => self.join(plugin, now),
-            Phase::Synchronize { .. } | Phase::Synchronizing { .. } => instance.again = true,
-            // It is not shown anything yet, or not any more.
-            Phase::Held { .. } | Phase::Settling { .. } | Phase::Retiring { .. } => {}
-        }
-        missed
     }
 
     /// What came of telling an observer something.
