@@ -83,9 +83,10 @@ const STEPS: &[Step] = &[
     }),
     ("system calls of a call", bench::assert_system_calls),
     // Needs a C++ compiler, unlike all before.
-    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(10))),
+    ("every reader fuzzed", || fuzz::run(&fuzz::Options::all(5))),
+    // Half of what the command does by itself: all steps are to take forty minutes at most.
     ("a long time with many plugins", || {
-        soak::run(&soak::Options::default())
+        soak::run(&soak::Options::of_events(10_000))
     }),
     ("demo", || DEMO.run(&[])),
     ("values at a real runc", || LOW_LEVEL.run(&[])),

@@ -24,10 +24,11 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// So many events, with the usual plugins.
+    pub(crate) fn of_events(events: u32) -> Self {
         Self {
-            events: 20_000,
+            events,
             plugins: 200,
             seed: 1,
             hub: false,
