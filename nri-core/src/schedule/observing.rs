@@ -77,7 +77,7 @@ impl<J: Job> Scheduler<J> {
         for observer in observers {
             let plugin = self.addressee(active, &observer, event);
             let Some(instance) = plugin.and_then(|plugin| self.plugins.get_mut(&plugin)) else {
-                self.is_missed(active, &observer, event);
+                self.show_newest_again(active, &observer, event);
                 continue;
             };
             let knows = appears || active.undoes.is_some();
@@ -103,7 +103,7 @@ impl<J: Job> Scheduler<J> {
 
     /// Nobody is there any more who was to be told this. One that has taken over since the request
     /// began may have been shown what exists without waiting for its end, and has to see it again.
-    fn is_missed(&mut self, active: &Active<J>, observer: &RegisteredPlugin, event: Event) {
+    fn show_newest_again(&mut self, active: &Active<J>, observer: &RegisteredPlugin, event: Event) {
         let newest = self.same_identity(observer).last();
         let newest = newest.filter(|newest| newest.member.events.contains(event));
         if let Some(newest) = newest.filter(|_| active.undoes.is_none()) {
