@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
+use prost::encoding::{
+    WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
+};
 
 /// A field where it is in a message.
 pub(super) struct Field {
@@ -20,21 +22,28 @@ pub(super) struct Field {
 /// fields, nearly all in one byte.
 #[inline]
 fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    match bytes.get(*at) {
-        Some(only @ 0..=0x7f) => {
+    match *bytes.get(*at)? {
+        only @ 0..=0x7f => {
             *at += 1;
-            Some(u64::from(*only))
+            Some(u64::from(only))
         }
-        _ => long_varint(bytes, at),
+        first => long_varint(first, bytes, at),
     }
 }
 
-#[cold]
-fn long_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
-    let mut rest = bytes.get(*at..)?;
-    let number = decode_varint(&mut rest).ok()?;
-    *at = bytes.len() - rest.len();
-    Some(number)
+/// The same of several bytes.
+fn long_varint(first: u8, bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut number = u64::from(first & 0x7f);
+    for place in 1..10 {
+        let byte = *bytes.get(*at + place)?;
+        number |= u64::from(byte & 0x7f) << (7 * place);
+        if byte < 0x80 {
+            *at += place + 1;
+            // Of the tenth byte one bit is left.
+            return (place < 9 || byte <= 1).then_some(number);
+        }
+    }
+    None
 }
 
 /// The fields of a message in order, up to the first that is none.
@@ -90,7 +99,25 @@ pub(super) fn text_of(bytes: &[u8], number: u32) -> &str {
     value.map_or("", |value| std::str::from_utf8(value).unwrap_or_default())
 }
 
-/// Appends the key and the length of a field that is a message.
+/// Appends an entry of a map from texts to texts, which is a field of this number.
+pub(super) fn put_entry(number: u32, key: &str, value: &str, out: &mut Vec<u8>) {
+    let texts = || {
+        [(1, key), (2, value)]
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+    };
+    let lens = texts().map(|(field, text)| {
+        let text = text.len();
+        key_len(field) + encoded_len_varint(text as u64) + text
+    });
+    put_head(number, lens.sum(), out);
+    for (field, text) in texts() {
+        put_head(field, text.len(), out);
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Appends the key and the length of a field that is a message or a text.
 pub(super) fn put_head(number: u32, len: usize, out: &mut Vec<u8>) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(len as u64, out);

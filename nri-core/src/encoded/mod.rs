@@ -19,7 +19,7 @@ use self::fields::{text_of, value_of};
 pub use self::received::{ContainerView, PodView, ReceivedRequest};
 pub use self::target::EncodedTarget;
 pub(crate) use self::target::{put_container, put_pod};
-pub(crate) use self::view::ANNOTATIONS;
+pub(crate) use self::view::{ANNOTATIONS, KnownAnnotations};
 use crate::{Event, Request};
 
 /// `pod` of every request.

@@ -2,12 +2,13 @@
 //! decoded, changed and encoded anew that were asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
 
 use nri_proto::{Wire as _, api};
 use prost::Message as _;
 
-use super::fields::{Field, fields, put_head, value_of};
+use super::fields::{Field, fields, put_entry, put_head, value_of};
 use super::{CONTAINER, EncodedRequest};
 use crate::merge::removal_marker::{bare, marked};
 
@@ -22,6 +23,38 @@ const RESOURCES: u32 = 3;
 fn key_of(entry: &[u8]) -> &[u8] {
     let keys = fields(entry).filter(|field| field.number == KEY);
     keys.last().map_or(&[], |key| &entry[key.value])
+}
+
+/// The annotations of a container, or more than these, each as a hash of its key: what is asked for
+/// under keys that are new to it need not be looked for in the container.
+#[derive(Debug, Default)]
+pub(crate) struct KnownAnnotations(Option<BTreeSet<u64>>);
+
+impl KnownAnnotations {
+    /// What they are is not known any more.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Takes in what is asked for of a container; whether all of it is new to it.
+    fn are_new(&mut self, asked: &BTreeMap<String, String>, container: &[u8]) -> bool {
+        let all = self.0.get_or_insert_with(|| {
+            let own = fields(container).filter(|field| field.number == ANNOTATIONS);
+            own.map(|field| hash(key_of(&container[field.value])))
+                .collect()
+        });
+        let mut are_new = true;
+        for key in asked.keys() {
+            are_new &= all.insert(hash(bare(key).as_bytes()));
+        }
+        are_new
+    }
+}
+
+fn hash(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
 }
 
 impl EncodedRequest {
@@ -45,23 +78,35 @@ impl EncodedRequest {
     ) -> Option<Self> {
         let mut part = self.part_of_container(touched)?;
         change(&mut part);
+        let part = part.to_wire();
         self.with_fields_of_container(&part, |field, _| !touched.contains(&field.number))
     }
 
     /// The request with a container that has these annotations beside its own, and none of those of
     /// its own whose keys are asked for, be it with a removal marker. Neither is decoded: of a
     /// container the annotations are often the largest part, and what most plugins add to.
-    pub(crate) fn with_annotations(&self, asked: &BTreeMap<String, String>) -> Option<Self> {
-        let touched: BTreeSet<&[u8]> = asked.keys().map(|key| bare(key).as_bytes()).collect();
-        let sets = asked.iter().filter(|(key, _)| marked(key).is_none());
-        let sets = sets.map(|(key, value)| (key.clone(), value.clone()));
-        let part = api::Container {
-            annotations: sets.collect(),
-            ..Default::default()
-        };
+    pub(crate) fn with_annotations(
+        &self,
+        asked: &BTreeMap<String, String>,
+        known: &mut KnownAnnotations,
+    ) -> Option<Self> {
+        let mut touched: Vec<&[u8]> = asked.keys().map(|key| bare(key).as_bytes()).collect();
+        touched.sort_unstable();
+        let mut part = Vec::new();
+        for (key, value) in asked.iter().filter(|(key, _)| marked(key).is_none()) {
+            put_entry(ANNOTATIONS, key, value, &mut part);
+        }
+        let bytes = self.bytes();
+        let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
+        if known.are_new(asked, &bytes[all.value.clone()]) {
+            let run = 0..all.value.len();
+            return Some(self.with_runs_of_container(&all, &[run], &part));
+        }
         self.with_fields_of_container(&part, |field, container| {
-            field.number != ANNOTATIONS
-                || !touched.contains(key_of(&container[field.value.clone()]))
+            field.number != ANNOTATIONS || {
+                let key = key_of(&container[field.value.clone()]);
+                touched.binary_search(&key).is_err()
+            }
         })
     }
 
@@ -69,10 +114,9 @@ impl EncodedRequest {
     /// of `part` behind them. `None` if there is no container.
     fn with_fields_of_container(
         &self,
-        part: &api::Container,
+        part: &[u8],
         stays: impl Fn(&Field, &[u8]) -> bool,
     ) -> Option<Self> {
-        let part = part.to_wire();
         let bytes = self.bytes();
         let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
         let container = &bytes[all.value.clone()];
@@ -86,16 +130,24 @@ impl EncodedRequest {
                 _ => {}
             }
         }
+        Some(self.with_runs_of_container(&all, &runs, part))
+    }
+
+    /// The request with these runs of bytes of its container, which is where `all` says, and `part`
+    /// behind them.
+    fn with_runs_of_container(&self, all: &Field, runs: &[Range<usize>], part: &[u8]) -> Self {
+        let bytes = self.bytes();
+        let container = &bytes[all.value.clone()];
         let len = runs.iter().map(Range::len).sum::<usize>() + part.len();
         let mut out = Vec::with_capacity(bytes.len() + part.len() + 16);
         out.extend_from_slice(&bytes[..all.whole.start]);
         put_head(CONTAINER, len, &mut out);
         for run in runs {
-            out.extend_from_slice(&container[run]);
+            out.extend_from_slice(&container[run.clone()]);
         }
-        out.extend_from_slice(&part);
+        out.extend_from_slice(part);
         out.extend_from_slice(&bytes[all.whole.end..]);
-        Some(Self::of_bytes(self.event, out.into()))
+        Self::of_bytes(self.event, out.into())
     }
 
     /// The update with these resources in place of its own.

@@ -10,6 +10,7 @@ use super::chain::{Called, Chain, Stage};
 use super::growth::{Growth, ROOM};
 use super::validating::{ValidateFlow, consulted};
 use super::{Flow, Reply, Report, Roster, Step};
+use crate::encoded::{ANNOTATIONS, KnownAnnotations};
 use crate::merge::{Combined, CreateOutcome};
 use crate::{EncodedRequest, Error, Event, RegisteredPlugin, Request, Response};
 
@@ -30,6 +31,8 @@ struct Adjusting {
     original: Arc<EncodedRequest>,
     /// As the next plugin sees it.
     current: Arc<EncodedRequest>,
+    /// What that has.
+    annotations: KnownAnnotations,
     combined: Combined,
     growth: Growth,
 }
@@ -68,17 +71,23 @@ impl Adjusting {
     /// decoded, and encoded anew.
     fn show(&mut self) {
         let Self {
-            current, combined, ..
+            current,
+            annotations: known,
+            combined,
+            ..
         } = self;
         let unseen = combined.unseen();
         if unseen.is_empty() {
             return;
         }
         if let Some(annotations) = combined.unseen_annotations() {
-            if let Some(shown) = current.with_annotations(annotations) {
+            if let Some(shown) = current.with_annotations(annotations, known) {
                 *current = Arc::new(shown);
             }
             return combined.show(|| None);
+        }
+        if unseen.contains(&ANNOTATIONS) {
+            known.forget();
         }
         let shown = current.with_container(&unseen, |container| combined.show(|| Some(container)));
         match shown {
@@ -117,6 +126,7 @@ impl CreateFlow {
             adjusting: Box::new(Adjusting {
                 original: Arc::clone(&current),
                 current,
+                annotations: KnownAnnotations::default(),
                 combined,
                 growth: Growth::default(),
             }),
