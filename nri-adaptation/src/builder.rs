@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nri_core::merge::Support;
 use nri_core::validate::DefaultValidator;
@@ -30,6 +31,7 @@ pub struct Builder {
     metrics: Arc<dyn Metrics>,
     support: Support,
     carried_out: CarriedOut,
+    busy_poll: Duration,
 }
 
 impl fmt::Debug for Builder {
@@ -60,6 +62,7 @@ impl Builder {
             metrics: Arc::new(NoMetrics),
             support: Support::default(),
             carried_out: CarriedOut::default(),
+            busy_poll: Duration::ZERO,
         }
     }
 
@@ -156,6 +159,35 @@ impl Builder {
         self
     }
 
+    /// For how long a plugin's answer is looked for, from when the plugin is asked, before the
+    /// thread sleeps until it is there. Zero, which is never, by default.
+    ///
+    /// To be woken takes a thread some 20 to 50 µs, which for plugins in other processes is a good
+    /// part of a call. Looking takes a processor meanwhile, so it is for runtimes that have another
+    /// one for the plugin. A plugin that took longer than this is not looked for in its next call,
+    /// nor is one that only observes. It has an effect in tokio's current-thread runtime, since
+    /// where there are several threads another one waits for the sockets, and where there is more
+    /// than one processor.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nri_adaptation::{Config, Nri, RuntimeApi as _};
+    /// # let mut config = Config::default();
+    /// # (config.disable_connections, config.plugin_path) = (true, "/nonexistent".into());
+    /// let nri = Nri::builder(config).busy_poll(Duration::from_micros(200)).build()?;
+    /// tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    ///     nri.start().await?;
+    ///     // ... requests ...
+    ///     nri.stop().await;
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// })
+    /// # ?; Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn busy_poll(mut self, time: Duration) -> Self {
+        self.busy_poll = time;
+        self
+    }
+
     /// Builds the instance. Nothing is opened or launched before
     /// [`start`](nri_core::RuntimeApi::start).
     ///
@@ -188,6 +220,7 @@ impl Builder {
             listener: self.listener,
             support: self.support,
             carried_out: self.carried_out,
+            busy_poll: self.busy_poll,
         })))
     }
 }

@@ -105,6 +105,11 @@ pub struct HubSettings {
     /// than half of the time that there is.
     #[serde(deserialize_with = "time")]
     pub margin: Duration,
+    /// For how long a plugin's answer is looked for before the hub's thread sleeps until it is
+    /// there; see [`busy_poll`](nri_adaptation::Builder::busy_poll). Default 400 µs; `0s` is
+    /// never, and so is a single processor.
+    #[serde(deserialize_with = "time")]
+    pub busy_poll: Duration,
     /// Where `nri-hub status` asks, as a path or `unix:///path`. Default
     /// [`DEFAULT_CONTROL_SOCKET`].
     #[serde(deserialize_with = "socket")]
@@ -129,6 +134,7 @@ impl Default for HubSettings {
             narrow: false,
             fail_request: false,
             margin: Duration::from_millis(200),
+            busy_poll: Duration::from_micros(400),
             control_socket: DEFAULT_CONTROL_SOCKET.into(),
             http: None,
             http_public: false,
@@ -481,6 +487,7 @@ mod tests {
             "narrow",
             "fail_request",
             "margin",
+            "busy_poll",
             "control_socket",
             "http",
             "http_public",
@@ -500,6 +507,7 @@ mod tests {
                 "narrow",
                 "fail",
                 "margin",
+                "busy",
                 "control",
                 "http_public",
             ]

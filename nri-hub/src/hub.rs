@@ -123,6 +123,7 @@ impl Builder {
             .domain(Arc::new(domain))
             .observer(records.clone())
             .metrics(metrics.clone())
+            .busy_poll(settings.busy_poll)
             .build()?;
         let barrier = Arc::new(RwLock::new(()));
         let taken = self.taken.map(|taken| {

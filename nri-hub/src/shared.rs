@@ -299,6 +299,7 @@ fn takes_restart(now: &HubSettings, new: &HubSettings) -> Vec<String> {
         ("hub.narrow", now.narrow != new.narrow),
         ("hub.fail_request", now.fail_request != new.fail_request),
         ("hub.margin", now.margin != new.margin),
+        ("hub.busy_poll", now.busy_poll != new.busy_poll),
         (
             "hub.control_socket",
             now.control_socket != new.control_socket,

@@ -12,6 +12,7 @@ use tracing::{Span, field};
 
 use crate::clock::now;
 use crate::lock::Lock;
+use crate::plugin::busy_poll::BusyPoll;
 use crate::plugin::connected::{ConnectedPlugin, InFlight};
 use crate::plugin::endpoint::{Answered, UnderWay};
 use crate::plugin::failure::Failure;
@@ -38,13 +39,19 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// It is made now, with this request; once.
-    pub(crate) fn begin(&self) -> Option<(Began, Arc<EncodedRequest>)> {
+    pub(crate) fn begin(&self, busy_poll: &Arc<BusyPoll>) -> Option<(Began, Arc<EncodedRequest>)> {
         let request = self.request.lock().take()?;
         let at = now();
+        let in_flight = InFlight::new(Arc::clone(&self.connected));
+        let in_flight = match self.observed {
+            None => in_flight.look(busy_poll),
+            // Nobody waits for what an observer answers.
+            Some(_) => in_flight,
+        };
         let began = Began {
             at,
             time: self.deadline.saturating_duration_since(at),
-            in_flight: Lock::new(Some(InFlight::new(Arc::clone(&self.connected)))),
+            in_flight: Lock::new(Some(in_flight)),
             span: tracing::debug_span!(
                 parent: &self.span, "nri_plugin_call",
                 event = %self.event, pod = request.pod_id(), container = request.container_id(),

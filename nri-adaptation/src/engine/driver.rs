@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nri_core::flow::Reply;
 use nri_core::merge::Support;
@@ -35,6 +35,7 @@ use crate::engine::state::{Actions, Dispatch, Ended, MemberAction, News, State, 
 use crate::engine::synchronize;
 use crate::engine::unsolicited::UnsolicitedUpdates;
 use crate::error::Error;
+use crate::plugin::busy_poll::BusyPoll;
 use crate::plugin::connected::ConnectedPlugin;
 use crate::plugin::end_reason::{EndReason, ListingError};
 use crate::plugin::endpoint::{Answered, Caller, Relaying, UnderWay};
@@ -53,6 +54,7 @@ pub(crate) struct Engine {
     pub(crate) unsolicited: Arc<UnsolicitedUpdates>,
     listings: Listings<Result<Arc<Catalogue>, ListingError>>,
     registrations: AtomicU64,
+    pub(crate) busy_poll: Arc<BusyPoll>,
     /// Creations that succeeded, and of which it is not known whether the container exists.
     pub(crate) unsettled: AtomicUsize,
 }
@@ -71,6 +73,7 @@ impl Engine {
         domains: Domains,
         support: Support,
         carried_out: CarriedOut,
+        busy_poll: Duration,
     ) -> Self {
         let mut scheduling = schedule::Config::default();
         scheduling.serial = shared.config().serial;
@@ -94,6 +97,7 @@ impl Engine {
             unsolicited: Arc::new(unsolicited),
             listings: Listings::default(),
             registrations: AtomicU64::new(1),
+            busy_poll: Arc::new(BusyPoll::new(busy_poll)),
             unsettled: AtomicUsize::new(0),
         };
         for domain in engine.domains.all() {
@@ -201,7 +205,7 @@ impl Engine {
         calls: &mut VecDeque<Arc<Outgoing>>,
     ) -> Option<(CallId, Reply)> {
         while let Some(outgoing) = calls.pop_front() {
-            let Some((began, request)) = outgoing.begin() else {
+            let Some((began, request)) = outgoing.begin(&self.busy_poll) else {
                 continue;
             };
             let calling = Arc::new(Calling {

@@ -59,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<UnixListener>,
     pub(crate) support: Support,
     pub(crate) carried_out: CarriedOut,
+    pub(crate) busy_poll: Duration,
 }
 
 impl fmt::Debug for Instance {
@@ -79,6 +80,7 @@ impl Instance {
             parts.domains,
             parts.support,
             parts.carried_out,
+            parts.busy_poll,
         ));
         let built_in = parts.built_in.iter().map(|(id, _)| id.clone()).collect();
         let instance = Self {
@@ -136,6 +138,15 @@ impl Instance {
         self.shared.begin_start()?;
         self.shared.tasks.adopt_current_runtime();
         self.engine.keep_time();
+        if let Some(looking) = self.engine.busy_poll.start() {
+            let shared = Arc::clone(&self.shared);
+            self.shared.tasks.spawn_uncounted(async move {
+                tokio::select! {
+                    () = looking => {}
+                    () = shared.stopped() => {}
+                }
+            });
+        }
         self.engine.domains.close();
         let mut guard = Starting(Some(self));
         let result = tokio::select! {

@@ -12,6 +12,7 @@ use nri_proto::transport::Code;
 
 use crate::config::PluginSettings;
 use crate::lock::Lock;
+use crate::plugin::busy_poll::{BusyPoll, Expected};
 use crate::plugin::credentials::Credentials;
 use crate::plugin::end_reason::EndReason;
 use crate::plugin::endpoint::{Endpoint, Subscription};
@@ -40,6 +41,8 @@ pub(crate) struct ConnectedPlugin {
     pub(crate) statistics: Statistics,
     origin: Origin,
     synchronized: AtomicBool,
+    /// Whether it answered its last call soon enough for that to be looked for.
+    is_quick: AtomicBool,
     /// The events that it has said it does not know, as a mask.
     unknown_events: AtomicI32,
     /// Why we closed it, if we did; or else why it went.
@@ -55,18 +58,31 @@ impl fmt::Debug for ConnectedPlugin {
 }
 
 /// While it lives, a call of the plugin is under way.
-pub(crate) struct InFlight(Arc<ConnectedPlugin>);
+pub(crate) struct InFlight(Arc<ConnectedPlugin>, Option<Expected>);
 
 impl InFlight {
     pub(crate) fn new(connected: Arc<ConnectedPlugin>) -> Self {
         connected.statistics.begin();
-        Self(connected)
+        Self(connected, None)
+    }
+
+    /// Has its answer looked for, if the plugin is one for which that is worth while.
+    pub(crate) fn look(mut self, busy_poll: &Arc<BusyPoll>) -> Self {
+        if !self.0.is_built_in() {
+            self.1 = busy_poll.expect(self.0.is_quick.load(Ordering::Relaxed));
+        }
+        self
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.statistics.end();
+        let Self(connected, expected) = self;
+        connected.statistics.end();
+        if let Some(expected) = expected {
+            let is_quick = expected.is_quick();
+            connected.is_quick.store(is_quick, Ordering::Relaxed);
+        }
     }
 }
 
@@ -86,6 +102,7 @@ impl ConnectedPlugin {
             statistics: Statistics::default(),
             origin,
             synchronized: AtomicBool::new(false),
+            is_quick: AtomicBool::new(true),
             unknown_events: AtomicI32::new(0),
             closed: Lock::default(),
         }

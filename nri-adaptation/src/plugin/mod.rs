@@ -2,6 +2,7 @@
 //! known of it. Other plugins, requests and their order are not known here.
 
 pub(crate) mod builtin;
+pub(crate) mod busy_poll;
 pub(crate) mod config_file;
 pub(crate) mod connected;
 pub(crate) mod credentials;
