@@ -71,6 +71,12 @@ impl Down {
         passed.ok()
     }
 
+    /// Whether anybody below validates. If not, what is to be validated need not even be decoded.
+    fn validates(&self) -> bool {
+        let wanted = *self.nri.watch_events().borrow();
+        wanted.contains(Event::ValidateContainerAdjustment)
+    }
+
     /// What is to be validated, with the plugins named in place of the hub.
     fn naming_who_is_behind(
         &self,
@@ -97,6 +103,10 @@ impl Down {
         hub: Option<&PluginId>,
     ) -> Result<Response, EventError> {
         let event = request.event();
+        if event == Event::ValidateContainerAdjustment && !self.validates() {
+            self.behind.take(request.container().id());
+            return Ok(Response::empty(event));
+        }
         self.note_before(cx, &request).await;
         let relayed = match event {
             Event::ValidateContainerAdjustment => {
