@@ -23,7 +23,8 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// The most that nri-hub may have, in bytes.
+const HUB: &str = "nri-hub";
+/// The most that it may have, in bytes.
 const MOST_OF_THE_HUB: u64 = 8 << 20;
 
 /// Where programs are in an image: their name alone is enough to run them.
@@ -35,11 +36,8 @@ const DIRECTORY: &str = "usr/local/bin";
 /// A program does not build, is too large, or does not run.
 pub(crate) fn run(output: &Path, built: bool, run: bool) -> Result<(), String> {
     let plugins = ALL.iter().map(|plugin| format!("nri-{}", plugin.name));
-    let names: Vec<String> = plugins.chain(["nri-hub".to_owned()]).collect();
-    let programs = match built {
-        true => there(&names),
-        false => build(&names)?,
-    };
+    let names: Vec<String> = plugins.chain([HUB.to_owned()]).collect();
+    let programs = programs(&names, built)?;
     let named = |error: std::io::Error| format!("{}: {error}", output.display());
     if output.exists() {
         fs::remove_dir_all(output).map_err(named)?;
@@ -51,7 +49,7 @@ pub(crate) fn run(output: &Path, built: bool, run: bool) -> Result<(), String> {
             .get(name)
             .ok_or_else(|| format!("{name} was not built for {TARGET}"))?;
         let bytes = fs::read(program).map_err(|error| format!("{}: {error}", program.display()))?;
-        if name == "nri-hub" && bytes.len() as u64 > MOST_OF_THE_HUB {
+        if name == HUB && bytes.len() as u64 > MOST_OF_THE_HUB {
             return Err(format!(
                 "nri-hub has {} bytes, of {MOST_OF_THE_HUB} at most",
                 bytes.len()
@@ -73,11 +71,22 @@ pub(crate) fn run(output: &Path, built: bool, run: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn build(names: &[String]) -> Result<BTreeMap<String, PathBuf>, String> {
-    let mut what = vec!["--profile", "size", "--target", TARGET];
-    what.extend(["--features", "nri-hub/cli"]);
-    what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
-    process::build(&what)
+/// All programs, each built with its profile unless that was done before.
+fn programs(names: &[String], built: bool) -> Result<BTreeMap<String, PathBuf>, String> {
+    let (hub, plugins): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|name| name == HUB);
+    let mut programs = BTreeMap::new();
+    for (profile, features, names) in [("size", "", plugins), ("hub", "nri-hub/cli", hub)] {
+        if built {
+            programs.extend(there(profile, &names));
+            continue;
+        }
+        let mut what = vec!["--profile", profile, "--target", TARGET];
+        what.extend(["--features", features]);
+        what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
+        programs.extend(process::build(&what)?);
+    }
+    Ok(programs)
 }
 
 /// Writes what an image is made of, and describes it.

@@ -45,7 +45,7 @@ pub(crate) fn run(published: &Path, built: bool) -> Result<(), String> {
     let mut what = vec!["--profile", "size", "--target", TARGET];
     what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
     let ours = match built {
-        true => there(&names),
+        true => there("size", &names),
         false => process::build(&what)?,
     };
     let sim = [
@@ -88,9 +88,9 @@ pub(crate) fn run(published: &Path, built: bool) -> Result<(), String> {
     fs::write(&readme, format!("{before}{BEGIN}\n{table}\n{END}{after}")).map_err(named)
 }
 
-/// Programs that were built before.
-pub(crate) fn there(names: &[String]) -> BTreeMap<String, PathBuf> {
-    let directory = workspace::root().join("target").join(TARGET).join("size");
+/// Programs that were built before, with this profile.
+pub(crate) fn there(profile: &str, names: &[String]) -> BTreeMap<String, PathBuf> {
+    let directory = workspace::root().join("target").join(TARGET).join(profile);
     let programs = names
         .iter()
         .map(|name| (name.clone(), directory.join(name)));
