@@ -157,7 +157,7 @@ fn is_yaml(path: &Path) -> bool {
 
 /// The policy of a file that names no other.
 fn policy_alone(path: &Path) -> Result<Policy, HubConfigError> {
-    let text = text(path)?;
+    let text = some_text(path)?;
     match is_yaml(path) {
         true => policy_from_yaml(text, path).map_err(|error| of_file(path, error)),
         false => HubConfig::policy_from_toml(&text).map_err(|error| of_file(path, error)),
@@ -310,9 +310,10 @@ impl HubConfig {
     /// Reads a configuration from a file, and the policy from the file that it names.
     ///
     /// # Errors
-    /// A file cannot be read, or what is wrong in it.
+    /// A file cannot be read, or what is wrong in it. One that is empty was emptied, and what it
+    /// said, the policy too, is not taken back by that.
     pub fn read(path: &Path) -> Result<Self, HubConfigError> {
-        let read = Self::from_toml(&text(path)?);
+        let read = Self::from_toml(&some_text(path)?);
         let mut config = read.map_err(|error| of_file(path, error))?;
         if let Some(policy) = &config.hub.policy_file {
             let policy = policy_alone(policy);
@@ -382,6 +383,18 @@ fn is_of_hub(text: &str) -> bool {
 fn line(text: &str, at: usize) -> usize {
     let before = text.as_bytes().get(..at).unwrap_or_default();
     1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// What is in a file that is not empty, as one is for which its disk had no room.
+fn some_text(path: &Path) -> Result<String, HubConfigError> {
+    let text = text(path)?;
+    match text.trim().is_empty() {
+        true => Err(of_file(
+            path,
+            "it is empty, as it is while it is written and when its disk is full; if it is to say nothing, write a comment into it",
+        )),
+        false => Ok(text),
+    }
 }
 
 fn text(path: &Path) -> Result<String, HubConfigError> {
@@ -579,6 +592,26 @@ mod tests {
         assert!(error.contains("/p: line 1"), "{error}");
     }
 
+    /// Law: what is empty takes no policy away; what says nothing on purpose may.
+    #[test]
+    fn a_file_that_was_emptied_is_no_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let [config, policy] = ["config.toml", "policy.toml"].map(|it| directory.path().join(it));
+        for (emptied, is_refused) in [("", true), (" \n\n", true), ("# nothing\n", false)] {
+            std::fs::write(&config, emptied).unwrap();
+            assert_eq!(HubConfig::read(&config).is_err(), is_refused);
+            std::fs::write(&policy, emptied).unwrap();
+            std::fs::write(&config, format!("[hub]\npolicy_file = {policy:?}")).unwrap();
+            match HubConfig::read(&config) {
+                Ok(_) => assert!(!is_refused),
+                Err(error) => assert!(
+                    is_refused && error.to_string().contains("is empty"),
+                    "{error}"
+                ),
+            }
+        }
+    }
+
     #[test]
     fn the_policies_of_openshift_are_a_policy_file_too() {
         let directory = tempfile::tempdir().unwrap();
@@ -594,7 +627,7 @@ mod tests {
         for (wrong, what) in [
             (policies.replace("resources", "resorces"), "resorces"),
             (policies.replace("permissive", "lax"), "lax"),
-            (String::new(), "empty"),
+            (String::new(), "it is empty"),
         ] {
             std::fs::write(&file, wrong).unwrap();
             let error = HubConfig::read(&config).unwrap_err().to_string();

@@ -38,17 +38,21 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         (mark(&file), policy.as_deref().and_then(mark))
     };
     let mut last = marks();
+    let mut before = last;
     let mut period = tokio::time::interval(PERIOD);
     loop {
         period.tick().await;
         let now = marks();
+        // One that changes is still being written: half of a policy may read like a whole one.
+        let is_written = std::mem::replace(&mut before, now) == now;
         // A file that is gone for a moment is about to be replaced.
-        if now != last && now.0.is_some() {
+        if is_written && now != last && now.0.is_some() {
             last = now;
             // It is logged, and told in the status.
             let _ = shared.reload().await;
             // It may name another policy now.
             last.1 = marks().1;
+            before = last;
         }
     }
 }

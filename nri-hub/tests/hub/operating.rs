@@ -118,6 +118,13 @@ async fn a_configuration_with_a_mistake_leaves_the_one_before_in_force_and_says_
     runtime.run_pod("p1").await;
     assert_eq!(plugin.events(), ["RunPodSandbox p1"], "nobody was dropped");
 
+    // As a full disk leaves it.
+    std::fs::write(&file, "").unwrap();
+    handle.reload().await.unwrap_err();
+    assert_eq!(strikes(), 5);
+    let error = handle.status().config.error.unwrap();
+    assert!(error.contains("config.toml: it is empty"), "{error}");
+
     std::fs::write(&file, text("") + "margin = '1ms'\n").unwrap();
     handle.reload().await.unwrap();
     assert_eq!(handle.status().config.needs_restart, ["hub.margin"]);
