@@ -198,6 +198,8 @@
 //!   [`Nri::reconcile`](crate::Nri::reconcile) what is gone after a gap. Both are not needed in the
 //!   middle of a life: an appearance that is repeated ends the former one.
 //! * [`Nri::watch_events`](crate::Nri::watch_events) is what to subscribe to above.
+//! * [`Builder::busy_poll`](crate::Builder::busy_poll) saves the time in which a thread is woken by
+//!   each answer, where requests are relayed on one thread.
 //!
 //! # What others do
 //!
