@@ -89,9 +89,11 @@ const STEPS: &[Step] = &[
         soak::run(&soak::Options::of_events(10_000))
     }),
     ("demo", || DEMO.run(&[])),
-    ("values at a real runc", || LOW_LEVEL.run(&[])),
+    // What of Debian's packages is missing is installed, here and below.
+    ("values at a real runc", || {
+        LOW_LEVEL.run(&["--install".into()])
+    }),
     ("interoperability with Go", || INTEROP.run(&[])),
-    // What of Debian's packages is missing is installed.
     ("nri-runtime with real containers", || {
         E2E.run(&["--install".into()])
     }),

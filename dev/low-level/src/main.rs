@@ -19,6 +19,7 @@ use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
+use nri_dev::debian;
 use nri_dev::low_level::{LowLevel, has_mount_namespace};
 
 use crate::adjustments::any_adjustment;
@@ -37,6 +38,9 @@ struct Options {
     /// What they are made of.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Install runc, if it is missing.
+    #[arg(long)]
+    install: bool,
 }
 
 fn main() -> ExitCode {
@@ -49,12 +53,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// The packages that are missing.
+fn missing() -> Vec<&'static str> {
+    match debian::which("runc") {
+        Some(_) => Vec::new(),
+        None => vec!["runc"],
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// There is no runc that works here; runc refuses what was accepted, or takes what was refused in
 /// its name.
 fn run(options: &Options) -> Result<(), String> {
+    debian::provide(missing, options.install)?;
     let directory = tempfile::tempdir().map_err(|e| format!("a directory for bundles: {e}"))?;
     let runc = LowLevel::probe_one("runc", directory.path())
         .map_err(|reason| format!("runc does not work here: {reason}"))?;
