@@ -13,6 +13,7 @@
 mod ask;
 mod behind;
 mod config;
+mod config_file;
 mod domain;
 mod down;
 mod error;
