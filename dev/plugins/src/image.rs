@@ -76,13 +76,14 @@ fn programs(names: &[String], built: bool) -> Result<BTreeMap<String, PathBuf>, 
     let (hub, plugins): (Vec<String>, Vec<String>) =
         names.iter().cloned().partition(|name| name == HUB);
     let mut programs = BTreeMap::new();
-    for (profile, features, names) in [("size", "", plugins), ("hub", "nri-hub/cli", hub)] {
+    let cli: &[&str] = &["--features", "nri-hub/cli"];
+    for (profile, features, names) in [("size", &[][..], plugins), ("hub", cli, hub)] {
         if built {
             programs.extend(there(profile, &names));
             continue;
         }
         let mut what = vec!["--profile", profile, "--target", TARGET];
-        what.extend(["--features", features]);
+        what.extend(features);
         what.extend(names.iter().flat_map(|name| ["--package", name.as_str()]));
         programs.extend(process::build(&what)?);
     }

@@ -125,6 +125,9 @@ impl Drop for Expected {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake, Waker};
+
     use super::*;
 
     fn of(limit: Duration) -> Arc<BusyPoll> {
@@ -157,23 +160,38 @@ mod tests {
         assert!(quick_again.is_quick());
     }
 
-    /// Law: whoever looks leaves room for everything else, and sleeps when there is nothing to look
-    /// for.
-    #[tokio::test]
-    async fn the_rest_of_the_thread_goes_on_meanwhile() {
+    /// How often something was woken.
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Law: whoever looks lets everything else have its turn between two looks, and sleeps when
+    /// there is nothing to look for.
+    #[test]
+    fn it_looks_once_per_turn_and_sleeps_when_nothing_is_expected() {
         let busy_poll = of(Duration::MAX);
-        let looking = Arc::clone(&busy_poll);
-        let looking = tokio::spawn(async move { looking.look().await });
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut looking = pin!(busy_poll.look());
+        let mut turn = || {
+            let polled = looking.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            woken.0.swap(0, Relaxed)
+        };
+        assert_eq!(turn(), 0, "nothing is expected");
         let expected = busy_poll.expect(true).unwrap();
-        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
-        theirs.try_write(b"answer").unwrap();
-        ours.readable().await.unwrap();
+        assert_eq!(
+            [turn(), turn(), turn()],
+            [2, 1, 1],
+            "the first one by the call, too"
+        );
         drop(expected);
-        // A thread that does not sleep never has stopped time go on.
-        tokio::time::pause();
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert!(!looking.is_finished());
-        looking.abort();
+        assert_eq!([turn(), turn()], [0, 0]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,11 @@ fn hash(key: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// Where the container of a request is.
+fn container_in(request: &[u8]) -> Option<Field> {
+    fields(request).find(|field| field.number == CONTAINER)
+}
+
 impl EncodedRequest {
     /// The container with nothing but these fields. The rest need not be decoded for it.
     pub(crate) fn part_of_container(&self, touched: &[u32]) -> Option<api::Container> {
@@ -90,18 +95,18 @@ impl EncodedRequest {
         asked: &BTreeMap<String, String>,
         known: &mut KnownAnnotations,
     ) -> Option<Self> {
-        let mut touched: Vec<&[u8]> = asked.keys().map(|key| bare(key).as_bytes()).collect();
-        touched.sort_unstable();
         let mut part = Vec::new();
         for (key, value) in asked.iter().filter(|(key, _)| marked(key).is_none()) {
             put_entry(ANNOTATIONS, key, value, &mut part);
         }
         let bytes = self.bytes();
-        let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
+        let all = container_in(&bytes)?;
         if known.are_new(asked, &bytes[all.value.clone()]) {
             let run = 0..all.value.len();
             return Some(self.with_runs_of_container(&all, &[run], &part));
         }
+        let mut touched: Vec<&[u8]> = asked.keys().map(|key| bare(key).as_bytes()).collect();
+        touched.sort_unstable();
         self.with_fields_of_container(&part, |field, container| {
             field.number != ANNOTATIONS || {
                 let key = key_of(&container[field.value.clone()]);
@@ -118,7 +123,7 @@ impl EncodedRequest {
         stays: impl Fn(&Field, &[u8]) -> bool,
     ) -> Option<Self> {
         let bytes = self.bytes();
-        let all = fields(&bytes).find(|field| field.number == CONTAINER)?;
+        let all = container_in(&bytes)?;
         let container = &bytes[all.value.clone()];
         // Runs of fields that stay are copied in one go.
         let mut runs: Vec<Range<usize>> = Vec::new();
